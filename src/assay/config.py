@@ -1,0 +1,140 @@
+"""Strict configurations: unknown keys fail, dotted overrides, a hash, and errors in one line."""
+
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import pydantic
+import yaml
+
+from assay.errors import RequestError
+from assay.registry import suggestion
+
+
+class Config(pydantic.BaseModel):
+    """A frozen configuration; a key it does not know is an error, and so is a number that is not finite."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], options: Mapping[str, str] | None = None) -> Self:
+        """Validate `values`; a failure is a RequestError. `options` maps dotted keys to the flags users know."""
+        try:
+            return cls.model_validate(dict(values))
+        except pydantic.ValidationError as error:
+            raise RequestError(_explain(cls, error, options or {})) from None
+
+    def digest(self) -> str:
+        """SHA-256 of the resolved values, independent of the order of keys."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_yaml(self) -> str:
+        """The resolved values as YAML, keys in the order of declaration."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a mapping from a YAML file; a missing file or anything else than a mapping is a RequestError."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(f"--config {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RequestError(f"--config {path}: not YAML: {' '.join(str(error).split())}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise RequestError(f"--config {path}: holds a {type(values).__name__}; a mapping of keys to values is needed")
+    return values
+
+
+def merge(values: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `values` with `more` laid over it, mapping by mapping; `more` wins."""
+    merged = dict(values)
+    for key, value in more.items():
+        old = merged.get(key)
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def nested(path: str, value: Any) -> dict[str, Any]:
+    """Return {"a": {"b": value}} for the dotted path "a.b"."""
+    for part in reversed(path.split(".")):
+        value = {part: value}
+    return typing.cast(dict[str, Any], value)
+
+
+def parse_assignment(text: str) -> tuple[str, Any]:
+    """Split "a.b=3" into its path and its value, read as YAML (1e-3 is a number too)."""
+    key, sign, raw = text.partition("=")
+    if not sign or not key.strip():
+        raise RequestError(f"--set {text}: KEY=VALUE is needed, as in --set training.learning_rate=0.001")
+    try:
+        value = yaml.safe_load(raw)
+    except yaml.YAMLError:
+        raise RequestError(f"--set {text}: the value is not YAML") from None
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    return key.strip(), value
+
+
+def resolve_key(key: str, paths: Iterable[str]) -> str:
+    """Return the one path that `key` names: itself, or the path of which it is the unique last part."""
+    paths = list(paths)
+    if key in paths:
+        return key
+    matches = [path for path in paths if path.split(".")[-1] == key]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise RequestError(f"--set {key}: could be {' or '.join(sorted(matches))}; give the whole path")
+    raise RequestError(f"--set {key}: unknown key; {nearest_path(key, paths)}")
+
+
+def nearest_path(key: str, paths: list[str]) -> str:
+    """A suggestion for `key`, by its whole path or by the last part of one."""
+    last_parts = {path.split(".")[-1]: path for path in paths}
+    text = suggestion(key, [*paths, *last_parts]) if "." in key else suggestion(key, list(last_parts))
+    return text
+
+
+def leaf_paths(config: type[pydantic.BaseModel], prefix: str = "") -> list[str]:
+    """The dotted paths of all leaves of a configuration class."""
+    paths: list[str] = []
+    for name, field in config.model_fields.items():
+        inner = _config_class(field.annotation)
+        paths += leaf_paths(inner, f"{prefix}{name}.") if inner else [prefix + name]
+    return paths
+
+
+def _config_class(annotation: Any) -> type[pydantic.BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        return annotation
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        for choice in typing.get_args(annotation):
+            if found := _config_class(choice):
+                return found
+    return None
+
+
+def _explain(config: type[pydantic.BaseModel], error: pydantic.ValidationError, options: Mapping[str, str]) -> str:
+    """One line for the first error: the key (and its option), what was given, what would do."""
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"])
+    option = options.get(path)
+    key = f"{option} ({path})" if option else path
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {path!r}: {nearest_path(path, leaf_paths(config))}"
+    if first["type"] == "missing":
+        return f"{key}: missing"
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    given = "" if first["loc"] == () else f": {first['input']!r} given,"
+    return f"{key}{given} {message}".strip() if key else message

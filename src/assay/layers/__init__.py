@@ -1,0 +1,1 @@
+"""Layers: the mixer contract, and one file per mixer."""

@@ -1,0 +1,67 @@
+"""The contract of a layer that moves information along the sequence, and of what it declares about itself.
+
+Shapes: B batch, T tokens of this call, D d_model.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, MutableMapping
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from assay.ops.execution import Execution
+
+State = tuple[Any, ...]
+"""A NamedTuple whose tensors start with the batch axis; `()` for a layer that remembers nothing."""
+
+Shared = MutableMapping[str, Tensor]
+"""Tensors [B, T, ...] that earlier layers of the same call publish; nothing in it may summarise later positions."""
+
+
+class SequenceLayer(nn.Module, ABC):
+    """A layer [B, T, D] -> [B, T, D] that is causal and may carry state: mixers and channel mixers alike.
+
+    `decay_roles` names every parameter that the layer owns directly (not those of submodules) and says whether
+    weight decay applies to it. `execution` is the form of its ops, set for a whole model at once.
+    """
+
+    decay_roles: ClassVar[Mapping[str, bool]] = {}
+    execution: Execution = Execution()
+
+    @abstractmethod
+    def forward(
+        self, x: Float[Tensor, "B T D"], state: State | None = None, shared: Shared | None = None
+    ) -> tuple[Float[Tensor, "B T D"], State]:
+        """The parallel form over T >= 1 tokens, continuing from `state`; T = 1 is decoding."""
+
+    @abstractmethod
+    def initial_state(self, batch: int, capacity: int | None = None) -> State:
+        """The state before the first token, in the type and on the device of the parameters.
+
+        `capacity` is the number of tokens to hold, for states that grow with the sequence.
+        """
+
+    @abstractmethod
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Draw every parameter, of submodules too, from the architecture's own initialisation."""
+
+    @abstractmethod
+    def residual_outputs(self) -> tuple[nn.Parameter, ...]:
+        """The weights whose products are added to the residual stream: what `blinkdl` sets to zero."""
+
+    @abstractmethod
+    def flops_per_token(self, context: int) -> int:
+        """Forward FLOPs of the documented algorithm, the mean over positions 1..context.
+
+        Two per multiply-add, one per further multiplication of a state element, causal attention at half;
+        norms, activations and exponentials are not counted. Independent of chunk length.
+        """
+
+    @abstractmethod
+    def state_bytes(self, context: int, bytes_per_element: int) -> int:
+        """Bytes of the state of one sequence after `context` tokens, buffers included.
+
+        `bytes_per_element` is that of the activations; parts that stay in float32 count 4 whatever it is.
+        """

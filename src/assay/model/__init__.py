@@ -1,0 +1,1 @@
+"""The one language model, its sizing and its accounting."""
