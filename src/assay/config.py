@@ -1,5 +1,6 @@
 """Strict configurations: unknown keys fail, dotted overrides, a hash, and errors in one line."""
 
+import contextlib
 import hashlib
 import json
 import types
@@ -79,10 +80,8 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     except yaml.YAMLError:
         raise RequestError(f"--set {text}: the value is not YAML") from None
     if isinstance(value, str):
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     return key.strip(), value
 
 
@@ -102,8 +101,7 @@ def resolve_key(key: str, paths: Iterable[str]) -> str:
 def nearest_path(key: str, paths: list[str]) -> str:
     """A suggestion for `key`, by its whole path or by the last part of one."""
     last_parts = {path.split(".")[-1]: path for path in paths}
-    text = suggestion(key, [*paths, *last_parts]) if "." in key else suggestion(key, list(last_parts))
-    return text
+    return suggestion(key, [*paths, *last_parts] if "." in key else list(last_parts))
 
 
 def leaf_paths(config: type[pydantic.BaseModel], prefix: str = "") -> list[str]:

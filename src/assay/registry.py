@@ -1,4 +1,4 @@
-"""One registry for every plug-in axis: names to items, nearest name on a miss, discovery by scan, entry point or file."""
+"""One registry for every plug-in axis: nearest name on a miss, discovery by scan, entry point or file."""
 
 import difflib
 import hashlib

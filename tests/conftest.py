@@ -1,0 +1,31 @@
+"""What every test runs under: shapes checked by beartype, one torch thread, a time limit, a cache of its own."""
+
+import time
+from collections.abc import Generator
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+torch.set_num_threads(1)
+_hook = install_import_hook(["assay.ops", "assay.layers", "assay.model"], "beartype.beartype")
+_hook.__enter__()
+
+LIMIT_SECONDS = 10.0
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Token caches go to one folder per worker, never to the user's."""
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path_factory.getbasetemp() / "assay-cache"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail an unmarked test that takes longer than the limit (in processor seconds, as machines are noisy)."""
+    before = time.process_time()
+    result = yield
+    seconds = time.process_time() - before
+    if seconds > LIMIT_SECONDS and item.get_closest_marker("slow") is None:
+        pytest.fail(f"took {seconds:.1f} s; mark it slow or make it faster than {LIMIT_SECONDS:.0f} s")
+    return result
