@@ -88,7 +88,7 @@ class GeluMLP(ChannelMixer):
         for layer in (self.up, self.down):
             uniform_fan_in_(layer.weight, generator)
 
-    def residual_outputs(self) -> tuple[nn.Parameter, ...]:
+    def residual_outputs(self) -> tuple[Tensor, ...]:
         return (self.down.weight,)
 
     def flops_per_token(self, context: int) -> int:
@@ -113,7 +113,7 @@ class SwiGLU(ChannelMixer):
         for layer in (self.gate, self.up, self.down):
             uniform_fan_in_(layer.weight, generator)
 
-    def residual_outputs(self) -> tuple[nn.Parameter, ...]:
+    def residual_outputs(self) -> tuple[Tensor, ...]:
         return (self.down.weight,)
 
     def flops_per_token(self, context: int) -> int:

@@ -48,7 +48,7 @@ class SequenceLayer(nn.Module, ABC):
         """Draw every parameter, of submodules too, from the architecture's own initialisation."""
 
     @abstractmethod
-    def residual_outputs(self) -> tuple[nn.Parameter, ...]:
+    def residual_outputs(self) -> tuple[Tensor, ...]:
         """The weights whose products are added to the residual stream: what `blinkdl` sets to zero."""
 
     @abstractmethod
