@@ -1,11 +1,11 @@
 """Strict configurations: unknown keys fail, dotted overrides, a hash, and errors in one line."""
 
-import contextlib
 import hashlib
 import json
+import re
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,15 +36,45 @@ class Config(pydantic.BaseModel):
 
     def to_yaml(self) -> str:
         """The resolved values as YAML, keys in the order of declaration."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return yaml.dump(self.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-3 is a number, and a key that stands twice or is no text is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if key.tag != "tag:yaml.org,2002:str":
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a name", key.start_mark)
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the texts that `_Loader` would read as numbers."""
+
+
+# YAML 1.1, which PyYAML reads, takes 1e-3 for text: it wants 1.0e-3.
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    )
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a mapping from a YAML file; a missing file or anything else than a mapping is a RequestError."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except OSError as error:
         raise RequestError(f"--config {path}: {error.strerror}") from None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise RequestError(f"--config {path}: line {line}: {error.problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RequestError(f"--config {path}: not YAML: {' '.join(str(error).split())}") from None
     if values is None:
@@ -76,13 +106,9 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     if not sign or not key.strip():
         raise RequestError(f"--set {text}: KEY=VALUE is needed, as in --set training.learning_rate=0.001")
     try:
-        value = yaml.safe_load(raw)
+        return key.strip(), yaml.load(raw, Loader=_Loader)
     except yaml.YAMLError:
         raise RequestError(f"--set {text}: the value is not YAML") from None
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            value = float(value)
-    return key.strip(), value
 
 
 def resolve_key(key: str, paths: Iterable[str]) -> str:

@@ -3,8 +3,9 @@
 Nats are per predicted token unless a name says otherwise. Every list over layers starts with the embedding.
 """
 
+import json
 import os
-import tempfile
+import uuid
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -30,16 +31,21 @@ class Versioned(Record):
     def read(cls, path: Path) -> Self:
         """Read the record at `path`; a file that is missing, broken or of another version is a RequestError."""
         try:
-            record = cls.model_validate_json(path.read_bytes())
+            content = path.read_bytes()
+            values = json.loads(content)
         except OSError as error:
             raise RequestError(f"{path}: {error.strerror}") from None
+        except ValueError as error:
+            raise RequestError(f"{path}: not JSON ({error})") from None
+        version = values.get("schema_version") if isinstance(values, dict) else None
+        if version != SCHEMA_VERSION:  # before anything else: another version has other fields
+            raise RequestError(f"{path}: schema version {version}; this assay reads {SCHEMA_VERSION}")
+        try:
+            return cls.model_validate_json(content)
         except pydantic.ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise RequestError(f"{path}: not a {cls.__name__} this assay can read ({where}: {first['msg']})") from None
-        if record.schema_version != SCHEMA_VERSION:
-            raise RequestError(f"{path}: schema version {record.schema_version}; this assay reads {SCHEMA_VERSION}")
-        return record
 
     def write(self, path: Path) -> None:
         """Write whole or not at all."""
@@ -48,15 +54,15 @@ class Versioned(Record):
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new one, never a part."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with part.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        os.replace(part, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 
@@ -216,9 +222,12 @@ class Pair(Record):
     difference: float
     low: float | None
     high: float | None
+    level: float | None
+    """Of the interval: that of the step at which Holm decided the pair, so that the two agree."""
     p_value: float | None
     """Paired t, two-sided, after Holm's correction over the pairs."""
     resolved: bool
+    """The study is ranked and the interval excludes zero."""
     bootstrap_low: float | None
     bootstrap_high: float | None
     """95% over documents, seeds held fixed."""

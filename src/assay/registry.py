@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import pkgutil
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -20,13 +21,14 @@ Item = TypeVar("Item")
 class Registry(Generic[Item]):
     """Named items of one kind. The built-in ones live in `package`, one file each, and are found by a scan.
 
-    Installed packages add theirs through the entry point group `assay.<kind>s`; loading the entry point must
-    import the module that registers them.
+    Installed packages add theirs through the entry point group `assay.<kind>s`, or `group` where the plural is
+    another; loading the entry point must import the module that registers them.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
+    def __init__(self, kind: str, package: str, group: str | None = None) -> None:
         self.kind = kind
         self.package = package
+        self.group = group or f"assay.{kind}s"
         self._items: dict[str, Item] = {}
         self._discovered = False
 
@@ -55,11 +57,18 @@ class Registry(Generic[Item]):
     def _discover(self) -> None:
         if self._discovered:
             return
-        self._discovered = True
+        self._discovered = True  # set first: what is imported below may ask for names
+        try:
+            self._import_all()
+        except BaseException:
+            self._discovered = False
+            raise
+
+    def _import_all(self) -> None:
         package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__, prefix=f"{self.package}."):
             importlib.import_module(module.name)
-        for entry in importlib.metadata.entry_points(group=f"assay.{self.kind}s"):
+        for entry in importlib.metadata.entry_points(group=self.group):
             entry.load()
 
 
@@ -85,7 +94,18 @@ def load_plugin(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except BaseException as error:
         del sys.modules[name]
-        raise RequestError(f"--plugin {path}: {type(error).__name__}: {error}") from error
+        if not isinstance(error, Exception | SystemExit):
+            raise
+        text = " ".join(str(error).split())
+        raise RequestError(f"--plugin {path}: {_line(path, error)}{type(error).__name__}: {text}") from error
     return module
+
+
+def _line(path: Path, error: BaseException) -> str:
+    """Return "line N: ", the innermost line of the file at `path` on the way to `error`, or "" if there is none."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f"line {error.lineno}: " if error.lineno else ""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f"line {lines[-1]}: " if lines else ""

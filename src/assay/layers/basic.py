@@ -9,14 +9,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from assay.layers.mixer import SequenceLayer, Shared, State
+from assay.layers.mixer import Layer, SequenceLayer, Shared, State
 
 
 class Tap(nn.Identity):
     """A named point where a measurement can hook an intermediate tensor; it changes nothing."""
 
 
-class RMSNorm(nn.Module):
+class RMSNorm(Layer):
     """x / sqrt(mean(x^2) + eps) * weight, in float32 whatever comes in (Zhang and Sennrich 2019)."""
 
     decay_roles: ClassVar[Mapping[str, bool]] = {"weight": False}
@@ -34,7 +34,7 @@ class RMSNorm(nn.Module):
         nn.init.ones_(self.weight)
 
 
-class LayerNorm(nn.Module):
+class LayerNorm(Layer):
     """(x - mean) / sqrt(var + eps) * weight + bias, in float32 whatever comes in (Ba et al. 2016)."""
 
     decay_roles: ClassVar[Mapping[str, bool]] = {"weight": False, "bias": False}

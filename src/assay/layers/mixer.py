@@ -13,21 +13,32 @@ from torch import Tensor, nn
 
 from assay.ops.execution import Execution
 
-State = tuple[Any, ...]
-"""A NamedTuple whose tensors start with the batch axis; `()` for a layer that remembers nothing."""
+State = Any
+"""Each layer's own NamedTuple, whose tensors start with the batch axis; `()` for a layer that remembers nothing."""
 
 Shared = MutableMapping[str, Tensor]
 """Tensors [B, T, ...] that earlier layers of the same call publish; nothing in it may summarise later positions."""
 
 
-class SequenceLayer(nn.Module, ABC):
-    """A layer [B, T, D] -> [B, T, D] that is causal and may carry state: mixers and channel mixers alike.
+class Layer(nn.Module, ABC):
+    """A module that draws its own parameters and says which of them weight decay applies to.
 
-    `decay_roles` names every parameter that the layer owns directly (not those of submodules) and says whether
-    weight decay applies to it. `execution` is the form of its ops, set for a whole model at once.
+    `decay_roles` names every parameter that the layer owns directly, not those of submodules.
     """
 
     decay_roles: ClassVar[Mapping[str, bool]] = {}
+
+    @abstractmethod
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Draw every parameter, of submodules too, from the architecture's own initialisation."""
+
+
+class SequenceLayer(Layer):
+    """A layer [B, T, D] -> [B, T, D] that is causal and may carry state: mixers and channel mixers alike.
+
+    `execution` is the form of its ops, set for a whole model at once.
+    """
+
     execution: Execution = Execution()
 
     @abstractmethod
@@ -42,10 +53,6 @@ class SequenceLayer(nn.Module, ABC):
 
         `capacity` is the number of tokens to hold, for states that grow with the sequence.
         """
-
-    @abstractmethod
-    def reset_parameters(self, generator: torch.Generator) -> None:
-        """Draw every parameter, of submodules too, from the architecture's own initialisation."""
 
     @abstractmethod
     def residual_outputs(self) -> tuple[Tensor, ...]:

@@ -1,0 +1,28 @@
+"""assay decides, with evidence, whether a sequence-model architecture deserves to be scaled.
+
+The public names are imported when first used, so that `import assay` is quick and needs no torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from assay.api import build as build
+    from assay.api import compare as compare
+    from assay.model.architecture import register as register
+
+__version__ = "0.1.0"
+
+_HOMES = {"build": "assay.api", "compare": "assay.api", "register": "assay.model.architecture"}
+
+__all__ = ["__version__", "build", "compare", "register"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'assay' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,5 @@
+"""`python -m assay` is the console script."""
+
+from assay.cli.main import run
+
+run()

@@ -1,0 +1,39 @@
+"""The Python interface: build a model, compare architectures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from assay.model.architecture import ARCHITECTURES, build_model
+from assay.model.lm import LanguageModel
+from assay.model.sizing import Match, solve
+from assay.records import StudyRecord
+from assay.seeding import derive
+from assay.study.compare import Listener
+from assay.study.compare import compare as compare_study
+from assay.study.protocol import StudyConfig
+
+
+def build(
+    name: str, size: int | None = None, vocab_size: int = 4096, seed: int = 0, match: Match = "total", **overrides: Any
+) -> LanguageModel:
+    """Build and initialise the architecture called `name`, the same weights for a seed everywhere.
+
+    With `size` the dimensions are solved so that the parameters match within 1%; size together with a dimension it
+    would solve for is a RequestError, as is an unknown name or dimension. `overrides` are fields of its configuration.
+    """
+    architecture = ARCHITECTURES.get(name)
+    fixed = {**overrides, "vocab_size": vocab_size}
+    config = architecture.config.parse(fixed) if size is None else solve(architecture, size, match, fixed)
+    return build_model(architecture, config, derive(seed, "init"))
+
+
+def compare(
+    architectures: Sequence[str], out: Path | str, listener: Listener | None = None, **settings: Any
+) -> StudyRecord:
+    """Run a study in the folder `out` and return its record; the same call continues an interrupted one.
+
+    `settings` are the keys of config.yaml, nested: `seeds=[0, 1]`, `training={"tokens": 100_000}`.
+    """
+    config = StudyConfig.parse({"architectures": list(architectures), **settings})
+    return compare_study(config, Path(out), listener)

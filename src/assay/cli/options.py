@@ -1,0 +1,188 @@
+"""The options that `compare` and `train` share, and how they become a study's configuration."""
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from assay.config import merge, nested, parse_assignment, read_yaml, resolve_key
+from assay.errors import RequestError
+from assay.registry import load_plugin
+
+if TYPE_CHECKING:
+    from assay.study.protocol import StudyConfig
+
+PATHS = {
+    "size": "size",
+    "match": "match",
+    "corpus": "data.corpus",
+    "tokenizer": "data.tokenizer",
+    "text_field": "data.text_field",
+    "max_bytes": "data.max_bytes",
+    "tokens": "training.tokens",
+    "context": "training.context",
+    "batch_tokens": "training.batch_tokens",
+    "lr": "training.learning_rate",
+    "schedule": "training.schedule",
+    "body": "model.body",
+    "init": "model.initialisation",
+    "device": "execution.device",
+    "precision": "execution.precision",
+}
+"""Where each option stands in config.yaml."""
+
+FLAGS = {path: f"--{name.replace('_', '-')}" for name, path in PATHS.items()}
+
+Size = Annotated[str | None, typer.Option(help="Parameters of every arm, as in 1M or 300k.", show_default="1M")]
+Match = Annotated[str | None, typer.Option(help="What is matched: total or non-embedding.", show_default="total")]
+Corpus = Annotated[
+    str | None, typer.Option(help="stdlib, text:PATH, or a name `assay list` shows.", show_default="stdlib")
+]
+Tokenizer = Annotated[
+    str | None, typer.Option(help="bytes, bpe:N, gpt2, or a tokenizer.json.", show_default="bpe:4096")
+]
+TextField = Annotated[str | None, typer.Option(help="The field of a jsonl or parquet row that holds text.")]
+MaxBytes = Annotated[str | None, typer.Option(help="Read at most so many bytes of a streamed corpus.")]
+Tokens = Annotated[str | None, typer.Option(help="Training tokens of a run.", show_default="204800")]
+Context = Annotated[str | None, typer.Option(help="Tokens of a window.", show_default="256")]
+BatchTokens = Annotated[str | None, typer.Option(help="Tokens of a batch.", show_default="2048")]
+LearningRate = Annotated[str | None, typer.Option("--lr", help="Highest learning rate.", show_default="0.002")]
+Schedule = Annotated[str | None, typer.Option(help="constant, cosine or wsd.", show_default="cosine")]
+Body = Annotated[str | None, typer.Option(help="native, or common: only the mixer differs.", show_default="native")]
+Init = Annotated[str | None, typer.Option(help="own, or blinkdl for every arm.", show_default="own")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.", show_default="auto")]
+Precision = Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.", show_default="auto")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the results.", show_default="runs/<verb>-<hash>")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="A config.yaml to start from.")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of config.yaml; repeatable.")
+]
+Plugin = Annotated[list[Path] | None, typer.Option(help="A Python file that registers more; repeatable.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line.")]
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """What the command line said, before it is a configuration. None is "not given"."""
+
+    size: Size = None
+    match: Match = None
+    corpus: Corpus = None
+    tokenizer: Tokenizer = None
+    text_field: TextField = None
+    max_bytes: MaxBytes = None
+    tokens: Tokens = None
+    context: Context = None
+    batch_tokens: BatchTokens = None
+    lr: LearningRate = None
+    schedule: Schedule = None
+    body: Body = None
+    init: Init = None
+    device: Device = None
+    precision: Precision = None
+    out: Out = None
+    config: ConfigFile = None
+    set: Set = None
+    plugin: Plugin = None
+    json: Json = False
+
+    def study(self, architectures: list[str] | None, seeds: list[int] | None) -> "StudyConfig":
+        """The configuration: defaults, then --config, then the options, then --set."""
+        from assay.study.protocol import StudyConfig
+
+        load_plugins(self.plugin)
+        values = read_yaml(self.config) if self.config is not None else {}
+        if values.get("plan") and (self.device or self.precision):
+            raise RequestError("--config: its plan fixes device and precision; remove `plan` from the file to set them")
+        for name, path in PATHS.items():
+            if (given := getattr(self, name)) is not None:
+                value = parse_count(f"--{name.replace('_', '-')}", given) if name in COUNTS else given
+                values = merge(values, nested(path, value))
+        if architectures:
+            values["architectures"] = architectures
+        if seeds is not None:
+            values["seeds"] = seeds
+        named = values.get("architectures", StudyConfig.model_fields["architectures"].default)
+        for text in self.set or []:
+            key, value = parse_assignment(text)
+            values = merge(values, nested(resolve_key(key, settable(named)), value))
+        return StudyConfig.parse(values, FLAGS)
+
+
+COUNTS = {"size", "max_bytes", "tokens", "batch_tokens", "context"}
+
+
+def load_plugins(paths: Iterable[Path] | None) -> None:
+    """Load each --plugin file once."""
+    for path in paths or []:
+        load_plugin(path)
+
+
+def settable(architectures: Iterable[str]) -> list[str]:
+    """The dotted paths that --set knows: those of the configuration, and the dimensions of these architectures."""
+    from assay.config import leaf_paths
+    from assay.model.architecture import ARCHITECTURES
+    from assay.study.protocol import StudyConfig
+
+    dimensions: dict[str, None] = {}
+    for name in architectures:
+        for dimension in ARCHITECTURES.get(name).config.model_fields:
+            dimensions |= {f"model.{dimension}": None, f"model.{name}.{dimension}": None}
+    paths = [path for path in leaf_paths(StudyConfig) if path != "model" and not path.startswith("plan")]
+    return paths + list(dimensions)
+
+
+def parse_count(option: str, text: str | int) -> int:
+    """Read 300k, 1M, 1.5M, 2_000 or 2048 as a number of things."""
+    match = re.fullmatch(r"([0-9][0-9_]*(?:\.[0-9]+)?)([kKmMgGbB]?)", str(text).strip())
+    number = (
+        float(match[1].replace("_", "")) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}[match[2].lower()]
+        if match
+        else 0
+    )
+    if number < 1 or number != int(number):
+        raise RequestError(f"{option} {text}: a whole number above zero is needed, as in 300k, 1M or 2048")
+    return int(number)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """ "3" counts seeds 0, 1, 2; "0,5,7" names them."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdigit() for part in parts):
+        raise RequestError(f"--seeds {text}: a count (3) or a list (0,5,7) of whole numbers is needed")
+    if "," in text:
+        return [int(part) for part in parts]
+    if int(parts[0]) < 1:
+        raise RequestError(f"--seeds {text}: at least one seed is needed")
+    return list(range(int(parts[0])))
+
+
+def parse_seed(text: str) -> int:
+    """One seed, zero or more."""
+    if not text.strip().isdigit():
+        raise RequestError(f"--seed {text}: a whole number, zero or more, is needed")
+    return int(text)
+
+
+def with_study_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give `verb` the options of StudyOptions in place of its parameter `options`."""
+    own = [p for p in inspect.signature(verb).parameters.values() if p.name != "options"]
+    shared = [
+        inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type)
+        for f in fields(StudyOptions)
+    ]
+
+    @functools.wraps(verb)
+    def wrapped(**given: Any) -> None:
+        options = StudyOptions(**{f.name: given.pop(f.name) for f in fields(StudyOptions)})
+        verb(options=options, **given)
+
+    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    wrapped.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in [*own, *shared]}
+    return wrapped

@@ -1,0 +1,86 @@
+"""Training batches as a function of (seed, step, batch size) alone, and the hash chain that proves it."""
+
+import hashlib
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.data.tokenized import Ids
+from assay.errors import RequestError
+from assay.seeding import derive
+
+Order = Literal["shuffled", "sequential"]
+
+
+class PackedWindows:
+    """Windows of `context` + 1 tokens of a packed stream at stride `context`: each token is a target once an epoch.
+
+    The first token of the stream, and the rest that fills no window, are never targets. "shuffled" draws the order of
+    the windows anew for each epoch; "sequential" takes them as they stand, again and again.
+    """
+
+    def __init__(self, ids: Ids, context: int, seed: int, order: Order = "shuffled") -> None:
+        """`ids`: [n_tokens]. A stream too short for one window is a RequestError."""
+        if context < 1:
+            raise RequestError(f"--context {context}: at least 1 token is needed")
+        if len(ids) < context + 1:
+            raise RequestError(
+                f"--context {context}: the training split has {len(ids)} tokens and one window needs {context + 1}; "
+                f"--context {max(1, len(ids) - 1)} or less, or a longer text would do"
+            )
+        self.context = context
+        self.windows = (len(ids) - 1) // context
+        """Windows in an epoch."""
+        self._ids = ids
+        self._seed = seed
+        self._order = order
+        self._permutation: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, dtype=np.int64))
+
+    def batch(self, step: int, batch_size: int) -> NDArray[np.int64]:
+        """int64[batch_size, context + 1]: the batch of `step`, from 0; batches run on across the ends of epochs."""
+        if step < 0 or batch_size < 1:
+            raise ValueError(f"step {step} and batch size {batch_size}: 0 and 1 are the least")
+        numbers = np.arange(step * batch_size, (step + 1) * batch_size)
+        windows = np.empty(batch_size, dtype=np.int64)
+        epochs = numbers // self.windows
+        for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
+            here = epochs == epoch
+            windows[here] = self._epoch(epoch)[numbers[here] % self.windows]
+        return self._ids[windows[:, None] * self.context + np.arange(self.context + 1)].astype(np.int64)
+
+    def _epoch(self, epoch: int) -> NDArray[np.int64]:
+        """The order of the windows in `epoch`; the last one asked for is kept."""
+        if self._permutation[0] != epoch:
+            order = np.arange(self.windows)
+            if self._order == "shuffled":
+                order = permutation(self.windows, derive(self._seed, "data", epoch))
+            self._permutation = (epoch, order)
+        return self._permutation[1]
+
+
+def permutation(n: int, seed: int) -> NDArray[np.int64]:
+    """A random order of 0..n-1: that of n draws of 64 bits.
+
+    numpy promises the raw stream of a bit generator for all its versions, but not that of Generator.permutation.
+    """
+    draws: NDArray[np.uint64] = np.random.PCG64(seed).random_raw(n)
+    return np.argsort(draws, kind="stable")
+
+
+class Chain:
+    """h_t = SHA-256(h_{t-1}, shape, values) over the batches consumed: equal heads mean equal batches in equal order.
+
+    Shape and values enter as little-endian int64.
+    """
+
+    def __init__(self, head: str = "0" * 64) -> None:
+        self.head = head
+
+    def update(self, batch: NDArray[np.int64]) -> str:
+        """Add one batch and return the new head, 64 hexadecimal digits."""
+        link = hashlib.sha256(bytes.fromhex(self.head))
+        link.update(np.array(batch.shape, dtype="<i8").tobytes())
+        link.update(np.ascontiguousarray(batch, dtype="<i8").tobytes())
+        self.head = link.hexdigest()
+        return self.head

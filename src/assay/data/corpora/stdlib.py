@@ -1,0 +1,56 @@
+"""The corpus `stdlib`: the Python sources of the running interpreter's standard library."""
+
+import importlib.util
+import os
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+from assay.data.config import DataConfig
+from assay.data.corpus import CORPORA, CorpusSource, Document, Progress
+from assay.errors import RequestError
+
+LEFT_OUT = {
+    "__pycache__",
+    "dist-packages",
+    "encodings",
+    "idlelib",
+    "lib2to3",
+    "pydoc_data",
+    "site-packages",
+    "test",
+    "tests",
+}
+"""Folders that are tests, tables, programs of their own or not the standard library."""
+
+GENERATED = ("_sysconfigdata", "_sysconfig_vars", "sitecustomize", "usercustomize")
+"""Modules that differ from machine to machine under the same version."""
+
+
+def read(_config: DataConfig, _argument: str, _progress: Progress) -> Iterator[Document]:
+    """Yield one document a source file, by path, with the newlines Python reads (LF everywhere)."""
+    root = Path(sysconfig.get_path("stdlib"))
+    paths = sorted(_sources(root), key=lambda path: path.relative_to(root).as_posix())
+    if not paths:
+        raise RequestError(f"--corpus stdlib: no Python sources in {root}; --corpus text:PATH reads a text of yours")
+    for path in paths:
+        yield Document(path.relative_to(root).as_posix(), importlib.util.decode_source(path.read_bytes()))
+
+
+def _sources(root: Path) -> Iterator[Path]:
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name not in LEFT_OUT and not name.startswith("config-")]
+        for name in files:
+            if name.endswith(".py") and not name.startswith(GENERATED):
+                yield Path(folder, name)
+
+
+CORPORA.register(
+    "stdlib",
+    CorpusSource(
+        name="stdlib",
+        description="Python sources of the running interpreter's standard library, about 9 MB, without tests",
+        citation="Python Software Foundation, PSF License Version 2",
+        read=read,
+    ),
+)

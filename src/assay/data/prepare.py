@@ -1,0 +1,72 @@
+"""From a configuration to a tokenised corpus: read, split, train the tokenizer, encode, keep it in the cache."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import tokenizers
+
+from assay.data.cache import CACHE_FORMAT, cache_folder, corpus_digest, load_or_build
+from assay.data.config import DataConfig
+from assay.data.corpus import SPLITS, Document, Progress, find_corpus, read_documents, silent
+from assay.data.splitting import split_documents
+from assay.data.tokenized import SplitCounts, TokenizedCorpus, TokenizedSplit, tokenize
+from assay.data.tokenizer import build_tokenizer, tokenizer_identity
+
+__all__ = ["TokenizedCorpus", "TokenizedSplit", "prepare"]
+
+
+def prepare(config: DataConfig, progress: Progress | None = None) -> TokenizedCorpus:
+    """Return the corpus that `config` asks for, from the cache where it is there; RequestError where it cannot be made.
+
+    `progress` takes one line at a time for the person who waits.
+    """
+    say = progress or silent
+    tokenizer = tokenizer_identity(config.tokenizer)
+    source, argument = find_corpus(config)
+    documents: list[Document] | None = None
+    if source.identity is not None:
+        content = source.identity(config, argument)
+    else:
+        documents = read_documents(config, say)
+        content = _content_digest(documents)
+    request = json.dumps([CACHE_FORMAT, source.name, content, tokenizer, tokenizers.__version__])
+    key = hashlib.sha256(request.encode()).hexdigest()
+
+    def build() -> TokenizedCorpus:
+        return _build(config, read_documents(config, say) if documents is None else documents, say)
+
+    return load_or_build(cache_folder() / f"{source.name}-{key[:16]}", key, config.corpus, build, say)
+
+
+def _build(config: DataConfig, documents: Sequence[Document], progress: Progress) -> TokenizedCorpus:
+    progress(f"{config.corpus}: {len(documents)} documents, looking for duplicates")
+    documents_of = split_documents(config.corpus, documents, progress)
+    texts = [document.text for document in documents_of.train]
+    progress(f"{config.tokenizer}: making the tokenizer")
+    tokenizer = build_tokenizer(config.tokenizer, texts)
+    progress(f"{config.corpus}: encoding")
+    tokenized = {name: tokenize(documents_of.split(name), tokenizer) for name in SPLITS}
+    invertible = all(came_back for _, came_back in tokenized.values())
+    if not invertible:
+        progress(f"{config.tokenizer} does not give every text back: no bits per byte")
+    splits = {name: split for name, (split, _) in tokenized.items()}
+    return TokenizedCorpus(
+        name=config.corpus,
+        digest=corpus_digest(tokenizer, list(splits.values())),
+        tokenizer=tokenizer,
+        counts=SplitCounts(
+            documents_of.duplicates_dropped, documents_of.near_duplicate_clusters, documents_of.official
+        ),
+        invertible=invertible,
+        **splits,
+    )
+
+
+def _content_digest(documents: Sequence[Document]) -> str:
+    """SHA-256 of names, splits and texts, each with its length before it."""
+    content = hashlib.sha256()
+    for document in documents:
+        text = document.text.encode()
+        content.update(json.dumps([document.name, document.split, len(text)]).encode() + text)
+    return content.hexdigest()

@@ -1,0 +1,81 @@
+"""Windows in which every byte of a split is scored exactly once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.data.batches import permutation
+from assay.data.tokenized import TokenizedSplit
+from assay.errors import RequestError
+from assay.seeding import derive
+
+Ints = NDArray[np.int64]
+
+NO_TARGET = -100
+"""Stands in `targets` where a window is padded; the loss passes over it."""
+
+
+@dataclass(frozen=True)
+class ScoringWindows:
+    """N windows of one document each, in the order of the documents; C is the context.
+
+    A document is BOS + tokens + EOS. EOS is a target that costs nats and counts no byte; BOS is never one.
+    """
+
+    inputs: Ints
+    """[N, C], 0 where padded."""
+    targets: Ints
+    """[N, C], the token after each input, `NO_TARGET` where padded."""
+    document: Ints
+    """[N], index of the document in its split."""
+    offset: Ints
+    """[N], index of the first input in its document."""
+    bytes: Ints
+    """[N], bytes of text of the targets."""
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Ints, Ints, Ints]]:
+        """Yield (rows [b], inputs [b, T], targets [b, T]), windows of like length together, T the longest of them."""
+        lengths = (self.targets != NO_TARGET).sum(axis=1)
+        order = np.argsort(-lengths, kind="stable")
+        for low in range(0, len(order), batch_size):
+            rows = order[low : low + batch_size]
+            longest = int(lengths[rows[0]])
+            yield rows, self.inputs[rows, :longest], self.targets[rows, :longest]
+
+
+def scoring_windows(
+    split: TokenizedSplit, context: int, token_bytes: Ints, seed: int, max_tokens: int | None = None
+) -> ScoringWindows:
+    """Cut each document's inputs into windows of `context` that do not overlap; the state starts anew in each.
+
+    `token_bytes`: [V], bytes of text of each id. With `max_tokens` only so many targets are scored: whole windows, in
+    an order that depends on `seed` alone, as long as they fit (one at least).
+    """
+    if context < 1:
+        raise RequestError(f"--context {context}: at least 1 token is needed")
+    if max_tokens is not None and max_tokens < 1:
+        raise RequestError(f"{max_tokens} tokens to score: at least 1 is needed")
+    inputs_of = np.diff(split.starts) - 1  # EOS is no input
+    windows_of = -(-inputs_of // context)
+    document = np.repeat(np.arange(len(inputs_of)), windows_of)
+    first = np.cumsum(windows_of) - windows_of
+    offset = (np.arange(len(document)) - first[document]) * context
+    length = np.minimum(context, inputs_of[document] - offset)
+    if max_tokens is not None:
+        order = permutation(len(document), derive(seed, "evaluation"))
+        fitting = int(np.searchsorted(np.cumsum(length[order]), max_tokens, side="right"))
+        chosen = np.sort(order[: max(1, fitting)])
+        document, offset, length = document[chosen], offset[chosen], length[chosen]
+    position = np.arange(context)
+    real = position < length[:, None]
+    place = np.where(real, (split.starts[document] + offset)[:, None] + position, 0)
+    targets = np.where(real, split.ids[place + 1].astype(np.int64), NO_TARGET)
+    return ScoringWindows(
+        inputs=np.where(real, split.ids[place].astype(np.int64), 0),
+        targets=targets,
+        document=document,
+        offset=offset,
+        bytes=np.where(real, token_bytes[np.maximum(targets, 0)], 0).sum(axis=1),
+    )

@@ -1,0 +1,117 @@
+"""Documents into train, validation and test: duplicates out, near-duplicates together, by hash."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from assay.data.corpus import SPLITS, Document, Progress, Split
+from assay.data.duplicates import content_hash, near_duplicate_clusters
+from assay.errors import RequestError
+
+SHARE = 0.1
+"""The least share of the bytes that validation and test hold each."""
+
+
+@dataclass(frozen=True)
+class SplitDocuments:
+    """Documents by split, in the order of the corpus inside each; what was left out or kept together is counted."""
+
+    train: list[Document]
+    validation: list[Document]
+    test: list[Document]
+    duplicates_dropped: int
+    near_duplicate_clusters: int
+    """Clusters of two and more documents; only counted where a split was made here."""
+    official: bool
+    """Whether any split is the corpus's own."""
+
+    def split(self, name: Split) -> list[Document]:
+        documents: list[Document] = getattr(self, name)
+        return documents
+
+
+def split_documents(corpus: str, documents: Sequence[Document], progress: Progress) -> SplitDocuments:
+    """Split `documents`; a split that stays empty is a RequestError that names `--corpus`.
+
+    Official validation and test documents are kept as they are, and what train has of them is dropped. A split that
+    the corpus does not have is filled from the rest: clusters in the order of their hash, until a tenth of the bytes is
+    reached. The largest cluster always goes to train, and each split gets one before any gets more than its share.
+    """
+    kept, dropped = _without_duplicates([each for each in documents if each.text.strip()])
+    official = {each.split for each in kept if each.split is not None}
+    missing: list[Split] = [name for name in SPLITS[1:] if name not in official]
+    pool = [index for index, each in enumerate(kept) if each.split in (None, "train")]
+    split_of: list[Split] = [each.split or "train" for each in kept]
+    groups = 0
+    if missing:
+        labels = near_duplicate_clusters([kept[index].text for index in pool])
+        clusters: dict[int, list[int]] = {}
+        for index, label in zip(pool, labels.tolist(), strict=True):
+            clusters.setdefault(label, []).append(index)
+        groups = sum(len(cluster) > 1 for cluster in clusters.values())
+        _require_clusters(corpus, len(documents), len(kept), len(clusters), 1 + len(missing))
+        for index, name in _assign(kept, list(clusters.values()), missing, progress).items():
+            split_of[index] = name
+    by_split: dict[Split, list[Document]] = {name: [] for name in SPLITS}
+    for each, name in zip(kept, split_of, strict=True):
+        by_split[name].append(each)
+    for name in SPLITS:
+        if not by_split[name]:
+            raise RequestError(
+                f"--corpus {corpus}: the {name} split of its {len(documents)} documents is empty; "
+                "a larger --max-bytes, or none, or another corpus would do"
+            )
+    return SplitDocuments(
+        **by_split, duplicates_dropped=dropped, near_duplicate_clusters=groups, official=bool(official)
+    )
+
+
+def _without_duplicates(documents: Sequence[Document]) -> tuple[list[Document], int]:
+    """Drop exact duplicates: the first stays, and official validation and test documents always do."""
+    hashes = [content_hash(each.text) for each in documents]
+    seen = {key for key, each in zip(hashes, documents, strict=True) if each.split in ("validation", "test")}
+    kept: list[Document] = []
+    for key, each in zip(hashes, documents, strict=True):
+        if each.split in ("validation", "test"):
+            kept.append(each)
+        elif key not in seen:
+            seen.add(key)
+            kept.append(each)
+    return kept, len(documents) - len(kept)
+
+
+def _require_clusters(corpus: str, given: int, kept: int, clusters: int, needed: int) -> None:
+    if clusters >= needed:
+        return
+    found = f"{given} document{'s' if given != 1 else ''}"
+    if clusters < given:
+        found += (
+            f", of which {kept} differ and {clusters} {'is' if clusters == 1 else 'are'} no near-duplicate of others"
+        )
+    raise RequestError(
+        f"--corpus {corpus}: {found}; train, validation and test need {needed} at least: a longer text, blank lines or "
+        "lines <|endoftext|> in one .txt (cut there into passages of 4 kB), or a folder of more files would do"
+    )
+
+
+def _assign(
+    documents: Sequence[Document], clusters: list[list[int]], missing: list[Split], progress: Progress
+) -> dict[int, Split]:
+    """The split of each document of `clusters` that does not go to train."""
+    sizes = [sum(len(documents[index].text.encode()) for index in cluster) for cluster in clusters]
+    keys = [min(content_hash(documents[index].text) for index in cluster) for cluster in clusters]
+    largest = max(range(len(clusters)), key=lambda number: (sizes[number], keys[number]))
+    waiting = sorted(set(range(len(clusters))) - {largest}, key=lambda number: keys[number], reverse=True)
+    needed = SHARE * float(np.sum(sizes))
+    split_of: dict[int, Split] = {}
+    for name in missing:
+        filled = 0
+        still_empty = len(missing) - missing.index(name) - 1
+        while filled < needed and len(waiting) > still_empty:
+            number = waiting.pop()
+            filled += sizes[number]
+            split_of.update(dict.fromkeys(clusters[number], name))
+        if filled < needed:
+            progress(f"{name} holds less than a tenth of the bytes: the documents are few and unequal")
+    return split_of

@@ -1,0 +1,44 @@
+"""What a model is made of and what it costs: parameters by group, FLOPs per token, state bytes. Sums close."""
+
+from torch import nn
+
+from assay.model.lm import LanguageModel
+from assay.records import Flops, Parameters
+
+
+def count_parameters(model: LanguageModel) -> Parameters:
+    """Parameters by group; the groups must add up to the model, else an AssertionError (our fault)."""
+    embedding = model.embedding
+    tables = sum(p.numel() for p in (embedding.tokens, embedding.positions) if p is not None)
+    blocks = model.sequence_blocks()
+    mixers = sum(_size(block.mixer) for block in blocks)
+    channel_mixers = sum(_size(block.channel_mixer) for block in blocks)
+    norms = sum(_size(block.mixer_norm) + _size(block.channel_mixer_norm) for block in blocks)
+    groups = {
+        "embedding": tables,
+        "mixers": mixers,
+        "channel_mixers": channel_mixers,
+        "norms": norms + _size(model.norm) + _size(embedding.norm),
+        "head": 0 if model.untied_head is None else model.untied_head.numel(),
+    }
+    total = sum(p.numel() for p in model.parameters())
+    if sum(groups.values()) != total:
+        raise AssertionError(f"parameter groups {groups} do not add up to the model's {total}")
+    return Parameters(total=total, embedding=tables, non_embedding=total - tables, groups=groups)
+
+
+def count_flops(model: LanguageModel, context: int) -> Flops:
+    """FLOPs per token by each layer's documented formula plus the head's 2 V D; training is three times forward."""
+    layers = sum(layer.flops_per_token(context) for block in model.sequence_blocks() for layer in block.layers())
+    forward = layers + 2 * model.head_weight.numel()
+    return Flops(forward=forward, training=3 * forward)
+
+
+def count_state_bytes(model: LanguageModel, context: int, bytes_per_element: int = 4) -> int:
+    """Bytes one sequence's state takes after `context` tokens, exactly what `prefill` returns."""
+    layers = [layer for block in model.sequence_blocks() for layer in block.layers()]
+    return sum(layer.state_bytes(context, bytes_per_element) for layer in layers)
+
+
+def _size(module: nn.Module | None) -> int:
+    return 0 if module is None else sum(p.numel() for p in module.parameters())

@@ -1,0 +1,148 @@
+"""What an architecture is: a named recipe of layers, norms, positions and initialisation, and how to build it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from assay.config import Config
+from assay.layers.basic import RMSNorm, SwiGLU
+from assay.layers.mixer import Layer, SequenceLayer
+from assay.model.lm import Block, Draw, Embedding, LanguageModel
+from assay.registry import Registry
+
+
+class ModelConfig(Config):
+    """The dimensions all architectures share. A family's own class adds its own and gives the published defaults."""
+
+    vocab_size: int = Field(4096, ge=2)
+    d_model: int = Field(512, ge=1)
+    n_layers: int = Field(8, ge=1)
+    d_ff: int | None = Field(None, ge=1)
+    """Width of the channel mixer; None is the architecture's own ratio."""
+    tied_embeddings: bool = True
+    body: Literal["native", "common"] = "native"
+    """`common`: RMSNorm and SwiGLU for every architecture, only the mixer (and its positions) differs."""
+    initialisation: Literal["own", "blinkdl"] = "own"
+
+
+class AttentionHeads(ModelConfig):
+    """Adds heads, which must divide the width."""
+
+    n_heads: int = Field(8, ge=1)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "AttentionHeads":
+        if self.d_model % self.n_heads:
+            raise ValueError(f"n_heads ({self.n_heads}) does not divide d_model ({self.d_model}); give multiples")
+        return self
+
+
+def normal(std: float) -> Draw:
+    """Fills a tensor from N(0, std^2)."""
+    return lambda tensor, generator: nn.init.normal_(tensor, 0.0, std, generator=generator)
+
+
+def uniform(bound: float) -> Draw:
+    """Fills a tensor uniformly within +-bound."""
+    return lambda tensor, generator: nn.init.uniform_(tensor, -bound, bound, generator=generator)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How an architecture is sized: the widths it may have, its depth at a width, and the dimension that fine-tunes.
+
+    `dimensions(width)` gives what goes with a width (heads, head width), `depth(width)` the published proportion;
+    `fine` names the dimension that is solved for last, in steps of `fine_step`, from `fine_default(width)`.
+    """
+
+    width_step: int
+    depth: Callable[[int], float]
+    fine: str
+    fine_step: int
+    fine_default: Callable[[int], int]
+    dimensions: Callable[[int], dict[str, Any]] = lambda _: {}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A named recipe. Its callables take the configuration; `mixer` and `channel_mixer` the index of the layer too."""
+
+    name: str
+    summary: str
+    citation: str
+    config: type[ModelConfig]
+    mixer: Callable[[Any, int], SequenceLayer]
+    scale: Scale
+    tiny: Mapping[str, Any]
+    """Overrides that make the smallest model for contract tests: d_model 32, 2 layers, vocabulary 61."""
+    channel_mixer: Callable[[Any, int], SequenceLayer | None]
+    norm: Callable[[int], Layer] = RMSNorm
+    embedding_norm: Callable[[int], Layer] | None = None
+    max_positions: Callable[[Any], int | None] = lambda _: None
+    embedding_draw: Draw = field(default_factory=lambda: normal(0.02))
+    head_draw: Draw = field(default_factory=lambda: normal(0.02))
+
+
+ARCHITECTURES: Registry[Architecture] = Registry("architecture", "assay.model.presets")
+
+
+def register(architecture: Architecture) -> Architecture:
+    """Make `architecture` known under its name to every verb."""
+    return ARCHITECTURES.register(architecture.name, architecture)
+
+
+def common_d_ff(config: ModelConfig) -> int:
+    """SwiGLU's width: 8/3 of d_model rounded up to a multiple of 8, what a 4 d_model MLP costs (Shazeer 2020)."""
+    return config.d_ff or -(-8 * config.d_model // 24) * 8
+
+
+def assemble(architecture: Architecture, config: ModelConfig) -> LanguageModel:
+    """Put the parts together on torch's current device; parameters are allocated, not drawn."""
+    common = config.body == "common"
+    norm = RMSNorm if common else architecture.norm
+    blocks = []
+    for index in range(config.n_layers):
+        mixer = architecture.mixer(config, index)
+        channel = SwiGLU(config.d_model, common_d_ff(config)) if common else architecture.channel_mixer(config, index)
+        blocks.append(Block(mixer, channel, lambda: norm(config.d_model)))
+    embedding_norm = None
+    if architecture.embedding_norm is not None and not common:
+        embedding_norm = architecture.embedding_norm(config.d_model)
+    embedding = Embedding(
+        config.vocab_size,
+        config.d_model,
+        architecture.max_positions(config),
+        embedding_norm,
+        architecture.embedding_draw,
+    )
+    return LanguageModel(
+        embedding, blocks, norm(config.d_model), None if config.tied_embeddings else architecture.head_draw
+    )
+
+
+def initialise(model: LanguageModel, name: Literal["own", "blinkdl"], generator: torch.Generator) -> None:
+    """Draw every parameter: `own`, or `blinkdl`, which lays B. Peng's small embedding and zero outputs over it.
+
+    `blinkdl`, from document 000: embeddings uniform within +-1e-4, every projection into the residual stream zero.
+    """
+    with torch.no_grad():
+        model.reset_parameters(generator)
+        if name == "blinkdl":
+            tables: list[Tensor] = [p for p in (model.embedding.tokens, model.embedding.positions) if p is not None]
+            for table in tables:
+                nn.init.uniform_(table, -1e-4, 1e-4, generator=generator)
+            for block in model.sequence_blocks():
+                for layer in block.layers():
+                    for weight in layer.residual_outputs():
+                        nn.init.zeros_(weight)
+
+
+def build_model(architecture: Architecture, config: ModelConfig, seed: int) -> LanguageModel:
+    """Assemble and initialise on the CPU: the same weights for a seed whatever device the model goes to."""
+    model = assemble(architecture, config)
+    initialise(model, config.initialisation, torch.Generator().manual_seed(seed))
+    return model

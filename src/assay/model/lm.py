@@ -1,0 +1,184 @@
+"""The one language model: an embedding, blocks of two residual layers, a norm and a head.
+
+Shapes: B batch, T tokens of this call, D d_model, V vocabulary.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from assay.layers.mixer import Layer, SequenceLayer, Shared, State
+from assay.ops.execution import Execution
+
+Draw = Callable[[Tensor, torch.Generator], object]
+"""Fills a tensor in place from a generator."""
+
+
+class BlockState(NamedTuple):
+    """The states of a block's mixer and of its channel mixer (`()` where there is none)."""
+
+    mixer: State
+    channel_mixer: State
+
+
+class ModelState(NamedTuple):
+    """What a model remembers: how many tokens it has seen, and one state a block."""
+
+    position: int
+    blocks: tuple[BlockState, ...]
+
+
+class Embedding(Layer):
+    """Token table, plus learned positions and a norm where the architecture has them."""
+
+    decay_roles: ClassVar[Mapping[str, bool]] = {"tokens": True, "positions": False}
+    positions: nn.Parameter | None
+
+    def __init__(
+        self, vocab_size: int, d_model: int, max_positions: int | None, norm: Layer | None, draw: Draw
+    ) -> None:
+        super().__init__()
+        self.tokens = nn.Parameter(torch.empty(vocab_size, d_model))
+        positions = None if max_positions is None else nn.Parameter(torch.empty(max_positions, d_model))
+        self.register_parameter("positions", positions)
+        self.norm = norm
+        self.max_positions = max_positions
+        self._draw = draw
+
+    def forward(self, ids: Int[Tensor, "B T"], position: int = 0) -> Float[Tensor, "B T D"]:
+        """Embed `ids` as tokens number `position` and on; a ValueError where there are no positions left."""
+        x = F.embedding(ids, self.tokens)
+        if self.positions is not None:
+            end = position + ids.shape[1]
+            if end > len(self.positions):
+                raise ValueError(f"{end} tokens given; the model has {len(self.positions)} learned positions")
+            x = x + self.positions[position:end]
+        return x if self.norm is None else self.norm(x)
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        self._draw(self.tokens.data, generator)
+        if self.positions is not None:
+            self._draw(self.positions.data, generator)
+        if self.norm is not None:
+            self.norm.reset_parameters(generator)
+
+
+class Block(nn.Module):
+    """x + mixer(norm(x)), then x + channel_mixer(norm(x)) where there is one."""
+
+    def __init__(self, mixer: SequenceLayer, channel_mixer: SequenceLayer | None, norm: Callable[[], Layer]) -> None:
+        super().__init__()
+        self.mixer_norm = norm()
+        self.mixer = mixer
+        self.channel_mixer_norm = None if channel_mixer is None else norm()
+        self.channel_mixer = channel_mixer
+
+    def forward(
+        self, x: Float[Tensor, "B T D"], state: BlockState | None = None, shared: Shared | None = None
+    ) -> tuple[Float[Tensor, "B T D"], BlockState]:
+        y, mixer_state = self.mixer(self.mixer_norm(x), state and state.mixer, shared)
+        x = x + y
+        if self.channel_mixer is None or self.channel_mixer_norm is None:
+            return x, BlockState(mixer_state, ())
+        y, channel_state = self.channel_mixer(self.channel_mixer_norm(x), state and state.channel_mixer, shared)
+        return x + y, BlockState(mixer_state, channel_state)
+
+    def layers(self) -> list[SequenceLayer]:
+        """The mixer, and the channel mixer where there is one."""
+        return [self.mixer] if self.channel_mixer is None else [self.mixer, self.channel_mixer]
+
+
+class LanguageModel(Layer):
+    """ids [B, T] -> logits [B, T, V]. With a `head_draw` of None the head is the token table (tied)."""
+
+    decay_roles: ClassVar[Mapping[str, bool]] = {"untied_head": True}
+    untied_head: nn.Parameter | None
+
+    def __init__(
+        self, embedding: Embedding, blocks: Sequence[Block], norm: Layer, head_draw: Draw | None = None
+    ) -> None:
+        super().__init__()
+        self.embedding = embedding
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = norm
+        head = None if head_draw is None else nn.Parameter(torch.empty_like(embedding.tokens))
+        self.register_parameter("untied_head", head)
+        self._head_draw = head_draw
+
+    @property
+    def vocab_size(self) -> int:
+        return self.embedding.tokens.shape[0]
+
+    @property
+    def max_positions(self) -> int | None:
+        """The longest context the model can read, None where there is no limit."""
+        return self.embedding.max_positions
+
+    @property
+    def head_weight(self) -> Tensor:
+        """[V, D], the token table itself where the head is tied."""
+        return self.embedding.tokens if self.untied_head is None else self.untied_head
+
+    def forward(self, ids: Int[Tensor, "B T"]) -> Float[Tensor, "B T V"]:
+        return self.head(self.hidden(ids)[0])
+
+    def hidden(
+        self, ids: Int[Tensor, "B T"], state: ModelState | None = None
+    ) -> tuple[Float[Tensor, "B T D"], ModelState]:
+        """The normed last hidden states, so that a loss can be formed in chunks, and the state after `ids`."""
+        position = 0 if state is None else state.position
+        x = self.embedding(ids, position)
+        shared: Shared = {}
+        states = []
+        for index, block in enumerate(self.blocks):
+            x, block_state = block(x, state and state.blocks[index], shared)
+            states.append(block_state)
+        return self.norm(x), ModelState(position + ids.shape[1], tuple(states))
+
+    def head(self, hidden: Float[Tensor, "*B D"]) -> Float[Tensor, "*B V"]:
+        return F.linear(hidden, self.head_weight)
+
+    def prefill(
+        self, ids: Int[Tensor, "B T"], state: ModelState | None = None
+    ) -> tuple[Float[Tensor, "B T V"], ModelState]:
+        """Logits of all positions and the state after them."""
+        hidden, state = self.hidden(ids, state)
+        return self.head(hidden), state
+
+    def step(self, ids: Int[Tensor, " B"], state: ModelState) -> tuple[Float[Tensor, "B V"], ModelState]:
+        """One token a sequence."""
+        logits, state = self.prefill(ids[:, None], state)
+        return logits[:, 0], state
+
+    def initial_state(self, batch: int, capacity: int | None = None) -> ModelState:
+        """The state before the first token; `capacity` tokens of room where a state grows."""
+        states = []
+        for block in self.sequence_blocks():
+            layer_states = [layer.initial_state(batch, capacity) for layer in block.layers()]
+            states.append(BlockState(*layer_states) if len(layer_states) == 2 else BlockState(layer_states[0], ()))
+        return ModelState(0, tuple(states))
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Draw every parameter: each layer its own, the wrapper none of theirs."""
+        self.embedding.reset_parameters(generator)
+        for block in self.sequence_blocks():
+            for layer in (block.mixer_norm, block.mixer, block.channel_mixer_norm, block.channel_mixer):
+                if layer is not None:
+                    layer.reset_parameters(generator)
+        self.norm.reset_parameters(generator)
+        if self.untied_head is not None and self._head_draw is not None:
+            self._head_draw(self.untied_head.data, generator)
+
+    def sequence_blocks(self) -> list[Block]:
+        """The blocks, typed."""
+        return [block for block in self.blocks if isinstance(block, Block)]
+
+    def set_execution(self, execution: Execution) -> None:
+        """Fix the form and chunk length of every op."""
+        for module in self.modules():
+            if isinstance(module, SequenceLayer):
+                module.execution = execution

@@ -1,0 +1,50 @@
+"""GPT-1 as document 000 builds it: attention and a GELU MLP, RMSNorm before each, learned positions, no biases."""
+
+from pydantic import Field
+
+from assay.layers.attention import CausalAttention
+from assay.layers.basic import GeluMLP
+from assay.model.architecture import Architecture, AttentionHeads, Scale, register, uniform
+
+
+class GPT1Config(AttentionHeads):
+    """Document 000's dimensions, with 4,370,832 parameters at a vocabulary of 16000."""
+
+    d_model: int = Field(144, ge=1)
+    n_layers: int = Field(8, ge=1)
+    n_heads: int = Field(4, ge=1)
+    max_positions: int = Field(512, ge=1)
+
+
+def transformer_depth(d_model: int) -> float:
+    """8 layers at 144 as in document 000, 12 at 768 as in GPT-1 and GPT-2; in between by a power law."""
+    return d_model / 18 if d_model <= 144 else 8 * (d_model / 144) ** 0.25
+
+
+def n_heads_of(d_model: int) -> int:
+    """Heads of 32 to 36 where the width allows it, of 64 from 512 on."""
+    width = 64 if d_model >= 512 else 36
+    return min((n for n in range(1, d_model + 1) if d_model % n == 0), key=lambda n: abs(d_model / n - width))
+
+
+register(
+    Architecture(
+        name="gpt1",
+        summary="Transformer with learned positions, the baseline of document 000",
+        citation="Radford et al. 2018, Improving Language Understanding by Generative Pre-Training",
+        config=GPT1Config,
+        mixer=lambda config, _: CausalAttention(config.d_model, config.n_heads),
+        channel_mixer=lambda config, _: GeluMLP(config.d_model, config.d_ff or 4 * config.d_model),
+        max_positions=lambda config: config.max_positions,
+        embedding_draw=uniform(1e-4),
+        scale=Scale(
+            width_step=8,
+            depth=transformer_depth,
+            fine="d_ff",
+            fine_step=4,
+            fine_default=lambda width: 4 * width,
+            dimensions=lambda width: {"n_heads": n_heads_of(width)},
+        ),
+        tiny={"d_model": 32, "n_layers": 2, "n_heads": 2, "vocab_size": 61, "max_positions": 512},
+    )
+)

@@ -1,0 +1,78 @@
+"""Numbers as people read them: 1.02M, 3.10 MFLOP, 48.0 kB, 12.3k/s; steps of 1000, three digits."""
+
+import math
+from collections.abc import Callable
+
+from assay.records import Interval
+
+MISSING = "-"
+
+
+def count(number: float) -> str:
+    """412, 12.3k, 1.02M."""
+    value, prefix = _scaled(number)
+    return f"{value}{prefix}"
+
+
+def flops(number: float) -> str:
+    """3.10 MFLOP."""
+    value, prefix = _scaled(number)
+    return f"{value} {prefix}FLOP"
+
+
+def bytes_(number: float | None) -> str:
+    """48.0 kB; None is what could not be measured."""
+    if number is None:
+        return "not measured"
+    value, prefix = _scaled(number)
+    return f"{value} {prefix}B"
+
+
+def rate(per_second: float) -> str:
+    """12.3k/s."""
+    return f"{count(per_second)}/s"
+
+
+def nats(number: float) -> str:
+    """Nats or bits, three decimals: the seeds of a small model spread in the second or third."""
+    return f"{number:.3f}"
+
+
+def perplexity(number: float) -> str:
+    """Four digits: 12.34, 167.8, 9,876."""
+    if not math.isfinite(number):
+        return "inf"
+    decimals = max(0, 3 - math.floor(math.log10(number))) if number >= 1 else 3
+    return f"{number:,.{min(decimals, 2)}f}" if number < 1e6 else f"{number:.2e}"
+
+
+def ratio(number: float | None) -> str:
+    """7.21x; a dash where it was not measured."""
+    if number is None:
+        return MISSING
+    return f"{_three_digits(number)}x" if number < 1e5 else f"{number:.2e}x"
+
+
+def interval(over_seeds: Interval, form: Callable[[float], str], to: str = "-") -> str:
+    """Both ends, or a dash with fewer than two seeds."""
+    if over_seeds.low is None or over_seeds.high is None:
+        return MISSING
+    return f"{form(over_seeds.low)}{to}{form(over_seeds.high)}"
+
+
+def _scaled(number: float) -> tuple[str, str]:
+    """Three digits and a prefix; whole numbers below 1000 as they are."""
+    if abs(number) < 1000 and float(number).is_integer():
+        return str(int(number)), ""
+    for prefix in ("", "k", "M", "G", "T"):
+        text = _three_digits(number)
+        if "," not in text:
+            return text, prefix
+        number /= 1000
+    return _three_digits(number), "P"
+
+
+def _three_digits(number: float) -> str:
+    if abs(number) >= 999.5:
+        return f"{number:,.0f}"
+    return f"{number:#.3g}".rstrip(".")

@@ -1,0 +1,101 @@
+"""Checkpoints that are written whole or not at all, and resumed bit for bit.
+
+A checkpoint is a folder of three files: model.safetensors, optimizer.safetensors and progress.json. The new folder is
+complete before the old one is moved aside, so that a death at any moment leaves one of the two.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from assay.model.lm import LanguageModel
+from assay.records import Versioned
+
+
+class Progress(Versioned):
+    """How far a run has come, and what it must find again to go on bit for bit."""
+
+    step: int
+    """Steps done."""
+    tokens: int
+    chain: str
+    """Hash chain over the batches consumed."""
+    first_nats: float | None = None
+    """The first loss, against which divergence is judged."""
+    recent_nats: list[float] = []
+    """The last losses, likewise."""
+    interruptions: int = 0
+    chain_broken: str | None = None
+    environment: dict[str, str]
+    peak_memory_bytes: int | None = None
+    forms: dict[str, list[str]] = {}
+    status: str = "running"
+
+
+def save(folder: Path, model: LanguageModel, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """Replace the checkpoint in `folder` as one act."""
+    new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    try:
+        save_file(model.state_dict(), new / "model.safetensors")
+        save_file(_optimizer_tensors(optimizer), new / "optimizer.safetensors")
+        progress.write(new / "progress.json")
+        for file in new.iterdir():
+            _sync(file)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover(folder: Path) -> bool:
+    """Put right what a death between two renames left behind; return whether there is a checkpoint."""
+    new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
+    if not folder.exists() and old.exists():
+        # The old folder is moved aside only once the new one is complete.
+        (new if new.exists() else old).rename(folder)
+    shutil.rmtree(new, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+    return folder.exists()
+
+
+def load(folder: Path, model: LanguageModel, optimizer: torch.optim.Optimizer) -> Progress:
+    """Fill `model` and `optimizer` from the checkpoint and return how far it had come."""
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    _restore_optimizer(optimizer, load_file(folder / "optimizer.safetensors"))
+    return Progress.read(folder / "progress.json")
+
+
+def load_weights(folder: Path, model: LanguageModel) -> None:
+    """Fill `model` alone."""
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+
+
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    state = optimizer.state_dict()["state"]
+    return {f"{index}.{name}": value.contiguous() for index, slots in state.items() for name, value in slots.items()}
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _sync(file: Path) -> None:
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,74 @@
+"""What a training run is asked to do, and on what it is asked to run."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from assay.config import Config
+
+
+class TrainingConfig(Config):
+    """The protocol of one run; the same for all arms of a study. Lengths in tokens or steps, as the names say."""
+
+    tokens: int = Field(204_800, gt=0)
+    batch_tokens: int = Field(2_048, gt=0)
+    micro_batch_tokens: int | None = Field(None, gt=0)
+    """Tokens a forward pass; None is the whole batch. Gradients are accumulated over micro-batches."""
+    context: int = Field(256, ge=2)
+    order: Literal["shuffled", "sequential"] = "shuffled"
+    learning_rate: float = Field(2e-3, gt=0)
+    schedule: Literal["constant", "cosine", "wsd"] = "cosine"
+    warmup_share: float = Field(0.1, ge=0, le=1)
+    """Share of the steps over which the learning rate rises linearly."""
+    decay_share: float = Field(0.2, ge=0, le=1)
+    """Share of the steps at the end over which `wsd` falls linearly."""
+    final_share: float = Field(0.1, ge=0, le=1)
+    """The last learning rate over the highest."""
+    weight_decay: float = Field(0.1, ge=0)
+    decay_all: bool = False
+    """Decay every parameter, gains and biases too, instead of those whose modules ask for it."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.95, ge=0, lt=1)
+    epsilon: float = Field(1e-8, gt=0)
+    clip_norm: float | None = Field(1.0, gt=0)
+    validation_interval: int | None = Field(None, gt=0)
+    """Steps between validations; None is a tenth of the run."""
+    validation_tokens: int = Field(16_384, gt=0)
+    checkpoint_interval: int | None = Field(None, gt=0)
+    """Steps between checkpoints; None is a tenth of the run."""
+
+    @model_validator(mode="after")
+    def _batch_holds_windows(self) -> "TrainingConfig":
+        micro = self.micro_batch_tokens or self.batch_tokens
+        if self.batch_tokens % self.context or micro % self.context or self.batch_tokens % micro:
+            raise ValueError(
+                f"batch_tokens ({self.batch_tokens}) must be a multiple of micro_batch_tokens ({micro}), "
+                f"and both of context ({self.context})"
+            )
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Whole batches that cover `tokens`."""
+        return -(-self.tokens // self.batch_tokens)
+
+    @property
+    def batch_size(self) -> int:
+        """Windows a batch."""
+        return self.batch_tokens // self.context
+
+    def interval(self, asked: int | None) -> int:
+        """`asked`, or a tenth of the run."""
+        return asked or max(1, self.steps // 10)
+
+
+class ExecutionConfig(Config):
+    """Wishes about the machine; `auto` is resolved from what the machine can do, never from timings."""
+
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
+    op_form: Literal["loop", "chunked"] = "chunked"
+    chunk_length: int = Field(64, ge=1)
+    threads: int | None = Field(None, gt=0)
+    """Torch threads; None is one a core that this process may use."""

@@ -1,0 +1,176 @@
+"""The one training loop: batches in, checkpoints and metrics out, exact resume, a clear stop at divergence."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from assay.data.batches import Chain, PackedWindows
+from assay.model.lm import LanguageModel
+from assay.ops.cross_entropy import summed_nats
+from assay.ops.execution import recorded_forms
+from assay.records import write_whole
+from assay.training import checkpoint
+from assay.training.checkpoint import Progress
+from assay.training.config import TrainingConfig
+from assay.training.memory import PeakMemory
+from assay.training.optim import build_optimizer, learning_rate
+from assay.training.plan import ExecutionPlan, compiled, environment
+
+DIVERGENCE_WINDOW = 20
+DIVERGENCE_NATS = 1.0
+"""A run has diverged when the mean of its last 20 losses is a nat above its first loss, or a loss is not finite."""
+
+
+@dataclass(frozen=True)
+class StepEvent:
+    """What observers hear after every step; `validation_nats_per_token` only at its interval."""
+
+    step: int
+    steps: int
+    tokens: int
+    nats_per_token: float
+    learning_rate: float
+    gradient_norm: float
+    seconds: float
+    chain: str
+    validation_nats_per_token: float | None
+
+
+Observer = Callable[[StepEvent], None]
+
+
+class TrainingRun:
+    """One model under one protocol in one folder. `go` trains what is left to train and returns the progress.
+
+    `validate` gives nats per token on held-out text; `observers` hear every step. Batch t depends on the windows' seed
+    and t alone, so neither validation nor an interruption moves the data.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        model: LanguageModel,
+        windows: PackedWindows,
+        config: TrainingConfig,
+        plan: ExecutionPlan,
+        validate: Callable[[LanguageModel], float],
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self.folder = folder
+        self.model = plan.apply(model)
+        self.windows = windows
+        self.config = config
+        self.plan = plan
+        self.validate = validate
+        self.observers = observers
+        self.optimizer = build_optimizer(self.model, config)
+        compiled(self.model, plan)
+
+    def go(self) -> Progress:
+        """Train to the end, or to divergence, from the last checkpoint where there is one."""
+        progress = self._start()
+        chain = Chain(progress.chain)
+        memory = PeakMemory(self.plan.device)
+        interval = self.config.interval(self.config.checkpoint_interval)
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
+            while progress.status == "running":
+                progress, event = self._advance(progress, chain)
+                metrics.write(json.dumps(event.__dict__) + "\n")
+                metrics.flush()
+                if progress.status != "running" or progress.step % interval == 0:
+                    peaks = [peak for peak in (progress.peak_memory_bytes, memory.bytes()) if peak is not None]
+                    progress = progress.model_copy(update={"peak_memory_bytes": max(peaks, default=None)})
+                    checkpoint.save(self.folder / "checkpoint", self.model, self.optimizer, progress)
+                for observer in self.observers:
+                    observer(event)
+        return progress
+
+    def _start(self) -> Progress:
+        here = environment(self.plan)
+        folder = self.folder / "checkpoint"
+        if not checkpoint.recover(folder):
+            write_whole(self.folder / "metrics.jsonl", b"")
+            return Progress(step=0, tokens=0, chain=Chain().head, environment=here)
+        progress = checkpoint.load(folder, self.model, self.optimizer)
+        if progress.status != "running":
+            return progress
+        self._drop_metrics_after(progress.step)
+        changed = [f"{k}: {v} -> {here.get(k)}" for k, v in progress.environment.items() if here.get(k) != v]
+        broken = progress.chain_broken or ("; ".join(changed) if changed else None)
+        more = {"interruptions": progress.interruptions + 1, "chain_broken": broken}
+        return progress.model_copy(update=more)
+
+    def _drop_metrics_after(self, step: int) -> None:
+        path = self.folder / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        # A death can leave half a line at the end, and it is always after the checkpoint.
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        write_whole(path, "".join(line + "\n" for line in kept).encode())
+
+    def _advance(self, progress: Progress, chain: Chain) -> tuple[Progress, StepEvent]:
+        """One optimizer step, and the validation that falls on it."""
+        config, step = self.config, progress.step
+        started = time.perf_counter()
+        batch = self.windows.batch(step, config.batch_size)
+        chain.update(batch)
+        with recorded_forms() as forms:
+            nats = self._accumulate(batch)
+        norm = self._gradient_norm()
+        finite = math.isfinite(nats) and math.isfinite(norm)
+        if finite:
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(config, step)
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        seconds = time.perf_counter() - started
+        progress = self._judge(progress, nats, finite).model_copy(
+            update={
+                "step": step + 1,
+                "tokens": (step + 1) * config.batch_tokens,
+                "chain": chain.head,
+                "forms": progress.forms or {op: sorted(ran) for op, ran in forms.items()},
+            }
+        )
+        validation = None
+        if finite and (progress.status == "finished" or (step + 1) % config.interval(config.validation_interval) == 0):
+            validation = self.validate(self.model)
+        rate = learning_rate(config, step)
+        event = StepEvent(step + 1, config.steps, progress.tokens, nats, rate, norm, seconds, chain.head, validation)
+        return progress, event
+
+    def _accumulate(self, batch: np.ndarray) -> float:
+        """Gradients of the mean nats per token over the whole batch, micro-batch by micro-batch; returns that mean."""
+        config = self.config
+        rows = (config.micro_batch_tokens or config.batch_tokens) // config.context
+        total = 0.0
+        self.model.train()
+        for part in torch.from_numpy(batch).to(self.plan.device).split(rows):
+            with self.plan.autocast():
+                hidden, _ = self.model.hidden(part[:, :-1])
+                targets = part[:, 1:].reshape(-1)
+                loss = summed_nats(hidden.flatten(0, 1), self.model.head_weight, targets) / config.batch_tokens
+            loss.backward()
+            total += loss.item()
+        return total
+
+    def _gradient_norm(self) -> float:
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.config.clip_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.config.clip_norm, norm)
+        return norm.item()
+
+    def _judge(self, progress: Progress, nats: float, finite: bool) -> Progress:
+        """Decide whether the run goes on."""
+        first = nats if progress.first_nats is None else progress.first_nats
+        recent = [*progress.recent_nats, nats][-DIVERGENCE_WINDOW:]
+        full = len(recent) == DIVERGENCE_WINDOW
+        diverged = not finite or (full and sum(recent) / len(recent) > first + DIVERGENCE_NATS)
+        status = "diverged" if diverged else "finished" if progress.step + 1 == self.config.steps else "running"
+        return progress.model_copy(update={"first_nats": first, "recent_nats": recent, "status": status})

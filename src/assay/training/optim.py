@@ -1,0 +1,72 @@
+"""AdamW over groups that the modules declare, and the learning rate as a function of the step."""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from assay.layers.mixer import Layer
+from assay.training.config import TrainingConfig
+
+STOCK_ROLES: dict[type[nn.Module], dict[str, bool]] = {
+    nn.Linear: {"weight": True, "bias": False},
+    nn.Embedding: {"weight": True},
+    nn.Conv1d: {"weight": True, "bias": False},
+    nn.LayerNorm: {"weight": False, "bias": False},
+    nn.RMSNorm: {"weight": False},
+    nn.GroupNorm: {"weight": False, "bias": False},
+}
+"""Roles of torch's own modules, which cannot declare them."""
+
+
+def decay_roles(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
+    """Yield (name, parameter, whether weight decay applies), every parameter once.
+
+    A parameter for which no module declares a role is a TypeError naming both.
+    """
+    seen: set[int] = set()
+    for path, module in model.named_modules():
+        roles = module.decay_roles if isinstance(module, Layer) else STOCK_ROLES.get(type(module), {})
+        for name, parameter in module.named_parameters(path, recurse=False):
+            role = roles.get(name.removeprefix(f"{path}."))
+            if role is None:
+                raise TypeError(f"{type(module).__name__} declares no weight-decay role for its parameter {name}")
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield name, parameter, role
+
+
+def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019), fused, in two groups: decayed and not."""
+    roles = list(decay_roles(model))
+    decayed = [p for _, p, role in roles if role or config.decay_all]
+    kept = [p for _, p, role in roles if not (role or config.decay_all)]
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": kept, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        eps=config.epsilon,
+        fused=True,
+    )
+
+
+def learning_rate(config: TrainingConfig, step: int) -> float:
+    """The learning rate of step 0 ... steps - 1.
+
+    Linear warm-up, then constant; a cosine to `final_share` (Loshchilov and Hutter 2017); or `wsd`, constant and a
+    linear fall at the end (Hu et al. 2024).
+    """
+    warmup = round(config.warmup_share * config.steps)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    if config.schedule == "constant":
+        return config.learning_rate
+    fall = round(config.decay_share * config.steps) if config.schedule == "wsd" else config.steps - warmup
+    done = max(0.0, (step - (config.steps - fall) + 1) / max(1, fall))
+    share = 1 - done if config.schedule == "wsd" else (1 + math.cos(math.pi * done)) / 2
+    return config.learning_rate * (config.final_share + (1 - config.final_share) * share)

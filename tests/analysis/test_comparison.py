@@ -1,0 +1,244 @@
+"""From runs to a study: order, refusals to rank, sentences, and requests that make no sense."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from assay.analysis.comparison import compare_runs
+from assay.errors import RequestError
+from assay.records import Parameters, RunRecord, StudyRecord
+from report.factory import CORPUS, ENVIRONMENT, FLOORS, PROTOCOL, diverged, health, run, runs, signals, study
+
+SPREAD = [0.01, -0.02, 0.015]
+
+
+def clear() -> list[RunRecord]:
+    """gpt1 leads by 0.3 nats; the seeds' own differences are far smaller."""
+    gpt1 = [run("gpt1", seed, 4.0 + shift) for seed, shift in enumerate(SPREAD)]
+    return gpt1 + [run("mamba2", seed, 4.3 + 0.5 * shift) for seed, shift in enumerate(SPREAD)]
+
+
+def resized(record: RunRecord, total: int, non_embedding: int) -> RunRecord:
+    size = Parameters(total=total, embedding=total - non_embedding, non_embedding=non_embedding)
+    return record.model_copy(update={"parameters": size})
+
+
+def test_arms_stand_best_first_with_ranks_and_scores() -> None:
+    record = study(runs())
+    assert [(arm.architecture, arm.rank) for arm in record.arms] == [("mamba2", 1), ("rwkv6", 2), ("gpt1", 3)]
+    assert record.ranked
+    assert record.chains_equal
+    assert record.matched_within == 0.0
+    arm = record.arms[0]
+    assert arm.test is not None
+    assert arm.test.bits_per_byte is not None
+    assert arm.test.perplexity.low is not None
+    assert arm.peak_memory_bytes == 412_000_002
+    assert arm.train_tokens_per_second == 12_445.0
+    assert len({arm.data_chain for arm in record.arms}) == 1
+    assert StudyRecord.model_validate_json(record.model_dump_json()) == record
+
+
+def test_equal_arms_share_a_rank() -> None:
+    same = [run("gpt1", 0, 4.0), run("rwkv6", 0, 4.0), run("mamba2", 0, 4.2)]
+    assert [arm.rank for arm in study(same).arms] == [1, 1, 3]
+
+
+def test_a_clear_lead_is_resolved_and_said_so() -> None:
+    record = study(clear())
+    (pair,) = record.pairs
+    assert pair.sentence.startswith("gpt1 beats mamba2 by 0.299 nats per token (95% interval 0.2")
+    assert pair.sentence.endswith(", 3 seeds, Holm over 1 pair): resolved.")
+    assert pair.resolved
+    assert pair.low is not None
+    assert pair.high is not None
+    assert pair.low < pair.difference < pair.high < 0
+    assert pair.bootstrap_low is not None
+    assert pair.bootstrap_high is not None
+    assert pair.bootstrap_low < pair.difference < pair.bootstrap_high
+    assert "The one pair is resolved." in record.headline
+
+
+def test_noise_is_not_resolved_and_says_how_many_seeds_would_do() -> None:
+    noise = [run("gpt1", seed, 4.0 + shift) for seed, shift in enumerate(SPREAD)]
+    noise += [run("mamba2", seed, 4.005 - shift) for seed, shift in enumerate(SPREAD)]
+    (pair,) = study(noise).pairs
+    assert not pair.resolved
+    assert pair.low is not None
+    assert pair.high is not None
+    assert pair.low < 0 < pair.high
+    assert "gpt1 is ahead of mamba2 by 0.002" in pair.sentence
+    assert "further seeds would" in pair.sentence
+    assert "No pair is resolved: the order may be chance." in study(noise).headline
+
+
+def test_every_pair_agrees_with_its_interval() -> None:
+    for pair in study(runs()).pairs:
+        assert pair.low is not None
+        assert pair.high is not None
+        assert pair.resolved == (pair.low > 0 or pair.high < 0)
+
+
+def test_one_seed_resolves_nothing() -> None:
+    record = study(runs(seeds=1))
+    assert "One seed: nothing is resolved." in record.headline
+    assert all(
+        (pair.low, pair.level, pair.p_value, pair.resolved) == (None, None, None, False) for pair in record.pairs
+    )
+    assert all("one seed: nothing is resolved" in pair.sentence for pair in record.pairs)
+    assert record.arms[0].test is not None
+    assert record.arms[0].test.nats_per_token.low is None
+
+
+def test_seeds_that_change_nothing_resolve_nothing() -> None:
+    frozen = [
+        run(name, seed, nats) for name, nats in (("gpt1", 4.0), ("rwkv6", 4.5), ("mamba2", 4.0)) for seed in (0, 1)
+    ]
+    by_names = {frozenset((pair.a, pair.b)): pair for pair in study(frozen).pairs}
+    shifted, same = by_names[frozenset(("gpt1", "rwkv6"))], by_names[frozenset(("gpt1", "mamba2"))]
+    assert (shifted.resolved, shifted.low, shifted.p_value) == (False, None, None)
+    assert "are no repetitions" in shifted.sentence
+    assert (same.resolved, same.low, same.p_value) == (False, 0.0, 1.0)
+    assert "score the same on every seed" in same.sentence
+
+
+def test_an_arm_with_a_diverged_seed_is_last_and_not_ranked() -> None:
+    record = study([*clear(), run("rwkv6", 0, 3.0), diverged("rwkv6", 1), run("rwkv6", 2, 3.0)])
+    assert [(arm.architecture, arm.rank, arm.diverged) for arm in record.arms] == [
+        ("gpt1", 1, 0),
+        ("mamba2", 2, 0),
+        ("rwkv6", None, 1),
+    ]
+    assert "rwkv6: 1 of 3 diverged, so it is not ranked." in record.headline
+    assert record.chains_equal, "a diverged run stopped early; its chain proves nothing"
+    assert len(record.pairs) == 1
+
+
+def test_scores_that_are_not_finite_count_as_diverged() -> None:
+    broken = run("rwkv6", 0)
+    assert broken.test is not None
+    broken = broken.model_copy(update={"test": broken.test.model_copy(update={"nats_per_token": float("nan")})})
+    assert study([run("gpt1", 0), broken]).arms[-1].diverged == 1
+
+
+def test_nothing_but_divergence_is_no_ranking() -> None:
+    record = study([diverged("gpt1", 0), diverged("rwkv6", 0)])
+    assert record.not_ranked_because == "every arm has a diverged seed"
+    assert [arm.test for arm in record.arms] == [None, None]
+
+
+def test_unequal_chains_forbid_a_ranking() -> None:
+    some = runs()
+    some[4] = some[4].model_copy(update={"data_chain": "e" * 64})
+    record = study(some)
+    assert record.not_ranked_because == "with seed 1, rwkv6 saw other batches than gpt1 and mamba2"
+    assert not record.chains_equal
+    assert [arm.rank for arm in record.arms] == [None] * 3
+    assert [arm.architecture for arm in record.arms] == ["gpt1", "rwkv6", "mamba2"], "the order of the request"
+    assert not any(pair.resolved for pair in record.pairs)
+    assert all("this study is not ranked" in pair.sentence for pair in record.pairs)
+
+
+def test_unequal_seeds_forbid_a_ranking() -> None:
+    record = study([*runs(2, ("gpt1",)), *runs(3, ("rwkv6",))])
+    assert record.not_ranked_because == "rwkv6 ran with seeds 0, 1, 2, gpt1 with seeds 0, 1"
+    assert record.pairs[0].n_seeds == 2
+
+
+def test_sizes_must_match_within_one_percent() -> None:
+    small, large = resized(run("gpt1", 0), 1_000_000, 400_000), resized(run("rwkv6", 0), 1_019_000, 480_000)
+    assert study([small, large]).matched_within == pytest.approx(9_500 / 1_009_500)
+    assert study([small, large]).ranked
+    by_non_embedding = study([small, large], match="non-embedding")
+    assert by_non_embedding.not_ranked_because is not None
+    assert "non-embedding parameters lie up to 9.1% from their mean" in by_non_embedding.not_ranked_because
+    too_large = resized(large, 1_021_000, 480_000)
+    assert not study([small, too_large]).ranked
+
+
+def test_sizes_given_by_hand_are_ranked_only_where_totals_match() -> None:
+    assert study(runs(), match=None).ranked
+    other = study([run("gpt1", 0), resized(run("rwkv6", 0), 2_000_000, 900_000)], match=None)
+    assert other.not_ranked_because is not None
+    assert other.not_ranked_because.startswith("sizes were given by hand and parameters (total) lie up to 32.4%")
+    assert "rwkv6 2,000,000" in other.not_ranked_because
+
+
+def test_headline_says_what_the_ranking_rests_on() -> None:
+    lines = study(runs()).headline
+    assert lines[0].startswith("0.642 training tokens per parameter (this ranks early learning)")
+    assert "one learning rate, untuned" in lines[1]
+    assert lines[2].startswith("Body native")
+    enough = [resized(record, 20_000, 10_000) for record in runs()]
+    assert study(enough).headline[0] == "32.8 training tokens per parameter."
+    common = compare_runs(runs(), {**PROTOCOL, "body": "common"}, CORPUS, FLOORS, ENVIRONMENT, "total")
+    assert any("only the mixer differs" in line for line in common.headline)
+
+
+def test_headline_names_broken_chains_and_arms_under_a_floor() -> None:
+    some = runs()
+    some[0] = some[0].model_copy(update={"chain_broken": "another machine"})
+    some += [run("mamba3", seed, 5.5) for seed in range(3)]
+    lines = study(some).headline
+    assert "gpt1: 1 run resumed on another set-up, so not bit for bit." in lines
+    assert "mamba3 does not beat the trigram floor." in lines
+
+
+def test_what_was_not_measured_is_none_and_verdicts_are_over_seeds() -> None:
+    some = runs(2, ("gpt1",))
+    some[1] = some[1].model_copy(update={"peak_memory_bytes": None, "output_health": health("OVERCONFIDENT")})
+    (arm,) = study(some).arms
+    assert arm.peak_memory_bytes is None
+    assert arm.output_verdict == "OVERCONFIDENT 1/2"
+    assert arm.signal_verdict == "AMPLIFIER"
+    bare = [record.model_copy(update={"signals_trained": None, "output_health": None}) for record in some]
+    (arm,) = study(bare).arms
+    assert (arm.growth_with_embedding, arm.signal_verdict, arm.output_verdict) == (None, None, None)
+
+
+def test_signal_verdict_is_of_the_mean_growth() -> None:
+    flat, steep = (signals(2, factor, np.random.default_rng(0)) for factor in (1.0, 4.0))
+    some = [
+        run("gpt1", seed).model_copy(update={"signals_trained": profile}) for seed, profile in enumerate((flat, steep))
+    ]
+    (arm,) = study(some).arms
+    assert arm.growth_without_embedding == pytest.approx(
+        (flat.growth_without_embedding + steep.growth_without_embedding) / 2
+    )
+    assert (flat.verdict_without_embedding, arm.signal_verdict) == ("NEUTRAL", "AMPLIFIER")
+
+
+WRONG: dict[str, tuple[Callable[[], list[RunRecord]], str]] = {
+    "none": (list, "at least one run"),
+    "twice": (lambda: [run("gpt1", 0), run("gpt1", 0)], "is there twice"),
+    "corpus": (lambda: [run("gpt1", 0), run("rwkv6", 0, corpus_digest="x")], "another corpus than gpt1"),
+    "tokens": (lambda: [run("gpt1", 0), run("rwkv6", 0, tokens=4096)], "4,096 tokens, not 655,360 of gpt1"),
+    "no test": (lambda: [run("gpt1", 0, test=None)], "no test scores"),
+    "two sizes": (lambda: [run("gpt1", 0), resized(run("gpt1", 1), 5, 2)], "one size with seed 0, another with 1"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_runs_that_do_not_belong_together_are_refused(case: str) -> None:
+    make, words = WRONG[case]
+    with pytest.raises(RequestError, match=words):
+        study(make())
+
+
+def test_other_test_documents_are_refused() -> None:
+    other = run("rwkv6", 0)
+    assert other.test is not None
+    counts = other.test.document_tokens[::-1]
+    other = other.model_copy(update={"test": other.test.model_copy(update={"document_tokens": counts})})
+    with pytest.raises(RequestError, match="other test documents than gpt1"):
+        study([run("gpt1", 0), other])
+
+
+def test_analysis_and_report_import_no_torch() -> None:
+    code = (
+        "import sys, assay.analysis.comparison, assay.report.page, assay.report.table; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

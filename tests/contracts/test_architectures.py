@@ -1,0 +1,191 @@
+"""What every registered architecture must keep, on weights as given and redrawn, in float64."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from assay.evaluation.redraw import redrawn
+from assay.model.accounting import count_parameters, count_state_bytes
+from assay.model.architecture import ARCHITECTURES, assemble, build_model
+from assay.model.lm import LanguageModel
+from assay.ops.cross_entropy import summed_nats
+from assay.ops.execution import Execution, recorded_forms
+from assay.training.optim import decay_roles
+
+V, T = 61, 37
+FORMS = [Execution("loop"), Execution("chunked", 16), Execution("chunked", 32), Execution("chunked", 64)]
+
+
+def make(name: str, weights: str) -> LanguageModel:
+    architecture = ARCHITECTURES.get(name)
+    model = build_model(architecture, architecture.config.parse(architecture.tiny), seed=1).double().eval()
+    return model if weights == "given" else redrawn(model, torch.Generator().manual_seed(2))
+
+
+def ids(rows: int = 2, length: int = T) -> Tensor:
+    return torch.randint(0, V, (rows, length), generator=torch.Generator().manual_seed(3))
+
+
+@pytest.fixture(params=[(n, w) for n in ARCHITECTURES.names() for w in ("given", "redrawn")], ids="-".join)
+def model(request: pytest.FixtureRequest) -> Iterator[LanguageModel]:
+    yield make(*request.param)
+
+
+@pytest.fixture(params=ARCHITECTURES.names())
+def drawn(request: pytest.FixtureRequest) -> LanguageModel:
+    return make(request.param, "redrawn")
+
+
+@pytest.mark.parametrize("form", FORMS[:2], ids=["loop", "chunked"])
+def test_causality_by_gradient(drawn: LanguageModel, form: Execution) -> None:
+    """A logit depends on its own and on past tokens, and not at all on later ones."""
+    drawn.set_execution(form)
+    x = drawn.embedding(ids(1)).detach().requires_grad_()
+    y = x
+    for block in drawn.sequence_blocks():
+        y, _ = block(y, None, {})
+    for t in (0, 15, 16, 20, T - 1):
+        (gradient,) = torch.autograd.grad(drawn.norm(y)[0, t].square().sum(), x, retain_graph=True)
+        size = gradient[0].norm(dim=-1)
+        assert size[t] > 1e-6
+        assert t == 0 or size[:t].max() > 1e-9
+        future = size[t + 1 :].max().item() if t + 1 < T else 0.0
+        assert future == 0.0 if form.form == "loop" else future <= 1e-10 * size[: t + 1].max().item()
+
+
+def test_forms_and_chunk_lengths_agree(model: LanguageModel) -> None:
+    """Loop and chunked forms give the same logits, and each was really taken."""
+    logits = []
+    for form in FORMS:
+        model.set_execution(form)
+        with recorded_forms() as ran:
+            logits.append(model(ids()))
+        assert ran
+        assert all(forms == {form.form} for forms in ran.values())
+    for other in logits[1:]:
+        torch.testing.assert_close(other, logits[0], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("split", [1, 5, 16, 36])
+def test_prefill_and_steps_are_one_forward(model: LanguageModel, split: int) -> None:
+    whole = model(ids())
+    with torch.no_grad():
+        first, state = model.prefill(ids()[:, :split])
+        second, resumed = model.prefill(ids()[:, split:], state)
+        torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=1e-9, atol=1e-9)
+        assert resumed.position == T
+        for t in range(split, min(T, split + 5)):
+            logits, state = model.step(ids()[:, t], state)
+            torch.testing.assert_close(logits, whole[:, t], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("capacity", [None, T])
+def test_steps_from_the_initial_state(model: LanguageModel, capacity: int | None) -> None:
+    whole = model(ids())
+    state = model.initial_state(2, capacity)
+    with torch.no_grad():
+        for t in range(4):
+            logits, state = model.step(ids()[:, t], state)
+            torch.testing.assert_close(logits, whole[:, t], rtol=1e-9, atol=1e-9)
+
+
+def test_rows_do_not_influence_each_other(model: LanguageModel) -> None:
+    rows = ids(3)
+    torch.testing.assert_close(model(rows.flip(0)).flip(0), model(rows), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(model(rows[1:2]), model(rows)[1:2], rtol=1e-9, atol=1e-9)
+
+
+def test_every_parameter_receives_gradient(drawn: LanguageModel) -> None:
+    hidden, _ = drawn.hidden(ids())
+    summed_nats(hidden.flatten(0, 1), drawn.head_weight, ids().roll(-1, 1).flatten()).backward()
+    dead = [n for n, p in drawn.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    assert dead == []
+
+
+def test_decay_roles_cover_every_parameter_once(drawn: LanguageModel) -> None:
+    assert [name for name, _, _ in decay_roles(drawn)] == [name for name, _ in drawn.named_parameters()]
+
+
+def test_parameter_groups_close(drawn: LanguageModel) -> None:
+    counted = count_parameters(drawn)
+    assert counted.total == sum(p.numel() for p in drawn.parameters()) == sum(counted.groups.values())
+    assert counted.embedding + counted.non_embedding == counted.total
+
+
+def tensors(state: object) -> list[Tensor]:
+    if isinstance(state, Tensor):
+        return [state]
+    return [t for part in state for t in tensors(part)] if isinstance(state, tuple) else []
+
+
+@pytest.mark.parametrize("context", [1, 3, T])
+def test_state_bytes_are_what_prefill_returns(drawn: LanguageModel, context: int) -> None:
+    _, state = drawn.float().prefill(ids(1, context))
+    assert sum(t.numel() * t.element_size() for t in tensors(state)) == count_state_bytes(drawn, context, 4)
+
+
+def test_initialisation_is_complete_and_a_function_of_the_seed() -> None:
+    for name in ARCHITECTURES.names():
+        architecture = ARCHITECTURES.get(name)
+        config = architecture.config.parse(architecture.tiny)
+        model = assemble(architecture, config)
+        for parameter in model.parameters():
+            torch.nn.init.constant_(parameter, float("nan"))
+        model.reset_parameters(torch.Generator().manual_seed(0))
+        assert all(parameter.isfinite().all() for parameter in model.parameters()), name
+        torch.randn(7, generator=torch.Generator())
+        once, again, other = (build_model(architecture, config, seed).state_dict() for seed in (5, 5, 6))
+        assert all(torch.equal(once[key], again[key]) for key in once)
+        assert any(not torch.equal(once[key], other[key]) for key in once)
+
+
+def test_layers_keep_their_initialisation_inside_the_model(drawn: LanguageModel) -> None:
+    """The wrapper draws nothing of a layer's: a layer alone with the same generator gives the same weights."""
+    drawn.reset_parameters(torch.Generator().manual_seed(9))
+    generator = torch.Generator().manual_seed(9)
+    drawn.embedding.reset_parameters(generator)
+    block = drawn.sequence_blocks()[0]
+    inside = {name: p.clone() for name, p in block.mixer.named_parameters()}
+    block.mixer.reset_parameters(generator)
+    assert all(torch.equal(p, inside[name]) for name, p in block.mixer.named_parameters())
+
+
+def test_blinkdl_zeroes_what_enters_the_residual_stream() -> None:
+    for architecture in ARCHITECTURES:
+        model = build_model(
+            architecture, architecture.config.parse({**architecture.tiny, "initialisation": "blinkdl"}), 0
+        )
+        assert model.embedding.tokens.abs().max() <= 1e-4
+        x = model.embedding(ids(1))
+        hidden = x
+        for block in model.sequence_blocks():
+            hidden, _ = block(hidden)
+        assert torch.equal(hidden, x), architecture.name
+
+
+@pytest.mark.parametrize("body", ["native", "common"])
+def test_a_short_run_lowers_the_loss(body: str) -> None:
+    for architecture in ARCHITECTURES:
+        model = build_model(architecture, architecture.config.parse({**architecture.tiny, "body": body}), 0)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        losses = []
+        for _ in range(12):
+            hidden, _ = model.hidden(ids()[:, :-1])
+            loss = summed_nats(hidden.flatten(0, 1), model.head_weight, ids()[:, 1:].flatten()) / (2 * (T - 1))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        assert losses[-1] < losses[0] - 0.3, (architecture.name, losses)
+
+
+def test_save_and_load_give_identical_logits(drawn: LanguageModel) -> None:
+    stored = save(drawn.state_dict())
+    before = drawn(ids())
+    for parameter in drawn.parameters():
+        torch.nn.init.zeros_(parameter)
+    drawn.load_state_dict(load(stored))
+    assert torch.equal(drawn(ids()), before)

@@ -1,0 +1,54 @@
+"""The chunked cross-entropy answers to torch's, value and gradients, whatever the chunking."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from assay.ops import cross_entropy
+from assay.ops.cross_entropy import IGNORED, summed_nats, token_nats
+
+
+@pytest.mark.parametrize("chunk_logits", [1, 40 * 17, 1 << 21])
+def test_equals_torch(chunk_logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", chunk_logits)
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(53, 8, generator=generator, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(40, 8, generator=generator, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(0, 40, (53,), generator=generator)
+    targets[::7] = IGNORED
+    ours = summed_nats(hidden, weight, targets)
+    theirs = F.cross_entropy(hidden @ weight.T, targets, reduction="sum")
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0)
+    for a, b in zip(
+        torch.autograd.grad(3 * ours, [hidden, weight]), torch.autograd.grad(3 * theirs, [hidden, weight]), strict=True
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+    with torch.no_grad():
+        each = F.cross_entropy(hidden @ weight.T, targets, reduction="none")
+        torch.testing.assert_close(token_nats(hidden, weight, targets), each)
+        torch.testing.assert_close(summed_nats(hidden, weight, targets), theirs.detach())
+
+
+def test_large_logits_stay_finite() -> None:
+    hidden = torch.full((4, 2), 300.0, requires_grad=True)
+    weight = torch.tensor([[1.0, 0.0], [0.0, -1.0], [1.0, 1.0]])
+    loss = summed_nats(hidden, weight, torch.tensor([0, 1, 2, IGNORED]))
+    loss.backward()
+    assert loss.item() == pytest.approx(300.0 + 900.0)
+    assert hidden.grad is not None
+    assert hidden.grad.isfinite().all()
+
+
+def test_bfloat16_autocast_sums_in_float32() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(64, 32, generator=generator, requires_grad=True)
+    weight = torch.randn(50, 32, generator=generator) / 6
+    targets = torch.randint(0, 50, (64,), generator=generator)
+    exact = summed_nats(hidden, weight, targets)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = summed_nats(hidden, weight, targets)
+    assert rough.dtype == torch.float32
+    assert rough.item() == pytest.approx(exact.item(), rel=1e-2)
+    rough.backward()
+    assert hidden.grad is not None
+    assert hidden.grad.isfinite().all()

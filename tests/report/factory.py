@@ -1,0 +1,159 @@
+"""Made-up but plausible records of runs: three architectures, a falling loss, seeds that spread by 0.02 nats."""
+
+import hashlib
+import math
+from typing import Any, Literal
+
+import numpy as np
+
+from assay.analysis.comparison import compare_runs
+from assay.records import (
+    CurvePoint,
+    Floor,
+    Flops,
+    Likelihood,
+    OutputHealth,
+    Parameters,
+    RunRecord,
+    SignalProfile,
+    StudyRecord,
+)
+from assay.seeding import derive
+
+LEVELS = {"gpt1": 5.02, "mamba2": 4.71, "rwkv6": 4.74}
+TOKENS, DOCUMENTS = 655_360, 60
+FLOORS = {
+    "unigram": Floor(nats_per_token=6.31, perplexity=math.exp(6.31), bits_per_byte=2.64),
+    "trigram": Floor(nats_per_token=5.21, perplexity=math.exp(5.21), bits_per_byte=2.18),
+}
+PROTOCOL: dict[str, Any] = {
+    "body": "native",
+    "match": "total",
+    "size": "1M",
+    "tokens": TOKENS,
+    "seeds": [0, 1, 2],
+    "training": {"learning_rate": 0.003, "schedule": "cosine", "context": 256, "batch_tokens": 4096},
+}
+CORPUS = {"name": "stdlib", "tokenizer": "bpe:4096", "documents": {"train": 812, "validation": 103, "test": DOCUMENTS}}
+ENVIRONMENT = {"assay": "0.1.0", "python": "3.11.9", "torch": "2.13.0", "processor": "two cores"}
+
+
+def run(architecture: str, seed: int, nats: float | None = None, **changes: Any) -> RunRecord:
+    """One finished run; `nats` fixes its test score, `changes` replaces fields of the record."""
+    generator = np.random.default_rng(derive(seed, f"test/{architecture}"))
+    # What a seed does to all arms alike (its batches) is larger than what is left between them.
+    shared = np.random.default_rng(derive(seed, "test")).normal(0, 0.02)
+    level = LEVELS.get(architecture, 4.9) + shared + generator.normal(0, 0.004) if nats is None else nats
+    depth = 6 if architecture != "mamba2" else 12
+    fields: dict[str, Any] = {
+        "architecture": architecture,
+        "seed": seed,
+        "status": "finished",
+        "steps": TOKENS // 4096,
+        "tokens": TOKENS,
+        "parameters": Parameters(total=1_020_480, embedding=614_400, non_embedding=406_080),
+        "flops_per_token": Flops(forward=2_910_000, training=8_730_000),
+        "state_bytes": 48_000 if architecture != "gpt1" else 589_824,
+        "dimensions": {"d_model": 128, "n_layers": depth},
+        "test": likelihood(level, generator),
+        "training_curve": curve(level, range(1, 161), generator, 0.06),
+        "validation_curve": curve(level, range(20, 161, 20), generator, 0.004),
+        "signals_initial": signals(depth, 1.02, generator),
+        "signals_trained": signals(depth, 1.4, generator),
+        "output_health": health("HEALTHY"),
+        "train_tokens_per_second": 12_345.0 + 100 * seed,
+        "peak_memory_bytes": 412_000_000 + seed,
+        "data_chain": hashlib.sha256(f"chain {seed}".encode()).hexdigest(),
+        "forms": {"attention": ["fused"]} if architecture == "gpt1" else {"scan": ["chunked"]},
+        "interruptions": 0,
+        "chain_broken": None,
+        "corpus_digest": "c" * 64,
+        "environment": ENVIRONMENT,
+    }
+    return RunRecord.model_validate({**fields, **changes})
+
+
+def diverged(architecture: str, seed: int) -> RunRecord:
+    """A run that stopped at step 40: fewer tokens, another chain, no scores."""
+    return run(
+        architecture,
+        seed,
+        status="diverged",
+        steps=40,
+        tokens=40 * 4096,
+        test=None,
+        data_chain="d" * 64,
+        output_health=None,
+        signals_trained=None,
+    )
+
+
+def runs(seeds: int = 3, names: tuple[str, ...] = ("gpt1", "rwkv6", "mamba2")) -> list[RunRecord]:
+    return [run(name, seed) for name in names for seed in range(seeds)]
+
+
+def study(
+    of: list[RunRecord], match: Literal["total", "non-embedding"] | None = "total", **changes: Any
+) -> StudyRecord:
+    record = compare_runs(of, PROTOCOL, CORPUS, FLOORS, ENVIRONMENT, match)
+    return StudyRecord.model_validate({**record.model_dump(), **changes})
+
+
+def likelihood(nats: float, generator: np.random.Generator) -> Likelihood:
+    tokens = np.random.default_rng(derive(0, "documents")).integers(200, 3000, size=DOCUMENTS)
+    per_token = nats + generator.normal(0, 0.03, size=DOCUMENTS)
+    per_token += nats - (per_token * tokens).sum() / tokens.sum()
+    return Likelihood(
+        nats_per_token=nats,
+        perplexity=math.exp(nats),
+        bits_per_byte=nats / math.log(2) / 3.45,
+        tokens=int(tokens.sum()),
+        bytes=int(3.45 * tokens.sum()),
+        document_nats=(per_token * tokens).tolist(),
+        document_tokens=tokens.tolist(),
+        document_bytes=(3 * tokens).tolist(),
+        nats_by_position=[nats + 0.9 * math.exp(-stretch / 2) - 0.1 for stretch in range(8)],
+        position_edges=list(range(0, 257, 32)),
+        recall_nats=0.45 * nats,
+        recall_tokens=int(0.3 * tokens.sum()),
+        other_nats=1.24 * nats,
+    )
+
+
+def curve(level: float, steps: range, generator: np.random.Generator, noise: float) -> list[CurvePoint]:
+    return [
+        CurvePoint(
+            step=step,
+            tokens=4096 * step,
+            nats_per_token=level + 3.6 * math.exp(-((step / 12) ** 0.6)) + generator.normal(0, noise),
+        )
+        for step in steps
+    ]
+
+
+def signals(depth: int, factor: float, generator: np.random.Generator) -> SignalProfile:
+    std = [0.021, *(0.9 * factor**block * math.exp(generator.normal(0, 0.05)) for block in range(depth))]
+    without = std[-1] / std[1]
+    verdict = "AMPLIFIER" if without > 1.5 else "DAMPER" if without < 0.5 else "NEUTRAL"
+    return SignalProfile(
+        std=std,
+        rms=std,
+        growth_with_embedding=std[-1] / std[0],
+        growth_without_embedding=without,
+        verdict_with_embedding="AMPLIFIER",
+        verdict_without_embedding=verdict,
+    )
+
+
+def health(verdict: Literal["HEALTHY", "OVERCONFIDENT"]) -> OutputHealth:
+    return OutputHealth(
+        logit_low=-9.1,
+        logit_high=12.4,
+        max_probability=0.94,
+        share_above_099=0.002,
+        entropy_nats=4.6,
+        entropy_share=0.55,
+        loss_minus_entropy_nats=0.03,
+        verdict=verdict,
+        document_000_verdict="HEALTHY",
+    )
