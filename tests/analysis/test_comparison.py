@@ -1,7 +1,5 @@
 """From runs to a study: order, refusals to rank, sentences, and requests that make no sense."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -235,10 +233,3 @@ def test_other_test_documents_are_refused() -> None:
     other = other.model_copy(update={"test": other.test.model_copy(update={"document_tokens": counts})})
     with pytest.raises(RequestError, match="other test documents than gpt1"):
         study([run("gpt1", 0), other])
-
-
-def test_analysis_and_report_import_no_torch() -> None:
-    code = (
-        "import sys, assay.analysis.comparison, assay.report.page, assay.report.table; sys.exit('torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

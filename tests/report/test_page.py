@@ -42,11 +42,10 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study with a hostile name, a diverged seed and a command."""
+    """A study with a hostile name, a diverged seed and a hostile environment."""
     some = [*runs(2, ("gpt1", "mamba2")), run(EVIL, 0, 4.2), run(EVIL, 1, 4.25), run("rwkv6", 0), diverged("rwkv6", 1)]
     folder = tmp_path_factory.mktemp("report")
-    command = "assay compare gpt1 --plugin '" + EVIL + ".py'"
-    write_report(study(some, environment={"python": "3.11", "command": command}), some, folder)
+    write_report(study(some, environment={"python": "3.11", EVIL: EVIL}), some, folder)
     return folder
 
 
@@ -72,7 +71,7 @@ def test_names_are_escaped_everywhere(folder: Path) -> None:
 
 WORDS = """Which of; lowest test loss; this ranks early learning; 1 of 2 diverged; 95% interval; unigram; trigram;
 Holm over 3 pairs; Over documents; Loss against training tokens, over 1 to 2 seeds; consumed the same batches;
-training.context; bpe:4096; within 0.00% of their mean; assay compare gpt1 --plugin"""
+training.context; bpe:4096; within 0.00% of their mean; assay compare --config config.yaml"""
 
 
 @pytest.mark.parametrize("words", WORDS.replace("\n", " ").split("; "))

@@ -44,12 +44,6 @@ def test_diverged_one_seed_and_unmeasured() -> None:
     assert "None" not in text
 
 
-def test_the_reports_path_is_there_to_the_last_character() -> None:
-    path = "runs/compare-0123456789abcdef/" + "x" * 80 + "/report.html"
-    assert f"Report: {path}\n" in plain(study(runs(), report=path), 140)
-    assert plain(study(runs(), report=path), 60).replace("\n", "").endswith(path)
-
-
 def test_long_names_fold_and_markup_is_text() -> None:
     name = "[bold]a-name-that-is-far-longer-than-its-column-should-be[/bold]"
     text = plain(study([run(name, 0), run("gpt1", 0)]), 80)

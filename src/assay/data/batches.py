@@ -47,7 +47,8 @@ class PackedWindows:
         for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
             here = epochs == epoch
             windows[here] = self._epoch(epoch)[numbers[here] % self.windows]
-        return self._ids[windows[:, None] * self.context + np.arange(self.context + 1)].astype(np.int64)
+        places = windows[:, None] * self.context + np.arange(self.context + 1)
+        return np.asarray(self._ids[places], dtype=np.int64)
 
     def _epoch(self, epoch: int) -> NDArray[np.int64]:
         """The order of the windows in `epoch`; the last one asked for is kept."""
@@ -64,8 +65,7 @@ def permutation(n: int, seed: int) -> NDArray[np.int64]:
 
     numpy promises the raw stream of a bit generator for all its versions, but not that of Generator.permutation.
     """
-    draws: NDArray[np.uint64] = np.random.PCG64(seed).random_raw(n)
-    return np.argsort(draws, kind="stable")
+    return np.argsort(np.random.PCG64(seed).random_raw(n), kind="stable")
 
 
 class Chain:

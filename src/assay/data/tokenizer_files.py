@@ -1,6 +1,7 @@
 """Finds and reads the files of tokenizers made elsewhere: tokenizer.json, and GPT-2's vocabulary and merges."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -22,14 +23,21 @@ def read_tokenizer_file(path: Path) -> tokenizers.Tokenizer:
 
 
 def read_gpt2(spec: str) -> models.BPE:
-    """GPT-2's merges and vocabulary (Radford et al. 2019), from where `gpt2_files` finds them."""
-    vocabulary, merges = gpt2_files(spec)
+    """GPT-2's vocabulary and merges (Radford et al. 2019), from where `gpt2_files` finds them."""
+    encoder, bpe = gpt2_files(spec)
     try:
-        return models.BPE.from_file(str(vocabulary), str(merges))
-    except Exception as error:
-        raise RequestError(
-            f"--tokenizer {spec}: {vocabulary} and {merges} are not GPT-2's ({_first_line(error)})"
-        ) from None
+        vocabulary = json.loads(_read(encoder, "GPT-2's would do"))
+        lines = _read(bpe, "GPT-2's would do").decode().splitlines()
+        merges = [(left, right) for left, right in (line.split() for line in lines if not line.startswith("#version"))]
+        # Checked here, as the library aborts with a trace where one is missing.
+        tokens = {token for left, right in merges for token in (left, right, left + right)}
+        if unknown := tokens - vocabulary.keys():
+            raise ValueError(f"{encoder.name} has no {min(unknown)!r}")
+        return models.BPE(vocab=vocabulary, merges=merges)
+    except (ValueError, TypeError, AttributeError) as error:
+        if isinstance(error, RequestError):
+            raise
+        raise RequestError(f"--tokenizer {spec}: {encoder} and {bpe} are not GPT-2's ({_first_line(error)})") from None
 
 
 def gpt2_files(spec: str) -> tuple[Path, Path]:

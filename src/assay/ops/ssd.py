@@ -191,8 +191,8 @@ def _decays(log_decay: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     sums = log_decay.double().transpose(1, 2).cumsum(-1) * LOG2_E
     between = (sums[..., :, None] - sums[..., None, :]).to(log_decay.dtype).tril_().exp2_()
-    since_start = sums.to(log_decay.dtype).exp2_()
-    until_end = (sums[..., -1:] - sums).to(log_decay.dtype).exp2_()
+    since_start = sums.to(log_decay.dtype).exp2()
+    until_end = (sums[..., -1:] - sums).to(log_decay.dtype).exp2()
     return between, since_start.transpose(1, 2).contiguous(), until_end.transpose(1, 2).contiguous()
 
 

@@ -120,21 +120,21 @@ class _Chunked(torch.autograd.Function):
         C: int,
     ) -> tuple[Tensor, Tensor]:
         B, T, H, K = r.shape
-        rows, keys = _by_position(r, C), _by_position(k, C)
-        decay = _by_position(log_decay, C).exp_()
+        rows, keys, decay = _by_position(r, C), _by_position(k, C), _by_position(log_decay, C).exp_()
         M = decay.shape[1]
         left = r.new_zeros(M, C, C + K)
-        right = r.new_empty(M, C + K, v.shape[-1])
-        left.diagonal(dim1=1, dim2=2).copy_((rows * keys).unflatten(1, (-1, H)).mul_(bonus).sum(-1).view(C, M).mT)
+        right = _by_chunk(v, C, K)
+        own = (rows * keys).view(-1, H, K).mul_(bonus).sum(-1)
+        left.diagonal(dim1=1, dim2=2).copy_(own.view(C, M).mT)
         totals = _block_totals(decay)
         for total in totals[:-1]:
-            later, earlier = _parted(rows, keys, C // len(total))
-            _write_scores(_corners(left, C // len(total)), later, earlier)
+            half = C // len(total)
+            later, earlier = _parted(rows, keys, half)
+            _write_scores(_corners(left, half), later, earlier)
             _scale(later, earlier, total)
         left[:, :, C:] = rows.transpose(0, 1)
-        _by_chunk(v, C, right[:, :C])
-        update = keys.permute(1, 2, 0) @ right[:, :C]
-        final = _pass_states(right[:, C:], update, totals[-1].view(M, K, 1), state)
+        added = keys.permute(1, 2, 0) @ right[:, :C]
+        final = _pass_states(right[:, C:], added, totals[-1].view(M, K, 1), state)
         ctx.save_for_backward(r, k, bonus, decay, left, right)
         return _from_chunks(left @ right, B, T), final
 
@@ -142,14 +142,15 @@ class _Chunked(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: FunctionCtx, dy: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
         r, k, bonus, decay, left, right = ctx.saved_tensors
-        B, T, H, K = r.shape
-        C, M, _ = decay.shape
+        B, T, H, _ = r.shape
+        C, M, K = decay.shape
+        v, start = right[:, :C], right[:, C:]
         with torch.autocast(r.device.type, enabled=False):
-            dy = _by_chunk(dy, C, dy.new_empty(M, C, dy.shape[-1]))
+            dy = _by_chunk(dy, C)
             dleft = dy @ right.mT
             dright = left.mT @ dy
             rows, keys = _by_position(r, C), _by_position(k, C)
-            drows_now, dkeys_now, dbonus = _bonus_gradients(dleft, rows, keys, bonus)
+            drows_own, dkeys_own, dbonus = _bonus_gradients(dleft, rows, keys, bonus)
             totals = _block_totals(decay)
             levels = []
             for total in totals[:-1]:
@@ -159,43 +160,49 @@ class _Chunked(torch.autograd.Function):
             dend, dstate = _pass_gradients(dright[:, C:], totals[-1].view(M, K, 1), dfinal)
             dv = torch.baddbmm(dright[:, :C], keys.transpose(0, 1), dend)
             drows = dleft[:, :, C:].transpose(0, 1).contiguous()
-            dkeys = (right[:, :C] @ dend.mT).transpose(0, 1).contiguous()
-            dlog = ((right[:, C:] * dend).sum(-1) * totals[-1]).view(1, M, K)
+            dkeys = (v @ dend.mT).transpose(0, 1).contiguous()
+            dlog = (start * dend).sum(-1).mul_(totals[-1][0]).unsqueeze(0)
             for total, later, earlier in reversed(levels):
-                dlater, dearlier = _parted(drows, dkeys, C // len(total))
+                dlater, dearlier = _parted(drows, dkeys, later.shape[1])
                 _scale(dlater, dearlier, total)
-                dlog = torch.stack((dlog + (later * dlater).sum(1), dlog + (earlier * dearlier).sum(1)), 1)
-                dlog = dlog.flatten(0, 1)
-                _add_score_gradients(_corners(dleft, C // len(total)), later, earlier, dlater, dearlier)
-            drows.add_(drows_now)
-            dkeys.add_(dkeys_now)
-            dr, dk, dlog_decay = (_from_positions(x, B, T, H) for x in (drows, dkeys, dlog))
-            return dr, dk, _from_chunks(dv, B, T), dlog_decay, dbonus, dstate.view_as(dfinal), None
+                dlog = _spread(dlog, later, dlater, earlier, dearlier)
+                _add_score_gradients(_corners(dleft, later.shape[1]), later, earlier, dlater, dearlier)
+            dr, dk = drows.add_(drows_own), dkeys.add_(dkeys_own)
+            dr, dk, dlog = (_from_positions(x, B, T, H) for x in (dr, dk, dlog))
+            return dr, dk, _from_chunks(dv, B, T), dlog, dbonus, dstate, None
 
 
 def _by_position(x: Tensor, C: int) -> Tensor:
     """[B, T, H, K] -> a copy [C, n B H, K], zeros after the end."""
-    x = F.pad(x, (0, 0, 0, 0, 0, -x.shape[1] % C)).unflatten(1, (-1, C))
-    return x.permute(2, 1, 0, 3, 4).clone(memory_format=torch.contiguous_format).flatten(1, 3)
+    B, T, H, K = x.shape
+    if T % C:
+        x = F.pad(x, (0, 0, 0, 0, 0, -T % C))
+    x = x.reshape(B, -1, C, H, K).permute(2, 1, 0, 3, 4)
+    return x.clone(memory_format=torch.contiguous_format).view(C, -1, K)
 
 
 def _from_positions(x: Tensor, B: int, T: int, H: int) -> Tensor:
     """[C, n B H, K] -> [B, T, H, K]."""
-    return x.unflatten(1, (-1, B, H)).permute(2, 1, 0, 3, 4).flatten(1, 2)[:, :T]
+    C, _, K = x.shape
+    return x.view(C, -1, B, H, K).permute(2, 1, 0, 3, 4).reshape(B, -1, H, K)[:, :T]
 
 
-def _by_chunk(x: Tensor, C: int, out: Tensor) -> Tensor:
-    """Write [B, T, H, V] into `out` [n B H, C, V], zeros after the end."""
-    B, T, H, _ = x.shape
-    x = F.pad(x, (0, 0, 0, 0, 0, -T % C)).unflatten(1, (-1, C))
-    out.unflatten(0, (-1, B, H)).copy_(x.permute(1, 0, 3, 2, 4))
-    return out
+def _by_chunk(x: Tensor, C: int, room: int = 0) -> Tensor:
+    """[B, T, H, V] -> a copy [n B H, C + room, V], zeros after the end, the room left unwritten."""
+    B, T, H, V = x.shape
+    if T % C:
+        x = F.pad(x, (0, 0, 0, 0, 0, -T % C))
+    x = x.reshape(B, -1, C, H, V).permute(1, 0, 3, 2, 4)
+    out = x.new_empty(*x.shape[:3], C + room, V)
+    out[:, :, :, :C] = x
+    return out.view(-1, C + room, V)
 
 
 def _from_chunks(x: Tensor, B: int, T: int) -> Tensor:
     """[n B H, C, V] -> [B, T, H, V]."""
-    n = -(-T // x.shape[1])
-    return x.unflatten(0, (n, B, -1)).permute(1, 0, 3, 2, 4).flatten(1, 2)[:, :T]
+    M, C, V = x.shape
+    n = -(-T // C)
+    return x.view(n, B, M // (n * B), C, V).permute(1, 0, 3, 2, 4).reshape(B, n * C, -1, V)[:, :T]
 
 
 def _block_totals(decay: Tensor) -> list[Tensor]:
@@ -218,64 +225,81 @@ def _scale(later: Tensor, earlier: Tensor, total: Tensor) -> None:
     earlier.mul_(total[1::2].unsqueeze(1))
 
 
+def _spread(dlog: Tensor, later: Tensor, dlater: Tensor, earlier: Tensor, dearlier: Tensor) -> Tensor:
+    """Gradients at the log decays of whole blocks -> of their halves, [blocks, M, K] -> [2 blocks, M, K].
+
+    The later half's rows were scaled by the earlier half's decay, so that what they owe goes there, and vice versa.
+    """
+    out = torch.stack((dlog, dlog), 1)
+    for to, x, dx in ((out[:, 0], later, dlater), (out[:, 1], earlier, dearlier)):
+        if x.shape[1] <= _SMALL:
+            for a, b in zip(x.unbind(1), dx.unbind(1), strict=True):
+                to.addcmul_(a, b)
+        else:
+            to.add_((x * dx).sum(1))
+    return out.flatten(0, 1)
+
+
 def _corners(scores: Tensor, half: int) -> Tensor:
     """A view [blocks, M, half, half] of scores [M, C, >= C]: later against earlier half, block by block."""
-    C = scores.shape[1]
-    tiles = scores[:, :, :C].unflatten(2, (-1, 2 * half)).unflatten(1, (-1, 2 * half))
+    M, C, _ = scores.shape
+    tiles = scores[:, :, :C].view(M, C // (2 * half), 2 * half, C // (2 * half), 2 * half)
     return tiles.diagonal(dim1=1, dim2=3)[:, half:, :half].permute(3, 0, 1, 2)
 
 
 def _write_scores(corners: Tensor, later: Tensor, earlier: Tensor) -> None:
     """corners = later earlier^T over K."""
-    if later.shape[1] <= _SMALL:
+    if later.shape[1] < _SMALL:
         corners.permute(0, 2, 3, 1).copy_((later.unsqueeze(2) * earlier.unsqueeze(1)).sum(-1))
         return
-    for corner, rows, keys in zip(corners, later, earlier, strict=True):
-        corner.copy_(rows.transpose(0, 1) @ keys.permute(1, 2, 0))
+    for corner, rows, keys in zip(corners, later.transpose(1, 2), earlier.permute(0, 2, 3, 1), strict=True):
+        corner.copy_(rows @ keys)
 
 
 def _add_score_gradients(dcorners: Tensor, later: Tensor, earlier: Tensor, dlater: Tensor, dearlier: Tensor) -> None:
     """dlater += dcorners earlier, dearlier += dcorners^T later, in place."""
     if later.shape[1] <= _SMALL:
         d = dcorners.permute(0, 2, 3, 1).contiguous().unsqueeze(-1)
-        for i in range(later.shape[1]):
-            dlater.addcmul_(d[:, :, i], earlier[:, i : i + 1])
-            dearlier.addcmul_(d[:, i], later[:, i : i + 1])
+        for to_row, from_key in zip(d.unbind(2), earlier.split(1, 1), strict=True):
+            dlater.addcmul_(to_row, from_key)
+        for to_key, from_row in zip(d.unbind(1), later.split(1, 1), strict=True):
+            dearlier.addcmul_(to_key, from_row)
         return
-    for d, rows, keys, drows, dkeys in zip(dcorners, later, earlier, dlater, dearlier, strict=True):
-        drows.add_((d @ keys.transpose(0, 1)).transpose(0, 1))
-        dkeys.add_((d.mT @ rows.transpose(0, 1)).transpose(0, 1))
+    for block, d in enumerate(dcorners):
+        dlater[block].add_((d @ earlier[block].transpose(0, 1)).transpose(0, 1))
+        dearlier[block].add_((d.mT @ later[block].transpose(0, 1)).transpose(0, 1))
 
 
 def _bonus_gradients(dscores: Tensor, rows: Tensor, keys: Tensor, bonus: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """What the diagonal of the scores, (r * u) . k of one token, gives to r, to k [C, M, K] and to u [H, K]."""
-    H = len(bonus)
+    H, K = bonus.shape
     d = dscores.diagonal(dim1=1, dim2=2).mT.contiguous().unsqueeze(-1)
-    dbonus = (rows * keys).mul_(d).unflatten(1, (-1, H)).sum((0, 1))
-    scaled = (d.unflatten(1, (-1, H)) * bonus).flatten(1, 2)
-    return scaled * keys, scaled * rows, dbonus
+    dbonus = (rows * keys).mul_(d).view(-1, H, K).sum(0)
+    scaled = (d.view(-1, H, 1) * bonus).view_as(rows)
+    return scaled * keys, scaled.mul_(rows), dbonus
 
 
-def _pass_states(starts: Tensor, update: Tensor, total: Tensor, state: Tensor) -> Tensor:
+def _pass_states(starts: Tensor, added: Tensor, total: Tensor, state: Tensor) -> Tensor:
     """Fill `starts` [M, K, V], the state before each chunk, and return the one after the last, [B, H, K, V].
 
-    `update` [M, K, V] is what each chunk adds, `total` [M, K, 1] its whole decay.
+    `added` [M, K, V] is what each chunk adds, `total` [M, K, 1] its whole decay.
     """
-    N = state.shape[0] * state.shape[1]
-    current = state.flatten(0, 1)
-    for start, add, decay in zip(*(x.unflatten(0, (-1, N)) for x in (starts, update, total)), strict=True):
-        start.copy_(current)
-        current = torch.addcmul(add, start, decay)
-    return current.view_as(state)
+    final = torch.empty_like(state, memory_format=torch.contiguous_format).flatten(0, 1)
+    froms = starts.split(len(final))
+    froms[0].copy_(state.flatten(0, 1))
+    steps = zip(froms, added.split(len(final)), total.split(len(final)), (*froms[1:], final), strict=True)
+    for start, more, decay, end in steps:
+        torch.addcmul(more, start, decay, out=end)
+    return final.view_as(state)
 
 
 def _pass_gradients(dstarts: Tensor, total: Tensor, dfinal: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradient at the state after each chunk, [M, K, V], and at the first state, [B H, K, V]."""
-    N = dfinal.shape[0] * dfinal.shape[1]
-    dends = torch.empty_like(dstarts, memory_format=torch.contiguous_format)
-    current = dfinal.flatten(0, 1)
-    per_chunk = [x.unflatten(0, (-1, N)) for x in (dends, dstarts, total)]
-    for dend, dstart, decay in reversed(list(zip(*per_chunk, strict=True))):
-        dend.copy_(current)
-        current = torch.addcmul(dstart, dend, decay)
-    return dends, current
+    """The gradient at the state after each chunk, [M, K, V], and at the first state, [B, H, K, V]."""
+    dstate = torch.empty_like(dfinal, memory_format=torch.contiguous_format).flatten(0, 1)
+    dends = dstarts.new_empty(dstarts.shape)
+    tos = dends.split(len(dstate))
+    tos[-1].copy_(dfinal.flatten(0, 1))
+    steps = zip(tos, dstarts.split(len(dstate)), total.split(len(dstate)), (dstate, *tos[:-1]), strict=True)
+    for dend, dstart, decay, before in reversed(list(steps)):
+        torch.addcmul(dstart, dend, decay, out=before)
+    return dends, dstate.view_as(dfinal)

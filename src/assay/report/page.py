@@ -91,7 +91,6 @@ def _render(study: StudyRecord, runs: Sequence[RunRecord], drawings: Sequence[Dr
         protocol=list(_flat(study.protocol)),
         corpus=list(_flat(study.corpus)),
         environment=list(_flat(study.environment)),
-        command=study.environment.get("command"),
         digest=hashlib.sha256(study.model_dump_json(exclude={"report"}).encode()).hexdigest(),
         quantities=quantities,
     )

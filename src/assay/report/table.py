@@ -50,7 +50,7 @@ def plain(study: StudyRecord, width: int = 100) -> str:
 
 
 class StudyTable:
-    """A rich renderable: headline, one row an architecture, floors, pairs, the report's path."""
+    """A rich renderable: headline, one row an architecture, floors, pairs."""
 
     def __init__(self, study: StudyRecord) -> None:
         self.study = study
@@ -63,9 +63,6 @@ class StudyTable:
             yield _table(self.study, columns, options.max_width)
         for pair in self.study.pairs:
             yield Text(pair.sentence, style="bold" if pair.resolved else "")
-        if self.study.report is not None:
-            yield Text()
-            yield Text(f"Report: {self.study.report}", overflow="fold")
 
 
 def folded(study: StudyRecord, width: int) -> Iterator[Sequence[Column]]:

@@ -101,8 +101,20 @@ def resolve(config: StudyConfig, tell: Callable[[str], None]) -> Study:
     architectures = [ARCHITECTURES.get(name) for name in config.architectures]
     plan = config.plan or resolve_plan(config.execution, tell)
     corpus = prepare(config.data, tell)
+    _refuse_short_splits(corpus, config.training.context)
     arms = [resolve_arm(architecture, config, corpus.tokenizer.vocab_size) for architecture in architectures]
     return Study(config, arms, corpus, plan)
+
+
+def _refuse_short_splits(corpus: TokenizedCorpus, context: int) -> None:
+    """Raise a RequestError where a split does not hold one whole context."""
+    for name in ("train", "validation", "test"):
+        tokens = len(corpus.split(name).ids)
+        if tokens <= context:
+            raise RequestError(
+                f"--context {context}: the {name} split of --corpus {corpus.name} has {tokens} tokens; "
+                f"a longer text or --context {max(2, tokens // 2)} would do"
+            )
 
 
 def resolve_arm(architecture: Architecture, config: StudyConfig, vocab_size: int) -> Arm:

@@ -1,0 +1,224 @@
+"""The cache: the same corpus again without the work, whole or absent, rebuilt when it does not match."""
+
+import errno
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from assay.data import cache, prepare as module
+from assay.data.config import DataConfig
+from assay.data.corpus import SPLITS, Document, silent
+from assay.data.prepare import TokenizedCorpus, prepare
+from assay.data.splitting import split_documents
+from assay.data.textfile import file_documents
+from assay.errors import RequestError
+
+STORY = "Once there was a fox who said: \u00e9t\u00e9, {number}!\r\n"
+
+
+def write_text(folder: Path, documents: int = 40) -> Path:
+    lines = "".join(STORY.format(number=n) * (n % 5 + 1) + "<|endoftext|>\n" for n in range(documents))
+    path = folder / "stories.txt"
+    path.write_bytes(lines.encode())
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture
+def config(folder: Path) -> DataConfig:
+    return DataConfig(corpus=f"text:{write_text(folder)}", tokenizer="bpe:270")
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """One entry for each time a corpus is really made."""
+    made: list[str] = []
+    real = module.build_tokenizer
+
+    def counting(spec: str, texts: list[str]) -> Any:
+        made.append(spec)
+        return real(spec, texts)
+
+    monkeypatch.setattr(module, "build_tokenizer", counting)
+    return made
+
+
+def cached_folders(folder: Path) -> list[Path]:
+    return [each for each in (folder / "cache").iterdir() if not each.name.endswith(".lock")]
+
+
+def same(one: TokenizedCorpus, other: TokenizedCorpus) -> bool:
+    arrays = all(
+        np.array_equal(getattr(one.split(name), part), getattr(other.split(name), part))
+        for name in SPLITS
+        for part in ("ids", "starts", "document_bytes", "names")
+    )
+    return arrays and one.summary() == other.summary()
+
+
+@pytest.mark.parametrize("tokenizer", ["bpe:270", "bytes"])
+def test_every_document_stands_between_its_ends_and_comes_back(tokenizer: str, config: DataConfig) -> None:
+    corpus = prepare(DataConfig(corpus=config.corpus, tokenizer=tokenizer))
+    path = Path(config.corpus.removeprefix("text:"))
+    expected = split_documents("x", list(file_documents(path, path.name, "text", cut=True)), silent)
+    for name in SPLITS:
+        split, documents = corpus.split(name), expected.split(name)
+        assert split.names == [each.name for each in documents]
+        assert split.document_bytes.tolist() == [len(each.text.encode()) for each in documents]
+        for number, document in enumerate(documents):
+            ids = split.ids[split.starts[number] : split.starts[number + 1]].tolist()
+            assert (ids[0], ids[-1]) == (corpus.tokenizer.bos, corpus.tokenizer.eos)
+            assert corpus.tokenizer.decode(ids[1:-1]) == document.text
+    assert corpus.invertible
+    assert corpus.train.ids.dtype == np.uint16
+
+
+def test_the_second_time_it_is_read_from_a_memory_map(config: DataConfig, builds: list[str]) -> None:
+    lines: list[str] = []
+    first = prepare(config, lines.append)
+    assert any("encoding" in line for line in lines)
+    again = prepare(config, lines.clear)  # type: ignore[arg-type]
+    assert builds == ["bpe:270"]
+    assert same(first, again)
+    assert isinstance(again.train.ids, np.memmap)
+    assert not again.train.ids.flags.writeable
+
+
+def test_other_text_tokenizer_or_cap_is_another_corpus(config: DataConfig, folder: Path, builds: list[str]) -> None:
+    digests = {prepare(config).digest}
+    for change in ({"tokenizer": "bpe:271"}, {"tokenizer": "bytes"}, {"max_bytes": 1_500}):
+        digests.add(prepare(DataConfig(**{**config.model_dump(), **change})).digest)
+    write_text(folder, documents=41)
+    digests.add(prepare(config).digest)
+    assert len(digests) == len(builds) == len(cached_folders(folder)) == 5
+
+
+def test_the_same_text_elsewhere_is_the_same_corpus(config: DataConfig, folder: Path, builds: list[str]) -> None:
+    (folder / "elsewhere").mkdir()
+    moved = DataConfig(corpus=f"text:{write_text(folder / 'elsewhere')}", tokenizer="bpe:270")
+    assert prepare(config).digest == prepare(moved).digest
+    assert len(builds) == 1
+    assert prepare(moved).name == moved.corpus
+
+
+DAMAGE = {
+    "train.ids.bin": lambda path: path.write_bytes(path.read_bytes()[:-2]),
+    "test.ids.bin": lambda path: path.write_bytes(b"\1" + path.read_bytes()[1:]),
+    "validation.starts.bin": lambda path: path.unlink(),
+    "tokenizer.json": lambda path: path.write_text("{}"),
+    "manifest.json": lambda path: path.write_text(path.read_text().replace('"format": 1', '"format": 0')),
+    "train.names.json": lambda path: path.write_text("[]"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_cache_is_built_again_with_one_line(name: str, config: DataConfig, folder: Path) -> None:
+    first = prepare(config)
+    summary = first.summary()
+    [cached] = cached_folders(folder)
+    DAMAGE[name](cached / name)
+    lines: list[str] = []
+    assert prepare(config, lines.append).summary() == summary
+    assert [line for line in lines if "does not match" in line] == [
+        line for line in lines if "building it again" in line
+    ]
+    assert len([line for line in lines if "building it again" in line]) == 1
+    lines.clear()
+    prepare(config, lines.append)
+    assert lines == []
+
+
+def test_where_nothing_can_be_written_it_carries_on_in_memory(
+    config: DataConfig, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = prepare(config)
+    (folder / "file").write_text("")
+    monkeypatch.setenv("ASSAY_CACHE", str(folder / "file" / "cache"))
+    lines: list[str] = []
+    assert same(prepare(config, lines.append), expected)
+    assert len([line for line in lines if "carrying on in memory" in line]) == 1
+
+
+def test_no_space_left_leaves_nothing_half_written(
+    config: DataConfig, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, written = cache._written, []
+
+    def full(path: Path, content: bytes | memoryview) -> Any:
+        written.append(path)
+        if len(written) == 7:
+            path.write_bytes(content[:3])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(path, content)
+
+    monkeypatch.setattr(cache, "_written", full)
+    lines: list[str] = []
+    corpus = prepare(config, lines.append)
+    assert "No space left on device" in lines[-1]
+    assert cached_folders(folder) == []
+    monkeypatch.undo()
+    monkeypatch.setenv("ASSAY_CACHE", str(folder / "cache"))
+    assert same(prepare(config), corpus)
+
+
+def test_what_a_killed_process_left_is_swept_away(config: DataConfig, folder: Path) -> None:
+    prepare(config)
+    [cached] = cached_folders(folder)
+    stale = cached.with_name(f".{cached.name}.part-123")
+    cached.rename(stale)
+    prepare(config)
+    assert cached_folders(folder) == [cached]
+
+
+def _prepare_digest(values: dict[str, Any]) -> str:
+    return prepare(DataConfig(**values)).digest
+
+
+def test_two_processes_at_once_get_the_same(config: DataConfig, folder: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        digests = pool.map(_prepare_digest, [config.model_dump()] * 4, chunksize=1)
+    assert digests == [prepare(config).digest] * 4
+    assert len(cached_folders(folder)) == 1
+
+
+def test_a_wrong_request_leaves_no_corpus_behind(config: DataConfig, folder: Path) -> None:
+    with pytest.raises(RequestError, match="bpe:5000"):
+        prepare(DataConfig(corpus=config.corpus, tokenizer="bpe:5000"))
+    assert cached_folders(folder) == []
+
+
+def test_a_tokenizer_that_loses_text_gets_no_bits_per_byte(
+    config: DataConfig, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The file of a tokenizer with a normaliser, as BERT's: it writes everything in lower case.
+    from tokenizers import normalizers
+
+    tokenizer = module.build_tokenizer("bytes", [])
+    inner = tokenizer._inner
+    inner.normalizer = normalizers.Lowercase()
+    inner.save(str(folder / "lower.json"))
+    lines: list[str] = []
+    corpus = prepare(DataConfig(corpus=config.corpus, tokenizer=str(folder / "lower.json")), lines.append)
+    assert not corpus.invertible
+    assert "no bits per byte" in lines[-1]
+    assert not prepare(DataConfig(corpus=config.corpus, tokenizer=str(folder / "lower.json"))).invertible
+
+
+def test_large_vocabularies_need_four_bytes() -> None:
+    from assay.data.tokenized import id_dtype
+
+    assert [id_dtype(size) for size in (1 << 16, (1 << 16) + 1)] == ["<u2", "<u4"]
+
+
+def test_the_content_hash_tells_where_one_document_ends() -> None:
+    parts = [Document("a", "xy"), Document("b", "z")], [Document("a", "x"), Document("b", "yz")]
+    assert module._content_digest(parts[0]) != module._content_digest(parts[1])

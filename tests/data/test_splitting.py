@@ -1,0 +1,163 @@
+"""No text on both sides of a split: duplicates, near-duplicates, shares, order, official splits."""
+
+import itertools
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from assay.data.corpus import SPLITS, Document, silent
+from assay.data.duplicates import CONTAINMENT, GRAM_WORDS, NEIGHBOURS, near_duplicate_clusters
+from assay.data.splitting import SHARE, SplitDocuments, split_documents
+from assay.errors import RequestError
+
+RANDOM_SEED = 20
+
+
+def words(generator: np.random.Generator, count: int) -> str:
+    return " ".join(f"w{number}" for number in generator.integers(0, 5_000, count))
+
+
+def sizes(split: SplitDocuments) -> dict[str, int]:
+    return {name: sum(len(each.text.encode()) for each in split.split(name)) for name in SPLITS}
+
+
+def components_by_definition(texts: list[str]) -> list[int]:
+    """The definition: word 13-grams as sets, all pairs, smallest index of each connected component."""
+    split = [re.findall(r"[a-z0-9_]+", text.lower()) for text in texts]
+    grams = [{tuple(s[i : i + GRAM_WORDS]) for i in range(len(s) - GRAM_WORDS + 1)} for s in split]
+    label = list(range(len(texts)))
+    for a, b in itertools.combinations(range(len(texts)), 2):
+        smaller = min(len(grams[a]), len(grams[b]))
+        if smaller and len(grams[a] & grams[b]) >= CONTAINMENT * smaller:
+            old, new = max(label[a], label[b]), min(label[a], label[b])
+            label = [new if each == old else each for each in label]
+    return label
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_clusters_are_those_of_the_definition(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    texts = [words(generator, int(generator.integers(0, 90))) for _ in range(12)]
+    for _ in range(24):
+        first, second = (texts[index].split(" ") for index in generator.integers(0, len(texts), 2))
+        cut, keep = generator.integers(0, 40), generator.integers(5, 60)
+        texts.append(" ".join(first[cut : cut + keep] + second[: int(generator.integers(0, 60))]).upper())
+    labels = near_duplicate_clusters(texts).tolist()
+    assert labels == components_by_definition(texts)
+    assert len(set(labels)) < len(texts), "the case must have near-duplicates"
+
+
+def test_half_of_the_smaller_is_enough_and_less_is_not() -> None:
+    shared = " ".join(f"s{n}" for n in range(22))  # 10 grams
+    long = shared + " " + " ".join(f"l{n}" for n in range(300))
+    for extra, together in ((10, True), (11, False)):  # 10 + extra grams, 10 of them shared
+        short = " ".join(f"x{n}" for n in range(extra)) + " " + shared
+        assert (near_duplicate_clusters([long, short]).tolist() == [0, 0]) == together
+
+
+def test_boilerplate_neither_joins_long_texts_nor_hides_copies() -> None:
+    generator = np.random.default_rng(RANDOM_SEED)
+    header = words(generator, 60) + " "
+    different = [header + words(generator, 400) for _ in range(5 * NEIGHBOURS)]
+    body = header + words(generator, 100)
+    copies = [f"{body} copy{number}" for number in range(5 * NEIGHBOURS)]
+    texts = [text for pair in zip(different, copies, strict=True) for text in pair]
+    labels = near_duplicate_clusters(texts)
+    assert len(set(labels[0::2].tolist())) == len(different)
+    assert set(labels[1::2].tolist()) == {1}
+
+
+def test_texts_without_spaces_have_words_too() -> None:
+    generator = np.random.default_rng(RANDOM_SEED)
+    text = "".join(chr(0x4E00 + number) for number in generator.integers(0, 3_000, 200))
+    other = "".join(chr(0x4E00 + number) for number in generator.integers(0, 3_000, 200))
+    assert near_duplicate_clusters([text, other, text[20:]]).tolist() == [0, 1, 0]
+
+
+def test_no_texts_and_texts_too_short_for_a_gram_stand_alone() -> None:
+    assert near_duplicate_clusters([]).tolist() == []
+    assert near_duplicate_clusters(["", "a b", "a b"]).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_document_once_in_order_and_a_tenth_each(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    documents = [Document(f"d{n}", words(generator, int(generator.integers(20, 200)))) for n in range(100)]
+    documents += [replace(each, name=f"{each.name} again", text=f"  {each.text}\n") for each in documents[:7]]
+    documents += [replace(each, name=f"{each.name} nearly", text=f"{each.text} end") for each in documents[:9]]
+    split = split_documents("x", documents, silent)
+    assert (split.duplicates_dropped, split.near_duplicate_clusters, split.official) == (7, 9, False)
+    found = {name: [each.name for each in split.split(name)] for name in SPLITS}
+    kept = [each.name for each in documents if not each.name.endswith("again")]
+    assert sorted(itertools.chain(*found.values())) == sorted(kept)
+    for names in found.values():
+        assert names == [name for name in kept if name in set(names)]
+        assert {f"{name} nearly" for name in names if name in {f"d{n}" for n in range(9)}} <= set(names)
+    total = sum(sizes(split).values())
+    for name in ("validation", "test"):
+        assert SHARE * total <= sizes(split)[name] < SHARE * total + 3_000
+
+
+def test_the_split_depends_on_the_text_alone() -> None:
+    generator = np.random.default_rng(RANDOM_SEED)
+    documents = [Document(f"d{n}", words(generator, 50)) for n in range(40)]
+    one = split_documents("x", documents, silent)
+    other = split_documents("x", [replace(each, name=f"renamed {each.name}") for each in documents[::-1]], silent)
+    for name in SPLITS:
+        assert {each.text for each in one.split(name)} == {each.text for each in other.split(name)}
+
+
+def test_three_documents_make_three_splits_whatever_their_sizes() -> None:
+    generator = np.random.default_rng(RANDOM_SEED)
+    lines: list[str] = []
+    documents = [Document("short", "a"), Document("long", words(generator, 5_000)), Document("other", "b")]
+    split = split_documents("x", documents, lines.append)
+    assert [len(split.split(name)) for name in SPLITS] == [1, 1, 1]
+    assert split.train[0].name == "long"
+    assert lines == [
+        f"{name} holds less than a tenth of the bytes: the documents are few and unequal"
+        for name in ("validation", "test")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["a"], "1 document; train"),
+        (["a", "b"], "2 documents; train"),
+        (["a", "b", " a\n", "b"], "4 documents, of which 2 differ"),
+        (["\n", " ", "a"], "3 documents, of which 1 differ"),
+    ],
+)
+def test_too_few_documents_are_counted_and_told_what_would_do(texts: list[str], expected: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        split_documents("text:x", [Document(str(n), text) for n, text in enumerate(texts)], silent)
+    assert str(caught.value).startswith(f"--corpus text:x: {expected}")
+    assert "a longer text" in str(caught.value)
+
+
+def test_official_splits_stay_and_train_loses_what_they_hold() -> None:
+    documents = [
+        Document("t1", "one", "train"),
+        Document("t2", "two ", "train"),
+        Document("v1", "two", "validation"),
+        Document("v2", "three", "validation"),
+        Document("e1", "three", "test"),
+        Document("t3", "one", "train"),
+    ]
+    split = split_documents("x", documents, silent)
+    assert [[each.name for each in split.split(name)] for name in SPLITS] == [["t1"], ["v1", "v2"], ["e1"]]
+    assert (split.duplicates_dropped, split.official) == (2, True)
+    with pytest.raises(RequestError, match="the train split of its 2 documents is empty"):
+        split_documents("x", documents[3:5], silent)
+
+
+def test_a_missing_official_split_is_made_from_train() -> None:
+    generator = np.random.default_rng(RANDOM_SEED)
+    train = [Document(f"t{n}", words(generator, 50), "train") for n in range(50)]
+    split = split_documents("x", [*train, Document("v", "validation", "validation")], silent)
+    assert [each.name for each in split.validation] == ["v"]
+    assert len(split.train) + len(split.test) == 50
+    assert sizes(split)["test"] >= SHARE * sum(len(each.text) for each in train)
