@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tokenizers import normalizers
 
-from assay.data import cache, prepare as module
+from assay.data import cache
+from assay.data import prepare as module
 from assay.data.config import DataConfig
 from assay.data.corpus import SPLITS, Document, silent
 from assay.data.prepare import TokenizedCorpus, prepare
 from assay.data.splitting import split_documents
 from assay.data.textfile import file_documents
+from assay.data.tokenized import id_dtype
 from assay.errors import RequestError
 
 STORY = "Once there was a fox who said: \u00e9t\u00e9, {number}!\r\n"
@@ -196,12 +199,8 @@ def test_a_wrong_request_leaves_no_corpus_behind(config: DataConfig, folder: Pat
     assert cached_folders(folder) == []
 
 
-def test_a_tokenizer_that_loses_text_gets_no_bits_per_byte(
-    config: DataConfig, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tokenizer_that_loses_text_gets_no_bits_per_byte(config: DataConfig, folder: Path) -> None:
     # The file of a tokenizer with a normaliser, as BERT's: it writes everything in lower case.
-    from tokenizers import normalizers
-
     tokenizer = module.build_tokenizer("bytes", [])
     inner = tokenizer._inner
     inner.normalizer = normalizers.Lowercase()
@@ -214,8 +213,6 @@ def test_a_tokenizer_that_loses_text_gets_no_bits_per_byte(
 
 
 def test_large_vocabularies_need_four_bytes() -> None:
-    from assay.data.tokenized import id_dtype
-
     assert [id_dtype(size) for size in (1 << 16, (1 << 16) + 1)] == ["<u2", "<u4"]
 
 

@@ -81,7 +81,7 @@ def test_trigram_is_the_mixture_its_definition_says() -> None:
     assert nats == pytest.approx([-np.log(weights @ components)], abs=1e-12)
 
 
-def test_trigram_uses_two_tokens_where_they_tell(sequences: tuple[np.ndarray, ScoringWindows]) -> None:
+def test_trigram_uses_two_tokens_where_they_tell() -> None:
     generator = np.random.default_rng(SEED)
     train = markov(generator, 2_000, 12, 6)
     validation, test = (as_windows(markov(generator, 200, 12, 6)) for _ in range(2))

@@ -57,15 +57,15 @@ def errors(results: Sequence[Tensor], oracle: Sequence[Tensor]) -> list[float]:
 @pytest.mark.parametrize("chunk", [16, 32, 64])
 @pytest.mark.parametrize("log_decay", GRID)
 def test_chunked_equals_the_loop_in_float64(log_decay: float | str, chunk: int) -> None:
-    inputs = draw(log_decay, 149, torch.float64)
+    inputs = draw(log_decay, 101, torch.float64)
     assert max(errors(run(ssd_chunked, inputs, chunk), run(ssd_loop, inputs))) < 1e-9
 
 
 @pytest.mark.parametrize("chunk", [16, 32, 64])
 @pytest.mark.parametrize("log_decay", GRID)
 def test_float32_is_as_accurate_as_the_loop(log_decay: float | str, chunk: int) -> None:
-    oracle = run(ssd_loop, draw(log_decay, 149, torch.float64))
-    inputs = draw(log_decay, 149, torch.float32)
+    oracle = run(ssd_loop, draw(log_decay, 101, torch.float64))
+    inputs = draw(log_decay, 101, torch.float32)
     allowed = [max(1e-4, 3 * error) for error in errors(run(ssd_loop, inputs), oracle)]
     results = run(ssd_chunked, inputs, chunk)
     assert all(result.isfinite().all() for result in results)

@@ -46,7 +46,8 @@ class GroupRMSNorm(Layer):
         dtype = torch.promote_types(x.dtype, torch.float32)
         groups = x.to(dtype).unflatten(-1, (self.n_groups, -1))
         scale = torch.rsqrt(torch.linalg.vecdot(groups, groups) / groups.shape[-1] + self.eps)
-        return ((groups * scale[..., None]).flatten(-2) * self.weight.to(dtype)).to(x.dtype)
+        normed: Tensor = (groups * scale[..., None]).flatten(-2)
+        return (normed * self.weight.to(dtype)).to(x.dtype)
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         nn.init.ones_(self.weight)

@@ -165,7 +165,7 @@ class _Chunked(torch.autograd.Function):
             for total, later, earlier in reversed(levels):
                 dlater, dearlier = _parted(drows, dkeys, later.shape[1])
                 _scale(dlater, dearlier, total)
-                dlog = _spread(dlog, later, dlater, earlier, dearlier)
+                dlog = _spread(dlog, (later * dlater).sum(1), (earlier * dearlier).sum(1))
                 _add_score_gradients(_corners(dleft, later.shape[1]), later, earlier, dlater, dearlier)
             dr, dk = drows.add_(drows_own), dkeys.add_(dkeys_own)
             dr, dk, dlog = (_from_positions(x, B, T, H) for x in (dr, dk, dlog))
@@ -225,19 +225,15 @@ def _scale(later: Tensor, earlier: Tensor, total: Tensor) -> None:
     earlier.mul_(total[1::2].unsqueeze(1))
 
 
-def _spread(dlog: Tensor, later: Tensor, dlater: Tensor, earlier: Tensor, dearlier: Tensor) -> Tensor:
-    """Gradients at the log decays of whole blocks -> of their halves, [blocks, M, K] -> [2 blocks, M, K].
+def _spread(dlog: Tensor, to_earlier: Tensor, to_later: Tensor) -> Tensor:
+    """Gradients at the log decays of blocks -> of their halves: what the whole has, plus what each half is owed.
 
-    The later half's rows were scaled by the earlier half's decay, so that what they owe goes there, and vice versa.
+    Rows of the later half were scaled by the earlier half's decay, so that their gradient is owed to the earlier.
     """
-    out = torch.stack((dlog, dlog), 1)
-    for to, x, dx in ((out[:, 0], later, dlater), (out[:, 1], earlier, dearlier)):
-        if x.shape[1] <= _SMALL:
-            for a, b in zip(x.unbind(1), dx.unbind(1), strict=True):
-                to.addcmul_(a, b)
-        else:
-            to.add_((x * dx).sum(1))
-    return out.flatten(0, 1)
+    out = dlog.new_empty(2 * len(dlog), *dlog.shape[1:])
+    torch.add(dlog, to_earlier, out=out[0::2])
+    torch.add(dlog, to_later, out=out[1::2])
+    return out
 
 
 def _corners(scores: Tensor, half: int) -> Tensor:
@@ -249,7 +245,7 @@ def _corners(scores: Tensor, half: int) -> Tensor:
 
 def _write_scores(corners: Tensor, later: Tensor, earlier: Tensor) -> None:
     """corners = later earlier^T over K."""
-    if later.shape[1] < _SMALL:
+    if later.shape[1] <= _SMALL:
         corners.permute(0, 2, 3, 1).copy_((later.unsqueeze(2) * earlier.unsqueeze(1)).sum(-1))
         return
     for corner, rows, keys in zip(corners, later.transpose(1, 2), earlier.permute(0, 2, 3, 1), strict=True):
