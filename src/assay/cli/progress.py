@@ -62,6 +62,8 @@ class StudyProgress:
         detail = f"loss {event.nats_per_token:.3f}  {speed:,.0f} tokens/s"
         self.progress.update(self.run, completed=event.step, detail=detail)
         self.progress.update(self.study, completed=self.steps_done + event.step)
+        if event.step == event.steps:
+            self.progress.update(self.run, detail="measuring on the test split")
         if not self.bars and time.monotonic() - self.last_line > LINE_SECONDS:
             left = (event.steps - event.step) * event.seconds
             self._line(f"{self.name}: step {event.step} of {event.steps}, {detail}, about {left:.0f} s left")

@@ -22,7 +22,7 @@ DEFAULT_SIZE = 1_000_000
 class EvaluationConfig(Config):
     """How much held-out text is scored at the end; whole windows in a fixed random order up to the cap."""
 
-    test_tokens: int | None = Field(65_536, gt=0)
+    test_tokens: int | None = Field(32_768, gt=0)
     """Tokens of the test split that are scored; None is all of it."""
     signal_windows: int = Field(8, gt=0)
     """Validation windows on which signals are measured."""

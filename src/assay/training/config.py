@@ -33,7 +33,7 @@ class TrainingConfig(Config):
     clip_norm: float | None = Field(1.0, gt=0)
     validation_interval: int | None = Field(None, gt=0)
     """Steps between validations; None is a tenth of the run."""
-    validation_tokens: int = Field(16_384, gt=0)
+    validation_tokens: int = Field(8_192, gt=0)
     checkpoint_interval: int | None = Field(None, gt=0)
     """Steps between checkpoints; None is a tenth of the run."""
 
