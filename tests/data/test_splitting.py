@@ -69,6 +69,19 @@ def test_boilerplate_neither_joins_long_texts_nor_hides_copies() -> None:
     assert set(labels[1::2].tolist()) == {1}
 
 
+def test_copies_are_found_among_others_that_share_each_of_their_parts() -> None:
+    generator = np.random.default_rng(RANDOM_SEED)
+    parts = [words(generator, 30) for _ in range(3)]
+    texts: list[str] = []
+    for number in range(NEIGHBOURS):
+        texts.append(f"{' '.join(parts)} copy{number}")
+        texts += [f"{part} {words(generator, 200)}" for part in parts for _ in range(NEIGHBOURS + 2)]
+    labels = near_duplicate_clusters(texts)
+    copies = [index for index, text in enumerate(texts) if "copy" in text]
+    assert set(labels[copies].tolist()) == {0}
+    assert len(set(labels.tolist())) == len(texts) - len(copies) + 1
+
+
 def test_texts_without_spaces_have_words_too() -> None:
     generator = np.random.default_rng(RANDOM_SEED)
     text = "".join(chr(0x4E00 + number) for number in generator.integers(0, 3_000, 200))

@@ -105,7 +105,7 @@ def _cut(tensor: Tensor, n: int, L: int) -> Tensor:
 class _ChunkedSSD(torch.autograd.Function):
     """x [n, L, H, P], log_decay [n, L, H], b and c [n, G, L, N], state [B, H, P, N] -> y [n, L, H, P], state.
 
-    The backward pass is written out because it needs a third less time than the derived one: it reuses the decays,
+    The backward pass is written out because it takes a quarter less time than the derived one: it reuses the decays,
     and gets the gradient of log_decay from sums over tokens that are already there.
     """
 

@@ -2,7 +2,7 @@
 
     y_t = r_t^T (S_{t-1} + diag(u) k_t v_t^T),   S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t^T
 
-(Peng et al. 2024, "Eagle and Finch", arXiv 2404.05892, section 4.2.)
+(Peng et al. 2024, "Eagle and Finch", arXiv 2404.05892, section 4.)
 
 Shapes: B batch, T tokens of this call, H heads, K key width, V value width. Inside the chunked form, C is the
 chunk length, n = ceil(T / C) and M = n B H counts the chunks of all sequences and heads.
@@ -14,10 +14,12 @@ multiplying decays up from single tokens. Nothing can overflow, what underflows 
 and neither values nor gradients subtract two sums of logarithms; so there is no clamp and no case to tell apart.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from assay.errors import RequestError
@@ -39,13 +41,15 @@ def wkv6(
     """Outputs in v's type and the state after the last token, in float32 (float64 for float64 values).
 
     `log_decay` is at most 0 and never clamped; `state` None means zeros. A single token, as in decoding, always
-    runs as one step of the loop and is recorded as such.
+    runs as one step of the loop and is recorded as such. Chunks are the largest power of two that exceeds neither
+    the execution's chunk length nor max(16, K): longer ones spend more on scores than they save on states.
     """
     if execution.form == "loop" or r.shape[1] == 1:
         note_form("wkv6", "loop")
         return wkv6_loop(r, k, v, log_decay, bonus, state)
     note_form("wkv6", "chunked")
-    return wkv6_chunked(r, k, v, log_decay, bonus, state, execution.chunk_length)
+    longest = min(execution.chunk_length, max(16, r.shape[-1]))
+    return wkv6_chunked(r, k, v, log_decay, bonus, state, 1 << longest.bit_length() - 1)
 
 
 def wkv6_loop(
@@ -81,7 +85,7 @@ def wkv6_chunked(
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """The same numbers by matrix products over chunks of `chunk_length` tokens, a power of two; T is any length."""
     if chunk_length < 1 or chunk_length & (chunk_length - 1):
-        raise RequestError(f"chunk_length: {chunk_length} given, RWKV-6 needs a power of two, as 16, 32 or 64")
+        raise RequestError(f"chunk_length: {chunk_length} given, a power of two is needed, as 16, 32 or 64")
     with torch.autocast(r.device.type, enabled=False):
         operands = _operands(r, k, v, log_decay, bonus, state)
         chunk_length = min(chunk_length, 1 << (r.shape[1] - 1).bit_length())
@@ -110,7 +114,7 @@ class _Chunked(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: Any,
         r: Tensor,
         k: Tensor,
         v: Tensor,
@@ -140,7 +144,7 @@ class _Chunked(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, dy: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, dy: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
         r, k, bonus, decay, left, right = ctx.saved_tensors
         B, T, H, _ = r.shape
         C, M, K = decay.shape

@@ -1,0 +1,214 @@
+"""RWKV-6 "Finch": time mix and channel mix as published (Peng et al. 2024, arXiv 2404.05892, section 4).
+
+Initialisation follows the official training code (github.com/BlinkDL/RWKV-LM, RWKV-v5/src/model.py, x060). With
+p_i = i / D for channel i, l the layer's number, a = 1 - l / n_layers and b = l / (n_layers - 1):
+
+    mu_x, mu_w, mu_k = 1 - p^a      mu_v = 1 - p^a - 0.3 b      mu_r, mu_g = 1 - p^(a/2)
+    w0_i = -6 + 5 (i / (D - 1))^(0.7 + 1.3 b)      u_i = b (1 - i / (D - 1)) + 0.1 ((i + 1) mod 3 - 1)
+    low-rank pairs: the first matrix zero, the second uniform in +-0.01; group norm's gain ((l + 1) / n_layers)^0.7
+    orthogonal with gain 1: receptance, value, the channel mix's key; with gain 0.1: key, gate
+    zero: output, the channel mix's value and receptance
+
+Shapes: B batch, T tokens of this call, D d_model, H heads, K head_dim, R shift_rank.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from assay.errors import RequestError
+from assay.layers.basic import Tap
+from assay.layers.mixer import SequenceLayer, Shared
+from assay.layers.token_shift import ShiftState, shift_difference
+from assay.ops.wkv6 import wkv6
+
+_GROUP_NORM_EPS = 64e-5
+"""1e-5 times the square of the official code's head_size_divisor, 8."""
+
+
+class RWKV6State(NamedTuple):
+    """`shift` [B, D]: the last input, in the type of the activations; `wkv` [B, H, K, K], at least float32."""
+
+    shift: Tensor
+    wkv: Tensor
+
+
+class RWKV6TimeMix(SequenceLayer):
+    """Matrix-valued state with data-dependent decay and data-dependent token shift (section 4).
+
+    The paper's ranks at 1.6B parameters are shift_rank 32 and decay_rank 64. `shift_tap` sees the five mixing
+    weights [5, B, T, D] in the order w, k, v, r, g; `decay_tap` the log decays [B, T, D]; `gate_tap` silu(g).
+    """
+
+    # As in the official code, weight decay applies to the matrices of linears alone, not to low-rank pairs.
+    decay_roles: ClassVar[Mapping[str, bool]] = {
+        "mu_x": False,
+        "mu": False,
+        "shift_down": False,
+        "shift_up": False,
+        "decay_base": False,
+        "decay_down": False,
+        "decay_up": False,
+        "bonus": False,
+        "norm_weight": False,
+        "norm_bias": False,
+    }
+
+    def __init__(
+        self, d_model: int, head_dim: int, layer: int, n_layers: int, decay_rank: int = 64, shift_rank: int = 32
+    ) -> None:
+        super().__init__()
+        if d_model % head_dim:
+            raise RequestError(f"d_model: {d_model} given, head_dim ({head_dim}) must divide it")
+        self.layer = layer
+        self.n_layers = n_layers
+        self.mu_x = nn.Parameter(torch.zeros(d_model))
+        self.mu = nn.Parameter(torch.zeros(5, d_model))
+        self.shift_down = nn.Parameter(torch.zeros(d_model, 5 * shift_rank))
+        self.shift_up = nn.Parameter(torch.zeros(5, shift_rank, d_model))
+        self.decay_base = nn.Parameter(torch.zeros(d_model))
+        self.decay_down = nn.Parameter(torch.zeros(d_model, decay_rank))
+        self.decay_up = nn.Parameter(torch.zeros(decay_rank, d_model))
+        self.bonus = nn.Parameter(torch.zeros(d_model // head_dim, head_dim))
+        self.norm_weight = nn.Parameter(torch.ones(d_model))
+        self.norm_bias = nn.Parameter(torch.zeros(d_model))
+        self.receptance, self.key, self.value, self.gate, self.output = (
+            nn.Linear(d_model, d_model, bias=False) for _ in range(5)
+        )
+        self.shift_tap = Tap()
+        self.decay_tap = Tap()
+        self.gate_tap = Tap()
+
+    def forward(
+        self, x: Float[Tensor, "B T D"], state: RWKV6State | None = None, shared: Shared | None = None
+    ) -> tuple[Float[Tensor, "B T D"], RWKV6State]:
+        x_w, x_k, x_v, x_r, x_g = self._mixed(x, None if state is None else state.shift).unbind(0)
+        r, k, v = (
+            linear(stream).unflatten(-1, self.bonus.shape)
+            for linear, stream in ((self.receptance, x_r), (self.key, x_k), (self.value, x_v))
+        )
+        log_decay = self.decay_tap(self._log_decay(x_w)).unflatten(-1, self.bonus.shape)
+        y, wkv = wkv6(r, k, v, log_decay, self.bonus, None if state is None else state.wkv, self.execution)
+        gate = self.gate_tap(F.silu(self.gate(x_g)))
+        return self.output(self._group_norm(y).to(gate.dtype) * gate), RWKV6State(x[:, -1].clone(), wkv)
+
+    def _mixed(self, x: Float[Tensor, "B T D"], last: Float[Tensor, "B D"] | None) -> Float[Tensor, "5 B T D"]:
+        """ddlerp for five streams: x + (x_prev - x) * (mu + tanh(x' A) B), x' = x + (x_prev - x) * mu_x."""
+        difference = shift_difference(x, last)
+        low = torch.tanh(torch.addcmul(x, difference, self.mu_x.to(x.dtype)) @ self.shift_down)
+        low = low.flatten(0, 1).unflatten(-1, (5, -1)).transpose(0, 1)
+        mixes = torch.baddbmm(self.mu.unsqueeze(1).to(low.dtype), low, self.shift_up.to(low.dtype))
+        mixes = self.shift_tap(mixes.unflatten(1, x.shape[:2])).to(x.dtype)
+        return torch.addcmul(x, difference, mixes)
+
+    def _log_decay(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
+        """-exp(w0 + tanh(x A) B), in float32 under autocast and never clamped."""
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        low = torch.tanh(x @ self.decay_down) @ self.decay_up
+        return -torch.exp(self.decay_base.to(dtype) + low.to(dtype))
+
+    def _group_norm(self, y: Float[Tensor, "B T H K"]) -> Float[Tensor, "B T D"]:
+        dtype = torch.promote_types(y.dtype, torch.float32)
+        normal = F.layer_norm(y.to(dtype), y.shape[-1:], eps=_GROUP_NORM_EPS).flatten(-2)
+        return torch.addcmul(self.norm_bias.to(dtype), normal, self.norm_weight.to(dtype))
+
+    def initial_state(self, batch: int, capacity: int | None = None) -> RWKV6State:
+        H, K = self.bonus.shape
+        wkv_dtype = torch.promote_types(self.bonus.dtype, torch.float32)
+        return RWKV6State(self.mu.new_zeros(batch, H * K), self.mu.new_zeros(batch, H, K, K, dtype=wkv_dtype))
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        D = len(self.mu_x)
+        depth = self.layer / max(self.n_layers - 1, 1)
+        channel = torch.arange(D, dtype=torch.float64)
+        across = channel / max(D - 1, 1)
+        remaining = 1 - self.layer / self.n_layers
+        lerp, late = 1 - (channel / D) ** remaining, 1 - (channel / D) ** (remaining / 2)
+        self.mu_x.copy_(lerp)
+        self.mu.copy_(torch.stack((lerp, lerp, lerp - 0.3 * depth, late, late)))
+        self.decay_base.copy_(-6 + 5 * across ** (0.7 + 1.3 * depth))
+        self.bonus.copy_((depth * (1 - across) + 0.1 * ((channel + 1) % 3 - 1)).view_as(self.bonus))
+        for down, up in ((self.shift_down, self.shift_up), (self.decay_down, self.decay_up)):
+            nn.init.zeros_(down)
+            nn.init.uniform_(up, -0.01, 0.01, generator=generator)
+        nn.init.constant_(self.norm_weight, ((self.layer + 1) / self.n_layers) ** 0.7)
+        nn.init.zeros_(self.norm_bias)
+        for linear, gain in ((self.receptance, 1.0), (self.key, 0.1), (self.value, 1.0), (self.gate, 0.1)):
+            nn.init.orthogonal_(linear.weight, gain, generator=generator)
+        nn.init.zeros_(self.output.weight)
+
+    def residual_outputs(self) -> tuple[Tensor, ...]:
+        return (self.output.weight,)
+
+    def flops_per_token(self, context: int) -> int:
+        """Five projections 10 D^2, the low-rank pairs 20 D R and 4 D decay_rank, and the recurrence of H heads.
+
+        A head costs K V to decay the state, 2 K V to add k v^T, 2 K V to read it, and 2 K + 2 V for the bonus, which
+        is (r * u) . k times v, with V = K. Interpolations between neighbours are not counted, as activations are not.
+        """
+        H, K = self.bonus.shape
+        D = H * K
+        low_rank = self.shift_down.numel() + self.shift_up.numel() + self.decay_down.numel() + self.decay_up.numel()
+        return 10 * D**2 + 2 * low_rank + H * (5 * K**2 + 4 * K)
+
+    def state_bytes(self, context: int, bytes_per_element: int) -> int:
+        """D elements of the last input and H K K of the state, the latter at least 4 bytes each."""
+        H, K = self.bonus.shape
+        return H * K * bytes_per_element + H * K**2 * max(bytes_per_element, 4)
+
+
+class RWKV6ChannelMix(SequenceLayer):
+    """sigmoid(W_r x_r) * W_v relu(W_k x_k)^2 on token-shifted inputs (section 4).
+
+    `d_ff` None means 3.5 d_model, rounded down to a multiple of 32 as in the official code.
+    """
+
+    decay_roles: ClassVar[Mapping[str, bool]] = {"mu_k": False, "mu_r": False}
+
+    def __init__(self, d_model: int, d_ff: int | None, layer: int, n_layers: int) -> None:
+        super().__init__()
+        d_ff = int(3.5 * d_model) // 32 * 32 if d_ff is None else d_ff
+        self.layer = layer
+        self.n_layers = n_layers
+        self.mu_k = nn.Parameter(torch.zeros(d_model))
+        self.mu_r = nn.Parameter(torch.zeros(d_model))
+        self.key = nn.Linear(d_model, d_ff, bias=False)
+        self.receptance = nn.Linear(d_model, d_model, bias=False)
+        self.value = nn.Linear(d_ff, d_model, bias=False)
+        self.gate_tap = Tap()
+
+    def forward(
+        self, x: Float[Tensor, "B T D"], state: ShiftState | None = None, shared: Shared | None = None
+    ) -> tuple[Float[Tensor, "B T D"], ShiftState]:
+        difference = shift_difference(x, None if state is None else state.shift)
+        hidden = F.relu(self.key(torch.addcmul(x, difference, self.mu_k.to(x.dtype)))).square()
+        gate = self.gate_tap(torch.sigmoid(self.receptance(torch.addcmul(x, difference, self.mu_r.to(x.dtype)))))
+        return gate * self.value(hidden), ShiftState(x[:, -1].clone())
+
+    def initial_state(self, batch: int, capacity: int | None = None) -> ShiftState:
+        return ShiftState(self.mu_k.new_zeros(batch, len(self.mu_k)))
+
+    @torch.no_grad()
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        D = len(self.mu_k)
+        lerp = 1 - (torch.arange(D, dtype=torch.float64) / D) ** (1 - self.layer / self.n_layers)
+        self.mu_k.copy_(lerp)
+        self.mu_r.copy_(lerp)
+        nn.init.orthogonal_(self.key.weight, generator=generator)
+        nn.init.zeros_(self.receptance.weight)
+        nn.init.zeros_(self.value.weight)
+
+    def residual_outputs(self) -> tuple[Tensor, ...]:
+        return (self.value.weight,)
+
+    def flops_per_token(self, context: int) -> int:
+        """The three projections, 2 D^2 + 4 D d_ff."""
+        return 2 * sum(layer.weight.numel() for layer in (self.key, self.receptance, self.value))
+
+    def state_bytes(self, context: int, bytes_per_element: int) -> int:
+        return len(self.mu_k) * bytes_per_element

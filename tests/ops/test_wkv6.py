@@ -1,0 +1,204 @@
+"""The chunked RWKV-6 recurrence answers to the loop, and the loop to the sum the paper writes, at every decay."""
+
+import functools
+import statistics
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from assay.errors import RequestError
+from assay.ops.execution import Execution, recorded_forms
+from assay.ops.wkv6 import wkv6, wkv6_chunked, wkv6_loop
+
+DECAYS = (-1e-6, -0.05, -1.0, -5.0, -20.0, -60.0)
+GRID = [*((decay,) for decay in DECAYS), DECAYS]
+NAMES = ("y", "state", "r", "k", "v", "log_decay", "bonus", "initial state")
+Operands = tuple[Tensor, ...]
+Run = Callable[..., tuple[Tensor, Tensor]]
+
+
+@functools.cache
+def operands(decays: tuple[float, ...], T: int, B: int = 2, H: int = 2, K: int = 6, V: int = 5) -> Operands:
+    """r, k, v, log_decay, bonus, state in float64; each log decay is drawn from `decays`."""
+    generator = torch.Generator().manual_seed(T)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    choice = torch.randint(len(decays), (B, T, H, K), generator=generator)
+    log_decay = torch.tensor(decays, dtype=torch.float64)[choice]
+    return (
+        normal(B, T, H, K),
+        normal(B, T, H, K),
+        normal(B, T, H, V),
+        log_decay,
+        normal(H, K),
+        normal(B, H, K, V),
+    )
+
+
+def forward_and_gradients(run: Run, inputs: Operands, dtype: torch.dtype) -> Operands:
+    """y, final state and the gradients of a random weighting of both, in the order of NAMES."""
+    inputs = tuple(x.to(dtype).requires_grad_() for x in inputs)
+    y, state = run(*inputs)
+    generator = torch.Generator().manual_seed(0)
+    weights = [torch.randn(x.shape, generator=generator, dtype=torch.float64).to(dtype) for x in (y, state)]
+    return (y.detach(), state.detach(), *torch.autograd.grad((y, state), inputs, weights))
+
+
+@functools.cache
+def oracle(decays: tuple[float, ...], T: int) -> Operands:
+    return forward_and_gradients(wkv6_loop, operands(decays, T), torch.float64)
+
+
+def errors(results: Operands, expected: Operands) -> dict[str, float]:
+    """The largest error of each result, relative to its largest expected value."""
+    return {
+        name: float((x.double() - e).abs().max() / e.abs().max().clamp_min(1e-300))
+        for name, x, e in zip(NAMES, results, expected, strict=True)
+    }
+
+
+def chunked(chunk_length: int) -> Run:
+    return lambda *inputs: wkv6_chunked(*inputs, chunk_length)
+
+
+def test_loop_is_the_papers_sum() -> None:
+    """y_t = r_t^T (diag(u) k_t v_t^T + sum_s diag(prod_{s<i<t} w_i) k_s v_s^T + diag(prod_{i<t} w_i) S_0)."""
+    r, k, v, log_decay, u, initial = (x[0] if x.dim() > 2 else x for x in operands(DECAYS, 9, B=1))
+    w = log_decay.exp()
+    y, state = wkv6_loop(*operands(DECAYS, 9, B=1))
+    for t in range(10):
+        memory = w[:t].prod(0)[..., None] * initial
+        for s in range(t):
+            memory = memory + (w[s + 1 : t].prod(0) * k[s])[..., None] * v[s, :, None]
+        if t == 9:
+            torch.testing.assert_close(state[0], memory, rtol=1e-12, atol=1e-12)
+        else:
+            memory = memory + (u * k[t])[..., None] * v[t, :, None]
+            torch.testing.assert_close(y[0, t], (r[t][..., None] * memory).sum(-2), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("chunk_length", [16, 32, 64])
+@pytest.mark.parametrize("decays", GRID, ids=str)
+def test_chunked_equals_loop_float64(decays: tuple[float, ...], chunk_length: int) -> None:
+    results = forward_and_gradients(chunked(chunk_length), operands(decays, 131), torch.float64)
+    found = errors(results, oracle(decays, 131))
+    assert max(found.values()) < 1e-9, found
+
+
+@pytest.mark.parametrize("decays", GRID, ids=str)
+def test_chunked_is_as_exact_as_the_loop_in_float32(decays: tuple[float, ...]) -> None:
+    expected = oracle(decays, 131)
+    allowed = errors(forward_and_gradients(wkv6_loop, operands(decays, 131), torch.float32), expected)
+    for chunk_length in (16, 64):
+        results = forward_and_gradients(chunked(chunk_length), operands(decays, 131), torch.float32)
+        assert all(x.isfinite().all() for x in results)
+        found = errors(results, expected)
+        assert all(found[name] <= max(1e-4, 3 * allowed[name]) for name in NAMES), (found, allowed)
+
+
+@pytest.mark.parametrize("T", [1, 2, 5, 15, 16, 17, 33])
+def test_any_length(T: int) -> None:
+    for chunk_length in (1, 16, 64):
+        results = forward_and_gradients(chunked(chunk_length), operands(DECAYS, T), torch.float64)
+        found = errors(results, oracle(DECAYS, T))
+        assert max(found.values()) < 1e-9, (chunk_length, found)
+
+
+def test_decays_that_underflow_and_decays_of_one() -> None:
+    """exp(-1e4) is zero in every type; zero times anything must stay zero, in gradients too."""
+    decays = (-1e4, 0.0, -0.5)
+    for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
+        results = forward_and_gradients(chunked(16), operands(decays, 40), dtype)
+        found = errors(results, oracle(decays, 40))
+        assert max(found.values()) < tolerance, found
+
+
+def test_gradcheck() -> None:
+    inputs = tuple(x.clone().requires_grad_() for x in operands((-0.05, -1.0), 7, B=1, H=2, K=2, V=3))
+    assert torch.autograd.gradcheck(chunked(4), inputs)
+
+
+@pytest.mark.parametrize("form", ["loop", "chunked"])
+def test_segments_equal_the_whole(form: str) -> None:
+    r, k, v, log_decay, bonus, state = operands(DECAYS, 131)
+    execution = Execution(form=form, chunk_length=16)  # type: ignore[arg-type]
+    whole, final = wkv6(r, k, v, log_decay, bonus, state, execution)
+    parts = []
+    for begin, end in ((0, 1), (1, 2), (2, 40), (40, 104), (104, 131)):
+        segment = (x[:, begin:end] for x in (r, k, v, log_decay))
+        part, state = wkv6(*segment, bonus, state, execution)
+        parts.append(part)
+    torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(state, final, rtol=1e-9, atol=1e-9)
+
+
+def test_no_state_is_a_state_of_zeros() -> None:
+    *inputs, state = operands(DECAYS, 17)
+    for run in (wkv6_loop, chunked(16)):
+        for a, b in zip(run(*inputs, None), run(*inputs, torch.zeros_like(state)), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_the_form_that_ran_is_recorded() -> None:
+    inputs = operands(DECAYS, 17)
+    one = tuple(x[:, :1] if i < 4 else x for i, x in enumerate(inputs))
+    for given, execution, form in (
+        (inputs, Execution("loop"), "loop"),
+        (inputs, Execution("chunked"), "chunked"),
+        (one, Execution("chunked"), "loop"),
+    ):
+        with recorded_forms() as forms:
+            wkv6(*given, execution)
+        assert forms == {"wkv6": {form}}
+
+
+def test_execution_takes_any_chunk_length() -> None:
+    """The dispatcher rounds to a power of two; asked directly, another length is an error."""
+    inputs = operands(DECAYS, 33)
+    expected, _ = wkv6_loop(*inputs)
+    for chunk_length in (1, 3, 100):
+        y, _ = wkv6(*inputs, Execution("chunked", chunk_length))
+        torch.testing.assert_close(y, expected, rtol=1e-9, atol=1e-9)
+    with pytest.raises(RequestError, match="chunk_length: 24 given"):
+        wkv6_chunked(*inputs, 24)
+
+
+@pytest.mark.parametrize("run", [wkv6_loop, chunked(16)], ids=["loop", "chunked"])
+def test_autocast_changes_nothing(run: Run) -> None:
+    """Everything of the recurrence stays in float32, backward too; bfloat16 values come back in bfloat16."""
+    inputs = operands(DECAYS, 33)
+    expected = forward_and_gradients(run, inputs, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        results = forward_and_gradients(run, inputs, torch.float32)
+        r, k, v, log_decay, bonus, state = (x.float() for x in inputs)
+        y, final = run(r.bfloat16(), k.bfloat16(), v.bfloat16(), log_decay, bonus, state)
+    assert all(torch.equal(a, b) for a, b in zip(results, expected, strict=True))
+    assert (y.dtype, final.dtype) == (torch.bfloat16, torch.float32)
+
+
+def test_inputs_are_left_as_they_were() -> None:
+    """The chunked form works in place, on copies: also where a layout needs no copy (one head, one chunk)."""
+    inputs = tuple(x.clone() for x in operands(DECAYS, 16, B=1, H=1))
+    before = [x.clone() for x in inputs]
+    forward_and_gradients(chunked(16), inputs, torch.float64)
+    assert all(torch.equal(a, b.detach()) for a, b in zip(before, inputs, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [32, 64])
+def test_chunked_is_ten_times_faster_than_the_loop(width: int) -> None:
+    """Forward and backward at B 4, T 256, H 4, one thread, alternating, medians of processor time."""
+    inputs = operands((-0.05, -1.0), 256, B=4, H=4, K=width, V=width)
+    seconds: dict[str, list[float]] = {"loop": [], "chunked": []}
+    for _ in range(5):
+        for name, run in (("loop", wkv6_loop), ("chunked", chunked(32))):
+            begin = time.process_time()
+            forward_and_gradients(run, inputs, torch.float32)
+            seconds[name].append(time.process_time() - begin)
+    ratio = statistics.median(seconds["loop"]) / statistics.median(seconds["chunked"])
+    assert ratio > 10, f"{ratio:.1f} times"
