@@ -1,5 +1,6 @@
 """Strict configurations: unknown keys fail, dotted overrides, a hash, and errors in one line."""
 
+import difflib
 import hashlib
 import json
 import re
@@ -7,13 +8,12 @@ import types
 import typing
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import pydantic
 import yaml
 
 from assay.errors import RequestError
-from assay.registry import suggestion
 
 
 class Config(pydantic.BaseModel):
@@ -21,13 +21,18 @@ class Config(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    section: ClassVar[str] = ""
+    """Where these keys stand in a config.yaml, "" for a whole file: what messages call them."""
+    flags: ClassVar[Mapping[str, str]] = {}
+    """Dotted keys, and the flags that users know them by; "" is where the values come from."""
+
     @classmethod
     def parse(cls, values: Mapping[str, Any], options: Mapping[str, str] | None = None) -> Self:
-        """Validate `values`; a failure is a RequestError. `options` maps dotted keys to the flags users know."""
+        """Validate `values`; a failure is a RequestError. `options` are laid over the class's own `flags`."""
         try:
             return cls.model_validate(dict(values))
         except pydantic.ValidationError as error:
-            raise RequestError(_explain(cls, error, options or {})) from None
+            raise RequestError(_explain(cls, error, {**cls.flags, **(options or {})})) from None
 
     def digest(self) -> str:
         """SHA-256 of the resolved values, independent of the order of keys."""
@@ -125,9 +130,14 @@ def resolve_key(key: str, paths: Iterable[str]) -> str:
 
 
 def nearest_path(key: str, paths: list[str]) -> str:
-    """A suggestion for `key`, by its whole path or by the last part of one."""
-    last_parts = {path.split(".")[-1]: path for path in paths}
-    return suggestion(key, [*paths, *last_parts] if "." in key else list(last_parts))
+    """A suggestion for `key`, by its whole path or by the last part of one; else the names there are beside it."""
+    last_parts = list(dict.fromkeys(path.split(".")[-1] for path in paths))
+    near = difflib.get_close_matches(key, [*paths, *last_parts] if "." in key else last_parts, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    prefix = key.rpartition(".")[0] + "." if "." in key else ""
+    beside = {path.removeprefix(prefix).split(".")[0] for path in paths if path.startswith(prefix)}
+    return f"there is {', '.join(sorted(beside if len(beside) > 1 else last_parts))}"
 
 
 def leaf_paths(config: type[pydantic.BaseModel], prefix: str = "") -> list[str]:
@@ -149,16 +159,19 @@ def _config_class(annotation: Any) -> type[pydantic.BaseModel] | None:
     return None
 
 
-def _explain(config: type[pydantic.BaseModel], error: pydantic.ValidationError, options: Mapping[str, str]) -> str:
+def _explain(config: type[Config], error: pydantic.ValidationError, options: Mapping[str, str]) -> str:
     """One line for the first error: the key (and its option), what was given, what would do."""
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
-    option = options.get(path)
-    key = f"{option} ({path})" if option else path
     if first["type"] == "extra_forbidden":
-        return f"unknown key {path!r}: {nearest_path(path, leaf_paths(config))}"
-    if first["type"] == "missing":
-        return f"{key}: missing"
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    given = "" if first["loc"] == () else f": {first['input']!r} given,"
-    return f"{key}{given} {message}".strip() if key else message
+        source = f"{options['']}: " if "" in options else ""
+        return f"{source}unknown key {path!r}: {nearest_path(path, leaf_paths(config))}"
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input ").partition(", unable to")[0]
+    if first["type"] == "value_error" and (not path or isinstance(first["input"], Mapping)):
+        return message  # a check over several keys names them itself
+    if first["type"] == "too_short":
+        message = f"should have at least {first['ctx']['min_length']}"
+    whole = f"{config.section}.{path}".strip(".")
+    option = options.get(path)
+    key = whole if option is None else option if option == f"--{whole}" else f"{option} ({whole})"
+    return f"{key}: missing" if first["type"] == "missing" else f"{key}: {first['input']!r} given, {message}"

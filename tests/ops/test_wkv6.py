@@ -10,13 +10,17 @@ import torch
 from torch import Tensor
 
 from assay.errors import RequestError
-from assay.ops.execution import Execution, recorded_forms
+from assay.ops.execution import Execution, Form, recorded_forms
 from assay.ops.wkv6 import wkv6, wkv6_chunked, wkv6_loop
+from assay.ops.wkv6_chunks import Inside, halved, halved_gradients, inside_chunks, inside_gradients
 
 DECAYS = (-1e-6, -0.05, -1.0, -5.0, -20.0, -60.0)
-GRID = [*((decay,) for decay in DECAYS), DECAYS]
+NEARLY_EXTREME = [(-2.4,), (-1.2,), (-0.6,), (*[-1e-6] * 30, -35.0)]
+"""Decays just inside what chunks of 16, 32 and 64 still factor, and lone steps of nearly all that is allowed."""
+GRID = [*((decay,) for decay in DECAYS), DECAYS, *NEARLY_EXTREME]
 NAMES = ("y", "state", "r", "k", "v", "log_decay", "bonus", "initial state")
-Operands = tuple[Tensor, ...]
+Operands = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+Results = tuple[Tensor, ...]
 Run = Callable[..., tuple[Tensor, Tensor]]
 
 
@@ -40,21 +44,21 @@ def operands(decays: tuple[float, ...], T: int, B: int = 2, H: int = 2, K: int =
     )
 
 
-def forward_and_gradients(run: Run, inputs: Operands, dtype: torch.dtype) -> Operands:
+def forward_and_gradients(run: Run, inputs: Operands, dtype: torch.dtype) -> Results:
     """y, final state and the gradients of a random weighting of both, in the order of NAMES."""
-    inputs = tuple(x.to(dtype).requires_grad_() for x in inputs)
-    y, state = run(*inputs)
+    leaves = tuple(x.detach().to(dtype).requires_grad_() for x in inputs)
+    y, state = run(*leaves)
     generator = torch.Generator().manual_seed(0)
     weights = [torch.randn(x.shape, generator=generator, dtype=torch.float64).to(dtype) for x in (y, state)]
-    return (y.detach(), state.detach(), *torch.autograd.grad((y, state), inputs, weights))
+    return (y.detach(), state.detach(), *torch.autograd.grad((y, state), leaves, weights))
 
 
 @functools.cache
-def oracle(decays: tuple[float, ...], T: int) -> Operands:
+def oracle(decays: tuple[float, ...], T: int) -> Results:
     return forward_and_gradients(wkv6_loop, operands(decays, T), torch.float64)
 
 
-def errors(results: Operands, expected: Operands) -> dict[str, float]:
+def errors(results: Results, expected: Results) -> dict[str, float]:
     """The largest error of each result, relative to its largest expected value."""
     return {
         name: float((x.double() - e).abs().max() / e.abs().max().clamp_min(1e-300))
@@ -63,7 +67,7 @@ def errors(results: Operands, expected: Operands) -> dict[str, float]:
 
 
 def chunked(chunk_length: int) -> Run:
-    return lambda *inputs: wkv6_chunked(*inputs, chunk_length)
+    return functools.partial(wkv6_chunked, chunk_length=chunk_length)
 
 
 def test_loop_is_the_papers_sum() -> None:
@@ -94,7 +98,7 @@ def test_chunked_equals_loop_float64(decays: tuple[float, ...], chunk_length: in
 def test_chunked_is_as_exact_as_the_loop_in_float32(decays: tuple[float, ...]) -> None:
     expected = oracle(decays, 131)
     allowed = errors(forward_and_gradients(wkv6_loop, operands(decays, 131), torch.float32), expected)
-    for chunk_length in (16, 64):
+    for chunk_length in (16, 32, 64):
         results = forward_and_gradients(chunked(chunk_length), operands(decays, 131), torch.float32)
         assert all(x.isfinite().all() for x in results)
         found = errors(results, expected)
@@ -118,42 +122,73 @@ def test_decays_that_underflow_and_decays_of_one() -> None:
         assert max(found.values()) < tolerance, found
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_only_extreme_chunks_are_halved(dtype: torch.dtype) -> None:
+    """One head of two decays hard in its second half: those chunks alone leave the factored form, values stay right."""
+    r, k, v, log_decay, bonus, state = operands((-0.05,), 64, B=1)
+    log_decay = log_decay.clone()
+    log_decay[:, 32:, 1] = -20.0
+    chunks = [
+        x.to(dtype).unflatten(1, (4, 16)).permute(1, 0, 3, 2, 4).flatten(0, 2).contiguous() for x in (r, k, log_decay)
+    ]
+    _, decays = inside_chunks(*chunks)
+    assert decays.extreme.tolist() == [5, 7]
+    inputs = (r, k, v, log_decay, bonus, state)
+    expected = forward_and_gradients(wkv6_loop, inputs, torch.float64)
+    found = errors(forward_and_gradients(chunked(16), inputs, dtype), expected)
+    assert max(found.values()) < (1e-4 if dtype == torch.float32 else 1e-9), found
+
+
+def test_both_forms_inside_a_chunk_agree() -> None:
+    whole = operands((-1e-6, -0.05, -1.0), 32, B=5, H=1)
+    r, k, log_decay = (whole[i][:, :, 0].contiguous() for i in (0, 1, 3))
+    inside, decays = inside_chunks(r, k, log_decay)
+    assert len(decays.extreme) == 0
+    exact = halved(r, k, log_decay.exp())
+    torch.testing.assert_close(tuple(inside), tuple(exact), rtol=1e-11, atol=1e-11)
+    d = Inside(inside.scores.cos().tril(-1), r.cos(), r.sin())
+    gradients = inside_gradients(r, k, log_decay, inside, decays, d)
+    expected = halved_gradients(r, k, log_decay.exp(), *d)
+    torch.testing.assert_close(gradients, expected, rtol=1e-11, atol=1e-11)
+
+
 def test_gradcheck() -> None:
-    inputs = tuple(x.clone().requires_grad_() for x in operands((-0.05, -1.0), 7, B=1, H=2, K=2, V=3))
+    inputs = tuple(x.clone().requires_grad_() for x in operands((-0.05, -1.0), 7, B=1, K=2, V=3))
     assert torch.autograd.gradcheck(chunked(4), inputs)
 
 
 @pytest.mark.parametrize("form", ["loop", "chunked"])
-def test_segments_equal_the_whole(form: str) -> None:
+def test_segments_equal_the_whole(form: Form) -> None:
     r, k, v, log_decay, bonus, state = operands(DECAYS, 131)
-    execution = Execution(form=form, chunk_length=16)  # type: ignore[arg-type]
+    execution = Execution(form=form, chunk_length=16)
     whole, final = wkv6(r, k, v, log_decay, bonus, state, execution)
     parts = []
     for begin, end in ((0, 1), (1, 2), (2, 40), (40, 104), (104, 131)):
-        segment = (x[:, begin:end] for x in (r, k, v, log_decay))
-        part, state = wkv6(*segment, bonus, state, execution)
+        here = slice(begin, end)
+        part, state = wkv6(r[:, here], k[:, here], v[:, here], log_decay[:, here], bonus, state, execution)
         parts.append(part)
     torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(state, final, rtol=1e-9, atol=1e-9)
 
 
 def test_no_state_is_a_state_of_zeros() -> None:
-    *inputs, state = operands(DECAYS, 17)
-    for run in (wkv6_loop, chunked(16)):
-        for a, b in zip(run(*inputs, None), run(*inputs, torch.zeros_like(state)), strict=True):
+    r, k, v, log_decay, bonus, state = operands(DECAYS, 17)
+    runs: tuple[Run, ...] = (wkv6_loop, chunked(16))
+    for run in runs:
+        without = run(r, k, v, log_decay, bonus, None)
+        for a, b in zip(without, run(r, k, v, log_decay, bonus, torch.zeros_like(state)), strict=True):
             assert torch.equal(a, b)
 
 
 def test_the_form_that_ran_is_recorded() -> None:
-    inputs = operands(DECAYS, 17)
-    one = tuple(x[:, :1] if i < 4 else x for i, x in enumerate(inputs))
-    for given, execution, form in (
-        (inputs, Execution("loop"), "loop"),
-        (inputs, Execution("chunked"), "chunked"),
-        (one, Execution("chunked"), "loop"),
+    r, k, v, log_decay, bonus, state = operands(DECAYS, 17)
+    for T, execution, form in (
+        (17, Execution("loop"), "loop"),
+        (17, Execution("chunked"), "chunked"),
+        (1, Execution("chunked"), "loop"),
     ):
         with recorded_forms() as forms:
-            wkv6(*given, execution)
+            wkv6(r[:, :T], k[:, :T], v[:, :T], log_decay[:, :T], bonus, state, execution)
         assert forms == {"wkv6": {form}}
 
 
@@ -183,22 +218,24 @@ def test_autocast_changes_nothing(run: Run) -> None:
 
 def test_inputs_are_left_as_they_were() -> None:
     """The chunked form works in place, on copies: also where a layout needs no copy (one head, one chunk)."""
-    inputs = tuple(x.clone() for x in operands(DECAYS, 16, B=1, H=1))
+    inputs = operands(DECAYS, 16, B=1, H=1)
     before = [x.clone() for x in inputs]
     forward_and_gradients(chunked(16), inputs, torch.float64)
-    assert all(torch.equal(a, b.detach()) for a, b in zip(before, inputs, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, inputs, strict=True))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [32, 64])
 def test_chunked_is_ten_times_faster_than_the_loop(width: int) -> None:
     """Forward and backward at B 4, T 256, H 4, one thread, alternating, medians of processor time."""
-    inputs = operands((-0.05, -1.0), 256, B=4, H=4, K=width, V=width)
-    seconds: dict[str, list[float]] = {"loop": [], "chunked": []}
-    for _ in range(5):
-        for name, run in (("loop", wkv6_loop), ("chunked", chunked(32))):
+    leaves = [x.float().requires_grad_() for x in operands((-0.05, -1.0), 256, B=4, H=4, K=width, V=width)]
+    weights = [x.detach().cos() for x in wkv6_loop(*leaves)]
+    runs: dict[str, Run] = {"loop": wkv6_loop, "chunked": chunked(32)}
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(9):
+        for name, run in runs.items():
             begin = time.process_time()
-            forward_and_gradients(run, inputs, torch.float32)
+            torch.autograd.grad(run(*leaves), leaves, weights)
             seconds[name].append(time.process_time() - begin)
     ratio = statistics.median(seconds["loop"]) / statistics.median(seconds["chunked"])
     assert ratio > 10, f"{ratio:.1f} times"

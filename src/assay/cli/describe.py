@@ -7,8 +7,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from assay.cli.options import Json, Match, Plugin, Set, Size, load_plugins, parse_count, settable
-from assay.config import nested, parse_assignment, resolve_key
+from assay.cli.options import Json, Match, Plugin, Set, Size, load_plugins, parse_count, setting_path
+from assay.config import parse_assignment
+from assay.errors import RequestError
 
 
 def describe(
@@ -44,8 +45,10 @@ def _facts(
     dimensions: dict[str, Any] = {}
     for text in assignments:
         key, value = parse_assignment(text)
-        path = resolve_key(key, [p for p in settable([architecture]) if p.startswith("model.")])
-        dimensions |= nested(path.split(".")[-1], value)
+        path = setting_path(key, [architecture])
+        if not path.startswith("model."):
+            raise RequestError(f"--set {key}: no dimension of a model; {', '.join(item.config.model_fields)} are")
+        dimensions[path.split(".")[-1]] = value
     values = {
         "architectures": [architecture],
         "size": None if size is None else parse_count("--size", size),

@@ -3,6 +3,8 @@
 import errno
 import os
 import sys
+import traceback
+from collections.abc import Callable
 
 import typer
 from typer.exceptions import TyperException
@@ -20,16 +22,19 @@ DONE, NEGATIVE, WRONG_REQUEST, OUR_FAULT, INTERRUPTED = 0, 1, 2, 70, 130
 app = typer.Typer(
     name="assay",
     help="Decides, with evidence, whether a sequence-model architecture deserves to be scaled.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("compare")(compare)
-app.command("train")(train)
-app.command("list")(list_all)
-app.command("describe")(describe)
-app.command("report")(report)
+VERBS: dict[str, Callable[..., None]] = {
+    "compare": compare,
+    "train": train,
+    "list": list_all,
+    "describe": describe,
+    "report": report,
+}
+for name, verb in VERBS.items():
+    app.command(name)(verb)
 
 
 def _version(asked: bool) -> None:
@@ -47,12 +52,15 @@ def _options(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status; a wrong request is one line on standard error."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        status = app(args=arguments, prog_name="assay", standalone_mode=False)
+        status = app(args=given or ["--help"], prog_name="assay", standalone_mode=False)
     except RequestError as error:
         return _complain(str(error), WRONG_REQUEST)
     except TyperException as error:
-        return _complain(error.format_message(), WRONG_REQUEST)
+        command = " ".join(["assay", *(verb for verb in given[:1] if verb in VERBS)])
+        what = error.format_message().rstrip(".")
+        return _complain(f"{what}; `{command} --help` says what would do", WRONG_REQUEST)
     except (KeyboardInterrupt, typer.Abort):
         return _complain("interrupted; the same command continues from the last checkpoint", INTERRUPTED)
     except BrokenPipeError:
@@ -60,6 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
         return DONE
     except OSError as error:
         return _complain(_explain(error), WRONG_REQUEST)
+    except Exception as error:
+        return _confess(error)
     return status if isinstance(status, int) else DONE
 
 
@@ -71,6 +81,14 @@ def run() -> None:
 def _complain(text: str, status: int) -> int:
     print(f"assay: {' '.join(text.split())}", file=sys.stderr)
     return status
+
+
+def _confess(error: Exception) -> int:
+    """A mistake of assay's: one line, and where it happened if ASSAY_TRACEBACK is set."""
+    if os.environ.get("ASSAY_TRACEBACK"):
+        traceback.print_exception(error)
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return _complain(f"our fault: {what} (ASSAY_TRACEBACK=1 shows where)", OUR_FAULT)
 
 
 def _explain(error: OSError) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assay.config import merge, nested, parse_assignment, read_yaml, resolve_key
+from assay.config import leaf_paths, merge, nested, parse_assignment, read_yaml, resolve_key
 from assay.errors import RequestError
 from assay.registry import load_plugin
 
@@ -36,7 +36,7 @@ PATHS = {
 }
 """Where each option stands in config.yaml."""
 
-FLAGS = {path: f"--{name.replace('_', '-')}" for name, path in PATHS.items()}
+FLAGS = {path: f"--{name.replace('_', '-')}" for name, path in PATHS.items()} | {"seeds": "--seeds"}
 
 Size = Annotated[str | None, typer.Option(help="Parameters of every arm, as in 1M or 300k.", show_default="1M")]
 Match = Annotated[str | None, typer.Option(help="What is matched: total or non-embedding.", show_default="total")]
@@ -48,10 +48,10 @@ Tokenizer = Annotated[
 ]
 TextField = Annotated[str | None, typer.Option(help="The field of a jsonl or parquet row that holds text.")]
 MaxBytes = Annotated[str | None, typer.Option(help="Read at most so many bytes of a streamed corpus.")]
-Tokens = Annotated[str | None, typer.Option(help="Training tokens of a run.", show_default="204800")]
+Tokens = Annotated[str | None, typer.Option(help="Training tokens of a run.", show_default="98304")]
 Context = Annotated[str | None, typer.Option(help="Tokens of a window.", show_default="256")]
-BatchTokens = Annotated[str | None, typer.Option(help="Tokens of a batch.", show_default="2048")]
-LearningRate = Annotated[str | None, typer.Option("--lr", help="Highest learning rate.", show_default="0.002")]
+BatchTokens = Annotated[str | None, typer.Option(help="Tokens of a batch.", show_default="1024")]
+LearningRate = Annotated[str | None, typer.Option("--lr", help="Highest learning rate.", show_default="0.003")]
 Schedule = Annotated[str | None, typer.Option(help="constant, cosine or wsd.", show_default="cosine")]
 Body = Annotated[str | None, typer.Option(help="native, or common: only the mixer differs.", show_default="native")]
 Init = Annotated[str | None, typer.Option(help="own, or blinkdl for every arm.", show_default="own")]
@@ -108,10 +108,12 @@ class StudyOptions:
         if seeds is not None:
             values["seeds"] = seeds
         named = values.get("architectures", StudyConfig.model_fields["architectures"].default)
+        named = named if isinstance(named, list) else []
         for text in self.set or []:
             key, value = parse_assignment(text)
-            values = merge(values, nested(resolve_key(key, settable(named)), value))
-        return StudyConfig.parse(values, FLAGS)
+            values = merge(values, nested(setting_path(key, named), value))
+        source = {} if self.config is None else {"": f"--config {self.config}"}
+        return StudyConfig.parse(values, FLAGS | source)
 
 
 COUNTS = {"size", "max_bytes", "tokens", "batch_tokens", "context"}
@@ -123,18 +125,16 @@ def load_plugins(paths: Iterable[Path] | None) -> None:
         load_plugin(path)
 
 
-def settable(architectures: Iterable[str]) -> list[str]:
-    """The dotted paths that --set knows: those of the configuration, and the dimensions of these architectures."""
-    from assay.config import leaf_paths
+def setting_path(key: str, architectures: Iterable[str]) -> str:
+    """The dotted path that --set KEY names; the last part alone of a dimension is that of every arm."""
     from assay.model.architecture import ARCHITECTURES
     from assay.study.protocol import StudyConfig
 
-    dimensions: dict[str, None] = {}
+    paths = [path for path in leaf_paths(StudyConfig) if path != "model" and not path.startswith("plan")]
     for name in architectures:
         for dimension in ARCHITECTURES.get(name).config.model_fields:
-            dimensions |= {f"model.{dimension}": None, f"model.{name}.{dimension}": None}
-    paths = [path for path in leaf_paths(StudyConfig) if path != "model" and not path.startswith("plan")]
-    return paths + list(dimensions)
+            paths += [f"model.{dimension}", *([f"model.{name}.{dimension}"] if "." in key else [])]
+    return resolve_key(key, dict.fromkeys(paths))
 
 
 def parse_count(option: str, text: str | int) -> int:

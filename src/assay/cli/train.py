@@ -22,8 +22,7 @@ def train(
 
     config = options.study([architecture], [parse_seed(seed)])
     folder = options.out or Path("runs") / f"train-{config.identity()[:10]}"
-    with StudyProgress(config.training.batch_tokens, single=True) as progress:
-        progress.run_started(0, 1, architecture, config.training.steps)
+    with StudyProgress(config.training.batch_tokens, single=architecture) as progress:
         record = run.train(config, folder, progress.message, [progress.step])
     show_run(record, folder, options.json)
     raise typer.Exit(0 if record.status == "finished" else 1)

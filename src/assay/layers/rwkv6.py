@@ -40,8 +40,8 @@ class RWKV6State(NamedTuple):
 class RWKV6TimeMix(SequenceLayer):
     """Matrix-valued state with data-dependent decay and data-dependent token shift (section 4).
 
-    The paper's ranks at 1.6B parameters are shift_rank 32 and decay_rank 64. `shift_tap` sees the five mixing
-    weights [5, B, T, D] in the order w, k, v, r, g; `decay_tap` the log decays [B, T, D]; `gate_tap` silu(g).
+    The ranks of the published models are shift_rank 32 and decay_rank 64. `shift_taps` 0 to 4 see the mixing weights
+    of w, k, v, r and g, `decay_tap` the log decays and `gate_tap` silu(g), all [B, T, D].
     """
 
     # As in the official code, weight decay applies to the matrices of linears alone, not to low-rank pairs.
@@ -79,14 +79,14 @@ class RWKV6TimeMix(SequenceLayer):
         self.receptance, self.key, self.value, self.gate, self.output = (
             nn.Linear(d_model, d_model, bias=False) for _ in range(5)
         )
-        self.shift_tap = Tap()
+        self.shift_taps = nn.ModuleList(Tap() for _ in range(5))
         self.decay_tap = Tap()
         self.gate_tap = Tap()
 
     def forward(
         self, x: Float[Tensor, "B T D"], state: RWKV6State | None = None, shared: Shared | None = None
     ) -> tuple[Float[Tensor, "B T D"], RWKV6State]:
-        x_w, x_k, x_v, x_r, x_g = self._mixed(x, None if state is None else state.shift).unbind(0)
+        x_w, x_k, x_v, x_r, x_g = self._mixed(x, None if state is None else state.shift)
         r, k, v = (
             linear(stream).unflatten(-1, self.bonus.shape)
             for linear, stream in ((self.receptance, x_r), (self.key, x_k), (self.value, x_v))
@@ -96,14 +96,12 @@ class RWKV6TimeMix(SequenceLayer):
         gate = self.gate_tap(F.silu(self.gate(x_g)))
         return self.output(self._group_norm(y).to(gate.dtype) * gate), RWKV6State(x[:, -1].clone(), wkv)
 
-    def _mixed(self, x: Float[Tensor, "B T D"], last: Float[Tensor, "B D"] | None) -> Float[Tensor, "5 B T D"]:
+    def _mixed(self, x: Float[Tensor, "B T D"], last: Float[Tensor, "B D"] | None) -> list[Float[Tensor, "B T D"]]:
         """ddlerp for five streams: x + (x_prev - x) * (mu + tanh(x' A) B), x' = x + (x_prev - x) * mu_x."""
         difference = shift_difference(x, last)
-        low = torch.tanh(torch.addcmul(x, difference, self.mu_x.to(x.dtype)) @ self.shift_down)
-        low = low.flatten(0, 1).unflatten(-1, (5, -1)).transpose(0, 1)
-        mixes = torch.baddbmm(self.mu.unsqueeze(1).to(low.dtype), low, self.shift_up.to(low.dtype))
-        mixes = self.shift_tap(mixes.unflatten(1, x.shape[:2])).to(x.dtype)
-        return torch.addcmul(x, difference, mixes)
+        low = torch.tanh((x + difference * self.mu_x.to(x.dtype)) @ self.shift_down).chunk(5, -1)
+        mixes = (tap(mu + a @ up) for tap, mu, a, up in zip(self.shift_taps, self.mu, low, self.shift_up, strict=True))
+        return [x + difference * mix.to(x.dtype) for mix in mixes]
 
     def _log_decay(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         """-exp(w0 + tanh(x A) B), in float32 under autocast and never clamped."""
@@ -114,7 +112,7 @@ class RWKV6TimeMix(SequenceLayer):
     def _group_norm(self, y: Float[Tensor, "B T H K"]) -> Float[Tensor, "B T D"]:
         dtype = torch.promote_types(y.dtype, torch.float32)
         normal = F.layer_norm(y.to(dtype), y.shape[-1:], eps=_GROUP_NORM_EPS).flatten(-2)
-        return torch.addcmul(self.norm_bias.to(dtype), normal, self.norm_weight.to(dtype))
+        return normal * self.norm_weight.to(dtype) + self.norm_bias.to(dtype)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> RWKV6State:
         H, K = self.bonus.shape
@@ -186,8 +184,8 @@ class RWKV6ChannelMix(SequenceLayer):
         self, x: Float[Tensor, "B T D"], state: ShiftState | None = None, shared: Shared | None = None
     ) -> tuple[Float[Tensor, "B T D"], ShiftState]:
         difference = shift_difference(x, None if state is None else state.shift)
-        hidden = F.relu(self.key(torch.addcmul(x, difference, self.mu_k.to(x.dtype)))).square()
-        gate = self.gate_tap(torch.sigmoid(self.receptance(torch.addcmul(x, difference, self.mu_r.to(x.dtype)))))
+        hidden = F.relu(self.key(x + difference * self.mu_k.to(x.dtype))).square()
+        gate = self.gate_tap(torch.sigmoid(self.receptance(x + difference * self.mu_r.to(x.dtype))))
         return gate * self.value(hidden), ShiftState(x[:, -1].clone())
 
     def initial_state(self, batch: int, capacity: int | None = None) -> ShiftState:

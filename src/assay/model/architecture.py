@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -17,6 +17,9 @@ from assay.registry import Registry
 
 class ModelConfig(Config):
     """The dimensions all architectures share. A family's own class adds its own and gives the published defaults."""
+
+    section: ClassVar[str] = "model"
+    flags: ClassVar[Mapping[str, str]] = {"body": "--body", "initialisation": "--init"}
 
     vocab_size: int = Field(4096, ge=2)
     d_model: int = Field(512, ge=1)
@@ -37,7 +40,10 @@ class AttentionHeads(ModelConfig):
     @model_validator(mode="after")
     def _heads_divide(self) -> "AttentionHeads":
         if self.d_model % self.n_heads:
-            raise ValueError(f"n_heads ({self.n_heads}) does not divide d_model ({self.d_model}); give multiples")
+            multiple = max(1, self.d_model // self.n_heads) * self.n_heads
+            raise ValueError(
+                f"model.d_model: {self.d_model} given, not a multiple of n_heads ({self.n_heads}); {multiple} would do"
+            )
         return self
 
 

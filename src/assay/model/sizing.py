@@ -1,8 +1,8 @@
 """Finds the dimensions that give an architecture a wanted size, measured on the built model, within one per cent."""
 
-import itertools
+import bisect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -21,6 +21,8 @@ MEASURES: dict[Match, Callable[[LanguageModel], int]] = {
     "total": lambda model: count_parameters(model).total,
     "non-embedding": lambda model: count_parameters(model).non_embedding,
 }
+
+MAX_WIDTH = 1 << 20
 
 
 class Candidate(NamedTuple):
@@ -75,19 +77,30 @@ class _Search:
         return self.architecture.config.parse({**self.architecture.scale.dimensions(width), **self.fixed, **chosen})
 
     def candidates(self, target: int) -> Iterator[Candidate]:
-        """One candidate for each width and depth whose natural size is within a factor of two of the target."""
+        """Candidates of every depth up to twice the natural one, at widths around the one that is naturally right."""
         scale = self.architecture.scale
-        for width in itertools.count(scale.width_step, scale.width_step):
+        for width in self._widths(target):
             default = self._fine_default(width)
             base, layer, fine, layer_fine = self._plane(width, default)
-            if base + layer > 2 * target and width > scale.width_step:
-                return
             natural = max(1.0, scale.depth(width))
             for n_layers in range(1, math.ceil(2 * natural) + 1):
                 size, slope = base + n_layers * layer, fine + n_layers * layer_fine
                 value = self._solve_fine(default, (target - size) / slope if slope else 0.0)
                 strangeness = abs(math.log(n_layers / natural)) + abs(math.log(value / default))
                 yield Candidate(width, n_layers, value, size + slope * (value - default), strangeness)
+
+    def _widths(self, target: int) -> Sequence[int]:
+        """Up to 64 widths from half to twice the one whose natural depth gives the target, found by bisection."""
+        step = self.architecture.scale.width_step
+
+        def natural_size(index: int) -> float:
+            width = (index + 1) * step
+            base, layer, _, _ = self._plane(width, self._fine_default(width))
+            return base + max(1.0, self.architecture.scale.depth(width)) * layer
+
+        middle = bisect.bisect_left(range(MAX_WIDTH // step), target, key=natural_size) + 1
+        low, high = max(1, middle // 2), 2 * middle
+        return range(low * step, (high + 1) * step, step * max(1, (high - low) // 64))
 
     def nearest(self, candidates: list[Candidate], target: int) -> Candidate:
         return min(candidates, key=lambda c: abs(c.size / target - 1))

@@ -46,14 +46,15 @@ class _SummedNats(torch.autograd.Function):
         hidden_gradients, total = [], weight_gradient.new_zeros(())
         for h, t in zip(_chunks(hidden, weight), _chunks(targets, weight), strict=True):
             logits = _logits(h, weight)
-            picked = t.clamp_min(0)[:, None]
-            ignored = t == IGNORED
-            normaliser = logits.logsumexp(1)
-            total += (normaliser - logits.gather(1, picked)[:, 0]).masked_fill_(ignored, 0.0).sum()
-            # The gradient of the logits, in place: softmax minus one at the target.
-            slope = logits.sub_(normaliser[:, None]).exp_()
-            slope.scatter_add_(1, picked, slope.new_full(picked.shape, -1.0))
-            slope.masked_fill_(ignored[:, None], 0.0)
+            picked, scored = t.clamp_min(0)[:, None], t != IGNORED
+            # In place and once over: the exponentials serve the loss and, scaled, its gradient.
+            logits -= logits.amax(1, keepdim=True)
+            at_target = logits.gather(1, picked)[:, 0]
+            slope = logits.exp_()
+            normaliser = slope.sum(1)
+            total += ((normaliser.log() - at_target) * scored).sum()
+            slope *= (scored / normaliser)[:, None]
+            slope.scatter_add_(1, picked, -scored.to(slope.dtype)[:, None])
             operand = slope.to(_matmul_dtype(h))
             hidden_gradients.append((operand @ weight.to(operand.dtype)).to(hidden.dtype))
             weight_gradient += operand.T @ h.to(operand.dtype)

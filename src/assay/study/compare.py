@@ -1,6 +1,5 @@
 """A whole study: every arm with every seed, the floors, the record and the page. Interrupted, it continues."""
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +14,7 @@ from assay.evaluation.likelihood import summarise
 from assay.ops.cross_entropy import IGNORED
 from assay.records import Floor, RunRecord, StudyRecord
 from assay.report.page import write_report
-from assay.study.folder import lock, open_folder, refuse_other, stored_config
+from assay.study.folder import discard, lock, open_folder, refuse_other, stored_config
 from assay.study.protocol import Study, StudyConfig, resolve
 from assay.study.run import run_arm
 from assay.training.loop import StepEvent
@@ -70,15 +69,15 @@ def compare(config: StudyConfig, folder: Path, listener: Listener | None = None)
         if (folder / "study.json").exists():
             return StudyRecord.read(folder / "study.json")
     study = resolve(stored or config, listener.message)
-    created = open_folder(folder, study.config.model_copy(update={"plan": study.plan}))
+    made = open_folder(folder, study.config.model_copy(update={"plan": study.plan}))
     try:
         with lock(folder):
             runs = _run_all(study, folder, listener)
             listener.message("floors and report")
             return conclude(study, runs, folder)
     except OSError:
-        if created and not any(folder.glob("runs/*/checkpoint")):
-            shutil.rmtree(folder, ignore_errors=True)
+        if not any(folder.glob("runs/*/checkpoint")):
+            discard(made)
         raise
 
 

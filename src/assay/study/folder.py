@@ -1,6 +1,10 @@
 """The folder of a study or run: what it holds already, whether that is the same request, and who works there."""
 
+import contextlib
+import errno
+import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,7 +20,7 @@ def stored_config(folder: Path) -> StudyConfig | None:
 
     A file, or a folder that holds something else, is a RequestError.
     """
-    if not folder.exists():
+    if not os.path.exists(folder):  # unlike Path.exists, False where it may not look
         return None
     if not folder.is_dir():
         raise RequestError(f"--out {folder}: is a file; give a folder")
@@ -35,20 +39,28 @@ def refuse_other(stored: StudyConfig, asked: StudyConfig, folder: Path) -> None:
         raise RequestError(f"--out {folder}: holds another study ({', '.join(keys)} differ); give a new folder")
 
 
-def open_folder(folder: Path, resolved: StudyConfig) -> bool:
-    """Create `folder` with the resolved configuration in it; return whether it is new."""
-    new = not folder.exists()
+def open_folder(folder: Path, resolved: StudyConfig) -> list[Path]:
+    """Create `folder` with the resolved configuration in it; return the folders that this made, innermost first."""
+    made = [place for place in (folder, *folder.parents) if not os.path.exists(place)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "config.yaml").exists():
             write_whole(folder / "config.yaml", resolved.to_yaml().encode())
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+    except OSError as error:
+        discard(made)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         raise RequestError(f"--out {folder}: {error.strerror}; give a folder that can be written") from None
-    except OSError:
-        if new:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return new
+    return made
+
+
+def discard(made: Sequence[Path]) -> None:
+    """Take back what `open_folder` made: the folder with all it holds, and its parents where they hold no more."""
+    for folder in made[:1]:
+        shutil.rmtree(folder, ignore_errors=True)
+    for parent in made[1:]:
+        with contextlib.suppress(OSError):
+            parent.rmdir()
 
 
 def lock(folder: Path) -> FileLock:

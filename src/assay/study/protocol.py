@@ -10,11 +10,12 @@ from assay.config import Config
 from assay.data.config import DataConfig
 from assay.data.prepare import TokenizedCorpus, prepare
 from assay.errors import RequestError
+from assay.model.accounting import count_parameters
 from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig
-from assay.model.sizing import Match, solve
+from assay.model.sizing import Match, build_on_meta, solve
 from assay.registry import suggestion
 from assay.training.config import ExecutionConfig, TrainingConfig
-from assay.training.plan import ExecutionPlan, resolve_plan
+from assay.training.plan import ExecutionPlan, memory_bytes, resolve_plan
 
 DEFAULT_SIZE = 1_000_000
 
@@ -33,7 +34,7 @@ class StudyConfig(Config):
 
     version: Literal[1] = 1
     architectures: list[str] = Field(["gpt1", "rwkv6", "mamba2"], min_length=1)
-    size: int | None = Field(None, gt=0)
+    size: int | None = Field(None, gt=0, le=100_000_000_000)
     """Parameters to match: a million unless `model` sets a width or depth; None keeps published dimensions."""
     match: Match = "total"
     model: dict[str, Any] = {}
@@ -103,6 +104,8 @@ def resolve(config: StudyConfig, tell: Callable[[str], None]) -> Study:
     corpus = prepare(config.data, tell)
     _refuse_short_splits(corpus, config.training.context)
     arms = [resolve_arm(architecture, config, corpus.tokenizer.vocab_size) for architecture in architectures]
+    for arm in arms:
+        _refuse_large(arm, plan.device)
     return Study(config, arms, corpus, plan)
 
 
@@ -115,6 +118,17 @@ def _refuse_short_splits(corpus: TokenizedCorpus, context: int) -> None:
                 f"--context {context}: the {name} split of --corpus {corpus.name} has {tokens} tokens; "
                 f"a longer text or --context {max(2, tokens // 2)} would do"
             )
+
+
+def _refuse_large(arm: Arm, device: str) -> None:
+    """Raise a RequestError where float32 weights, their gradients and AdamW's two moments alone exceed the memory."""
+    size = count_parameters(build_on_meta(arm.architecture, arm.config)).total
+    memory = memory_bytes(device)
+    if memory is not None and 16 * size > memory:
+        raise RequestError(
+            f"--size: training {arm.architecture.name} of {size:,} parameters takes more than {16 * size / 1e9:,.0f} GB, "
+            f"and --device {device} has {memory / 1e9:,.0f} GB; {memory // 64_000_000}M would do"
+        )
 
 
 def resolve_arm(architecture: Architecture, config: StudyConfig, vocab_size: int) -> Arm:

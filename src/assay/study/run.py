@@ -1,7 +1,6 @@
 """One run of a study in a directory of its own: trained, measured, and recorded; locked against a second process."""
 
 import json
-import shutil
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from assay.model.architecture import build_model
 from assay.model.lm import LanguageModel
 from assay.records import CurvePoint, RunRecord, SignalProfile
 from assay.seeding import derive
-from assay.study.folder import lock, open_folder, refuse_other, stored_config
+from assay.study.folder import discard, lock, open_folder, refuse_other, stored_config
 from assay.study.protocol import Arm, Study, StudyConfig, resolve
 from assay.training.checkpoint import Progress
 from assay.training.loop import Observer, TrainingRun
@@ -36,12 +35,12 @@ def train(config: StudyConfig, folder: Path, tell: Callable[[str], None], observ
     resolved = run_config(study, arm, seed)
     if stored is not None:
         refuse_other(stored, resolved, folder)
-    created = open_folder(folder, resolved)
+    made = open_folder(folder, resolved)
     try:
         return run_arm(study, arm, seed, folder, observers)
     except OSError:
-        if created and not (folder / "checkpoint").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+        if not (folder / "checkpoint").exists():
+            discard(made)
         raise
 
 

@@ -5,10 +5,12 @@ complete before the old one is moved aside, so that a death at any moment leaves
 """
 
 import os
+import re
 import shutil
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -42,8 +44,8 @@ def save(folder: Path, model: LanguageModel, optimizer: torch.optim.Optimizer, p
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
     try:
-        save_file(model.state_dict(), new / "model.safetensors")
-        save_file(_optimizer_tensors(optimizer), new / "optimizer.safetensors")
+        _write(model.state_dict(), new / "model.safetensors")
+        _write(_optimizer_tensors(optimizer), new / "optimizer.safetensors")
         progress.write(new / "progress.json")
         for file in new.iterdir():
             _sync(file)
@@ -78,6 +80,17 @@ def load(folder: Path, model: LanguageModel, optimizer: torch.optim.Optimizer) -
 def load_weights(folder: Path, model: LanguageModel) -> None:
     """Fill `model` alone."""
     model.load_state_dict(load_file(folder / "model.safetensors"))
+
+
+def _write(tensors: dict[str, Tensor], path: Path) -> None:
+    """`save_file`, whose failure to write (a full disk) is no OSError until it is made one here."""
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        code = re.search(r"os error (\d+)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

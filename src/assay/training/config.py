@@ -1,8 +1,9 @@
 """What a training run is asked to do, and on what it is asked to run."""
 
+import re
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from assay.config import Config
 
@@ -10,13 +11,13 @@ from assay.config import Config
 class TrainingConfig(Config):
     """The protocol of one run; the same for all arms of a study. Lengths in tokens or steps, as the names say."""
 
-    tokens: int = Field(204_800, gt=0)
-    batch_tokens: int = Field(2_048, gt=0)
+    tokens: int = Field(98_304, gt=0)
+    batch_tokens: int = Field(1_024, gt=0)
     micro_batch_tokens: int | None = Field(None, gt=0)
     """Tokens a forward pass; None is the whole batch. Gradients are accumulated over micro-batches."""
     context: int = Field(256, ge=2)
     order: Literal["shuffled", "sequential"] = "shuffled"
-    learning_rate: float = Field(2e-3, gt=0)
+    learning_rate: float = Field(3e-3, gt=0)
     schedule: Literal["constant", "cosine", "wsd"] = "cosine"
     warmup_share: float = Field(0.1, ge=0, le=1)
     """Share of the steps over which the learning rate rises linearly."""
@@ -39,12 +40,11 @@ class TrainingConfig(Config):
 
     @model_validator(mode="after")
     def _batch_holds_windows(self) -> "TrainingConfig":
-        micro = self.micro_batch_tokens or self.batch_tokens
-        if self.batch_tokens % self.context or micro % self.context or self.batch_tokens % micro:
-            raise ValueError(
-                f"batch_tokens ({self.batch_tokens}) must be a multiple of micro_batch_tokens ({micro}), "
-                f"and both of context ({self.context})"
-            )
+        batch, micro, context = self.batch_tokens, self.micro_batch_tokens, self.context
+        _refuse_remainder("--batch-tokens", batch, f"--context {context}", context)
+        if micro is not None:
+            _refuse_remainder("training.micro_batch_tokens", micro, f"--context {context}", context)
+            _refuse_remainder("--batch-tokens", batch, f"training.micro_batch_tokens ({micro})", micro)
         return self
 
     @property
@@ -62,13 +62,26 @@ class TrainingConfig(Config):
         return asked or max(1, self.steps // 10)
 
 
+def _refuse_remainder(name: str, tokens: int, part: str, size: int) -> None:
+    if tokens % size:
+        multiple = max(1, tokens // size) * size
+        raise ValueError(f"{name} {tokens}: must be a multiple of {part}; {multiple} would do")
+
+
 class ExecutionConfig(Config):
     """Wishes about the machine; `auto` is resolved from what the machine can do, never from timings."""
 
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?|mps)$")
+    device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
     op_form: Literal["loop", "chunked"] = "chunked"
     chunk_length: int = Field(64, ge=1)
     threads: int | None = Field(None, gt=0)
     """Torch threads; None is one a core that this process may use."""
+
+    @field_validator("device")
+    @classmethod
+    def _device_known(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device):
+            raise ValueError("should be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'")
+        return device

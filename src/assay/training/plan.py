@@ -81,6 +81,16 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def memory_bytes(device: str) -> int | None:
+    """The memory of the device, of the whole machine for its processors; None where the system does not tell."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
 def environment(plan: ExecutionPlan) -> dict[str, str]:
     """What a bit-for-bit repetition needs to be the same: machine, build, threads, precision."""
     cuda = torch.cuda.get_device_name(plan.device) if plan.device.startswith("cuda") else ""

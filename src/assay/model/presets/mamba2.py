@@ -29,8 +29,9 @@ class Mamba2Config(ModelConfig):
 
 
 def head_dim_of(d_model: int) -> int:
-    """Published heads of 64 from a width of 512; of 32 or 16 below, so that there are several."""
-    return 64 if d_model >= 512 else 32 if d_model % 16 == 0 else 16
+    """Published heads of 64 from a width of 512, of 32 below so that there are several; 16 where only that divides."""
+    widest = 64 if d_model >= 512 else 32
+    return next(width for width in (64, 32, 16) if width <= widest and 2 * d_model % width == 0)
 
 
 register(

@@ -1,0 +1,73 @@
+"""RWKV-6 "Finch" as published: data-dependent token shift and decay, matrix-valued state, squared-ReLU channel mix."""
+
+from pydantic import Field, model_validator
+
+from assay.layers.basic import LayerNorm
+from assay.layers.rwkv6 import RWKV6ChannelMix, RWKV6TimeMix
+from assay.model.architecture import Architecture, ModelConfig, Scale, register, uniform
+from assay.model.presets.gpt1 import transformer_depth
+
+
+class RWKV6Config(ModelConfig):
+    """The published proportions; d_ff None is 3.5 d_model."""
+
+    head_dim: int = Field(64, ge=1)
+    shift_rank: int = Field(32, ge=1)
+    decay_rank: int = Field(64, ge=1)
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> "RWKV6Config":
+        if self.d_model % self.head_dim:
+            raise ValueError(f"head_dim ({self.head_dim}) does not divide d_model ({self.d_model}); give multiples")
+        return self
+
+
+def head_dim_of(d_model: int) -> int:
+    """Published heads of 64 from a width of 512, of 32 below so that there are several; 16 where only that divides."""
+    widest = 64 if d_model >= 512 else 32
+    return next(width for width in (64, 32, 16) if width <= widest and d_model % width == 0)
+
+
+def channel_width(d_model: int) -> int:
+    """3.5 d_model, a multiple of 32 as published."""
+    return max(32, int(3.5 * d_model) // 32 * 32)
+
+
+register(
+    Architecture(
+        name="rwkv6",
+        summary="Linear attention with a data-dependent decay per channel (RWKV-6, Finch)",
+        citation="Peng et al. 2024, Eagle and Finch: RWKV with Matrix-Valued States and Dynamic Recurrence",
+        config=RWKV6Config,
+        mixer=lambda config, layer: RWKV6TimeMix(
+            config.d_model,
+            config.head_dim,
+            layer,
+            config.n_layers,
+            decay_rank=config.decay_rank,
+            shift_rank=config.shift_rank,
+        ),
+        channel_mixer=lambda config, layer: RWKV6ChannelMix(
+            config.d_model, config.d_ff or channel_width(config.d_model), layer, config.n_layers
+        ),
+        norm=LayerNorm,
+        embedding_norm=LayerNorm,
+        embedding_draw=uniform(1e-4),
+        scale=Scale(
+            width_step=16,
+            depth=transformer_depth,
+            fine="d_ff",
+            fine_step=4,
+            fine_default=channel_width,
+            dimensions=lambda width: {"head_dim": head_dim_of(width)},
+        ),
+        tiny={
+            "d_model": 32,
+            "n_layers": 2,
+            "head_dim": 16,
+            "vocab_size": 61,
+            "shift_rank": 4,
+            "decay_rank": 8,
+        },
+    )
+)
