@@ -48,7 +48,7 @@ Tokenizer = Annotated[
 ]
 TextField = Annotated[str | None, typer.Option(help="The field of a jsonl or parquet row that holds text.")]
 MaxBytes = Annotated[str | None, typer.Option(help="Read at most so many bytes of a streamed corpus.")]
-Tokens = Annotated[str | None, typer.Option(help="Training tokens of a run.", show_default="98304")]
+Tokens = Annotated[str | None, typer.Option(help="Training tokens of a run.", show_default="81920")]
 Context = Annotated[str | None, typer.Option(help="Tokens of a window.", show_default="256")]
 BatchTokens = Annotated[str | None, typer.Option(help="Tokens of a batch.", show_default="1024")]
 LearningRate = Annotated[str | None, typer.Option("--lr", help="Highest learning rate.", show_default="0.003")]

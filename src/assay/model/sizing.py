@@ -93,10 +93,10 @@ class _Search:
         """Up to 64 widths from half to twice the one whose natural depth gives the target, found by bisection."""
         step = self.architecture.scale.width_step
 
-        def natural_size(index: int) -> float:
+        def natural_size(index: int) -> int:
             width = (index + 1) * step
             base, layer, _, _ = self._plane(width, self._fine_default(width))
-            return base + max(1.0, self.architecture.scale.depth(width)) * layer
+            return round(base + max(1.0, self.architecture.scale.depth(width)) * layer)
 
         middle = bisect.bisect_left(range(MAX_WIDTH // step), target, key=natural_size) + 1
         low, high = max(1, middle // 2), 2 * middle
@@ -112,7 +112,7 @@ class _Search:
         """
         step = self.architecture.scale.fine_step
         one, two, one_up, two_up = (
-            MEASURES[self.match](build_on_meta(self.architecture, self.config(width, n_layers, fine + up)))
+            float(MEASURES[self.match](build_on_meta(self.architecture, self.config(width, n_layers, fine + up))))
             for up, n_layers in ((0, 1), (0, 2), (step, 1), (step, 2))
         )
         layer, layer_up = two - one, two_up - one_up

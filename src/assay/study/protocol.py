@@ -126,8 +126,8 @@ def _refuse_large(arm: Arm, device: str) -> None:
     memory = memory_bytes(device)
     if memory is not None and 16 * size > memory:
         raise RequestError(
-            f"--size: training {arm.architecture.name} of {size:,} parameters takes more than {16 * size / 1e9:,.0f} GB, "
-            f"and --device {device} has {memory / 1e9:,.0f} GB; {memory // 64_000_000}M would do"
+            f"--size: training {arm.architecture.name} of {size:,} parameters takes over {16 * size / 1e9:,.0f} GB, "
+            f"and {device} has {memory / 1e9:,.0f} GB; {memory // 64_000_000}M would do"
         )
 
 

@@ -11,7 +11,7 @@ from assay.config import Config
 class TrainingConfig(Config):
     """The protocol of one run; the same for all arms of a study. Lengths in tokens or steps, as the names say."""
 
-    tokens: int = Field(98_304, gt=0)
+    tokens: int = Field(81_920, gt=0)
     batch_tokens: int = Field(1_024, gt=0)
     micro_batch_tokens: int | None = Field(None, gt=0)
     """Tokens a forward pass; None is the whole batch. Gradients are accumulated over micro-batches."""
@@ -34,7 +34,7 @@ class TrainingConfig(Config):
     clip_norm: float | None = Field(1.0, gt=0)
     validation_interval: int | None = Field(None, gt=0)
     """Steps between validations; None is a tenth of the run."""
-    validation_tokens: int = Field(8_192, gt=0)
+    validation_tokens: int = Field(4_096, gt=0)
     checkpoint_interval: int | None = Field(None, gt=0)
     """Steps between checkpoints; None is a tenth of the run."""
 

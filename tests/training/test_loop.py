@@ -1,0 +1,132 @@
+"""The loop: what it tells, when it stops, and that validation moves nothing."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from assay.data.batches import Chain, PackedWindows
+from assay.model.architecture import ARCHITECTURES, build_model
+from assay.model.lm import LanguageModel
+from assay.training.checkpoint import Progress
+from assay.training.config import ExecutionConfig, TrainingConfig
+from assay.training.loop import DIVERGENCE_WINDOW, StepEvent, TrainingRun
+from assay.training.optim import learning_rate
+from assay.training.plan import resolve_plan
+
+Validate = Callable[[LanguageModel], float]
+
+
+def training_run(
+    folder: Path, validate: Validate = lambda _: 1.5, **values: Any
+) -> tuple[TrainingRun, list[StepEvent]]:
+    """A tiny run of up to 30 steps on made-up tokens, and what its observer hears."""
+    architecture = ARCHITECTURES.get("gpt1")
+    model = build_model(architecture, architecture.config.parse(architecture.tiny), 0)
+    ids = np.arange(500, dtype=np.uint16) * 7 % 61
+    config = TrainingConfig.parse({"tokens": 30 * 32, "batch_tokens": 32, "context": 16, **values})
+    plan = resolve_plan(ExecutionConfig(device="cpu", threads=1), lambda _: None)
+    events: list[StepEvent] = []
+    return TrainingRun(folder, model, PackedWindows(ids, 16, seed=0), config, plan, validate, [events.append]), events
+
+
+def judged(run: TrainingRun, losses: list[float]) -> Progress:
+    """Where the loop stands after these losses, without training."""
+    progress = Progress(step=0, tokens=0, chain=Chain().head, environment={})
+    for step, nats in enumerate(losses):
+        progress = run._judge(progress, nats, math.isfinite(nats)).model_copy(update={"step": step + 1})
+        if progress.status != "running":
+            break
+    return progress
+
+
+def test_events_and_metrics_say_the_same(tmp_path: Path) -> None:
+    run, events = training_run(tmp_path, validation_interval=10)
+    progress = run.go()
+    assert progress.status == "finished"
+    assert [event.step for event in events] == list(range(1, 31))
+    assert [event.tokens for event in events] == [32 * step for step in range(1, 31)]
+    rates = [learning_rate(run.config, step) for step in range(30)]
+    assert [event.learning_rate for event in events] == rates
+    validated = [event.step for event in events if event.validation_nats_per_token is not None]
+    assert validated == [10, 20, 30]
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert rows == [event.__dict__ for event in events]
+    assert events[-1].chain == progress.chain
+    assert events[0].nats_per_token == pytest.approx(math.log(61), abs=0.05)
+    assert events[-1].nats_per_token < events[0].nats_per_token - 0.5
+
+
+def test_the_last_step_is_validated_whatever_the_interval(tmp_path: Path) -> None:
+    run, events = training_run(tmp_path, tokens=7 * 32, validation_interval=5)
+    run.go()
+    assert [event.step for event in events if event.validation_nats_per_token is not None] == [5, 7]
+
+
+def test_a_careless_validation_does_not_move_training(tmp_path: Path) -> None:
+    """It may leave the model in evaluation mode and the global generators anywhere."""
+
+    def careless(model: LanguageModel) -> float:
+        model.eval()
+        torch.rand(3, generator=torch.default_generator)
+        return 0.0
+
+    losses = []
+    for index, (validate, interval) in enumerate(((careless, 1), (lambda _: 0.0, 30))):
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        run, events = training_run(folder, validate, validation_interval=interval)
+        run.go()
+        losses.append([(event.nats_per_token, event.gradient_norm, event.chain) for event in events])
+    assert losses[0] == losses[1]
+
+
+def test_clipping_bounds_the_step_and_reports_the_norm_before(tmp_path: Path) -> None:
+    run, _ = training_run(tmp_path, clip_norm=1e-3)
+    run._accumulate(run.windows.batch(0, 2))
+    norm = run._gradient_norm()
+    clipped = torch.cat([p.grad.flatten() for p in run.model.parameters() if p.grad is not None]).norm().item()
+    assert norm > 1e-2
+    assert clipped == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_a_loss_that_is_not_finite_stops_at_once(tmp_path: Path) -> None:
+    run, events = training_run(tmp_path)
+    with torch.no_grad():
+        run.model.embedding.tokens[3, 0] = math.nan
+    before = run.model.sequence_blocks()[0].mixer_norm.weight.clone()
+    progress = run.go()
+    assert progress.status == "diverged"
+    assert progress.step == len(events) == 1
+    assert events[0].validation_nats_per_token is None
+    assert torch.equal(run.model.sequence_blocks()[0].mixer_norm.weight, before), "no step is taken on a broken loss"
+    assert Progress.read(tmp_path / "checkpoint" / "progress.json").status == "diverged"
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_not_finite_is_divergence_at_any_step(broken: float, tmp_path: Path) -> None:
+    run, _ = training_run(tmp_path)
+    assert judged(run, [4.0, 3.0, broken]).status == "diverged"
+
+
+def test_a_nat_above_the_first_loss_for_twenty_steps_is_divergence(tmp_path: Path) -> None:
+    """The mean of the last twenty losses must exceed the first by a nat: not one spike, not one step too early."""
+    run, _ = training_run(tmp_path, tokens=100 * 32)
+    assert DIVERGENCE_WINDOW == 20
+    assert judged(run, [4.0, *[5.2] * 18]).status == "running", "19 losses are no window"
+    gone = judged(run, [4.0, *[5.2] * 40])
+    assert gone.status == "diverged"
+    assert gone.step == 20, "(4 + 19 * 5.2) / 20 = 5.14 > 5"
+    assert judged(run, [4.0, *[4.99] * 60]).status == "running"
+    assert judged(run, [4.0, *[3.0] * 30, 20.0, *[3.0] * 30]).status == "running", "one spike passes"
+    assert judged(run, [4.0, *[3.0] * 30, *[9.0] * 30]).status == "diverged"
+
+
+def test_a_run_is_finished_at_its_last_step(tmp_path: Path) -> None:
+    run, _ = training_run(tmp_path, tokens=3 * 32)
+    assert [judged(run, [4.0] * n).status for n in (1, 2, 3)] == ["running", "running", "finished"]

@@ -1,0 +1,180 @@
+"""Learning rates at the places that matter, and optimizer groups that hold every parameter once."""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from torch import nn
+
+from assay.errors import RequestError
+from assay.layers.mixer import Layer
+from assay.model.architecture import ARCHITECTURES, build_model
+from assay.model.lm import LanguageModel
+from assay.training.config import TrainingConfig
+from assay.training.optim import build_optimizer, decay_roles, learning_rate
+
+PEAK = 0.01
+
+
+def protocol(schedule: str = "cosine", steps: int = 100, **values: Any) -> TrainingConfig:
+    return TrainingConfig.parse(
+        {"schedule": schedule, "tokens": steps * 8, "batch_tokens": 8, "context": 8, "learning_rate": PEAK, **values}
+    )
+
+
+def rates(config: TrainingConfig) -> list[float]:
+    return [learning_rate(config, step) for step in range(config.steps)]
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "wsd"])
+def test_warm_up_is_linear_and_ends_at_the_peak(schedule: str) -> None:
+    got = rates(protocol(schedule))
+    assert got[:10] == pytest.approx([PEAK * step / 10 for step in range(1, 11)])
+    assert max(got) == pytest.approx(PEAK)
+    assert got[0] > 0
+
+
+@pytest.mark.parametrize(("schedule", "last"), [("constant", PEAK), ("cosine", PEAK / 10), ("wsd", PEAK / 10)])
+def test_the_last_step_has_the_final_share(schedule: str, last: float) -> None:
+    assert rates(protocol(schedule))[-1] == pytest.approx(last)
+    assert rates(protocol(schedule, final_share=0.0))[-1] == pytest.approx(last if schedule == "constant" else 0.0)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "wsd"])
+@pytest.mark.parametrize("steps", [1, 2, 3, 10, 97])
+def test_up_then_down_at_any_length(schedule: str, steps: int) -> None:
+    """Also where warm-up and decay meet or overlap, rates stay within (0, peak] and turn once."""
+    for warmup, decay in itertools.product((0.0, 0.1, 0.5, 1.0), (0.0, 0.2, 1.0)):
+        config = protocol(schedule, steps, warmup_share=warmup, decay_share=decay)
+        got = rates(config)
+        assert all(0 < rate <= PEAK * (1 + 1e-12) for rate in got)
+        top = got.index(max(got))
+        assert got[: top + 1] == sorted(got[: top + 1])
+        assert got[top:] == sorted(got[top:], reverse=True)
+
+
+def test_cosine_is_halfway_in_the_middle() -> None:
+    got = rates(protocol("cosine", warmup_share=0.0, final_share=0.0))
+    assert got[49] == pytest.approx(PEAK / 2)
+    assert got[24] == pytest.approx(PEAK * (1 + math.cos(math.pi / 4)) / 2)
+
+
+def test_wsd_is_flat_until_a_linear_fall() -> None:
+    got = rates(protocol("wsd"))
+    assert got[10:80] == [PEAK] * 70
+    falls = [a - b for a, b in itertools.pairwise(got[79:])]
+    assert falls == pytest.approx([0.9 * PEAK / 20] * 20)
+
+
+class Bare(nn.Module):
+    """A parameter for which nobody declares a role."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mystery = nn.Parameter(torch.zeros(3))
+
+
+class Sound(Layer):
+    """Owns a matrix and a gain, and contains one of torch's own layers."""
+
+    decay_roles: ClassVar[Mapping[str, bool]] = {"matrix": True, "gain": False}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrix = nn.Parameter(torch.zeros(2, 2))
+        self.gain = nn.Parameter(torch.ones(2))
+        self.inner = nn.Linear(2, 2)
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        raise NotImplementedError
+
+
+def tiny(name: str, **values: Any) -> LanguageModel:
+    architecture = ARCHITECTURES.get(name)
+    return build_model(architecture, architecture.config.parse({**architecture.tiny, **values}), 0)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES.names())
+def test_groups_hold_every_parameter_once(name: str) -> None:
+    for tied in (True, False):
+        model = tiny(name, tied_embeddings=tied)
+        optimizer = build_optimizer(model, protocol(weight_decay=0.3))
+        held = [id(p) for group in optimizer.param_groups for p in group["params"]]
+        assert len(held) == len(set(held))
+        assert set(held) == {id(p) for p in model.parameters()}
+        assert [group["weight_decay"] for group in optimizer.param_groups] == [0.3, 0.0]
+
+
+def test_roles_are_those_the_modules_declare() -> None:
+    roles = {name: role for name, _, role in decay_roles(Sound())}
+    assert roles == {"matrix": True, "gain": False, "inner.weight": True, "inner.bias": False}
+    named = {name: role for name, _, role in decay_roles(tiny("gpt1"))}
+    assert named["embedding.tokens"]
+    assert named["blocks.0.mixer.qkv.weight"]
+    assert not named["embedding.positions"]
+    assert not named["blocks.1.mixer_norm.weight"]
+
+
+def test_decay_all_leaves_one_group() -> None:
+    model = tiny("gpt1")
+    (group,) = build_optimizer(model, protocol(decay_all=True, weight_decay=0.01)).param_groups
+    assert len(group["params"]) == len(list(model.parameters()))
+    assert group["weight_decay"] == 0.01
+
+
+@pytest.mark.parametrize("wrap", [lambda: Bare(), lambda: nn.Sequential(nn.Linear(2, 2), Bare())])
+def test_a_parameter_without_a_role_is_an_error_that_names_it(wrap: Callable[[], nn.Module]) -> None:
+    with pytest.raises(TypeError, match=r"Bare declares no weight-decay role for its parameter (1\.)?mystery"):
+        build_optimizer(wrap(), protocol())
+
+
+def test_a_subclass_of_a_stock_module_must_say_its_own_roles() -> None:
+    class Changed(nn.Linear):
+        pass
+
+    with pytest.raises(TypeError, match="Changed declares no weight-decay role"):
+        list(decay_roles(Changed(2, 2)))
+
+
+def test_decay_reaches_the_decayed_group_only() -> None:
+    """With no gradient to speak of, a step shrinks decayed weights by lr * decay and leaves the others."""
+    module = Sound()
+    with torch.no_grad():
+        module.matrix.fill_(1.0)
+    optimizer = build_optimizer(module, protocol(weight_decay=0.5))
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    assert module.matrix.flatten().tolist() == pytest.approx([1 - PEAK * 0.5] * 4)
+    assert module.gain.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"batch_tokens": 100, "context": 32}, "--batch-tokens 100: must be a multiple of --context 32; 96 would do"),
+        ({"batch_tokens": 8, "context": 32}, "--batch-tokens 8: must be a multiple of --context 32; 32 would do"),
+        (
+            {"batch_tokens": 64, "context": 16, "micro_batch_tokens": 24},
+            "training.micro_batch_tokens 24: must be a multiple of --context 16; 16 would do",
+        ),
+        (
+            {"batch_tokens": 64, "context": 16, "micro_batch_tokens": 48},
+            r"--batch-tokens 64: must be a multiple of training.micro_batch_tokens \(48\); 48 would do",
+        ),
+    ],
+)
+def test_batches_of_whole_windows(values: dict[str, int], says: str) -> None:
+    with pytest.raises(RequestError, match=f"^{says}$"):
+        TrainingConfig.parse(values)
+
+
+def test_steps_cover_the_tokens() -> None:
+    assert protocol(steps=10).steps == 10
+    assert TrainingConfig.parse({"tokens": 81, "batch_tokens": 8, "context": 8}).steps == 11
+    assert protocol(steps=100).interval(None) == 10
+    assert protocol(steps=5).interval(None) == 1
+    assert protocol(steps=5).interval(4) == 4
