@@ -19,7 +19,7 @@ from assay.cli.progress import StudyProgress
 from assay.errors import RequestError
 from assay.records import RunRecord
 
-PUBLISHED: dict[str, dict[str, float | str]] = {
+PUBLISHED: dict[str, dict[str, float]] = {
     "gpt1": {
         "parameters": 4_370_832,
         "first_nats": 9.68,
@@ -51,7 +51,7 @@ def protocol(corpus: str, smoke: bool) -> dict[str, Any]:
             "rwkv6": {"head_dim": 36},
             "mamba2": {"head_dim": 36, "d_state": 64},
         },
-        "data": {"corpus": corpus, "tokenizer": "bpe:512" if smoke else "bpe:16000"},
+        "data": {"corpus": corpus, "tokenizer": "bpe:512" if smoke else "bpe:16000", "split_by": "position"},
         "training": {
             "tokens": STEPS * CONTEXT,
             "batch_tokens": CONTEXT,
@@ -90,18 +90,18 @@ def summarise(runs: list[RunRecord]) -> dict[str, float]:
 
 
 def show(results: dict[str, dict[str, float]]) -> None:
-    """One column for ours and one for the document's, for each architecture."""
-    table = Table(title=f"Document 000's protocol over {next(iter(results.values()))['seeds']} seeds")
+    """One column an architecture: ours, and the document's number in brackets where it gives one."""
+    seeds = int(next(iter(results.values()))["seeds"])
+    table = Table(title=f"Document 000's protocol over {seeds} seeds (published)", box=None, title_justify="left")
     table.add_column("")
     for name in results:
         table.add_column(name, justify="right")
-        table.add_column("published", justify="right", style="dim")
     for key in next(iter(results.values())):
+        form = "{:,.0f}".format if key in ("parameters", "seeds") else "{:,.4g}".format
         cells = []
         for name, ours in results.items():
             published = PUBLISHED[name].get(key)
-            cells += [f"{ours[key]:,.4g}" if key != "parameters" else f"{int(ours[key]):,}"]
-            cells += ["" if published is None else f"{published:,.4g}" if key != "parameters" else f"{published:,}"]
+            cells.append(form(ours[key]) + ("" if published is None else f" ({form(published)})"))
         table.add_row(key.replace("_", " "), *cells)
     Console().print(table)
 

@@ -174,3 +174,15 @@ def test_a_missing_official_split_is_made_from_train() -> None:
     assert [each.name for each in split.validation] == ["v"]
     assert len(split.train) + len(split.test) == 50
     assert sizes(split)["test"] >= SHARE * sum(len(each.text) for each in train)
+
+
+def test_by_position_the_end_is_held_out() -> None:
+    """Training text is the head of the corpus as it stands, validation comes next, test last; a tenth each."""
+    generator = np.random.default_rng(3)
+    documents = [Document(f"d{index:02}", words(generator, 200)) for index in range(40)]
+    split = split_documents("made up", documents, silent, "position")
+    names = [each.name for name in SPLITS for each in split.split(name)]
+    assert names == sorted(names)
+    held_out = sizes(split)
+    assert min(held_out["validation"], held_out["test"]) >= SHARE * sum(held_out.values())
+    assert held_out["train"] > 0.7 * sum(held_out.values())

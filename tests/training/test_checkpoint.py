@@ -123,7 +123,7 @@ def test_a_checkpoint_replaces_the_one_before(tmp_path: Path) -> None:
         assert Progress.read(tmp_path / "checkpoint" / "progress.json").step == step
 
 
-@pytest.mark.parametrize("fails_at", FILES)
+@pytest.mark.parametrize("fails_at", sorted(FILES))
 def test_a_full_disk_leaves_the_old_checkpoint_alone(
     fails_at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,7 +136,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_alone(
             raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
         real(tensors, path)
 
-    def unwritten(self: Progress, path: Path) -> None:
+    def unwritten(_: Progress, path: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     real: Any = checkpoint.save_file
@@ -151,7 +151,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_alone(
 
 
 def test_another_failure_of_safetensors_stays_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(tensors: dict[str, Tensor], path: Path) -> None:
+    def broken(_: dict[str, Tensor], __: Path) -> None:
         raise SafetensorError("a tensor is not contiguous")
 
     monkeypatch.setattr(checkpoint, "save_file", broken)

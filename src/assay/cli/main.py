@@ -61,15 +61,14 @@ def main(arguments: list[str] | None = None) -> int:
         command = " ".join(["assay", *(verb for verb in given[:1] if verb in VERBS)])
         what = error.format_message().rstrip(".")
         return _complain(f"{what}; `{command} --help` says what would do", WRONG_REQUEST)
-    except (KeyboardInterrupt, typer.Abort):
-        return _complain("interrupted; the same command continues from the last checkpoint", INTERRUPTED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:  # what typer makes of a reader that went away, as in `assay list | head -1`
         return DONE
     except OSError as error:
         return _complain(_explain(error), WRONG_REQUEST)
     except Exception as error:
         return _confess(error)
+    if status == INTERRUPTED:  # what typer makes of Ctrl-C
+        return _complain("interrupted; the same command continues from the last checkpoint", INTERRUPTED)
     return status if isinstance(status, int) else DONE
 
 

@@ -30,7 +30,7 @@ def prepare(config: DataConfig, progress: Progress | None = None) -> TokenizedCo
     else:
         documents = read_documents(config, say)
         content = _content_digest(documents)
-    request = json.dumps([CACHE_FORMAT, source.name, content, tokenizer, tokenizers.__version__])
+    request = json.dumps([CACHE_FORMAT, source.name, content, config.split_by, tokenizer, tokenizers.__version__])
     key = hashlib.sha256(request.encode()).hexdigest()
 
     def build() -> TokenizedCorpus:
@@ -41,7 +41,7 @@ def prepare(config: DataConfig, progress: Progress | None = None) -> TokenizedCo
 
 def _build(config: DataConfig, documents: Sequence[Document], progress: Progress) -> TokenizedCorpus:
     progress(f"{config.corpus}: {len(documents)} documents, looking for duplicates")
-    documents_of = split_documents(config.corpus, documents, progress)
+    documents_of = split_documents(config.corpus, documents, progress, config.split_by)
     texts = [document.text for document in documents_of.train]
     progress(f"{config.tokenizer}: making the tokenizer")
     tokenizer = build_tokenizer(config.tokenizer, texts)

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from assay.data.corpus import SPLITS, Document, Progress, Split
 from assay.data.duplicates import content_hash, near_duplicate_clusters
 from assay.errors import RequestError
+
+SplitBy = Literal["hash", "position"]
 
 SHARE = 0.1
 """The least share of the bytes that validation and test hold each."""
@@ -31,12 +34,15 @@ class SplitDocuments:
         return documents
 
 
-def split_documents(corpus: str, documents: Sequence[Document], progress: Progress) -> SplitDocuments:
+def split_documents(
+    corpus: str, documents: Sequence[Document], progress: Progress, by: SplitBy = "hash"
+) -> SplitDocuments:
     """Split `documents`; a split that stays empty is a RequestError that names `--corpus`.
 
     Official validation and test documents are kept as they are, and what train has of them is dropped. A split that
-    the corpus does not have is filled from the rest: clusters in the order of their hash, until a tenth of the bytes is
-    reached. The largest cluster always goes to train, and each split gets one before any gets more than its share.
+    the corpus does not have is filled from the rest until a tenth of the bytes is reached: by clusters in the order of
+    their hash, or from the end of the corpus (test last) by their position. The largest cluster, by position the first
+    one, always goes to train, and each split gets one before any gets more than its share.
     """
     kept, dropped = _without_duplicates([each for each in documents if each.text.strip()])
     official = {each.split for each in kept if each.split is not None}
@@ -51,7 +57,7 @@ def split_documents(corpus: str, documents: Sequence[Document], progress: Progre
             clusters.setdefault(label, []).append(index)
         groups = sum(len(cluster) > 1 for cluster in clusters.values())
         _require_clusters(corpus, len(documents), len(kept), len(clusters), 1 + len(missing))
-        for index, name in _assign(kept, list(clusters.values()), missing, progress).items():
+        for index, name in _assign(kept, list(clusters.values()), missing, by, progress).items():
             split_of[index] = name
     by_split: dict[Split, list[Document]] = {name: [] for name in SPLITS}
     for each, name in zip(kept, split_of, strict=True):
@@ -96,13 +102,18 @@ def _require_clusters(corpus: str, given: int, kept: int, clusters: int, needed:
 
 
 def _assign(
-    documents: Sequence[Document], clusters: list[list[int]], missing: list[Split], progress: Progress
+    documents: Sequence[Document], clusters: list[list[int]], missing: list[Split], by: SplitBy, progress: Progress
 ) -> dict[int, Split]:
     """The split of each document of `clusters` that does not go to train."""
     sizes = [sum(len(documents[index].text.encode()) for index in cluster) for cluster in clusters]
-    keys = [min(content_hash(documents[index].text) for index in cluster) for cluster in clusters]
-    largest = max(range(len(clusters)), key=lambda number: (sizes[number], keys[number]))
-    waiting = sorted(set(range(len(clusters))) - {largest}, key=lambda number: keys[number], reverse=True)
+    if by == "position":
+        # Clusters are in the order of their first documents; the last ones are held out, test behind validation.
+        waiting = list(range(1, len(clusters)))
+        missing = missing[::-1]
+    else:
+        keys = [min(content_hash(documents[index].text) for index in cluster) for cluster in clusters]
+        largest = max(range(len(clusters)), key=lambda number: (sizes[number], keys[number]))
+        waiting = sorted(set(range(len(clusters))) - {largest}, key=lambda number: keys[number], reverse=True)
     needed = SHARE * float(np.sum(sizes))
     split_of: dict[int, Split] = {}
     for name in missing:

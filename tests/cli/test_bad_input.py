@@ -1,0 +1,169 @@
+"""A wrong request: exactly one line on standard error, exit status 2, nothing on standard output, nothing left."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from cli.command import Assay
+
+SPLIT = "train, validation and test"
+CASES = {
+    # architectures and sizes
+    "unknown architecture": ("compare gpt11", "unknown architecture 'gpt11': did you mean 'gpt1'?"),
+    "unknown architecture to train": ("train rwkv", "unknown architecture 'rwkv': did you mean 'rwkv6'?"),
+    "unknown architecture to describe": ("describe mamba", "did you mean 'mamba2'?"),
+    "architecture twice": ("compare gpt1 gpt1", "architectures: .* given, must not repeat"),
+    "impossible size": ("train gpt1 {tokens} --size 3", "--size 3: no gpt1 within 1% .* nearest .* is [0-9,]+$"),
+    "size in words": ("train gpt1 --size abc", "--size abc: a whole number above zero is needed, as in 300k"),
+    "negative size": ("train gpt1 --size -5", "--size -5: a whole number above zero is needed"),
+    "size beyond reason": ("train gpt1 --size 900G", "--size: 900000000000 given, should be less than or equal"),
+    "size beyond the memory": ("train gpt1 {tokens} --size 20G", "--size: .* over 320 GB, and cpu has .* would do"),
+    "size and width": ("train gpt1 {small} --size 30k", "--size 30000: chooses d_model itself.* give only one"),
+    "heads": ("train gpt1 {tokens} --set d_model=30", r"model.d_model: 30 given, .* n_heads \(4\); 28 would do"),
+    "width in words": ("train gpt1 {tokens} --set d_model=x", "model.d_model: 'x' given, should be a valid integer"),
+    "heads to describe": ("describe gpt1 --set d_model=30", "model.d_model: 30 given, .* 28 would do"),
+    "unknown dimension": ("describe gpt1 --set n_head=2", "--set n_head: unknown key; did you mean 'n_heads'?"),
+    "no dimension": ("describe gpt1 --set learning_rate=1", "--set learning_rate: no dimension of a model; .*d_model"),
+    "positions": ("train gpt1 {small} --context 1024 --batch-tokens 1024", "--context 1024: gpt1 has 512 positions; "),
+    "context of one": ("train gpt1 --context 1", r"--context \(training.context\): 1 given, should be greater"),
+    "match": ("train gpt1 --match banana", "--match: 'banana' given, should be 'total' or 'non-embedding'"),
+    "body": (
+        "train gpt1 {small} --body banana",
+        r"--body \(model.body\): 'banana' given, should be 'native' or 'common'",
+    ),
+    "init": ("train gpt1 {small} --init banana", "--init .*: 'banana' given, should be 'own' or 'blinkdl'"),
+    # text
+    "missing file": ("train gpt1 {small} --corpus text:{bad}/absent.txt", "--corpus text:{bad}/absent.txt: no such"),
+    "empty file": (
+        "train gpt1 {small} --corpus text:{bad}/empty.txt",
+        "--corpus text:{bad}/empty.txt: empty; .* needed",
+    ),
+    "binary file": ("train gpt1 {small} --corpus text:{bad}/binary.bin", "--corpus .*: a binary file .* is needed"),
+    "not UTF-8": ("train gpt1 {small} --corpus text:{bad}/latin.txt", r"--corpus .*: not UTF-8 at byte 3 \(0xe9\)"),
+    "broken jsonl": ("train gpt1 {small} --corpus text:{bad}/broken.jsonl", "--corpus .*: line 2 is not JSON"),
+    "no such field": ("train gpt1 {small} --corpus text:{bad}/fieldless.jsonl", "line 1 has no field 'text'; .*'body'"),
+    "too short to split": (
+        "train gpt1 {small} --corpus text:{bad}/short.txt",
+        f"--corpus .*: 1 document; {SPLIT} need",
+    ),
+    "too short for a context": (
+        "train gpt1 {small} --context 4096 --batch-tokens 4096",
+        "--context 4096: the (validation|test|train) split of .* has [0-9]+ tokens; .* --context [0-9]+ would do",
+    ),
+    "unknown corpus": ("train gpt1 {small} --corpus stdlb", "--corpus stdlb: unknown corpus .* 'stdlib'?"),
+    "unknown tokenizer": ("train gpt1 {small} --tokenizer bpee", "--tokenizer bpee: unknown; bytes, bpe:N, gpt2 or"),
+    "tiny tokenizer": ("train gpt1 {small} --tokenizer bpe:3", "--tokenizer bpe:3: N of bpe:N .* bpe:4096 would do"),
+    # numbers
+    "negative learning rate": ("train gpt1 --lr -1", r"--lr \(training.learning_rate\): '-1' given, should be greater"),
+    "learning rate zero": ("train gpt1 --lr 0", "--lr .*: '0' given, should be greater than 0"),
+    "learning rate NaN": ("train gpt1 --lr nan", "--lr .*: 'nan' given, should be a finite number"),
+    "learning rate inf": ("train gpt1 --lr inf", "--lr .*: 'inf' given, should be a finite number"),
+    "learning rate in words": ("train gpt1 --lr fast", "--lr .*: 'fast' given, should be a valid number$"),
+    "NaN through --set": ("train gpt1 --set learning_rate=.nan", "--lr .*: nan given, should be a finite number"),
+    "zero seeds": ("compare gpt1 --seeds 0", "--seeds 0: at least one seed is needed"),
+    "negative seeds": ("compare gpt1 --seeds -2", "--seeds -2: a count .* or a list"),
+    "seeds in words": ("compare gpt1 --seeds many", "--seeds many: a count .* or a list"),
+    "a seed twice": ("compare gpt1 --seeds 1,1", r"--seeds: \[1, 1\] given, must not repeat itself"),
+    "no seeds through --set": ("compare gpt1 --set seeds=[]", r"--seeds: \[\] given, should have at least 1$"),
+    "negative seed": ("train gpt1 --seed -1", "--seed -1: a whole number, zero or more, is needed"),
+    "negative seed through --set": ("compare gpt1 --set seeds=[-1]", r"--seeds: \[-1\] given, must be zero or more"),
+    "tokens": ("train gpt1 --tokens 0", "--tokens 0: a whole number above zero is needed"),
+    "half windows": (
+        "train gpt1 --batch-tokens 100 --context 32",
+        "--batch-tokens 100: must be a multiple of --context 32; 96 would do",
+    ),
+    "schedule": (
+        "train gpt1 --schedule banana",
+        "--schedule .*: 'banana' given, should be 'constant', 'cosine' or 'wsd'",
+    ),
+    "device": (
+        "train gpt1 --device banana",
+        "--device .*: 'banana' given, should be 'auto', 'cpu', 'cuda', 'cuda:N' or",
+    ),
+    "no CUDA": (
+        "train gpt1 {small} --device cuda",
+        "--device cuda: this torch sees 0 CUDA devices; --device cpu works",
+    ),
+    "precision": ("train gpt1 --precision float8", "--precision .*: 'float8' given, should be 'auto', 'float32' or"),
+    # configurations
+    "unknown key in a file": (
+        "train gpt1 --config {bad}/unknown.yaml",
+        "--config {bad}/unknown.yaml: unknown key 'training.learning_rte': did you mean 'training.learning_rate'?",
+    ),
+    "unknown dimension in a file": (
+        "train gpt1 {tokens} --config {bad}/nested.yaml",
+        "model.n_head: unknown key for gpt1; did you mean 'n_heads'?",
+    ),
+    "wrong type in a file": ("train gpt1 --config {bad}/wrong.yaml", r"--lr .*: \[1\] given, should be a valid number"),
+    "missing file of settings": ("train gpt1 --config {bad}/no.yaml", "--config {bad}/no.yaml: No such file"),
+    "folder of settings": ("train gpt1 --config {bad}", "--config {bad}: Is a directory"),
+    "file of settings is no YAML": ("train gpt1 --config {bad}/broken.yaml", "--config .*: line 2: expected"),
+    "file of settings is binary": ("train gpt1 --config {bad}/binary.bin", "--config {bad}/binary.bin: not YAML"),
+    "file of settings is a list": ("train gpt1 --config {bad}/list.yaml", "--config .*: holds a list; a mapping"),
+    "unknown key in --set": (
+        "train gpt1 --set training.learning_rte=1",
+        "--set training.learning_rte: unknown key; did you mean 'training.learning_rate'?",
+    ),
+    "strange key in --set": ("train gpt1 --set foo=1", "--set foo: unknown key; there is architectures, data, "),
+    "--set without a value": ("train gpt1 --set tokens", "--set tokens: KEY=VALUE is needed, as in --set training"),
+    "plug-in": ("list --plugin {bad}/absent.py", "--plugin {bad}/absent.py: no such file"),
+    # folders
+    "output is a file": ("train gpt1 {small} --out {bad}/notes.txt", "--out {bad}/notes.txt: is a file; give a folder"),
+    "output under a file": ("train gpt1 {small} --out {bad}/notes.txt/x/y", "--out .*: Not a directory; give a folder"),
+    "output in /proc": ("compare gpt1 {small} --out /proc/nope/x", "--out /proc/nope/x: .*; give a folder that can be"),
+    "occupied output": ("compare gpt1 {small} --out {bad}", "--out {bad}: holds other files; give a new folder"),
+    "nothing to report": ("report {bad}", "{bad}: no study.json; give the folder of a finished study"),
+    # the command itself
+    "unknown option": ("compare --bananas", "No such option: --bananas; `assay compare --help` says what would do"),
+    "unknown verb": ("bananas", "No such command 'bananas'; `assay --help` says what would do"),
+    "option without a value": ("compare --size", "Option '--size' requires an argument; `assay compare --help`"),
+    "no architecture": ("train", "Missing argument 'architecture'; `assay train --help`"),
+    "two seeds for one run": ("train gpt1 --seeds 2", "No such option: --seeds .*--seed"),
+}
+
+
+def leftovers() -> list[str]:
+    """What a broken writing of tokens would leave in the cache."""
+    cache = Path(os.environ["ASSAY_CACHE"])
+    return [path.name for path in cache.rglob("*") if ".part-" in path.name] if cache.exists() else []
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_line(case: str, assay: Assay, bad: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    command, says = CASES[case]
+    before = sorted(path.name for path in bad.rglob("*"))
+    got = assay(*command.format(small=" ".join(assay.small), tokens=" ".join(assay.tokens), bad=bad).split())
+    assert got.status == 2
+    assert got.out == ""
+    assert len(got.lines) == 1, got.err
+    pattern = says.replace("{bad}", re.escape(str(bad))).replace("'?", r"'\?")
+    assert re.match(f"assay: .*{pattern}", got.err), got.err
+    assert assay.left() == []
+    assert sorted(path.name for path in bad.rglob("*")) == before
+    assert leftovers() == []
+
+
+@pytest.mark.parametrize("verb", ["train", "compare"])
+def test_the_folder_of_another_study(verb: str, assay: Assay) -> None:
+    seed = ["--seed" if verb == "train" else "--seeds", "1"]
+    (assay.cwd / "mine").mkdir()
+    assert assay("train", "gpt1", "--seed", "1", *assay.small, "--out", "mine/run").status == 0
+    before = assay.left()
+    got = assay(verb, "gpt1", *seed, *assay.small, "--lr", "0.5", "--out", "mine/run")
+    assert (got.status, got.out) == (2, "")
+    (line,) = got.lines
+    assert line.startswith("assay: --out mine/run: holds another study (")
+    assert "training.learning_rate" in line
+    assert line.endswith("give a new folder")
+    assert assay.left() == before
+
+
+def test_a_folder_that_was_empty_stays_empty(assay: Assay) -> None:
+    (assay.cwd / "out").mkdir()
+    assert assay("compare", "gpt1", *assay.tokens, "--size", "3", "--out", "out").status == 2
+    assert assay.left() == ["out"]

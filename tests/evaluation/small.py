@@ -1,0 +1,30 @@
+"""Small things that the tests of measurements share: a corpus of bytes, a plan, a tiny model."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from assay.data.scoring import NO_TARGET, ScoringWindows
+from assay.model.architecture import ARCHITECTURES, build_model
+from assay.model.lm import LanguageModel
+from assay.training.plan import ExecutionPlan
+
+PLAN = ExecutionPlan(device="cpu", precision="float32", compile=False, op_form="chunked", chunk_length=64, threads=1)
+
+
+def tiny(name: str = "gpt1", **dimensions: object) -> LanguageModel:
+    """A model of a vocabulary of 61 in evaluation's hands."""
+    architecture = ARCHITECTURES.get(name)
+    return build_model(architecture, architecture.config.parse({**architecture.tiny, **dimensions}), 0)
+
+
+def windows(rows: Sequence[Sequence[int]], context: int, document: Sequence[int], size: int = 1) -> ScoringWindows:
+    """One window for each row of tokens (its first is input only), padded to `context`; `size` bytes a token."""
+    inputs = np.zeros((len(rows), context), np.int64)
+    targets = np.full((len(rows), context), NO_TARGET)
+    for index, row in enumerate(rows):
+        inputs[index, : len(row) - 1] = row[:-1]
+        targets[index, : len(row) - 1] = row[1:]
+    lengths = (targets != NO_TARGET).sum(1)
+    offsets = np.zeros(len(rows), np.int64)
+    return ScoringWindows(inputs, targets, np.asarray(document), offsets, lengths * size)
