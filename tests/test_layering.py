@@ -124,7 +124,7 @@ def test_records_are_judged_without_torch(sources: Sources) -> None:
 
 
 def test_edges_of_known_modules_are_seen(graph: dict[str, set[str]]) -> None:
-    assert {"assay.errors", "assay.registry"} <= graph["assay.config"]
+    assert "assay.errors" in graph["assay.config"]
     assert "assay.ops.execution" in graph["assay.layers.mixer"]
 
 

@@ -1,6 +1,5 @@
 """What every registered architecture must keep, on weights as given and redrawn, in float64."""
 
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -30,8 +29,8 @@ def ids(rows: int = 2, length: int = T) -> Tensor:
 
 
 @pytest.fixture(params=[(n, w) for n in ARCHITECTURES.names() for w in ("given", "redrawn")], ids="-".join)
-def model(request: pytest.FixtureRequest) -> Iterator[LanguageModel]:
-    yield make(*request.param)
+def model(request: pytest.FixtureRequest) -> LanguageModel:
+    return make(*request.param)
 
 
 @pytest.fixture(params=ARCHITECTURES.names())
