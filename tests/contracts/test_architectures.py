@@ -1,6 +1,5 @@
 """What every registered architecture must keep, on weights as given and redrawn, in float64."""
 
-
 import pytest
 import torch
 from safetensors.torch import load, save

@@ -90,16 +90,19 @@ class _Search:
                 yield Candidate(width, n_layers, value, size + slope * (value - default), strangeness)
 
     def _widths(self, target: int) -> Sequence[int]:
-        """Up to 64 widths from half to twice the one whose natural depth gives the target, found by bisection."""
+        """Up to 64 widths around the one whose natural depth gives the target, found by bisection.
+
+        They differ from it by at most a half, which a depth within a factor of two of the natural one makes up for.
+        """
         step = self.architecture.scale.width_step
 
         def natural_size(index: int) -> int:
             width = (index + 1) * step
-            base, layer, _, _ = self._plane(width, self._fine_default(width))
+            base, layer = self._line(width, self._fine_default(width))
             return round(base + max(1.0, self.architecture.scale.depth(width)) * layer)
 
         middle = bisect.bisect_left(range(MAX_WIDTH // step), target, key=natural_size) + 1
-        low, high = max(1, middle // 2), 2 * middle
+        low, high = max(1, 2 * middle // 3), 3 * middle // 2 + 1
         return range(low * step, (high + 1) * step, step * max(1, (high - low) // 64))
 
     def nearest(self, candidates: list[Candidate], target: int) -> Candidate:
@@ -111,13 +114,17 @@ class _Search:
         All blocks of an architecture are alike and widths enter once each, so four small builds tell all.
         """
         step = self.architecture.scale.fine_step
-        one, two, one_up, two_up = (
-            float(MEASURES[self.match](build_on_meta(self.architecture, self.config(width, n_layers, fine + up))))
-            for up, n_layers in ((0, 1), (0, 2), (step, 1), (step, 2))
+        base, layer = self._line(width, fine)
+        base_up, layer_up = self._line(width, fine + step)
+        return base, layer, (base_up - base) / step, (layer_up - layer) / step
+
+    def _line(self, width: int, fine: int) -> tuple[float, float]:
+        """Coefficients of the size as base + n * layer."""
+        one, two = (
+            float(MEASURES[self.match](build_on_meta(self.architecture, self.config(width, n_layers, fine))))
+            for n_layers in (1, 2)
         )
-        layer, layer_up = two - one, two_up - one_up
-        layer_slope = (layer_up - layer) / step
-        return one - layer, layer, (one_up - one) / step - layer_slope, layer_slope
+        return 2 * one - two, two - one
 
     def _solve_fine(self, default: int, change: float) -> int:
         """The fine dimension nearest to default + change, in steps and within a factor of two of the default."""
