@@ -38,8 +38,8 @@ BlinkDL init, so that only GPT-1 is comparable."""
 STEPS, CONTEXT = 50, 64
 
 
-def protocol(corpus: str, smoke: bool) -> dict[str, Any]:
-    """The settings of the document, as a study; `smoke` is the same on a small vocabulary and two seeds."""
+def protocol(corpus: str, tokenizer: str, smoke: bool) -> dict[str, Any]:
+    """The settings of the document, as a study; `smoke` is the same with two seeds."""
     return {
         "size": None,
         "seeds": [0, 1] if smoke else [0, 1, 2, 3, 4],
@@ -51,7 +51,7 @@ def protocol(corpus: str, smoke: bool) -> dict[str, Any]:
             "rwkv6": {"head_dim": 36},
             "mamba2": {"head_dim": 36, "d_state": 64},
         },
-        "data": {"corpus": corpus, "tokenizer": "bpe:512" if smoke else "bpe:16000", "split_by": "position"},
+        "data": {"corpus": corpus, "tokenizer": tokenizer, "split_by": "position"},
         "training": {
             "tokens": STEPS * CONTEXT,
             "batch_tokens": CONTEXT,
@@ -109,13 +109,14 @@ def show(results: dict[str, dict[str, float]]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--corpus", default="stdlib", help="as in `assay compare --corpus` (default: stdlib)")
+    parser.add_argument("--tokenizer", default="bpe:16000", help="as in `assay compare` (default: the document's)")
     parser.add_argument("--out", type=Path, default=Path("runs/phase0"), help="folder of the study")
-    parser.add_argument("--scale", choices=["smoke", "full"], default="full", help="smoke: two seeds, small vocabulary")
+    parser.add_argument("--scale", choices=["smoke", "full"], default="full", help="smoke: two seeds instead of five")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     options = parser.parse_args()
     try:
         with StudyProgress(CONTEXT) as progress:
-            settings = protocol(options.corpus, options.scale == "smoke")
+            settings = protocol(options.corpus, options.tokenizer, options.scale == "smoke")
             study = compare(list(PUBLISHED), options.out, progress, **settings)
     except RequestError as error:
         print(f"phase0: {error}", file=sys.stderr)
