@@ -20,7 +20,6 @@ CASES = {
     "size in words": ("train gpt1 --size abc", "--size abc: a whole number above zero is needed, as in 300k"),
     "negative size": ("train gpt1 --size -5", "--size -5: a whole number above zero is needed"),
     "size beyond reason": ("train gpt1 --size 900G", "--size: 900000000000 given, should be less than or equal"),
-    "size beyond the memory": ("train gpt1 {tokens} --size 20G", "--size: .* over 320 GB, and cpu has .* would do"),
     "size and width": ("train gpt1 {small} --size 30k", "--size 30000: chooses d_model itself.* give only one"),
     "heads": ("train gpt1 {tokens} --set d_model=30", r"model.d_model: 30 given, .* n_heads \(4\); 28 would do"),
     "width in words": ("train gpt1 {tokens} --set d_model=x", "model.d_model: 'x' given, should be a valid integer"),
@@ -146,6 +145,17 @@ def test_one_line(case: str, assay: Assay, bad: Path, monkeypatch: pytest.Monkey
     assert assay.left() == []
     assert sorted(path.name for path in bad.rglob("*")) == before
     assert leftovers() == []
+
+
+def test_a_size_beyond_the_memory(assay: Assay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """16 bytes a parameter: float32 weights, gradients and two moments; a quarter of the most that fits would do."""
+    monkeypatch.setattr("assay.study.protocol.memory_bytes", lambda _: 1_000_000_000)
+    got = assay("train", "gpt1", *assay.tokens, "--size", "100M")
+    assert (got.status, got.out, assay.left()) == (2, "", [])
+    (line,) = got.lines
+    assert re.fullmatch(
+        "assay: --size: training gpt1 of [0-9,]+ parameters takes over 2 GB, and cpu has 1 GB; 15M would do", line
+    )
 
 
 @pytest.mark.parametrize("verb", ["train", "compare"])

@@ -76,14 +76,17 @@ def test_a_careless_validation_does_not_move_training(tmp_path: Path) -> None:
         torch.rand(3, generator=torch.default_generator)
         return 0.0
 
-    losses = []
+    losses, modes = [], []
     for index, (validate, interval) in enumerate(((careless, 1), (lambda _: 0.0, 12))):
         folder = tmp_path / str(index)
         folder.mkdir()
         run, events = training_run(folder, validate, validation_interval=interval, tokens=12 * 32)
+        run.model.embedding.register_forward_pre_hook(lambda model, _: modes.append(model.training))
         run.go()
         losses.append([(event.nats_per_token, event.gradient_norm, event.chain) for event in events])
     assert losses[0] == losses[1]
+    assert len(modes) == 24
+    assert all(modes)
 
 
 def test_clipping_bounds_the_step_and_reports_the_norm_before(tmp_path: Path) -> None:

@@ -118,6 +118,14 @@ def test_roles_are_those_the_modules_declare() -> None:
     assert not named["blocks.1.mixer_norm.weight"]
 
 
+def test_a_parameter_that_two_modules_share_is_held_once() -> None:
+    twins = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    twins[1].weight = twins[0].weight
+    assert [name for name, _, _ in decay_roles(twins)] == ["0.weight"]
+    (group,) = build_optimizer(twins, protocol()).param_groups
+    assert len(group["params"]) == 1
+
+
 def test_decay_all_leaves_one_group() -> None:
     model = tiny("gpt1")
     (group,) = build_optimizer(model, protocol(decay_all=True, weight_decay=0.01)).param_groups
