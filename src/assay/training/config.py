@@ -11,8 +11,8 @@ from assay.config import Config
 class TrainingConfig(Config):
     """The protocol of one run; the same for all arms of a study. Lengths in tokens or steps, as the names say."""
 
-    tokens: int = Field(81_920, gt=0)
-    batch_tokens: int = Field(1_024, gt=0)
+    tokens: int = Field(65_536, gt=0)
+    batch_tokens: int = Field(512, gt=0)
     micro_batch_tokens: int | None = Field(None, gt=0)
     """Tokens a forward pass; None is the whole batch. Gradients are accumulated over micro-batches."""
     context: int = Field(256, ge=2)
