@@ -49,7 +49,11 @@ class Versioned(Record):
 
     def write(self, path: Path) -> None:
         """Write whole or not at all."""
-        write_whole(path, self.model_dump_json(indent=2).encode() + b"\n")
+        write_whole(path, self.content())
+
+    def content(self) -> bytes:
+        """What `write` writes: the same record gives the same bytes."""
+        return self.model_dump_json(indent=2).encode() + b"\n"
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -30,3 +30,4 @@ def compare(
     with StudyProgress(config.training.batch_tokens) as progress:
         record = study.compare(config, folder, progress)
     show_study(record, folder, options.json)
+    raise typer.Exit(1 if all(arm.diverged for arm in record.arms) else 0)

@@ -1,6 +1,7 @@
 """How a finished study and a finished run look in the terminal."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ def show_study(study: "StudyRecord", folder: Path, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({**study.model_dump(mode="json"), "folder": str(folder), "report": str(report)}))
         return
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120)
     console.print(study_table(study))
     console.print(f"\nreport: {report}", soft_wrap=True, markup=False)
 

@@ -192,7 +192,8 @@ def nats_by_position(runs: Sequence[RunRecord], names: Sequence[str]) -> Figure 
 
     return Figure(
         f"Test nats by position in the context, {seeds_of(runs)}",
-        "A model that uses its context falls from left to right; where a line is flat, more context did not help.",
+        "A model that uses its context falls from left to right; where a line is flat, more context did not help. "
+        "The band reaches from the lowest seed to the highest.",
         rows,
         draw,
     )

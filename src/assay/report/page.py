@@ -18,6 +18,8 @@ from assay.report.charts import PALETTE
 from assay.report.figures import NARROW, Figure, study_figures, write
 from assay.report.table import COLUMNS, Cell, name_cell
 
+PAGE = "report.html"
+
 
 class TableRow(NamedTuple):
     """One row of the results: an arm, or a floor (whose rank is None and whose colour is empty)."""
@@ -53,7 +55,7 @@ def write_report(study: StudyRecord, runs: list[RunRecord], folder: Path) -> Pat
     the same bytes.
     """
     figures = study_figures(study, runs)
-    page = folder / "report.html"
+    page = folder / PAGE
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as temporary:
             new, old = Path(temporary, "new"), Path(temporary, "old")
@@ -91,7 +93,7 @@ def _render(study: StudyRecord, runs: Sequence[RunRecord], drawings: Sequence[Dr
         protocol=list(_flat(study.protocol)),
         corpus=list(_flat(study.corpus)),
         environment=list(_flat(study.environment)),
-        digest=hashlib.sha256(study.model_dump_json(exclude={"report"}).encode()).hexdigest(),
+        digest=hashlib.sha256(study.content()).hexdigest(),
         quantities=quantities,
     )
 

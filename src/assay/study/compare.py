@@ -13,7 +13,7 @@ from assay.evaluation.floors import ngram_floors
 from assay.evaluation.likelihood import summarise
 from assay.ops.cross_entropy import IGNORED
 from assay.records import Floor, RunRecord, StudyRecord
-from assay.report.page import write_report
+from assay.report.page import PAGE, write_report
 from assay.study.folder import discard, lock, open_folder, refuse_other, stored_config
 from assay.study.protocol import Study, StudyConfig, resolve
 from assay.study.run import run_arm
@@ -92,8 +92,8 @@ def conclude(study: Study, runs: Sequence[RunRecord], folder: Path) -> StudyReco
         environment=environment(study.plan),
         match=config.match if config.size is not None else None,
     )
-    page = write_report(record, list(runs), folder)
-    record = record.model_copy(update={"report": page.name})
+    record = record.model_copy(update={"report": PAGE})
+    write_report(record, list(runs), folder)
     record.write(folder / "study.json")
     return record
 

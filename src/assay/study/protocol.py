@@ -103,6 +103,10 @@ def resolve(config: StudyConfig, tell: Callable[[str], None]) -> Study:
     plan = config.plan or resolve_plan(config.execution, tell)
     corpus = prepare(config.data, tell)
     _refuse_short_splits(corpus, config.training.context)
+    training = config.training
+    if training.tokens % training.batch_tokens:
+        whole = training.steps * training.batch_tokens
+        tell(f"--tokens {training.tokens:,}: rounded up to {whole:,}, whole batches of {training.batch_tokens:,}")
     arms = [resolve_arm(architecture, config, corpus.tokenizer.vocab_size) for architecture in architectures]
     for arm in arms:
         _refuse_large(arm, plan.device)
