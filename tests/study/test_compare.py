@@ -1,5 +1,6 @@
 """A study end to end: what it writes, that it is read and not repeated, and what it refuses."""
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -116,6 +117,11 @@ def test_a_diverged_seed_is_reported_and_not_ranked(make: Make, tmp_path: Path) 
     run = RunRecord.read(next((tmp_path / "out").glob("runs/*/record.json")))
     assert run.status == "diverged"
     assert run.steps < 40
+
+
+def test_the_citation_is_the_hash_of_the_record(finished: Path) -> None:
+    digest = hashlib.sha256((finished / "study.json").read_bytes()).hexdigest()
+    assert digest in (finished / "report.html").read_text()
 
 
 def test_the_page_and_its_figures_are_there(finished: Path) -> None:
