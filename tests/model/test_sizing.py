@@ -38,7 +38,7 @@ def test_sizes_are_met_as_built(name: str) -> None:
         started = time.process_time()
         config = check(name, target, vocab_size, match)  # type: ignore[arg-type]
         assert time.process_time() - started < 3
-        natural = ARCHITECTURES.get(name).scale.depth(config.d_model)
+        natural = ARCHITECTURES.get(name).scale.natural_depth(config.d_model)
         assert natural / 2 - 1 <= config.n_layers <= 2 * natural + 1
 
 

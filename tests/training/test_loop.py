@@ -91,7 +91,7 @@ def test_a_careless_validation_does_not_move_training(tmp_path: Path) -> None:
 
 def test_clipping_bounds_the_step_and_reports_the_norm_before(tmp_path: Path) -> None:
     run, _ = training_run(tmp_path, clip_norm=1e-3)
-    run._accumulate(run.windows.batch(0, 2))
+    run._accumulate(run.windows.batch(0, 2), 0)
     norm = run._gradient_norm()
     clipped = torch.cat([p.grad.flatten() for p in run.model.parameters() if p.grad is not None]).norm().item()
     assert norm > 1e-2

@@ -33,7 +33,7 @@ class PackedWindows:
         self.windows = (len(ids) - 1) // context
         """Windows in an epoch."""
         self._ids = ids
-        self._seed = seed
+        self.seed = seed
         self._order = order
         self._permutation: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, dtype=np.int64))
 
@@ -55,7 +55,7 @@ class PackedWindows:
         if self._permutation[0] != epoch:
             order = np.arange(self.windows)
             if self._order == "shuffled":
-                order = permutation(self.windows, derive(self._seed, "data", epoch))
+                order = permutation(self.windows, derive(self.seed, "data", epoch))
             self._permutation = (epoch, order)
         return self._permutation[1]
 

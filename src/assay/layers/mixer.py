@@ -4,8 +4,8 @@ Shapes: B batch, T tokens of this call, D d_model.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, MutableMapping
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,22 @@ State = Any
 
 Shared = MutableMapping[str, Tensor]
 """Tensors [B, T, ...] that earlier layers of the same call publish; nothing in it may summarise later positions."""
+
+
+class ExecutedFlops(NamedTuple):
+    """Forward FLOPs of the form that runs: `counted` by torch's counter, and by name what it does not count."""
+
+    counted: int
+    uncounted: Mapping[str, int]
+
+
+def state_tensors(state: State) -> Iterator[Tensor]:
+    """Every tensor of a state, depth first."""
+    if isinstance(state, Tensor):
+        yield state
+    elif isinstance(state, tuple | list):
+        for part in state:
+            yield from state_tensors(part)
 
 
 class Layer(nn.Module, ABC):
@@ -54,21 +70,31 @@ class SequenceLayer(Layer):
         `capacity` is the number of tokens to hold, for states that grow with the sequence.
         """
 
-    @abstractmethod
     def residual_outputs(self) -> tuple[Tensor, ...]:
         """The weights whose products are added to the residual stream: what `blinkdl` sets to zero."""
+        return ()
 
-    @abstractmethod
     def flops_per_token(self, context: int) -> int:
         """Forward FLOPs of the documented algorithm, the mean over positions 1..context.
 
         Two per multiply-add, one per further multiplication of a state element, causal attention at half;
-        norms, activations and exponentials are not counted. Independent of chunk length.
+        norms, activations and exponentials are not counted. Independent of chunk length. Unless a layer says
+        otherwise: every matrix is multiplied once by each token.
         """
+        return 2 * sum(parameter.numel() for parameter in self.parameters() if parameter.ndim >= 2)
 
-    @abstractmethod
+    def executed_flops(self, tokens: int) -> ExecutedFlops | None:
+        """Forward FLOPs of the form that `execution` selects, on one sequence of `tokens` tokens without a state.
+
+        None where a layer does not declare them.
+        """
+        return None
+
     def state_bytes(self, context: int, bytes_per_element: int) -> int:
         """Bytes of the state of one sequence after `context` tokens, buffers included.
 
         `bytes_per_element` is that of the activations; parts that stay in float32 count 4 whatever it is.
+        Unless a layer says otherwise: its initial state, whose size does not change.
         """
+        parts = state_tensors(self.initial_state(1))
+        return sum(part.numel() * max(part.element_size(), bytes_per_element) for part in parts)

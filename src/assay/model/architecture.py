@@ -12,6 +12,7 @@ from assay.config import Config
 from assay.layers.basic import RMSNorm, SwiGLU
 from assay.layers.mixer import Layer, SequenceLayer
 from assay.model.lm import Block, Draw, Embedding, LanguageModel
+from assay.model.proportions import swiglu_width, transformer_depth
 from assay.registry import Registry
 
 
@@ -30,6 +31,8 @@ class ModelConfig(Config):
     body: Literal["native", "common"] = "native"
     """`common`: RMSNorm and SwiGLU for every architecture, only the mixer (and its positions) differs."""
     initialisation: Literal["own", "blinkdl"] = "own"
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """In training: after the embedding, on what each layer adds to the stream, on attention weights."""
 
 
 class AttentionHeads(ModelConfig):
@@ -61,36 +64,54 @@ def uniform(bound: float) -> Draw:
 class Scale:
     """How an architecture is sized: the widths it may have, its depth at a width, and the dimension that fine-tunes.
 
-    `dimensions(width)` gives what goes with a width (heads, head width), `depth(width)` the published proportion;
-    `fine` names the dimension that is solved for last, in steps of `fine_step`, from `fine_default(width)`.
+    `dimensions(width)` gives what goes with a width (heads, head width), `depth(width)` the published proportion, None
+    where the depth is not free; `fine` names the dimension that is solved for last, in steps of `fine_step`, from
+    `fine_default(width)`.
     """
 
-    width_step: int
-    depth: Callable[[int], float]
-    fine: str
-    fine_step: int
-    fine_default: Callable[[int], int]
+    width_step: int = 8
+    depth: Callable[[int], float] | None = transformer_depth
+    fine: str = "d_ff"
+    fine_step: int = 4
+    fine_default: Callable[[int], int] = swiglu_width
     dimensions: Callable[[int], dict[str, Any]] = lambda _: {}
 
+    def natural_depth(self, width: int) -> float:
+        """The published proportion, at least one layer; 1 where the depth is not free."""
+        return 1.0 if self.depth is None else max(1.0, self.depth(width))
 
-@dataclass(frozen=True)
+
+def swiglu(config: ModelConfig, _: int) -> SequenceLayer:
+    """The channel mixer of the common body, and of every architecture that names no other."""
+    return SwiGLU(config.d_model, config.d_ff or swiglu_width(config.d_model))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Architecture:
     """A named recipe. Its callables take the configuration; `mixer` and `channel_mixer` the index of the layer too."""
 
     name: str
     summary: str
     citation: str
-    config: type[ModelConfig]
     mixer: Callable[[Any, int], SequenceLayer]
-    scale: Scale
-    tiny: Mapping[str, Any]
+    channel_mixer: Callable[[Any, int], SequenceLayer | None] = swiglu
+    config: type[ModelConfig] = ModelConfig
+    scale: Scale = Scale()
+    tiny: Mapping[str, Any] = field(default_factory=lambda: {"d_model": 32, "n_layers": 2, "vocab_size": 61})
     """Overrides that make the smallest model for contract tests: d_model 32, 2 layers, vocabulary 61."""
-    channel_mixer: Callable[[Any, int], SequenceLayer | None]
     norm: Callable[[int], Layer] = RMSNorm
     embedding_norm: Callable[[int], Layer] | None = None
     max_positions: Callable[[Any], int | None] = lambda _: None
     embedding_draw: Draw = field(default_factory=lambda: normal(0.02))
+    position_draw: Draw | None = None
+    """None is the embedding's."""
     head_draw: Draw = field(default_factory=lambda: normal(0.02))
+    letter: str | None = None
+    """What stands for its mixer in a pattern of a hybrid."""
+    unsound: str | None = None
+    """Why its losses mean nothing; shown wherever it is listed."""
+    sound_twin: str | None = None
+    """The architecture that does the same without cheating."""
 
 
 ARCHITECTURES: Registry[Architecture] = Registry("architecture", "assay.model.presets")
@@ -101,11 +122,6 @@ def register(architecture: Architecture) -> Architecture:
     return ARCHITECTURES.register(architecture.name, architecture)
 
 
-def common_d_ff(config: ModelConfig) -> int:
-    """SwiGLU's width: 8/3 of d_model rounded up to a multiple of 8, what a 4 d_model MLP costs (Shazeer 2020)."""
-    return config.d_ff or -(-8 * config.d_model // 24) * 8
-
-
 def assemble(architecture: Architecture, config: ModelConfig) -> LanguageModel:
     """Put the parts together on torch's current device; parameters are allocated, not drawn."""
     common = config.body == "common"
@@ -113,8 +129,8 @@ def assemble(architecture: Architecture, config: ModelConfig) -> LanguageModel:
     blocks = []
     for index in range(config.n_layers):
         mixer = architecture.mixer(config, index)
-        channel = SwiGLU(config.d_model, common_d_ff(config)) if common else architecture.channel_mixer(config, index)
-        blocks.append(Block(mixer, channel, lambda: norm(config.d_model)))
+        channel = swiglu(config, index) if common else architecture.channel_mixer(config, index)
+        blocks.append(Block(mixer, channel, lambda: norm(config.d_model), config.dropout))
     embedding_norm = None
     if architecture.embedding_norm is not None and not common:
         embedding_norm = architecture.embedding_norm(config.d_model)
@@ -124,6 +140,8 @@ def assemble(architecture: Architecture, config: ModelConfig) -> LanguageModel:
         architecture.max_positions(config),
         embedding_norm,
         architecture.embedding_draw,
+        architecture.position_draw,
+        config.dropout,
     )
     return LanguageModel(
         embedding, blocks, norm(config.d_model), None if config.tied_embeddings else architecture.head_draw

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from assay.layers.mixer import Layer, SequenceLayer, Shared, State
+from assay.layers.randomness import Dropout
 from assay.ops.execution import Execution
 
 Draw = Callable[[Tensor, torch.Generator], object]
@@ -33,21 +34,30 @@ class ModelState(NamedTuple):
 
 
 class Embedding(Layer):
-    """Token table, plus learned positions and a norm where the architecture has them."""
+    """Token table, plus learned positions, a norm and dropout where the architecture has them."""
 
     decay_roles: ClassVar[Mapping[str, bool]] = {"tokens": True, "positions": False}
     positions: nn.Parameter | None
 
     def __init__(
-        self, vocab_size: int, d_model: int, max_positions: int | None, norm: Layer | None, draw: Draw
+        self,
+        vocab_size: int,
+        d_model: int,
+        max_positions: int | None,
+        norm: Layer | None,
+        draw: Draw,
+        position_draw: Draw | None = None,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.tokens = nn.Parameter(torch.empty(vocab_size, d_model))
         positions = None if max_positions is None else nn.Parameter(torch.empty(max_positions, d_model))
         self.register_parameter("positions", positions)
         self.norm = norm
+        self.dropout = Dropout(dropout)
         self.max_positions = max_positions
         self._draw = draw
+        self._position_draw = position_draw or draw
 
     def forward(self, ids: Int[Tensor, "B T"], position: int = 0) -> Float[Tensor, "B T D"]:
         """Embed `ids` as tokens number `position` and on; a ValueError where there are no positions left."""
@@ -57,35 +67,44 @@ class Embedding(Layer):
             if end > len(self.positions):
                 raise ValueError(f"{end} tokens given; the model has {len(self.positions)} learned positions")
             x = x + self.positions[position:end]
-        return x if self.norm is None else self.norm(x)
+        x = x if self.norm is None else self.norm(x)
+        dropped: Tensor = self.dropout(x)
+        return dropped
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         self._draw(self.tokens.data, generator)
         if self.positions is not None:
-            self._draw(self.positions.data, generator)
+            self._position_draw(self.positions.data, generator)
         if self.norm is not None:
             self.norm.reset_parameters(generator)
 
 
 class Block(nn.Module):
-    """x + mixer(norm(x)), then x + channel_mixer(norm(x)) where there is one."""
+    """x + mixer(norm(x)), then x + channel_mixer(norm(x)) where there is one; dropout on what is added."""
 
-    def __init__(self, mixer: SequenceLayer, channel_mixer: SequenceLayer | None, norm: Callable[[], Layer]) -> None:
+    def __init__(
+        self,
+        mixer: SequenceLayer,
+        channel_mixer: SequenceLayer | None,
+        norm: Callable[[], Layer],
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.mixer_norm = norm()
         self.mixer = mixer
         self.channel_mixer_norm = None if channel_mixer is None else norm()
         self.channel_mixer = channel_mixer
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, x: Float[Tensor, "B T D"], state: BlockState | None = None, shared: Shared | None = None
     ) -> tuple[Float[Tensor, "B T D"], BlockState]:
         y, mixer_state = self.mixer(self.mixer_norm(x), state and state.mixer, shared)
-        x = x + y
+        x = x + self.dropout(y)
         if self.channel_mixer is None or self.channel_mixer_norm is None:
             return x, BlockState(mixer_state, ())
         y, channel_state = self.channel_mixer(self.channel_mixer_norm(x), state and state.channel_mixer, shared)
-        return x + y, BlockState(mixer_state, channel_state)
+        return x + self.dropout(y), BlockState(mixer_state, channel_state)
 
     def layers(self) -> list[SequenceLayer]:
         """The mixer, and the channel mixer where there is one."""
@@ -132,7 +151,7 @@ class LanguageModel(Layer):
         """The normed last hidden states, so that a loss can be formed in chunks, and the state after `ids`."""
         position = 0 if state is None else state.position
         x = self.embedding(ids, position)
-        shared: Shared = {}
+        shared: Shared = {"ids": ids}
         states = []
         for index, block in enumerate(self.blocks):
             x, block_state = block(x, state and state.blocks[index], shared)

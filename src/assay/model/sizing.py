@@ -82,7 +82,7 @@ class _Search:
         for width in self._widths(target):
             default = self._fine_default(width)
             base, layer, fine, layer_fine = self._plane(width, default)
-            natural = max(1.0, scale.depth(width))
+            natural = scale.natural_depth(width)
             for n_layers in range(1, math.ceil(2 * natural) + 1):
                 size, slope = base + n_layers * layer, fine + n_layers * layer_fine
                 value = self._solve_fine(default, (target - size) / slope if slope else 0.0)
@@ -99,7 +99,7 @@ class _Search:
         def natural_size(index: int) -> int:
             width = (index + 1) * step
             base, layer = self._line(width, self._fine_default(width))
-            return round(base + max(1.0, self.architecture.scale.depth(width)) * layer)
+            return round(base + self.architecture.scale.natural_depth(width) * layer)
 
         middle = bisect.bisect_left(range(MAX_WIDTH // step), target, key=natural_size) + 1
         low, high = max(1, 2 * middle // 3), 3 * middle // 2 + 1

@@ -11,10 +11,13 @@ import numpy as np
 import torch
 
 from assay.data.batches import Chain, PackedWindows
+from assay.layers.auxiliary import collected_losses
+from assay.layers.randomness import drawing_from
 from assay.model.lm import LanguageModel
 from assay.ops.cross_entropy import summed_nats
 from assay.ops.execution import recorded_forms
 from assay.records import write_whole
+from assay.seeding import derive
 from assay.training import checkpoint
 from assay.training.checkpoint import Progress
 from assay.training.config import TrainingConfig
@@ -40,6 +43,8 @@ class StepEvent:
     seconds: float
     chain: str
     validation_nats_per_token: float | None
+    auxiliary: dict[str, float]
+    """The losses that layers declare, weighted, as they were added to the cross-entropy."""
 
 
 Observer = Callable[[StepEvent], None]
@@ -120,7 +125,7 @@ class TrainingRun:
         batch = self.windows.batch(step, config.batch_size)
         chain.update(batch)
         with recorded_forms() as forms:
-            nats = self._accumulate(batch)
+            nats, auxiliary = self._accumulate(batch, step)
         norm = self._gradient_norm()
         finite = math.isfinite(nats) and math.isfinite(norm)
         if finite:
@@ -141,23 +146,33 @@ class TrainingRun:
         if finite and (progress.status == "finished" or (step + 1) % config.interval(config.validation_interval) == 0):
             validation = self.validate(self.model)
         rate = learning_rate(config, step)
-        event = StepEvent(step + 1, config.steps, progress.tokens, nats, rate, norm, seconds, chain.head, validation)
-        return progress, event
+        return progress, StepEvent(
+            step + 1, config.steps, progress.tokens, nats, rate, norm, seconds, chain.head, validation, auxiliary
+        )
 
-    def _accumulate(self, batch: np.ndarray) -> float:
-        """Gradients of the mean nats per token over the whole batch, micro-batch by micro-batch; returns that mean."""
+    def _accumulate(self, batch: np.ndarray, step: int) -> tuple[float, dict[str, float]]:
+        """Gradients of the mean nats per token and the auxiliary losses over the whole batch, by micro-batches.
+
+        Returns both means. Layers draw from a generator of (seed, step, micro-batch), so there is none to save.
+        """
         config = self.config
         rows = (config.micro_batch_tokens or config.batch_tokens) // config.context
-        total = 0.0
+        total, auxiliary = 0.0, dict[str, float]()
         self.model.train()
-        for part in torch.from_numpy(batch).to(self.plan.device).split(rows):
-            with self.plan.autocast():
+        for index, part in enumerate(torch.from_numpy(batch).to(self.plan.device).split(rows)):
+            share = part[:, 1:].numel() / config.batch_tokens
+            generator = torch.Generator(self.plan.device)
+            generator.manual_seed(derive(self.windows.seed, "dropout", step, index))
+            with self.plan.autocast(), drawing_from(generator), collected_losses() as losses:
                 hidden, _ = self.model.hidden(part[:, :-1])
                 targets = part[:, 1:].reshape(-1)
-                loss = summed_nats(hidden.flatten(0, 1), self.model.head_weight, targets) / config.batch_tokens
+                nats = summed_nats(hidden.flatten(0, 1), self.model.head_weight, targets) / config.batch_tokens
+                loss = sum((value * share for value in losses.values()), nats)
             loss.backward()
-            total += loss.item()
-        return total
+            total += nats.item()
+            for name, value in losses.items():
+                auxiliary[name] = auxiliary.get(name, 0.0) + value.item() * share
+        return total, auxiliary
 
     def _gradient_norm(self) -> float:
         parameters = [p for p in self.model.parameters() if p.grad is not None]

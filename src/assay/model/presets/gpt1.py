@@ -5,6 +5,7 @@ from pydantic import Field
 from assay.layers.attention import CausalAttention
 from assay.layers.basic import GeluMLP
 from assay.model.architecture import Architecture, AttentionHeads, Scale, register, uniform
+from assay.model.proportions import n_heads_of
 
 
 class GPT1Config(AttentionHeads):
@@ -14,17 +15,6 @@ class GPT1Config(AttentionHeads):
     n_layers: int = Field(8, ge=1)
     n_heads: int = Field(4, ge=1)
     max_positions: int = Field(512, ge=1)
-
-
-def transformer_depth(d_model: int) -> float:
-    """8 layers at 144 as in document 000, 12 at 768 as in GPT-1 and GPT-2; in between by a power law."""
-    return d_model / 18 if d_model <= 144 else 8 * (d_model / 144) ** 0.25
-
-
-def n_heads_of(d_model: int) -> int:
-    """Heads of 32 to 36 where the width allows it, of 64 from 512 on."""
-    width = 64 if d_model >= 512 else 36
-    return min((n for n in range(1, d_model + 1) if d_model % n == 0), key=lambda n: abs(d_model / n - width))
 
 
 register(
@@ -39,7 +29,6 @@ register(
         embedding_draw=uniform(1e-4),
         scale=Scale(
             width_step=8,
-            depth=transformer_depth,
             fine="d_ff",
             fine_step=4,
             fine_default=lambda width: 4 * width,

@@ -4,7 +4,7 @@ from pydantic import Field, model_validator
 
 from assay.layers.mamba2 import Mamba2
 from assay.model.architecture import Architecture, ModelConfig, Scale, register
-from assay.model.presets.gpt1 import transformer_depth
+from assay.model.proportions import head_dim_of, transformer_depth
 
 
 class Mamba2Config(ModelConfig):
@@ -26,12 +26,6 @@ class Mamba2Config(ModelConfig):
         if self.d_ff is not None and self.body == "native":
             raise ValueError(f"d_ff ({self.d_ff}): Mamba-2 has no channel mixer; only body=common has one")
         return self
-
-
-def head_dim_of(d_model: int) -> int:
-    """Published heads of 64 from a width of 512, of 32 below so that there are several; 16 where only that divides."""
-    widest = 64 if d_model >= 512 else 32
-    return next(width for width in (64, 32, 16) if width <= widest and 2 * d_model % width == 0)
 
 
 register(
@@ -56,7 +50,7 @@ register(
             fine="d_state",
             fine_step=4,
             fine_default=lambda width: 64 if width < 512 else 128,
-            dimensions=lambda width: {"head_dim": head_dim_of(width)},
+            dimensions=lambda width: {"head_dim": head_dim_of(width, 2 * width)},
         ),
         tiny={"d_model": 32, "n_layers": 2, "d_state": 16, "head_dim": 16, "vocab_size": 61},
     )

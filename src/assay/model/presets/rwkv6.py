@@ -5,7 +5,7 @@ from pydantic import Field, model_validator
 from assay.layers.basic import LayerNorm
 from assay.layers.rwkv6 import RWKV6ChannelMix, RWKV6TimeMix
 from assay.model.architecture import Architecture, ModelConfig, Scale, register, uniform
-from assay.model.presets.gpt1 import transformer_depth
+from assay.model.proportions import head_dim_of
 
 
 class RWKV6Config(ModelConfig):
@@ -20,12 +20,6 @@ class RWKV6Config(ModelConfig):
         if self.d_model % self.head_dim:
             raise ValueError(f"head_dim ({self.head_dim}) does not divide d_model ({self.d_model}); give multiples")
         return self
-
-
-def head_dim_of(d_model: int) -> int:
-    """Published heads of 64 from a width of 512, of 32 below so that there are several; 16 where only that divides."""
-    widest = 64 if d_model >= 512 else 32
-    return next(width for width in (64, 32, 16) if width <= widest and d_model % width == 0)
 
 
 def channel_width(d_model: int) -> int:
@@ -55,11 +49,10 @@ register(
         embedding_draw=uniform(1e-4),
         scale=Scale(
             width_step=16,
-            depth=transformer_depth,
             fine="d_ff",
             fine_step=4,
             fine_default=channel_width,
-            dimensions=lambda width: {"head_dim": head_dim_of(width)},
+            dimensions=lambda width: {"head_dim": head_dim_of(width, width)},
         ),
         tiny={
             "d_model": 32,

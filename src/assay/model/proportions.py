@@ -1,0 +1,26 @@
+"""The proportions of published models: depth, heads and widths that are natural at a model width."""
+
+
+def transformer_depth(d_model: int) -> float:
+    """8 layers at 144 as in document 000, 12 at 768 as in GPT-1 and GPT-2; in between by a power law."""
+    return d_model / 18 if d_model <= 144 else 8 * (d_model / 144) ** 0.25
+
+
+def n_heads_of(d_model: int) -> int:
+    """Heads of 32 to 36 where the width allows it, of 64 from 512 on."""
+    width = 64 if d_model >= 512 else 36
+    return min((n for n in range(1, d_model + 1) if d_model % n == 0), key=lambda n: abs(d_model / n - width))
+
+
+def head_dim_of(d_model: int, inner_width: int) -> int:
+    """Published heads of 64 from a width of 512, of 32 below so that there are several; less where only that divides.
+
+    `inner_width` is the number of channels that the heads share.
+    """
+    widest = 64 if d_model >= 512 else 32
+    return next(width for width in (64, 32, 16, 8, 4, 2, 1) if width <= widest and inner_width % width == 0)
+
+
+def swiglu_width(d_model: int) -> int:
+    """8/3 of d_model rounded up to a multiple of 8, what a 4 d_model MLP costs (Shazeer 2020)."""
+    return -(-8 * d_model // 24) * 8
