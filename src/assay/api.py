@@ -6,8 +6,8 @@ from typing import Any
 
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
-from assay.model.sizing import Match, solve
-from assay.records import StudyRecord
+from assay.model.sizing import solve
+from assay.records import Match, StudyRecord
 from assay.seeding import derive
 from assay.study.compare import Listener
 from assay.study.compare import compare as compare_study

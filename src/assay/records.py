@@ -16,6 +16,10 @@ from assay.errors import RequestError
 SCHEMA_VERSION = 1
 
 
+Match = Literal["total", "non-embedding", "flops", "state"]
+"""What arms are made equal in: parameters, parameters without tables, FLOPs per token, bytes of state."""
+
+
 class Record(pydantic.BaseModel):
     """A frozen result; unknown fields are an error, so that an old reader never guesses."""
 

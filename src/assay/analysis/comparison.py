@@ -4,17 +4,23 @@ import dataclasses
 import hashlib
 import math
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from assay.analysis.headline import headline, join_names
 from assay.analysis.pairs import compare_pairs
 from assay.analysis.statistics import mean_interval, perplexity_interval
 from assay.errors import RequestError
-from assay.records import Arm, Floor, Likelihood, RunRecord, SignalProfile, StudyRecord, TestScores
+from assay.records import Arm, Floor, Likelihood, Match, RunRecord, SignalProfile, StudyRecord, TestScores
 
-Match = Literal["total", "non-embedding"]
 MATCH_TOLERANCE = 0.01
+MATCHED: dict[Match, tuple[str, Callable[[RunRecord], int]]] = {
+    "total": ("parameters (total)", lambda run: run.parameters.total),
+    "non-embedding": ("non-embedding parameters", lambda run: run.parameters.non_embedding),
+    "flops": ("FLOPs per token", lambda run: run.flops_per_token.forward),
+    "state": ("bytes of state", lambda run: run.state_bytes),
+}
+"""How each is called, and where it stands in a record."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +62,7 @@ def compare_runs(
 ) -> StudyRecord:
     """Turn the runs of a study into its record.
 
-    `protocol["body"]` is "native" or "common". `match` names the parameters that the arms were sized by; None says
+    `protocol["body"]` is "native" or "common". `match` names what the arms were made equal in; None says
     that sizes were given by hand, and ranking then needs totals within 1%. Records that do not belong together
     (corpus, tokens, test documents, one architecture at two sizes, a seed twice) are a RequestError.
     """
@@ -132,8 +138,7 @@ def _entrants(runs: Sequence[RunRecord]) -> list[_Entrant]:
 
 
 def _matched(entrant: _Entrant, match: Match | None) -> int:
-    parameters = entrant.any.parameters
-    return parameters.non_embedding if match == "non-embedding" else parameters.total
+    return MATCHED[match or "total"][1](entrant.any)
 
 
 def _largest_deviation(values: Sequence[float]) -> float:
@@ -170,7 +175,7 @@ def _why_not_ranked(
                 f"{entrant.name} ran with seeds {_listed(entrant.runs)}, {first.name} with seeds {_listed(first.runs)}"
             )
     if matched_within > MATCH_TOLERANCE:
-        what = "non-embedding parameters" if match == "non-embedding" else "parameters (total)"
+        what = MATCHED[match or "total"][0]
         sizes = ", ".join(f"{entrant.name} {_matched(entrant, match):,}" for entrant in entrants)
         by_hand = "sizes were given by hand and " if match is None else ""
         return f"{by_hand}{what} lie up to {matched_within:.1%} from their mean, where 1% is allowed: {sizes}"

@@ -38,7 +38,7 @@ def _facts(
 ) -> dict[str, Any]:
     from assay.model.accounting import count_flops, count_parameters, count_state_bytes
     from assay.model.architecture import ARCHITECTURES
-    from assay.model.sizing import build_on_meta
+    from assay.model.sizing import Decoding, build_on_meta
     from assay.study.protocol import StudyConfig, arm_dimensions, size_arm
 
     item = ARCHITECTURES.get(architecture)
@@ -56,7 +56,7 @@ def _facts(
         "model": dimensions,
     }
     study = StudyConfig.parse(values, {"match": "--match"})
-    config = size_arm(item, study, arm_dimensions(item, study))
+    config = size_arm(item, study, arm_dimensions(item, study), Decoding(context))
     model = build_on_meta(item, config)
     return {
         "architecture": item.name,

@@ -39,7 +39,9 @@ PATHS = {
 FLAGS = {path: f"--{name.replace('_', '-')}" for name, path in PATHS.items()} | {"seeds": "--seeds"}
 
 Size = Annotated[str | None, typer.Option(help="Parameters of every arm, as in 1M or 300k.", show_default="1M")]
-Match = Annotated[str | None, typer.Option(help="What is matched: total or non-embedding.", show_default="total")]
+Match = Annotated[
+    str | None, typer.Option(help="What is matched: total, non-embedding, flops or state.", show_default="total")
+]
 Corpus = Annotated[
     str | None, typer.Option(help="stdlib, text:PATH, or a name `assay list` shows.", show_default="stdlib")
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field, model_validator
@@ -60,6 +60,14 @@ def uniform(bound: float) -> Draw:
     return lambda tensor, generator: nn.init.uniform_(tensor, -bound, bound, generator=generator)
 
 
+class Fine(NamedTuple):
+    """The dimension that is solved for last: its name, its steps and what is natural at a width."""
+
+    name: str
+    step: int
+    default: Callable[[int], int]
+
+
 @dataclass(frozen=True)
 class Scale:
     """How an architecture is sized: the widths it may have, its depth at a width, and the dimension that fine-tunes.
@@ -75,6 +83,8 @@ class Scale:
     fine_step: int = 4
     fine_default: Callable[[int], int] = swiglu_width
     dimensions: Callable[[int], dict[str, Any]] = lambda _: {}
+    state_fine: Fine | None = None
+    """What fine-tunes the bytes of state, where `fine` does not."""
 
     def natural_depth(self, width: int) -> float:
         """The published proportion, at least one layer; 1 where the depth is not free."""

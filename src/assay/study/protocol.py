@@ -12,7 +12,8 @@ from assay.data.prepare import TokenizedCorpus, prepare
 from assay.errors import RequestError
 from assay.model.accounting import count_parameters
 from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig
-from assay.model.sizing import Match, build_on_meta, solve
+from assay.model.sizing import Decoding, build_on_meta, solve
+from assay.records import Match
 from assay.registry import suggestion
 from assay.training.config import ExecutionConfig, TrainingConfig
 from assay.training.plan import ExecutionPlan, memory_bytes, resolve_plan
@@ -35,7 +36,7 @@ class StudyConfig(Config):
     version: Literal[1] = 1
     architectures: list[str] = Field(["gpt1", "rwkv6", "mamba2"], min_length=1)
     size: int | None = Field(None, gt=0, le=100_000_000_000)
-    """Parameters to match: a million unless `model` sets a width or depth; None keeps published dimensions."""
+    """How much of `match`: a million unless `model` sets a width or depth; None keeps published dimensions."""
     match: Match = "total"
     model: dict[str, Any] = {}
     """Dimensions set for every arm, such as body or initialisation; those of one arm stand under its name."""
@@ -107,7 +108,8 @@ def resolve(config: StudyConfig, tell: Callable[[str], None]) -> Study:
     if training.tokens % training.batch_tokens:
         whole = training.steps * training.batch_tokens
         tell(f"--tokens {training.tokens:,}: rounded up to {whole:,}, whole batches of {training.batch_tokens:,}")
-    arms = [resolve_arm(architecture, config, corpus.tokenizer.vocab_size) for architecture in architectures]
+    decoding = Decoding(training.context, plan.bytes_per_element)
+    arms = [resolve_arm(architecture, config, corpus.tokenizer.vocab_size, decoding) for architecture in architectures]
     for arm in arms:
         _refuse_large(arm, plan.device)
     return Study(config, arms, corpus, plan)
@@ -135,13 +137,13 @@ def _refuse_large(arm: Arm, device: str) -> None:
         )
 
 
-def resolve_arm(architecture: Architecture, config: StudyConfig, vocab_size: int) -> Arm:
+def resolve_arm(architecture: Architecture, config: StudyConfig, vocab_size: int, decoding: Decoding) -> Arm:
     """Solve the arm's dimensions and check that it can read the study's context."""
     fixed = arm_dimensions(architecture, config)
     if fixed.setdefault("vocab_size", vocab_size) != vocab_size:
         asked = fixed["vocab_size"]
         raise RequestError(f"model.vocab_size: {asked} given, the tokenizer has {vocab_size}; leave it to --tokenizer")
-    model = size_arm(architecture, config, fixed)
+    model = size_arm(architecture, config, fixed, decoding)
     positions = architecture.max_positions(model)
     if positions is not None and config.training.context > positions:
         raise RequestError(
@@ -151,11 +153,11 @@ def resolve_arm(architecture: Architecture, config: StudyConfig, vocab_size: int
     return Arm(architecture, model)
 
 
-def size_arm(architecture: Architecture, config: StudyConfig, fixed: dict[str, Any]) -> ModelConfig:
+def size_arm(architecture: Architecture, config: StudyConfig, fixed: dict[str, Any], decoding: Decoding) -> ModelConfig:
     """The arm's dimensions: `fixed` ones over the published, or solved for the study's size."""
     if config.size is None:
         return architecture.config.parse(fixed)
-    return solve(architecture, config.size, config.match, fixed)
+    return solve(architecture, config.size, config.match, fixed, decoding)
 
 
 def arm_dimensions(architecture: Architecture, config: StudyConfig) -> dict[str, Any]:

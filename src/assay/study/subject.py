@@ -1,0 +1,121 @@
+"""A trained or imported model from its folder: what `generate` and `export` take as SUBJECT."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from assay.config import read_yaml
+from assay.data.tokenizer import Tokenizer
+from assay.errors import RequestError
+from assay.hub.folder import CONFIG
+from assay.hub.import_ import RECORD, ImportRecord, read_model
+from assay.hub.tensors import fill, read_safetensors
+from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig, assemble
+from assay.model.lm import LanguageModel
+from assay.ops.execution import Execution
+from assay.study.protocol import StudyConfig
+from assay.training.plan import ExecutionPlan
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A model on the CPU in float32, in evaluation mode, with what it was made of."""
+
+    name: str
+    """The folder, or hf:PATH."""
+    architecture: Architecture
+    config: ModelConfig
+    model: LanguageModel
+    tokenizer: Tokenizer | None
+    """None for an imported model that came without one."""
+    begins_with_bos: bool
+    """Whether a text begins with BOS for this model: every document of a run does."""
+
+    def prompt(self, text: str) -> list[int]:
+        """The ids that a text to be continued starts with, at least BOS."""
+        tokenizer = self.text_tokenizer()
+        ids = tokenizer.encode(text)
+        return [tokenizer.bos, *ids] if self.begins_with_bos or not ids else ids
+
+    def text_tokenizer(self) -> Tokenizer:
+        """The tokenizer; a RequestError where there is none."""
+        if self.tokenizer is None:
+            raise RequestError(f"{self.name}: has no tokenizer.json, so it reads and writes no text")
+        return self.tokenizer
+
+
+def load_subject(subject: str) -> LoadedRun:
+    """The model that SUBJECT names: the folder of a run, of a study with one run, of an import; or hf:PATH.
+
+    No code in a folder is executed: an architecture of somebody's own must have been loaded before (--plugin).
+    """
+    if subject.startswith("hf:"):
+        read = read_model(subject)
+        architecture = ARCHITECTURES.get(read.record.architecture)
+        begins = read.record.begins_with_bos
+        return LoadedRun(subject, architecture, read.config, read.model, read.tokenizer, begins)
+    return load_run(find_run(Path(subject)))
+
+
+def find_run(folder: Path) -> Path:
+    """The folder of the one run in `folder`: itself, or that below `runs` of a study; else a RequestError."""
+    if not folder.is_dir():
+        raise RequestError(f"{folder}: no such folder; that of a run would do (`assay train` makes one)")
+    if (folder / RECORD).exists():
+        return folder
+    runs = sorted(path.parent for path in folder.glob("runs/*/config.yaml"))
+    if len(runs) > 1:
+        raise RequestError(f"{folder}: holds {len(runs)} runs; give one of {', '.join(map(str, runs))}")
+    if runs:
+        return runs[0]
+    if (folder / "config.yaml").exists():
+        return folder
+    if (folder / CONFIG).exists():
+        raise RequestError(f"{folder}: is in Hugging Face's layout; hf:{folder} would do")
+    raise RequestError(f"{folder}: no config.yaml; the folder of a run would do (`assay train` makes one)")
+
+
+def load_run(folder: Path) -> LoadedRun:
+    """Build the model that `folder` describes and fill it with its weights; whatever is amiss is a RequestError."""
+    if (folder / RECORD).exists():
+        record = ImportRecord.read(folder / RECORD)
+        return _load(folder, record.architecture, record.dimensions, None, record.ends, record.begins_with_bos)
+    study = StudyConfig.parse(read_yaml(folder / "config.yaml"), {"": str(folder / "config.yaml")})
+    if len(study.architectures) > 1:
+        raise RequestError(f"{folder}: is a study without runs yet; the folder of a run would do")
+    return _load(folder, study.architectures[0], study.model, study.plan, None, True)
+
+
+def _load(
+    folder: Path,
+    name: str,
+    dimensions: dict[str, object],
+    plan: ExecutionPlan | None,
+    ends: tuple[int, int] | None,
+    begins_with_bos: bool,
+) -> LoadedRun:
+    if name not in ARCHITECTURES.names():
+        raise RequestError(f"{folder}: its architecture {name!r} is not known here; --plugin FILE.py brings one's own")
+    architecture = ARCHITECTURES.get(name)
+    config = architecture.config.parse(dimensions)
+    model = assemble(architecture, config)
+    weights = _weights(folder)
+    fill(model, read_safetensors(weights), weights)
+    if plan is not None:
+        model.set_execution(Execution(plan.op_form, plan.chunk_length))
+    tokenizer = None
+    if (folder / "tokenizer.json").exists():
+        tokenizer = Tokenizer.from_file(folder / "tokenizer.json", ends=ends)
+        if tokenizer.vocab_size > config.vocab_size:
+            raise RequestError(
+                f"{folder / 'tokenizer.json'}: has {tokenizer.vocab_size} tokens, the model {config.vocab_size}; "
+                "the tokenizer of another run?"
+            )
+    return LoadedRun(str(folder), architecture, config, model.eval(), tokenizer, begins_with_bos)
+
+
+def _weights(folder: Path) -> Path:
+    """The last checkpoint; where a process died between two renames, it lies aside."""
+    for name in ("checkpoint", "checkpoint.old"):
+        if (folder / name / "model.safetensors").exists():
+            return folder / name / "model.safetensors"
+    raise RequestError(f"{folder}: no checkpoint yet; `assay train` writes one as it goes")
