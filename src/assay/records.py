@@ -84,10 +84,16 @@ class Parameters(Record):
 
 
 class Flops(Record):
-    """FLOPs per token of the documented algorithm: forward, and a training step (three times forward)."""
+    """FLOPs per token of the documented algorithm: forward, and a training step (three times forward).
+
+    `executed` are those of the form that ran, forward over one window, in matrix products, which are what torch's
+    counter counts; `uncounted` names what it does not. None where a layer does not declare them.
+    """
 
     forward: int
     training: int
+    executed: float | None = None
+    uncounted: dict[str, float] = {}
 
 
 class Likelihood(Record):

@@ -5,10 +5,11 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import inspect
 import pkgutil
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Generic, TypeVar
@@ -69,7 +70,7 @@ class Registry(Generic[Item]):
         for module in pkgutil.iter_modules(package.__path__, prefix=f"{self.package}."):
             importlib.import_module(module.name)
         for entry in importlib.metadata.entry_points(group=self.group):
-            entry.load()
+            _load_entry(entry)
 
 
 def suggestion(given: str, known: list[str]) -> str:
@@ -77,6 +78,10 @@ def suggestion(given: str, known: list[str]) -> str:
     near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
     there_is = f"there is {', '.join(sorted(known))}"
     return f"did you mean {near[0]!r}? ({there_is})" if near else there_is
+
+
+_outside: dict[str, str] = {}
+"""Files that are not ours, and what a message calls each."""
 
 
 def load_plugin(path: Path) -> ModuleType:
@@ -92,20 +97,42 @@ def load_plugin(path: Path) -> ModuleType:
         raise RequestError(f"--plugin {path}: not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    _outside[str(path)] = f"--plugin {path}"
     try:
         spec.loader.exec_module(module)
     except BaseException as error:
         del sys.modules[name]
         if not isinstance(error, Exception | SystemExit):
             raise
-        text = " ".join(str(error).split())
-        raise RequestError(f"--plugin {path}: {_line(path, error)}{type(error).__name__}: {text}") from error
+        raise RequestError(blamed(error) or f"--plugin {path}: {_described(error)}") from error
     return module
 
 
-def _line(path: Path, error: BaseException) -> str:
-    """Return "line N: ", the innermost line of the file at `path` on the way to `error`, or "" if there is none."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        return f"line {error.lineno}: " if error.lineno else ""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return f"line {lines[-1]}: " if lines else ""
+def _load_entry(entry: importlib.metadata.EntryPoint) -> None:
+    """Import what an installed package registers; its failure is a RequestError that names the package."""
+    package = f"package {entry.dist.name}" if entry.dist is not None else f"entry point {entry.name}"
+    try:
+        entry.load()
+    except Exception as error:
+        raise RequestError(f"{package}: its entry point {entry.name} = {entry.value}: {_described(error)}") from error
+    file = getattr(sys.modules.get(entry.module), "__file__", None)
+    if file is not None:
+        _outside[file] = f"{package}: {file}"
+
+
+def blamed(error: BaseException) -> str | None:
+    """One line that says where in a plug-in `error` arose, or None where it passed through none."""
+    if isinstance(error, SyntaxError) and error.filename in _outside:
+        return f"{_outside[error.filename]}: line {error.lineno}: {_described(error)}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in _outside]
+    return f"{_outside[frames[-1].filename]}: line {frames[-1].lineno}: {_described(error)}" if frames else None
+
+
+def place_of(function: Callable[..., object]) -> str:
+    """What a message calls the first line of `function`: "--plugin FILE: line N", or its module's file and line."""
+    code = inspect.unwrap(function).__code__
+    return f"{_outside.get(code.co_filename, code.co_filename)}: line {code.co_firstlineno}"
+
+
+def _described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

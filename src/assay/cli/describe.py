@@ -1,11 +1,13 @@
 """`assay describe`: what an architecture is made of and costs, at given dimensions."""
 
 import json
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from assay.cli.options import Json, Match, Plugin, Set, Size, load_plugins, parse_count, setting_path
 from assay.config import parse_assignment
@@ -62,6 +64,8 @@ def _facts(
         "architecture": item.name,
         "summary": item.summary,
         "citation": item.citation,
+        "unsound": item.unsound,
+        "sound_twin": item.sound_twin,
         "dimensions": config.model_dump(mode="json"),
         "parameters": count_parameters(model).model_dump(),
         "flops_per_token": count_flops(model, context).model_dump(),
@@ -72,20 +76,65 @@ def _facts(
 
 
 def _show(facts: dict[str, Any]) -> None:
-    console = Console(highlight=False)
-    console.print(f"[bold]{facts['architecture']}[/bold]  {facts['summary']}", f"{facts['citation']}", "", sep="\n")
-    table = Table(box=None, show_header=False, pad_edge=False)
+    console = Console(highlight=False, markup=False)
+    console.print(Text(facts["architecture"], "bold") + Text(f"  {facts['summary']}", "not bold"))
+    console.print(facts["citation"])
+    if facts["unsound"] is not None:
+        twin = "" if facts["sound_twin"] is None else f"; {facts['sound_twin']} is its causal twin"
+        console.print(Text(f"UNSOUND: {facts['unsound']}{twin}", "bold red"))
+    console.print()
+    table = _table()
     for name, value in facts["dimensions"].items():
-        table.add_row(name, str(value))
-    parameters = facts["parameters"]
+        table.add_row(name, Text(str(value)))
+    parameters, flops = facts["parameters"], facts["flops_per_token"]
     table.add_row("", "")
     table.add_row("parameters", f"{parameters['total']:,}")
     for group, count in parameters["groups"].items():
         table.add_row(f"  {group}", f"{count:,}")
-    table.add_row("FLOPs per token", f"{facts['flops_per_token']['forward']:,} forward, context {facts['context']}")
+    table.add_row("FLOPs per token", f"{flops['forward']:,} forward, context {facts['context']}")
+    if flops["executed"] is not None:
+        table.add_row("  executed", f"{round(flops['executed']):,} in matrix products, chunked form")
+        for operation, count in flops["uncounted"].items():
+            table.add_row("", f"{round(count):,} {operation}")
     table.add_row("state bytes", f"{facts['state_bytes']:,} after {facts['context']} tokens, float32")
-    console.print(table, "")
-    shapes = Table(box=None, show_header=False, pad_edge=False, title="parameters", title_justify="left")
-    for name, shape in facts["shapes"].items():
-        shapes.add_row(name, " x ".join(map(str, shape)))
+    console.print(table)
+    console.print()
+    shapes = _table(title="parameters", title_justify="left")
+    for name, shape in _without_repeats(facts["shapes"]):
+        shapes.add_row(name, shape)
     console.print(shapes)
+
+
+def _table(**options: Any) -> Table:
+    return Table(box=None, show_header=False, pad_edge=False, **options)
+
+
+def _without_repeats(shapes: dict[str, list[int]]) -> Iterator[tuple[str, str]]:
+    """Rows of (parameter, shape); a block that is like the one before it is only named."""
+    blocks: dict[str, dict[str, list[int]]] = {}
+    rest: list[tuple[str, str]] = []
+    for name, shape in shapes.items():
+        if name.startswith("blocks."):
+            _, number, parameter = name.split(".", 2)
+            blocks.setdefault(number, {})[parameter] = shape
+        else:
+            rest.append((name, " x ".join(map(str, shape))))
+    before: dict[str, list[int]] = {}
+    alike: list[str] = []
+    yield from (row for row in rest if row[0].startswith("embedding."))
+    for number, parameters in blocks.items():
+        if parameters == before:
+            alike.append(number)
+            continue
+        yield from _alike(alike)
+        alike, before = [], parameters
+        for parameter, shape in parameters.items():
+            yield f"blocks.{number}.{parameter}", " x ".join(map(str, shape))
+    yield from _alike(alike)
+    yield from (row for row in rest if not row[0].startswith("embedding."))
+
+
+def _alike(numbers: list[str]) -> Iterator[tuple[str, str]]:
+    if numbers:
+        last = "" if len(numbers) == 1 else f" to {numbers[-1]}"
+        yield f"blocks.{numbers[0]}{last}", f"as blocks.{int(numbers[0]) - 1}"

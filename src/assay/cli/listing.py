@@ -5,6 +5,7 @@ import json
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from assay.cli.options import Json, Plugin, load_plugins
 
@@ -16,7 +17,9 @@ def list_all(plugin: Plugin = None, as_json: Json = False) -> None:
 
     load_plugins(plugin)
     axes = {
-        "architectures": {item.name: item.summary for item in ARCHITECTURES},
+        "architectures": {
+            item.name: item.summary if item.unsound is None else f"UNSOUND: {item.summary}" for item in ARCHITECTURES
+        },
         "corpora": {item.name: item.description for item in CORPORA},
     }
     if as_json:
@@ -25,5 +28,5 @@ def list_all(plugin: Plugin = None, as_json: Json = False) -> None:
     for axis, items in axes.items():
         table = Table(title=axis, title_justify="left", box=None, show_header=False, pad_edge=False)
         for name, text in items.items():
-            table.add_row(name, text)
+            table.add_row(Text(name), Text(text))
         Console().print(table, "")

@@ -121,10 +121,20 @@ class StudyOptions:
 COUNTS = {"size", "max_bytes", "tokens", "batch_tokens", "context"}
 
 
-def load_plugins(paths: Iterable[Path] | None) -> None:
-    """Load each --plugin file once."""
-    for path in paths or []:
+def load_plugins(paths: Iterable[Path] | None) -> list[str]:
+    """Load each --plugin file once; the architectures that they bring must keep the contract. Returns their names."""
+    if not paths:
+        return []
+    from assay.model.architecture import ARCHITECTURES
+    from assay.model.contract import check_contract
+
+    known = set(ARCHITECTURES.names())
+    for path in paths:
         load_plugin(path)
+    brought = [name for name in ARCHITECTURES.names() if name not in known]
+    for name in brought:
+        check_contract(ARCHITECTURES.get(name))
+    return brought
 
 
 def setting_path(key: str, architectures: Iterable[str]) -> str:

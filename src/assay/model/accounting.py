@@ -1,7 +1,10 @@
 """What a model is made of and what it costs: parameters by group, FLOPs per token, state bytes. Sums close."""
 
+from collections import Counter
+
 from torch import nn
 
+from assay.layers.mixer import ExecutedFlops
 from assay.model.lm import LanguageModel
 from assay.records import Flops, Parameters
 
@@ -31,7 +34,28 @@ def count_flops(model: LanguageModel, context: int) -> Flops:
     """FLOPs per token by each layer's documented formula plus the head's 2 V D; training is three times forward."""
     layers = sum(layer.flops_per_token(context) for block in model.sequence_blocks() for layer in block.layers())
     forward = layers + 2 * model.head_weight.numel()
-    return Flops(forward=forward, training=3 * forward)
+    executed = executed_flops(model, context)
+    if executed is None:
+        return Flops(forward=forward, training=3 * forward)
+    return Flops(
+        forward=forward,
+        training=3 * forward,
+        executed=executed.counted / context,
+        uncounted={name: count / context for name, count in executed.uncounted.items()},
+    )
+
+
+def executed_flops(model: LanguageModel, tokens: int) -> ExecutedFlops | None:
+    """Forward FLOPs of the forms that run, on one sequence of `tokens` tokens; None where a layer declares none."""
+    counted, uncounted = 2 * model.head_weight.numel() * tokens, Counter[str]()
+    for block in model.sequence_blocks():
+        for layer in block.layers():
+            flops = layer.executed_flops(tokens)
+            if flops is None:
+                return None
+            counted += flops.counted
+            uncounted.update({name: count for name, count in flops.uncounted.items() if count})
+    return ExecutedFlops(counted, dict(uncounted))
 
 
 def count_state_bytes(model: LanguageModel, context: int, bytes_per_element: int = 4) -> int:

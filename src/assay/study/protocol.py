@@ -163,7 +163,8 @@ def size_arm(architecture: Architecture, config: StudyConfig, fixed: dict[str, A
 def arm_dimensions(architecture: Architecture, config: StudyConfig) -> dict[str, Any]:
     """The dimensions set for this arm: those of all arms and those under its name; unknown ones are a RequestError."""
     known = architecture.config.model_fields
-    arms = {name: values for name, values in config.model.items() if isinstance(values, dict)}
+    fields = {field for name in config.architectures for field in ARCHITECTURES.get(name).config.model_fields}
+    arms = {name: values for name, values in config.model.items() if isinstance(values, dict) and name not in fields}
     common = {name: value for name, value in config.model.items() if name not in arms}
     for name in arms:
         if name not in config.architectures:

@@ -2,6 +2,7 @@
 
 from pydantic import Field, model_validator
 
+from assay.layers.basic import RMSNorm
 from assay.layers.mamba2 import Mamba2
 from assay.model.architecture import Architecture, ModelConfig, Scale, register
 from assay.model.proportions import head_dim_of, transformer_depth
@@ -31,6 +32,7 @@ class Mamba2Config(ModelConfig):
 register(
     Architecture(
         name="mamba2",
+        letter="M",
         summary="State space model with a scalar decay per head, without channel mixers (Mamba-2)",
         citation="Dao and Gu 2024, Transformers are SSMs: Generalized Models and Efficient Algorithms",
         config=Mamba2Config,
@@ -44,6 +46,7 @@ register(
             n_layers=config.n_layers,
         ),
         channel_mixer=lambda _, __: None,
+        norm=lambda width: RMSNorm(width, eps=1e-5),
         scale=Scale(
             width_step=8,
             depth=lambda width: 2 * transformer_depth(width),

@@ -30,6 +30,7 @@ def channel_width(d_model: int) -> int:
 register(
     Architecture(
         name="rwkv6",
+        letter="R",
         summary="Linear attention with a data-dependent decay per channel (RWKV-6, Finch)",
         citation="Peng et al. 2024, Eagle and Finch: RWKV with Matrix-Valued States and Dynamic Recurrence",
         config=RWKV6Config,

@@ -1,0 +1,35 @@
+"""`assay new`: a file with a working mixer, to be changed into one's own."""
+
+import re
+import string
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from assay.errors import RequestError
+
+
+def new(
+    name: Annotated[str, typer.Argument(help="What the mixer is to be called, as in my_mixer.")],
+    out: Annotated[Path | None, typer.Option(help="The file to write.", show_default="NAME.py")] = None,
+) -> None:
+    """Write a Python file with a small working mixer, which `--plugin FILE` puts beside the built-in ones."""
+    from assay.model.architecture import ARCHITECTURES
+
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
+        raise RequestError(f"new {name}: a name of letters, digits, - and _ is needed that starts with a letter")
+    if name in ARCHITECTURES.names():
+        raise RequestError(f"new {name}: there is an architecture of that name; my_{name} would do")
+    path = Path(f"{name}.py") if out is None else out
+    template = files("assay.cli").joinpath("mixer_template.txt").read_text(encoding="utf-8")
+    cls = "".join(part[:1].upper() + part[1:] for part in re.split(r"[_-]", name))
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(string.Template(template).substitute(name=name, cls=cls))
+    except FileExistsError:
+        raise RequestError(f"--out {path}: is there already; another name or --out FILE would do") from None
+    typer.echo(f"{path}: a running mean to change into your mixer")
+    typer.echo(f"assay check {path}                              proves that it is causal and decodes as it trains")
+    typer.echo(f"assay compare gpt1 {name} --plugin {path}    trains it beside the built-in ones")
