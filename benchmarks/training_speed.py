@@ -1,4 +1,4 @@
-"""Training tokens/s of gpt1 and mamba2 beside transformers' GPT2LMHeadModel and Mamba2ForCausalLM, in one run.
+"""Training tokens/s of gpt1, mamba2, gpt2 and transformer++ beside transformers' classes, in one run.
 
 `.venv/bin/python benchmarks/training_speed.py [--threads N] [--steps N] [--json]`. Both sides have the same dimensions,
 batch and optimizer; steps alternate, so that a machine that slows down slows both; medians and their ratio are printed.
@@ -10,29 +10,47 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2LMHeadModel, Mamba2Config, Mamba2ForCausalLM
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Mamba2Config,
+    Mamba2ForCausalLM,
+    PretrainedConfig,
+)
 
 import assay
 from assay.ops.cross_entropy import summed_nats
 
-VOCAB, CONTEXT, ROWS = 4096, 256, 8
-D_MODEL, N_LAYERS, N_HEADS = 128, 4, 4
+VOCAB, CONTEXT, N_LAYERS, N_HEADS = 4096, 256, 4, 4
+NARROW, WIDE = 128, 256
 D_STATE, HEAD_DIM = 64, 32
+D_FF = 688
 
 Step = Callable[[Tensor], None]
 
 
+class Pair(NamedTuple):
+    """A step of ours and of theirs, and the rows of a batch."""
+
+    ours: Step
+    theirs: Step
+    rows: int
+
+
 def our_step(name: str, **dimensions: int) -> Step:
     """A training step of ours: forward, chunked loss, backward, AdamW."""
-    model = assay.build(name, vocab_size=VOCAB, d_model=D_MODEL, n_layers=N_LAYERS, **dimensions)
+    model = assay.build(name, vocab_size=VOCAB, n_layers=N_LAYERS, **dimensions)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
 
     def step(ids: Tensor) -> None:
         hidden, _ = model.hidden(ids[:, :-1])
-        loss = summed_nats(hidden.flatten(0, 1), model.head_weight, ids[:, 1:].flatten()) / (ROWS * CONTEXT)
+        loss = summed_nats(hidden.flatten(0, 1), model.head_weight, ids[:, 1:].flatten()) / ids[:, 1:].numel()
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -52,34 +70,51 @@ def their_step(model: nn.Module) -> Step:
     return step
 
 
-def pairs() -> dict[str, tuple[Step, Step]]:
-    """(ours, theirs) at one configuration; dropout off on both sides."""
-    gpt2 = GPT2Config(
-        vocab_size=VOCAB, n_positions=512, n_embd=D_MODEL, n_layer=N_LAYERS, n_head=N_HEADS, resid_pdrop=0.0,
+def gpt2_config(d_model: int) -> PretrainedConfig:
+    """Their GPT-2, dropout off."""
+    return GPT2Config(
+        vocab_size=VOCAB, n_positions=512, n_embd=d_model, n_layer=N_LAYERS, n_head=N_HEADS, resid_pdrop=0.0,
         embd_pdrop=0.0, attn_pdrop=0.0, use_cache=False,
     )  # fmt: skip
+
+
+def pairs() -> dict[str, Pair]:
+    """Both sides at one configuration each; no dropout anywhere."""
     mamba2 = Mamba2Config(
-        vocab_size=VOCAB, hidden_size=D_MODEL, num_hidden_layers=N_LAYERS, num_heads=2 * D_MODEL // HEAD_DIM,
+        vocab_size=VOCAB, hidden_size=NARROW, num_hidden_layers=N_LAYERS, num_heads=2 * NARROW // HEAD_DIM,
         head_dim=HEAD_DIM, state_size=D_STATE, n_groups=1, expand=2, chunk_size=64, use_cache=False,
         tie_word_embeddings=True,
     )  # fmt: skip
+    llama = LlamaConfig(
+        vocab_size=VOCAB, hidden_size=WIDE, num_hidden_layers=N_LAYERS, num_attention_heads=N_HEADS,
+        intermediate_size=D_FF, use_cache=False, tie_word_embeddings=True,
+    )  # fmt: skip
+    wide = {"d_model": WIDE, "n_heads": N_HEADS}
     return {
-        "gpt1": (our_step("gpt1", n_heads=N_HEADS), their_step(GPT2LMHeadModel(gpt2))),
-        "mamba2": (our_step("mamba2", d_state=D_STATE, head_dim=HEAD_DIM), their_step(Mamba2ForCausalLM(mamba2))),
+        "gpt1": Pair(
+            our_step("gpt1", d_model=NARROW, n_heads=N_HEADS), their_step(GPT2LMHeadModel(gpt2_config(NARROW))), 8
+        ),
+        "mamba2": Pair(
+            our_step("mamba2", d_model=NARROW, d_state=D_STATE, head_dim=HEAD_DIM),
+            their_step(Mamba2ForCausalLM(mamba2)),
+            8,
+        ),
+        "gpt2": Pair(our_step("gpt2", max_positions=512, **wide), their_step(GPT2LMHeadModel(gpt2_config(WIDE))), 4),
+        "transformer++": Pair(our_step("transformer++", d_ff=D_FF, **wide), their_step(LlamaForCausalLM(llama)), 4),
     }
 
 
-def measure(ours: Step, theirs: Step, steps: int) -> dict[str, float]:
+def measure(pair: Pair, steps: int) -> dict[str, float]:
     """Median tokens/s of both, alternating, after one warm-up each."""
-    ids = torch.randint(0, VOCAB, (ROWS, CONTEXT + 1), generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(0, VOCAB, (pair.rows, CONTEXT + 1), generator=torch.Generator().manual_seed(0))
     seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
     for index in range(steps + 1):
-        for name, step in (("ours", ours), ("theirs", theirs)):
+        for name, step in (("ours", pair.ours), ("theirs", pair.theirs)):
             started = time.perf_counter()
             step(ids)
             if index:
                 seconds[name].append(time.perf_counter() - started)
-    speed = {name: ROWS * CONTEXT / statistics.median(times) for name, times in seconds.items()}
+    speed = {name: pair.rows * CONTEXT / statistics.median(times) for name, times in seconds.items()}
     ratios = [b / a for a, b in zip(seconds["ours"], seconds["theirs"], strict=True)]
     return {
         "our_tokens_per_second": round(speed["ours"]),
@@ -95,12 +130,12 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    results = {name: measure(ours, theirs, options.steps) for name, (ours, theirs) in pairs().items()}
+    results = {name: measure(pair, options.steps) for name, pair in pairs().items()}
     if options.json:
         print(json.dumps(results))
     else:
         for name, result in results.items():
-            print(f"{name:8} {result}")
+            print(f"{name:13} {result}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""Causal attention: the fused form answers to the loop, with and without a cache."""
+"""Causal and sliding attention: the fused forms answer to the loop, with and without a cache."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from assay.ops.attention import AttentionState, causal_attention
-from assay.ops.execution import Execution, recorded_forms
+from assay.layers.randomness import Dropout, drawing_from
+from assay.ops.attention import AttentionState, WindowState, causal_attention, sliding_attention
+from assay.ops.execution import Execution, Form, recorded_forms
 
 
 def draw(T: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -55,3 +56,119 @@ def test_a_cache_with_capacity_is_filled_in_place_and_then_grows() -> None:
             assert (state.keys is buffer) == (t < 3)
             parts.append(y)
     torch.testing.assert_close(torch.cat(parts, 1), whole)
+
+
+def grouped(T: int, heads: int, groups: int, seed: int = 0) -> list[Tensor]:
+    """q, k, v of 2 rows that want gradients."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = ((heads, 8), (groups, 8), (groups, 5))
+    return [torch.randn(2, T, *shape, generator=generator, dtype=torch.float64, requires_grad=True) for shape in shapes]
+
+
+def by_definition(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+    """Written with loops over everything: token t sees tokens t - window + 1 ... t, head h reads head h G // H."""
+    y = q.new_zeros(*q.shape[:3], v.shape[-1])
+    for b, t, h in torch.cartesian_prod(*(torch.arange(n) for n in q.shape[:3])).tolist():
+        seen = range(max(0, t - window + 1), t + 1)
+        group = h * k.shape[2] // q.shape[2]
+        scores = torch.stack([q[b, t, h].dot(k[b, s, group]) / 8**0.5 for s in seen])
+        y[b, t, h] = sum(w * v[b, s, group] for w, s in zip(scores.softmax(0), seen, strict=True))
+    return y
+
+
+@pytest.mark.parametrize("form", ["loop", "chunked"])
+def test_forms_by_definition(form: Form) -> None:
+    q, k, v = grouped(9, heads=4, groups=2)
+    for window in (1, 3, 4, 20):
+        y, state = sliding_attention(q, k, v, None, window, Execution(form, 2))
+        torch.testing.assert_close(y, by_definition(q, k, v, window))
+        assert state.length == 9
+        assert torch.equal(state.keys, k[:, max(0, 10 - window) :])
+    y, _ = causal_attention(q, k, v, None, Execution(form))
+    torch.testing.assert_close(y, by_definition(q, k, v, 9))
+
+
+@pytest.mark.parametrize("window", [1, 2, 7, 16, 40])
+@pytest.mark.parametrize("T", [1, 6, 7, 16, 37, 53])
+def test_banded_equals_loop(T: int, window: int) -> None:
+    """T less than, equal to and several times the window; blocks of the window and longer ones; gradients too."""
+    inputs = grouped(T, heads=4, groups=2, seed=T)
+    weight = torch.randn(2, T, 4, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    results = []
+    for execution in (Execution("loop"), Execution("chunked", 1), Execution("chunked", 16)):
+        with recorded_forms() as ran:
+            y, state = sliding_attention(*inputs, None, window, execution)
+        assert ran == {"sliding_attention": {execution.form}}
+        results.append([y, *state[:2], *torch.autograd.grad((y * weight).sum(), inputs)])
+    for other in results[1:]:
+        for fast, loop in zip(other, results[0], strict=True):
+            torch.testing.assert_close(fast, loop, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", ["loop", "chunked"])
+@pytest.mark.parametrize("window", [1, 5, 12])
+def test_a_carried_window_is_one_call(window: int, form: Form) -> None:
+    """Through odd pieces and single tokens, with gradients through the state; it never holds more than it needs."""
+    inputs = grouped(41, heads=2, groups=1)
+    whole, _ = sliding_attention(*inputs, None, window, Execution("loop"))
+    state, parts = None, []
+    for piece in zip(*(x.split([3, 1, 1, 17, 2, 1, 16], 1) for x in inputs), strict=True):
+        y, state = sliding_attention(*piece, state, window, Execution(form, 4))
+        parts.append(y)
+        assert state.keys.shape[1] == min(state.length, window - 1)
+        assert state.keys.untyped_storage().nbytes() == state.keys.nbytes
+    pieces = torch.cat(parts, 1)
+    torch.testing.assert_close(pieces, whole, rtol=1e-9, atol=1e-12)
+    expected, found = (torch.autograd.grad(y.square().sum(), inputs) for y in (whole, pieces))
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_an_empty_window_is_no_window() -> None:
+    q, k, v = grouped(5, heads=2, groups=2)
+    empty = WindowState(k[:, :0], v[:, :0], 0)
+    for execution in (Execution("loop"), Execution()):
+        started, _ = sliding_attention(q, k, v, empty, 3, execution)
+        torch.testing.assert_close(started, sliding_attention(q, k, v, None, 3, execution)[0])
+
+
+def test_memory_of_the_band_grows_with_the_window_not_the_sequence() -> None:
+    """The largest tensor that 2048 tokens with a window of 32 need is far below their 2048 x 2048 scores."""
+    q, k, v = (torch.zeros(1, 2048, 1, 8) for _ in range(3))
+    largest = 0
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            nonlocal largest
+            result = function(*args, **(kwargs or {}))
+            largest = max(largest, *(t.numel() for t in torch.utils._pytree.tree_leaves(result) if torch.is_tensor(t)))
+            return result
+
+    for drop in (None, Dropout(0.5)):
+        with Watch():
+            sliding_attention(q, k, v, None, 32, Execution("chunked", 32), drop)
+    assert 2048 * 8 <= largest <= 2048 * 2 * 32
+
+
+@pytest.mark.parametrize("before", [0, 4])
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("form", ["loop", "chunked"])
+def test_dropped_weights_keep_their_mean_and_their_mask(form: Form, window: int | None, before: int) -> None:
+    """Each output is a sum over a random part of the keys seen, twice as heavy at p = 1/2: the mean is the output."""
+    q, k, v = (x.detach() for x in grouped(6, heads=2, groups=1))
+    dropout, keys, values = Dropout(0.5), k[:, :before], v[:, :before]
+
+    def attend(drop: Dropout | None) -> Tensor:
+        if window is None:
+            return causal_attention(q, k, v, AttentionState(keys, values, before), Execution(form), drop)[0]
+        state = WindowState(keys[:, -2:], values[:, -2:], before)
+        return sliding_attention(q, k, v, state, window, Execution(form, 4), drop)[0]
+
+    with drawing_from(torch.Generator().manual_seed(0)):
+        draws = torch.stack([attend(dropout) for _ in range(100)])
+    assert not torch.equal(draws[0], draws[1])
+    error = (draws.mean(0) - attend(None)).abs()
+    # 240 outputs: one beyond 6 standard errors has odds of about one in a million.
+    assert (error <= 6 * draws.std(0) / 10 + 1e-12).all()
+    with drawing_from(torch.Generator().manual_seed(0)):
+        assert torch.equal(attend(dropout), draws[0])
+    torch.testing.assert_close(attend(dropout.eval()), attend(None), rtol=1e-9, atol=1e-12)

@@ -1,55 +1,170 @@
-"""Multi-head causal self-attention with a growing cache, as in document 000's GPT-1.
+"""Multi-head causal self-attention over everything seen, or over a window of the last tokens.
 
-Shapes: B batch, T tokens of this call, D d_model, H heads, K head width.
+Shapes: B batch, T tokens of this call, D d_model, H heads, G heads of keys and values, K head width.
 """
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from assay.errors import RequestError
-from assay.layers.basic import uniform_fan_in_
-from assay.layers.mixer import SequenceLayer, Shared
-from assay.ops.attention import AttentionState, causal_attention
+from assay.layers.basic import FAN_IN, ProjectionDraws
+from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared, State
+from assay.layers.randomness import Dropout
+from assay.ops.attention import (
+    AttentionState,
+    Drop,
+    WindowState,
+    causal_attention,
+    causal_scores,
+    sliding_attention,
+    sliding_scores,
+)
+from assay.ops.rotary import rotate
 
 
 class CausalAttention(SequenceLayer):
-    """softmax(q k^T / sqrt(K)) v over past and present, no biases, no positions of its own (Vaswani et al. 2017)."""
+    """softmax(q k^T / sqrt(K)) v over past and present (Vaswani et al. 2017).
 
-    def __init__(self, d_model: int, n_heads: int) -> None:
+    With `rope_base` queries and keys are turned by their position (Su et al. 2021), counted from the state's start;
+    without it the layer knows no positions. `n_kv_heads` heads of keys and values each serve a group of query heads
+    (Ainslie et al. 2023; None: as many as query heads). `dropout` is on the attention weights, in training.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        *,
+        n_kv_heads: int | None = None,
+        rope_base: float | None = None,
+        bias: bool = False,
+        dropout: float = 0.0,
+        draws: ProjectionDraws = FAN_IN,
+    ) -> None:
         super().__init__()
+        n_kv_heads = n_kv_heads or n_heads
         if d_model % n_heads:
             raise RequestError(f"d_model: {d_model} given, n_heads ({n_heads}) must divide it")
-        self.n_heads = n_heads
-        self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
-        self.output = nn.Linear(d_model, d_model, bias=False)
+        if n_heads % n_kv_heads:
+            raise RequestError(f"n_kv_heads: {n_kv_heads} given, it must divide n_heads ({n_heads})")
+        if rope_base is not None and d_model // n_heads % 2:
+            raise RequestError(f"n_heads: {n_heads} given, rotary positions want an even d_model / n_heads")
+        self.n_heads, self.n_kv_heads, self.head_dim = n_heads, n_kv_heads, d_model // n_heads
+        self.rope_base = rope_base
+        self.qkv = nn.Linear(d_model, (n_heads + 2 * n_kv_heads) * self.head_dim, bias=bias)
+        self.output = nn.Linear(d_model, d_model, bias=bias)
+        self.dropout = Dropout(dropout)
+        self._draws = draws
 
     def forward(
-        self, x: Float[Tensor, "B T D"], state: AttentionState | None = None, shared: Shared | None = None
-    ) -> tuple[Float[Tensor, "B T D"], AttentionState]:
-        q, k, v = rearrange(self.qkv(x), "B T (three H K) -> three B T H K", three=3, H=self.n_heads)
-        y, state = causal_attention(q, k, v, state, self.execution)
-        return self.output(rearrange(y, "B T H K -> B T (H K)")), state
+        self, x: Float[Tensor, "B T D"], state: State | None = None, shared: Shared | None = None
+    ) -> tuple[Float[Tensor, "B T D"], State]:
+        q, k, v = self._project(x, 0 if state is None else state.length)
+        drop = self.dropout if self.dropout.training and self.dropout.p > 0 else None
+        y, state = self._attend(q, k, v, state, drop)
+        return self.output(y.flatten(2)), state
 
-    def initial_state(self, batch: int, capacity: int | None = None) -> AttentionState:
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, state: State | None, drop: Drop | None) -> tuple[Tensor, State]:
+        return causal_attention(q, k, v, state, self.execution, drop)
+
+    def _project(self, x: Tensor, position: int) -> tuple[Tensor, ...]:
+        """Queries [B, T, H, K], keys and values [B, T, G, K] of tokens number `position` and on, turned."""
+        heads = self.qkv(x).unflatten(-1, (-1, self.head_dim))
+        if self.rope_base is not None:
+            turned, v = heads.split([self.n_heads + self.n_kv_heads, self.n_kv_heads], 2)
+            q, k = rotate(turned, position, self.rope_base).split([self.n_heads, self.n_kv_heads], 2)
+            return q, k, v
+        parts: tuple[Tensor, ...] = heads.split([self.n_heads, self.n_kv_heads, self.n_kv_heads], 2)
+        return parts
+
+    def initial_state(self, batch: int, capacity: int | None = None) -> State:
         """An empty cache of `capacity` tokens; without one it grows call by call."""
-        d_model = self.output.in_features
-        shape = (batch, capacity or 0, self.n_heads, d_model // self.n_heads)
-        empty = self.output.weight.new_zeros(shape)
-        return AttentionState(empty, empty.clone(), 0)
+        return AttentionState(*self._empty(batch, capacity or 0), 0)
+
+    def _empty(self, batch: int, tokens: int) -> tuple[Tensor, Tensor]:
+        keys = self.output.weight.new_zeros(batch, tokens, self.n_kv_heads, self.head_dim)
+        return keys, keys.clone()
 
     def reset_parameters(self, generator: torch.Generator) -> None:
-        for layer in (self.qkv, self.output):
-            uniform_fan_in_(layer.weight, generator)
+        self._draws.inner(self.qkv.weight.data, generator)
+        self._draws.output(self.output.weight.data, generator)
+        for bias in (self.qkv.bias, self.output.bias):
+            if bias is not None:
+                nn.init.zeros_(bias)
 
     def residual_outputs(self) -> tuple[Tensor, ...]:
         return (self.output.weight,)
 
     def flops_per_token(self, context: int) -> int:
-        """Projections 8 D^2; scores and weighted values 4 D for each of the (context + 1) / 2 keys seen on average."""
-        d_model = self.output.in_features
-        return 8 * d_model**2 + 2 * d_model * (context + 1)
+        """Projections 2 a weight; scores and weighted values 4 D for each key a query sees, on average."""
+        projections = 2 * (self.qkv.weight.numel() + self.output.weight.numel())
+        return projections + 4 * self.output.in_features * self._keys_seen(context) // context
+
+    def _keys_seen(self, context: int) -> int:
+        """Summed over the queries 1..context."""
+        return context * (context + 1) // 2
+
+    def executed_flops(self, tokens: int) -> ExecutedFlops:
+        """Projections 2 a weight, 4 K a score that a head forms, masked ones included.
+
+        Not counted: 5 a score for scaling and softmax (times, minus the largest, exp, sum, divide), 3 a channel of
+        queries and keys for turning them, 1 an output for biases.
+        """
+        scores = self.n_heads * self._scores(tokens)
+        projections = 2 * (self.qkv.weight.numel() + self.output.weight.numel())
+        uncounted = {"softmax": 5 * scores}
+        if self.rope_base is not None:
+            uncounted["rotation"] = 3 * tokens * (self.n_heads + self.n_kv_heads) * self.head_dim
+        if self.qkv.bias is not None:
+            uncounted["biases"] = tokens * (self.qkv.out_features + self.output.out_features)
+        return ExecutedFlops(tokens * projections + 4 * self.head_dim * scores, uncounted)
+
+    def _scores(self, tokens: int) -> int:
+        return causal_scores(tokens, self.execution)
 
     def state_bytes(self, context: int, bytes_per_element: int) -> int:
-        return 2 * context * self.output.in_features * bytes_per_element
+        return 2 * context * self.n_kv_heads * self.head_dim * bytes_per_element
+
+
+class SlidingWindowAttention(CausalAttention):
+    """`CausalAttention` over the last `window` tokens, the current one included; the state holds window - 1 at most.
+
+    Through n layers a token still hears from n (window - 1) tokens back.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        window: int,
+        *,
+        n_kv_heads: int | None = None,
+        rope_base: float | None = None,
+        bias: bool = False,
+        dropout: float = 0.0,
+        draws: ProjectionDraws = FAN_IN,
+    ) -> None:
+        super().__init__(
+            d_model, n_heads, n_kv_heads=n_kv_heads, rope_base=rope_base, bias=bias, dropout=dropout, draws=draws
+        )
+        if window < 1:
+            raise RequestError(f"window: {window} given, it counts the current token and must be 1 or more")
+        self.window = window
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, state: State | None, drop: Drop | None) -> tuple[Tensor, State]:
+        return sliding_attention(q, k, v, state, self.window, self.execution, drop)
+
+    def initial_state(self, batch: int, capacity: int | None = None) -> State:
+        """Without a token; it grows to window - 1 and no further, whatever the capacity."""
+        return WindowState(*self._empty(batch, 0), 0)
+
+    def _keys_seen(self, context: int) -> int:
+        inside = min(context, self.window)
+        return inside * (inside + 1) // 2 + (context - inside) * self.window
+
+    def _scores(self, tokens: int) -> int:
+        return sliding_scores(tokens, self.window, self.execution)
+
+    def state_bytes(self, context: int, bytes_per_element: int) -> int:
+        return super().state_bytes(min(context, self.window - 1), bytes_per_element)

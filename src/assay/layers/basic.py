@@ -1,15 +1,15 @@
 """The small layers every architecture shares: norms, taps, channel mixers without memory."""
 
 import math
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from assay.layers.mixer import Layer, SequenceLayer, Shared, State
+from assay.layers.mixer import ExecutedFlops, Layer, SequenceLayer, Shared, State
 
 
 class Tap(nn.Identity):
@@ -61,6 +61,26 @@ def uniform_fan_in_(weight: Tensor, generator: torch.Generator) -> None:
     nn.init.uniform_(weight, -bound, bound, generator=generator)
 
 
+class ProjectionDraws(NamedTuple):
+    """How a layer fills its matrices: `inner` those that read the residual stream, `output` those that add to it."""
+
+    inner: Callable[[Tensor, torch.Generator], object] = uniform_fan_in_
+    output: Callable[[Tensor, torch.Generator], object] = uniform_fan_in_
+
+
+FAN_IN = ProjectionDraws()
+"""What torch.nn.Linear draws by default."""
+
+
+def gpt2_draws(n_layers: int) -> ProjectionDraws:
+    """N(0, 0.02^2), for outputs over sqrt(the number of residual layers), two a block (Radford et al. 2019, 2.3)."""
+
+    def draw(std: float) -> Callable[[Tensor, torch.Generator], object]:
+        return lambda weight, generator: nn.init.normal_(weight, 0.0, std, generator=generator)
+
+    return ProjectionDraws(draw(0.02), draw(0.02 / math.sqrt(2 * n_layers)))
+
+
 class ChannelMixer(SequenceLayer):
     """A layer that looks at one position only: its state is empty and costs nothing."""
 
@@ -72,21 +92,37 @@ class ChannelMixer(SequenceLayer):
 
 
 class GeluMLP(ChannelMixer):
-    """W2 gelu(W1 x), exact GELU, no biases: the channel mixer of document 000's GPT-1."""
+    """W2 gelu(W1 x): exact GELU without biases in document 000's GPT-1, tanh and with them in GPT-2.
 
-    def __init__(self, d_model: int, d_ff: int) -> None:
+    `approximate` "tanh" is 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel 2016).
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        d_ff: int,
+        *,
+        approximate: Literal["none", "tanh"] = "none",
+        bias: bool = False,
+        draws: ProjectionDraws = FAN_IN,
+    ) -> None:
         super().__init__()
-        self.up = nn.Linear(d_model, d_ff, bias=False)
-        self.down = nn.Linear(d_ff, d_model, bias=False)
+        self.up = nn.Linear(d_model, d_ff, bias=bias)
+        self.down = nn.Linear(d_ff, d_model, bias=bias)
+        self.approximate = approximate
+        self._draws = draws
 
     def forward(
         self, x: Float[Tensor, "B T D"], state: State | None = None, shared: Shared | None = None
     ) -> tuple[Float[Tensor, "B T D"], State]:
-        return self.down(F.gelu(self.up(x))), ()
+        return self.down(F.gelu(self.up(x), approximate=self.approximate)), ()
 
     def reset_parameters(self, generator: torch.Generator) -> None:
-        for layer in (self.up, self.down):
-            uniform_fan_in_(layer.weight, generator)
+        self._draws.inner(self.up.weight.data, generator)
+        self._draws.output(self.down.weight.data, generator)
+        for bias in (self.up.bias, self.down.bias):
+            if bias is not None:
+                nn.init.zeros_(bias)
 
     def residual_outputs(self) -> tuple[Tensor, ...]:
         return (self.down.weight,)
@@ -94,15 +130,23 @@ class GeluMLP(ChannelMixer):
     def flops_per_token(self, context: int) -> int:
         return 2 * (self.up.weight.numel() + self.down.weight.numel())
 
+    def executed_flops(self, tokens: int) -> ExecutedFlops:
+        """Matrices 2 a weight. Not counted: GELU by its formula, 5 with erf, 9 with tanh; biases 1 an output."""
+        uncounted = {"gelu": tokens * self.up.out_features * (9 if self.approximate == "tanh" else 5)}
+        if self.up.bias is not None:
+            uncounted["biases"] = tokens * (self.up.out_features + self.down.out_features)
+        return ExecutedFlops(tokens * self.flops_per_token(1), uncounted)
+
 
 class SwiGLU(ChannelMixer):
     """W2 (silu(W1 x) * W3 x), no biases (Shazeer 2020): the channel mixer of the common body."""
 
-    def __init__(self, d_model: int, d_ff: int) -> None:
+    def __init__(self, d_model: int, d_ff: int, draws: ProjectionDraws = FAN_IN) -> None:
         super().__init__()
         self.gate = nn.Linear(d_model, d_ff, bias=False)
         self.up = nn.Linear(d_model, d_ff, bias=False)
         self.down = nn.Linear(d_ff, d_model, bias=False)
+        self._draws = draws
 
     def forward(
         self, x: Float[Tensor, "B T D"], state: State | None = None, shared: Shared | None = None
@@ -110,11 +154,17 @@ class SwiGLU(ChannelMixer):
         return self.down(F.silu(self.gate(x)) * self.up(x)), ()
 
     def reset_parameters(self, generator: torch.Generator) -> None:
-        for layer in (self.gate, self.up, self.down):
-            uniform_fan_in_(layer.weight, generator)
+        for layer in (self.gate, self.up):
+            self._draws.inner(layer.weight.data, generator)
+        self._draws.output(self.down.weight.data, generator)
 
     def residual_outputs(self) -> tuple[Tensor, ...]:
         return (self.down.weight,)
 
     def flops_per_token(self, context: int) -> int:
         return 2 * sum(layer.weight.numel() for layer in (self.gate, self.up, self.down))
+
+    def executed_flops(self, tokens: int) -> ExecutedFlops:
+        """Matrices 2 a weight. Not counted: SiLU 4 a hidden channel (minus, exp, plus, divide), and the product."""
+        hidden = tokens * self.up.out_features
+        return ExecutedFlops(tokens * self.flops_per_token(1), {"silu": 4 * hidden, "product": hidden})

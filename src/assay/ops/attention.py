@@ -1,21 +1,27 @@
-"""Causal softmax attention: the loop over queries that defines it, and the fused form.
+"""Causal softmax attention, over everything or a window: the loops over queries that define it, and the fused forms.
 
-Shapes: B batch, T tokens of this call, S >= T tokens seen so far, H heads, K key width, V value width.
+Shapes: B batch, T tokens of this call, S >= T tokens that T queries may see, H heads, K key width, V value width,
+G heads of keys and values (H is a multiple of G; key head g serves the H/G query heads from g H/G on: Ainslie et al.
+2023, arXiv:2305.13245).
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from assay.ops.execution import Execution, note_form
 
+Drop = Callable[[Tensor], Tensor]
+"""Dropout on attention weights, as a function: it holds its own probability and draws from its own generator."""
+
 
 class AttentionState(NamedTuple):
-    """Keys and values of the tokens seen: [B, C, H, K] and [B, C, H, V], of which the first `length` are filled.
+    """Keys and values of the tokens seen: [B, C, G, K] and [B, C, G, V], of which the first `length` are filled.
 
     C equals `length` for a state that grows. With a capacity, C is larger and a call without gradients writes
     into the buffers, so that the state passed in must not be used again.
@@ -26,46 +32,166 @@ class AttentionState(NamedTuple):
     length: int
 
 
+class WindowState(NamedTuple):
+    """Keys [B, M, G, K] and values [B, M, G, V] of the last M = min(length, window - 1) of `length` tokens seen."""
+
+    keys: Tensor
+    values: Tensor
+    length: int
+
+
 def causal_attention(
     q: Float[Tensor, "B T H K"],
-    k: Float[Tensor, "B T H K"],
-    v: Float[Tensor, "B T H V"],
+    k: Float[Tensor, "B T G K"],
+    v: Float[Tensor, "B T G V"],
     state: AttentionState | None,
     execution: Execution,
+    drop: Drop | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], AttentionState]:
     """y_t = sum_{s <= t} softmax_s(q_t . k_s / sqrt(K)) v_s (Vaswani et al. 2017), over the state's tokens too."""
     state = _append(state, k, v)
     keys, values = state.keys[:, : state.length], state.values[:, : state.length]
     note_form("attention", execution.form)
     attend = causal_attention_loop if execution.form == "loop" else causal_attention_fused
-    return attend(q, keys, values), state
+    return attend(q, keys, values, drop=drop), state
+
+
+def sliding_attention(
+    q: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B T G K"],
+    v: Float[Tensor, "B T G V"],
+    state: WindowState | None,
+    window: int,
+    execution: Execution,
+    drop: Drop | None = None,
+) -> tuple[Float[Tensor, "B T H V"], WindowState]:
+    """`causal_attention` over the last `window` tokens: the current one and the window - 1 before it.
+
+    The band of Child et al. 2019 (arXiv:1904.10509) and Beltagy et al. 2020 (arXiv:2004.05150), counted as Mistral
+    does (Jiang et al. 2023, arXiv:2310.06825). The state never holds more than window - 1 tokens.
+    """
+    length = k.shape[1]
+    if state is not None:
+        length += state.length
+        k, v = torch.cat([state.keys, k], 1), torch.cat([state.values, v], 1)
+    note_form("sliding_attention", execution.form)
+    if execution.form == "loop":
+        y = causal_attention_loop(q, k, v, window, drop)
+    else:
+        y = sliding_attention_banded(q, k, v, window, execution.chunk_length, drop)
+    outside = max(0, k.shape[1] - (window - 1))
+    return y, WindowState(k[:, outside:].clone(), v[:, outside:].clone(), length)
 
 
 def causal_attention_loop(
-    q: Float[Tensor, "B T H K"], k: Float[Tensor, "B S H K"], v: Float[Tensor, "B S H V"]
+    q: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B S G K"],
+    v: Float[Tensor, "B S G V"],
+    window: int | None = None,
+    drop: Drop | None = None,
 ) -> Float[Tensor, "B T H V"]:
-    """The definition, one query at a time; query i sees keys 0 ... S - T + i."""
+    """The definition, one query at a time; query i sees keys 0 ... S - T + i, or the last `window` of them."""
+    k, v = (_for_each_query_head(x, q.shape[2]) for x in (k, v))
     before = k.shape[1] - q.shape[1]
     outputs = []
     for t in range(q.shape[1]):
-        seen = before + t + 1
-        scores = torch.einsum("bhk,bshk->bhs", q[:, t], k[:, :seen]) / math.sqrt(q.shape[-1])
-        outputs.append(torch.einsum("bhs,bshv->bhv", scores.softmax(-1), v[:, :seen]))
+        end = before + t + 1
+        seen = slice(0 if window is None else max(0, end - window), end)
+        scores = torch.einsum("bhk,bshk->bhs", q[:, t], k[:, seen]) / math.sqrt(q.shape[-1])
+        weights = scores.softmax(-1) if drop is None else drop(scores.softmax(-1))
+        outputs.append(torch.einsum("bhs,bshv->bhv", weights, v[:, seen]))
     return torch.stack(outputs, 1)
 
 
 def causal_attention_fused(
-    q: Float[Tensor, "B T H K"], k: Float[Tensor, "B S H K"], v: Float[Tensor, "B S H V"]
+    q: Float[Tensor, "B T H K"], k: Float[Tensor, "B S G K"], v: Float[Tensor, "B S G V"], drop: Drop | None = None
 ) -> Float[Tensor, "B T H V"]:
-    """All queries at once through torch's scaled_dot_product_attention."""
+    """All queries at once through torch's scaled_dot_product_attention; its weights are formed only to be dropped."""
     T, S = q.shape[1], k.shape[1]
-    mask = None
-    if 1 < T < S:
-        mask = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
-    y = F.scaled_dot_product_attention(
-        q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask, is_causal=T == S and T > 1
+    if T == 1:
+        return _attend(q, k, v, None, drop)
+    if T == S and drop is None:
+        return _attend(q, k, v, None, None, is_causal=True)
+    return _attend(q, k, v, _band(T, S, S, q.device), drop)
+
+
+def sliding_attention_banded(
+    q: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B S G K"],
+    v: Float[Tensor, "B S G V"],
+    window: int,
+    chunk_length: int,
+    drop: Drop | None = None,
+) -> Float[Tensor, "B T H V"]:
+    """Blocks of L >= window queries, each against the L + window - 1 keys it may see: memory O(T window).
+
+    The first block reads what the state holds and is done alone; for all others every key is there.
+    """
+    B, T, before = *q.shape[:2], k.shape[1] - q.shape[1]
+    L, n = _blocks(T, window, chunk_length)
+    first = before + L
+    if first <= window:
+        y = causal_attention_fused(q[:, :L], k[:, :first], v[:, :first], drop)
+    else:
+        y = _attend(q[:, :L], k[:, :first], v[:, :first], _band(L, first, window, q.device), drop)
+    if n == 0:
+        return y
+    missing, span = (n + 1) * L - T, L + window - 1
+    queries = F.pad(q[:, L:], (0, 0, 0, 0, 0, missing)).reshape(B * n, L, *q.shape[2:])
+    keys, values = (
+        F.pad(x[:, first - window + 1 :], (0, 0, 0, 0, 0, missing)).unfold(1, span, L).movedim(-1, 2).flatten(0, 1)
+        for x in (k, v)
     )
+    rest = _attend(queries, keys, values, _band(L, span, window, q.device), drop)
+    return torch.cat([y, rest.reshape(B, n * L, *rest.shape[2:])[:, : T - L]], 1)
+
+
+def causal_scores(tokens: int, execution: Execution) -> int:
+    """Scores a head forms for `tokens` queries without a state: the loop's triangle, or the fused form's square."""
+    return tokens * (tokens + 1) // 2 if execution.form == "loop" else tokens**2
+
+
+def sliding_scores(tokens: int, window: int, execution: Execution) -> int:
+    """Scores a head forms for `tokens` queries without a state, those masked and padded included."""
+    if execution.form == "loop":
+        inside = min(tokens, window)
+        return inside * (inside + 1) // 2 + (tokens - inside) * window
+    L, n = _blocks(tokens, window, execution.chunk_length)
+    return L * L + n * L * (L + window - 1)
+
+
+def _blocks(tokens: int, window: int, chunk_length: int) -> tuple[int, int]:
+    """The length of a block, and how many there are after the first."""
+    length = min(tokens, max(window, chunk_length))
+    return length, -(-(tokens - length) // length)
+
+
+def _band(queries: int, keys: int, window: int, device: torch.device) -> Bool[Tensor, "T S"]:
+    """True where a query may look: the last query sees the last key, and each one `window` keys."""
+    visible = torch.ones(queries, keys, dtype=torch.bool, device=device)
+    return visible.tril(keys - queries).triu(keys - queries - window + 1)
+
+
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, drop: Drop | None, *, is_causal: bool = False
+) -> Tensor:
+    """Attention of [B, T, H, K] over [B, S, G, K] where `mask` [T, S] is True; explicit weights only for `drop`."""
+    k, v = (_for_each_query_head(x, q.shape[2]) for x in (k, v))
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    if drop is None:
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=is_causal)
+    else:
+        scores = q @ k.mT / math.sqrt(q.shape[-1])
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -math.inf)
+        y = drop(scores.softmax(-1)) @ v
     return y.transpose(1, 2)
+
+
+def _for_each_query_head(x: Tensor, n_heads: int) -> Tensor:
+    """[B, S, G, K] -> [B, S, H, K]."""
+    groups = x.shape[2]
+    return x if groups == n_heads else x.repeat_interleave(n_heads // groups, 2)
 
 
 def _append(state: AttentionState | None, k: Tensor, v: Tensor) -> AttentionState:

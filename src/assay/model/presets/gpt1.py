@@ -23,7 +23,7 @@ register(
         summary="Transformer with learned positions, the baseline of document 000",
         citation="Radford et al. 2018, Improving Language Understanding by Generative Pre-Training",
         config=GPT1Config,
-        mixer=lambda config, _: CausalAttention(config.d_model, config.n_heads),
+        mixer=lambda config, _: CausalAttention(config.d_model, config.n_heads, dropout=config.dropout),
         channel_mixer=lambda config, _: GeluMLP(config.d_model, config.d_ff or 4 * config.d_model),
         max_positions=lambda config: config.max_positions,
         embedding_draw=uniform(1e-4),
