@@ -1,6 +1,7 @@
 """RWKV-6 "Finch": time mix and channel mix as published (Peng et al. 2024, arXiv 2404.05892, section 4).
 
-Initialisation follows the official training code (github.com/BlinkDL/RWKV-LM, RWKV-v5/src/model.py, x060). With
+Initialisation follows the official code (github.com/BlinkDL/RWKV-LM, RWKV-v5/rwkv_v6_demo.py, x060; its training code,
+src/model.py, starts the channel mix at 1 - p^(a^3) since November 2024, after the published models). With
 p_i = i / D for channel i, l the layer's number, a = 1 - l / n_layers and b = l / (n_layers - 1):
 
     mu_x, mu_w, mu_k = 1 - p^a      mu_v = 1 - p^a - 0.3 b      mu_r, mu_g = 1 - p^(a/2)
@@ -22,7 +23,7 @@ from torch.nn import functional as F
 
 from assay.errors import RequestError
 from assay.layers.basic import Tap
-from assay.layers.mixer import SequenceLayer, Shared
+from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared
 from assay.layers.token_shift import ShiftState, shift_difference
 from assay.ops.wkv6 import wkv6
 
@@ -154,6 +155,26 @@ class RWKV6TimeMix(SequenceLayer):
         low_rank = self.shift_down.numel() + self.shift_up.numel() + self.decay_down.numel() + self.decay_up.numel()
         return 10 * D**2 + 2 * low_rank + H * (5 * K**2 + 4 * K)
 
+    def executed_flops(self, tokens: int) -> ExecutedFlops:
+        """Projections and low-rank pairs, and per head and chunk of C tokens the chunked form's matrix products.
+
+        Those are scores 2 C^2 K, writes 2 C K^2 and outputs 2 C (C + K) K, where no chunk decays so hard that it has to
+        be halved. Not counted, per token: 18 D for the token shift, 8 D for the group norm, 5 D for gate and decay;
+        then the loop's (7 K + 1) D, or per chunk D (8 C + 2 K) for decaying r, k and the state and for the bonus.
+        """
+        H, K = self.bonus.shape
+        D = H * K
+        counted = tokens * (self.flops_per_token(tokens) - H * (5 * K**2 + 4 * K))
+        uncounted = {name: c * tokens * D for name, c in (("shift", 18), ("norm", 8), ("gates", 5))}
+        if self.execution.form == "loop" or tokens == 1:
+            return ExecutedFlops(counted, {**uncounted, "recurrence": tokens * D * (7 * K + 1)})
+        longest = min(self.execution.chunk_length, max(16, K // 2))  # as wkv6 chooses
+        C = min(1 << longest.bit_length() - 1, 1 << (tokens - 1).bit_length())
+        n_chunks = -(-tokens // C)
+        products = 2 * C * C * K + 2 * C * K * K + 2 * C * (C + K) * K
+        uncounted["decays"] = n_chunks * D * (8 * C + 2 * K)
+        return ExecutedFlops(counted + n_chunks * H * products, uncounted)
+
     def state_bytes(self, context: int, bytes_per_element: int) -> int:
         """D elements of the last input and H K K of the state, the latter at least 4 bytes each."""
         H, K = self.bonus.shape
@@ -207,6 +228,12 @@ class RWKV6ChannelMix(SequenceLayer):
     def flops_per_token(self, context: int) -> int:
         """The three projections, 2 D^2 + 4 D d_ff."""
         return 2 * sum(layer.weight.numel() for layer in (self.key, self.receptance, self.value))
+
+    def executed_flops(self, tokens: int) -> ExecutedFlops:
+        """The three projections; not counted, per token: 5 D for the token shift, 2 d_ff for relu^2, 2 D for gates."""
+        d_ff, D = self.key.weight.shape
+        uncounted = {"shift": 5 * tokens * D, "relu": 2 * tokens * d_ff, "gates": 2 * tokens * D}
+        return ExecutedFlops(tokens * self.flops_per_token(tokens), uncounted)
 
     def state_bytes(self, context: int, bytes_per_element: int) -> int:
         return len(self.mu_k) * bytes_per_element

@@ -1,0 +1,235 @@
+"""The RWKV-7 recurrence: the loop that defines it, and a chunked form that is exact at every decay.
+
+    S_t = diag(exp(log_decay_t)) S_{t-1} + b_t (a_t^T S_{t-1}) + k_t v_t^T,    y_t = S_t^T r_t
+
+(Peng et al. 2025, "RWKV-7 Goose", arXiv 2503.14456, section 4, whose state is the transpose of this one; there a is
+minus the normalised removal key and b that key times the in-context learning rate.)
+
+Shapes: B batch, T tokens of this call, H heads, K key width, V value width. Inside the chunked form, C is the
+chunk length, n = ceil(T / C) and M = n B H counts the chunks of all sequences and heads.
+
+The chunked form calls u_t = S_{t-1}^T a_t what a token removes. Inside a chunk that starts with state S,
+
+    [u ; y] = scores [u ; v] + before S,    with 2C rows: those of a, then those of r
+
+where the scores of a look at earlier tokens only. So u comes from a unit triangular system (the WY form of Yang et al.
+2024, arXiv 2406.06484, with a decay per channel), solved for all chunks at once up to what depends on S.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from assay.errors import RequestError
+from assay.ops.execution import Execution, note_form
+from assay.ops.wkv7_chunks import Decays, Inside, inside_chunks, inside_gradients
+
+
+def wkv7(
+    r: Float[Tensor, "B T H K"],
+    log_decay: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B T H K"],
+    v: Float[Tensor, "B T H V"],
+    a: Float[Tensor, "B T H K"],
+    b: Float[Tensor, "B T H K"],
+    state: Float[Tensor, "B H K V"] | None,
+    execution: Execution,
+) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
+    """Outputs in v's type and the state after the last token, in float32 (float64 for float64 values).
+
+    `log_decay` is at most 0 and never clamped; `state` None means zeros. A single token, as in decoding, always
+    runs as one step of the loop and is recorded as such. The chunks are those of `chunk_length_of`.
+    """
+    if execution.form == "loop" or r.shape[1] == 1:
+        note_form("wkv7", "loop")
+        return wkv7_loop(r, log_decay, k, v, a, b, state)
+    note_form("wkv7", "chunked")
+    return wkv7_chunked(r, log_decay, k, v, a, b, state, chunk_length_of(execution, r.shape[1]))
+
+
+def chunk_length_of(execution: Execution, tokens: int) -> int:
+    """The largest power of two within the execution's chunk length and 32, but no more than `tokens` need.
+
+    Longer chunks than 32 spend more on scores and on the triangular system than they save on states.
+    """
+    longest = 1 << min(execution.chunk_length, 32).bit_length() - 1
+    return min(longest, 1 << (tokens - 1).bit_length())
+
+
+def wkv7_loop(
+    r: Float[Tensor, "B T H K"],
+    log_decay: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B T H K"],
+    v: Float[Tensor, "B T H V"],
+    a: Float[Tensor, "B T H K"],
+    b: Float[Tensor, "B T H K"],
+    state: Float[Tensor, "B H K V"] | None,
+) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
+    """The definition, one token at a time."""
+    with torch.autocast(r.device.type, enabled=False):
+        y_dtype = v.dtype
+        r, log_decay, k, v, a, b, state = _operands(r, log_decay, k, v, a, b, state)
+        r, decay, k, a, b = (x.unsqueeze(-1) for x in (r, log_decay.exp(), k, a, b))
+        v = v.unsqueeze(-2)
+        outputs = []
+        for t in range(r.shape[1]):
+            removed = (a[:, t] * state).sum(-2, keepdim=True)
+            state = decay[:, t] * state + b[:, t] * removed + k[:, t] * v[:, t]
+            outputs.append((r[:, t] * state).sum(-2))
+        return torch.stack(outputs, 1).to(y_dtype), state
+
+
+def wkv7_chunked(
+    r: Float[Tensor, "B T H K"],
+    log_decay: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B T H K"],
+    v: Float[Tensor, "B T H V"],
+    a: Float[Tensor, "B T H K"],
+    b: Float[Tensor, "B T H K"],
+    state: Float[Tensor, "B H K V"] | None,
+    chunk_length: int,
+) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
+    """The same numbers by matrix products over chunks of `chunk_length` tokens, a power of two; T is any length."""
+    if chunk_length < 1 or chunk_length & (chunk_length - 1):
+        raise RequestError(f"chunk_length: {chunk_length} given, a power of two is needed, as 16, 32 or 64")
+    with torch.autocast(r.device.type, enabled=False):
+        operands = _operands(r, log_decay, k, v, a, b, state)
+        y, state = _Chunked.apply(*operands, chunk_length)
+        return y.to(v.dtype), state
+
+
+def chunked_flops(tokens: int, chunk_length: int, key_width: int, value_width: int) -> int:
+    """Matrix products of the forward chunked form for one head of one sequence, 2 per multiply-add.
+
+    The triangular inverse is not among them, and it is taken that no chunk decays so hard that it has to be halved.
+    """
+    C, K, V = chunk_length, key_width, value_width
+    scores = 4 * C * C * K
+    solved = C * C * V + C * C * (V + K)
+    passed = 3 * C * K * V
+    outputs = C * (2 * C + K) * V
+    return 2 * -(-tokens // C) * (scores + solved + passed + outputs)
+
+
+def _operands(
+    r: Tensor, log_decay: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, state: Tensor | None
+) -> list[Tensor]:
+    """All of them in the type of the recurrence, the state present."""
+    dtype = torch.promote_types(v.dtype, torch.float32)
+    if state is None:
+        B, _, H, K = r.shape
+        state = v.new_zeros(B, H, K, v.shape[-1], dtype=dtype)
+    return [x.to(dtype) for x in (r, log_decay, k, v, a, b, state)]
+
+
+class _Chunked(torch.autograd.Function):
+    """The chunked form with its gradient by hand. `left` is [scores | before] and `right` [u ; v ; S], so that the
+    rows of r give y = left right; `solve` is the inverse of the unit triangular system.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        r: Tensor,
+        log_decay: Tensor,
+        k: Tensor,
+        v: Tensor,
+        a: Tensor,
+        b: Tensor,
+        state: Tensor,
+        C: int,
+    ) -> tuple[Tensor, Tensor]:
+        B, T = r.shape[:2]
+        rows, keys, logs = _by_chunk((a, r), C), _by_chunk((b, k), C), _by_chunk((log_decay,), C)
+        inside, decays = inside_chunks(rows, keys, logs)
+        left = torch.cat((inside.scores, inside.before), 2)
+        values = _by_chunk((v,), C)
+        ones = torch.eye(C, dtype=left.dtype, device=left.device)
+        solve = torch.linalg.solve_triangular(ones - left[:, :C, :C], ones.expand(len(left), C, C), upper=False)
+        free = solve @ torch.cat((left[:, :C, C : 2 * C] @ values, inside.before[:, :C]), 2)
+        added = inside.after[:, C:].mT @ values
+        right, final = _pass_states(free, values, inside.after[:, :C], added, decays.total.unsqueeze(2), state)
+        ctx.save_for_backward(rows, keys, logs, left, right, solve, free, inside.after, *decays)
+        return _from_chunks(left[:, C:] @ right, B, T), final
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
+        rows, keys, logs, left, right, solve, free, after, *decays = ctx.saved_tensors
+        B, T = dy.shape[:2]
+        C, V = logs.shape[1], dy.shape[3]
+        with torch.autocast(dy.device.type, enabled=False):
+            dy = _by_chunk((dy,), C)
+            dright = left[:, C:].mT @ dy
+            total = Decays(*decays).total.unsqueeze(2)
+            du, dend, dstate = _pass_gradients(dright, free[:, :, V:], after[:, :C], total, dfinal)
+            dsolved = solve.mT @ du
+            dv = torch.baddbmm(dright[:, C : 2 * C], left[:, :C, C : 2 * C].mT, dsolved)
+            dv = torch.baddbmm(dv, after[:, C:], dend)
+            dleft = torch.cat((dsolved, dy), 1) @ right.mT
+            d = Inside(dleft[:, :, : 2 * C], dleft[:, :, 2 * C :], right[:, : 2 * C] @ dend.mT)
+            inside = Inside(left[:, :, : 2 * C], left[:, :, 2 * C :], after)
+            drows, dkeys, dlog = inside_gradients(rows, keys, logs, inside, Decays(*decays), d)
+            dlog.add_((right[:, 2 * C :] * dend).sum(2).mul_(total.squeeze(2)).unsqueeze(1))
+            da, dr, db, dk = (_from_chunks(x, B, T) for d in (drows, dkeys) for x in d.split(C, 1))
+            return dr, _from_chunks(dlog, B, T), dk, _from_chunks(dv, B, T), da, db, dstate, None
+
+
+def _by_chunk(parts: tuple[Tensor, ...], C: int) -> Tensor:
+    """Copies of tensors [B, T, H, K] as [n B H, len(parts) C, K], zeros after the end, part by part in each chunk."""
+    B, T, H, K = parts[0].shape
+    n = -(-T // C)
+    out = parts[0].new_empty(n, B, H, len(parts), C, K)
+    for i, x in enumerate(parts):
+        padded = F.pad(x, (0, 0, 0, 0, 0, n * C - T)) if n * C > T else x
+        out[:, :, :, i] = padded.reshape(B, n, C, H, K).permute(1, 0, 3, 2, 4)
+    return out.view(n * B * H, len(parts) * C, K)
+
+
+def _from_chunks(x: Tensor, B: int, T: int) -> Tensor:
+    """[n B H, C, V] -> [B, T, H, V]."""
+    M, C, V = x.shape
+    n = -(-T // C)
+    return x.view(n, B, M // (n * B), C, V).permute(1, 0, 3, 2, 4).reshape(B, n * C, -1, V)[:, :T]
+
+
+def _pass_states(
+    free: Tensor, values: Tensor, after: Tensor, added: Tensor, total: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`right` [M, 2C + K, V], that is u, v and the state before each chunk, and the state after the last.
+
+    `free` [M, C, V + K] is u where the state is zero, and the matrix that takes the state to the rest of u; `after`
+    [M, C, K] writes u into the next state, `added` [M, K, V] is what v writes, `total` [M, K, 1] the chunk's decay.
+    """
+    M, C, V = values.shape
+    right = torch.cat((values.new_empty(M, C, V), values, torch.empty_like(added)), 1)
+    end = state.flatten(0, 1)
+    by_chunk = zip(*(x.split(len(end)) for x in (right, free, after, added, total)), strict=True)
+    for chunk, known, write, more, decay in by_chunk:
+        chunk[:, 2 * C :] = end
+        removed = torch.baddbmm(known[:, :, :V], known[:, :, V:], end)
+        chunk[:, :C] = removed
+        end = torch.baddbmm(torch.addcmul(more, end, decay), write.mT, removed)
+    return right, end.view_as(state)
+
+
+def _pass_gradients(
+    dright: Tensor, read: Tensor, after: Tensor, total: Tensor, dfinal: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients at u [M, C, V], at the state after each chunk [M, K, V] and at the first state [B, H, K, V].
+
+    `dright` is the gradient that y sends; `read` [M, C, K] is the matrix that takes a state to u.
+    """
+    C = read.shape[1]
+    dend = dfinal.flatten(0, 1)
+    du, dends = dright.new_empty(len(dright), C, dright.shape[2]), dright.new_empty(len(dright), *dend.shape[1:])
+    by_chunk = zip(*(x.split(len(dend)) for x in (du, dends, dright, read, after, total)), strict=True)
+    for to_u, to_end, sent, reading, write, decay in reversed(list(by_chunk)):
+        to_end.copy_(dend)
+        to_u.copy_(torch.baddbmm(sent[:, :C], write, dend))
+        dend = torch.baddbmm(torch.addcmul(sent[:, 2 * C :], dend, decay), reading.mT, to_u)
+    return du, dends, dend.view_as(dfinal)
