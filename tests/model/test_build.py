@@ -7,7 +7,7 @@ import assay
 from assay.errors import RequestError
 from assay.model.accounting import count_parameters
 from assay.model.architecture import ARCHITECTURES, AttentionHeads
-from assay.model.sizing import Match
+from assay.records import Match
 
 TINY = {"d_model": 32, "n_layers": 2, "n_heads": 2}
 
@@ -75,6 +75,7 @@ def test_the_common_body_differs_in_the_mixer_only() -> None:
     assert len({type(block.channel_mixer) for block in blocks}) == 1
     assert len({type(block.mixer_norm) for block in blocks}) == 1
     assert len({type(model.norm) for model in models}) == 1
-    assert len({count_parameters(model).groups["channel_mixers"] for model in models}) == 1
+    assert {count_parameters(model).groups["channel_mixers"] / len(model.blocks) for model in models} == {3 * 32 * 64}
     assert all(model.embedding.norm is None for model in models)
-    assert len({type(block.mixer) for block in blocks}) == len(models)
+    mixers = dict(zip(ARCHITECTURES.names(), (type(block.mixer) for block in blocks), strict=True))
+    assert len({mixers[name] for name in ("gpt1", "rwkv6", "rwkv7", "mamba2", "delta-net", "gated-delta-net")}) == 6

@@ -12,10 +12,15 @@ from typer.exceptions import TyperException
 from assay import __version__
 from assay.cli.compare import compare
 from assay.cli.describe import describe
+from assay.cli.export import export
+from assay.cli.generate import generate
+from assay.cli.import_ import import_model
 from assay.cli.listing import list_all
+from assay.cli.new import new
 from assay.cli.report import report
 from assay.cli.train import train
 from assay.errors import RequestError
+from assay.registry import blamed
 
 DONE, NEGATIVE, WRONG_REQUEST, OUR_FAULT, INTERRUPTED = 0, 1, 2, 70, 130
 
@@ -31,7 +36,11 @@ VERBS: dict[str, Callable[..., None]] = {
     "train": train,
     "list": list_all,
     "describe": describe,
+    "new": new,
     "report": report,
+    "generate": generate,
+    "import": import_model,
+    "export": export,
 }
 for name, verb in VERBS.items():
     app.command(name)(verb)
@@ -66,7 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         return _complain(_explain(error), WRONG_REQUEST)
     except Exception as error:
-        return _confess(error)
+        plugin = blamed(error)
+        return _confess(error) if plugin is None else _complain(plugin, WRONG_REQUEST)
     if status == INTERRUPTED:  # what typer makes of Ctrl-C
         return _complain("interrupted; the same command continues from the last checkpoint", INTERRUPTED)
     return status if isinstance(status, int) else DONE

@@ -8,8 +8,9 @@ def transformer_depth(d_model: int) -> float:
 
 def n_heads_of(d_model: int) -> int:
     """Heads of 32 to 36 where the width allows it, of 64 from 512 on."""
-    width = 64 if d_model >= 512 else 36
-    return min((n for n in range(1, d_model + 1) if d_model % n == 0), key=lambda n: abs(d_model / n - width))
+    natural = 64 if d_model >= 512 else 36
+    widths = (width for width in range(1, 2 * natural + 1) if d_model % width == 0)
+    return d_model // min(widths, key=lambda width: (abs(width - natural), -width))
 
 
 def head_dim_of(d_model: int, inner_width: int) -> int:

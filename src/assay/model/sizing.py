@@ -8,6 +8,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from assay.errors import RequestError
 from assay.model.accounting import count_flops, count_parameters, count_state_bytes
@@ -57,9 +58,21 @@ class Candidate(NamedTuple):
     strangeness: float
 
 
+class _Undrawn(TorchFunctionMode):
+    """Passes over what torch's own modules draw when they are made; that takes most of the time on no memory."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def build_on_meta(architecture: Architecture, config: ModelConfig) -> LanguageModel:
     """The model without memory behind it, for counting."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         return assemble(architecture, config)
 
 
@@ -113,6 +126,8 @@ class _Search:
             self.fine = Fine("d_ff", 4, swiglu_width)
         else:
             self.fine = native
+        self.fine_matters = True
+        self.lines: dict[tuple[int, int], tuple[float, float]] = {}
         self.free = {"d_model", self.fine.name, *scale.dimensions(64)} | ({"n_layers"} if scale.depth else set())
 
     def config(self, width: int, n_layers: int, fine: int) -> ModelConfig:
@@ -163,15 +178,20 @@ class _Search:
         tell all.
         """
         base, layer = self._line(width, fine)
+        if not self.fine_matters:
+            return base, layer, 0.0, 0.0
         base_up, layer_up = self._line(width, fine + self.fine.step)
+        self.fine_matters = (base_up, layer_up) != (base, layer)
         return base, layer, (base_up - base) / self.fine.step, (layer_up - layer) / self.fine.step
 
     def _line(self, width: int, fine: int) -> tuple[float, float]:
         """Coefficients of the size as base + n * layer."""
-        if self.architecture.scale.depth is None:
-            return float(self.size(self.config(width, 1, fine))), 0.0
-        one, two = (float(self.size(self.config(width, n_layers, fine))) for n_layers in (1, 2))
-        return 2 * one - two, two - one
+        if (width, fine) not in self.lines:
+            depths = (1,) if self.architecture.scale.depth is None else (1, 2)
+            sizes = [float(self.size(self.config(width, n_layers, fine))) for n_layers in depths]
+            layer = sizes[-1] - sizes[0]
+            self.lines[width, fine] = sizes[0] - layer, layer
+        return self.lines[width, fine]
 
     def _solve_fine(self, default: int, change: float) -> int:
         """The fine dimension nearest to default + change, in steps and within a factor of two of the default."""

@@ -1,0 +1,143 @@
+"""`assay generate`: text from a trained or imported model, as it comes."""
+
+import json
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from assay.cli.options import Json, Plugin, load_plugins, parse_count, parse_seed
+from assay.errors import RequestError
+
+if TYPE_CHECKING:
+    from assay.generation import Sampler
+    from assay.study.subject import LoadedRun
+
+DEFAULT_TOKENS = 128
+
+Subject = Annotated[str, typer.Argument(help="The folder of a run or an import, of a study with one run, or hf:PATH.")]
+
+
+def generate(
+    subject: Subject,
+    prompt: Annotated[list[str], typer.Option(help="What to continue; repeatable: decoded as one batch.")],
+    max_tokens: Annotated[str | None, typer.Option(help="Tokens to write at most.", show_default="128")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy.", show_default="1 when sampling")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Draw from the K likeliest tokens.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Draw from the likeliest tokens that hold P.")] = None,
+    seed: Annotated[str, typer.Option(help="Of the draws.")] = "0",
+    greedy: Annotated[bool, typer.Option("--greedy", help="The likeliest token each time; so by default.")] = False,
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """Continue prompts with a model, token by token from its state. Greedy unless a sampling option is given."""
+    tokens = None if max_tokens is None else parse_count("--max-tokens", max_tokens)
+    number = parse_seed(seed)
+    sampler = _sampler(temperature, top_k, top_p, greedy)
+    load_plugins(plugin)
+
+    from assay.generation import room
+    from assay.study.subject import load_subject
+    from assay.training.config import ExecutionConfig
+    from assay.training.plan import resolve_plan
+
+    loaded = load_subject(subject)
+    ids = [loaded.prompt(text) for text in prompt]
+    fits = room(loaded.model, ids)
+    tokens = tokens or min(DEFAULT_TOKENS, DEFAULT_TOKENS if fits is None else fits)
+    loaded.model.to(resolve_plan(ExecutionConfig(), lambda _: None).device)
+    _Writing(loaded, prompt, ids, as_json).go(tokens, sampler, number)
+
+
+def _sampler(temperature: float | None, top_k: int | None, top_p: float | None, greedy: bool) -> "Sampler":
+    from assay.generation import Sampler
+
+    given = {"--temperature": temperature, "--top-k": top_k, "--top-p": top_p}
+    if greedy and (clash := [name for name, value in given.items() if value is not None]):
+        raise RequestError(f"--greedy: draws nothing, so {clash[0]} has no effect; give only one of the two")
+    sampling = any(value is not None for value in given.values())
+    return Sampler(temperature if temperature is not None else float(sampling), top_k, top_p)
+
+
+class _Writing:
+    """What is shown: one prompt's text as it comes; of several each as soon as it and those before it are complete."""
+
+    def __init__(self, loaded: "LoadedRun", prompts: list[str], ids: list[list[int]], as_json: bool) -> None:
+        from assay.generation import TextStream
+
+        self.loaded = loaded
+        self.prompts = prompts
+        self.ids = ids
+        self.as_json = as_json
+        self.streams = [TextStream(loaded.text_tokenizer()) for _ in prompts]
+        self.made: list[list[int]] = [[] for _ in prompts]
+        self.texts = [""] * len(prompts)
+        self.waiting = set(range(len(prompts)))
+
+    def go(self, max_tokens: int, sampler: "Sampler", seed: int) -> None:
+        """Generate and show; the speed comes last, on standard error."""
+        from assay import generation
+
+        end = self.loaded.text_tokenizer().eos
+        started = time.perf_counter()
+        for made in generation.generate(self.loaded.model, self.ids, max_tokens, sampler, seed, end):
+            if not any(self.made) and len(self.prompts) == 1:
+                self._show_prompt(0)
+            self.made[made.row].append(made.token)
+            self._write(made.row, self.streams[made.row].push(made.token))
+            if made.last:
+                self._close(made.row)
+        seconds = max(time.perf_counter() - started, 1e-9)
+        count = sum(map(len, self.made))
+        if self.as_json:
+            typer.echo(json.dumps(self._record(end, sampler, seed, count / seconds)))
+        line = f"{count} tokens in {seconds:.2f} s, {count / seconds:,.0f} tokens/s, {sampler}"
+        typer.echo(line if str(sampler) == "greedy" else f"{line}, seed {seed}", err=True)
+
+    def _write(self, row: int, text: str) -> None:
+        self.texts[row] += text
+        if len(self.prompts) == 1 and not self.as_json:
+            typer.echo(_printable(text), nl=False)
+
+    def _close(self, row: int) -> None:
+        """The row is complete: show it if it is its turn, and then those that waited for it."""
+        first = min(self.waiting)
+        self._write(row, self.streams[row].close())
+        self.waiting.discard(row)
+        if self.as_json:
+            return
+        if len(self.prompts) == 1:
+            typer.echo()
+            return
+        for ready in range(first, min(self.waiting, default=len(self.prompts))):
+            self._show_prompt(ready)
+            typer.echo(_printable(self.texts[ready]) + ("\n" if ready + 1 < len(self.prompts) else ""))
+
+    def _show_prompt(self, row: int) -> None:
+        """Dim in a terminal. Elsewhere a single text stands alone, and several say what they continue."""
+        if self.as_json or (len(self.prompts) == 1 and not sys.stdout.isatty()):
+            return
+        typer.secho(_printable(self.prompts[row]), dim=True, nl=False)
+
+    def _record(self, end: int, sampler: "Sampler", seed: int, tokens_per_second: float) -> dict[str, Any]:
+        texts = [
+            {"prompt": prompt, "text": text, "ids": ids, "ended": "end of text" if ids[-1] == end else "max tokens"}
+            for prompt, text, ids in zip(self.prompts, self.texts, self.made, strict=True)
+        ]
+        return {
+            "subject": self.loaded.name,
+            "architecture": self.loaded.architecture.name,
+            "sampler": str(sampler),
+            "seed": seed,
+            "texts": texts,
+            "tokens_per_second": tokens_per_second,
+        }
+
+
+def _printable(text: str) -> str:
+    """In a terminal, control characters as their pictures: a model's bytes must not steer it."""
+    if not sys.stdout.isatty():
+        return text
+    pictures = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
+    return text.translate(pictures | dict.fromkeys(range(0x80, 0xA0), 0xFFFD))

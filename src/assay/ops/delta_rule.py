@@ -1,0 +1,124 @@
+"""The delta rule with a decay a head, the recurrence of DeltaNet and Gated DeltaNet: its two forms.
+
+    S_t = a_t S_{t-1} + beta_t k_t (v_t - E_t^T k_t)^T,    y_t = S_t^T q_t,    a_t = exp(log_decay_t)
+
+(Yang et al. 2024, arXiv 2406.06484, section 2, and arXiv 2412.06464, eq. 10.) The error is taken from what the state
+holds after its decay, E_t = a_t S_{t-1}, as published, or before it, E_t = S_{t-1}. The loop is the definition; the
+chunked form is in delta_rule_chunks.
+
+Shapes: B batch, T tokens of this call, H heads, K key width, V value width.
+"""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from assay.ops.delta_rule_chunks import chunked_delta_rule
+from assay.ops.execution import Execution, note_form
+
+ErrorTaken = Literal["after", "before"]
+"""Whether a write corrects what the state holds after its decay or before it."""
+
+
+def delta_rule(
+    q: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B T H K"],
+    v: Float[Tensor, "B T H V"],
+    beta: Float[Tensor, "B T H"],
+    log_decay: Float[Tensor, "B T H"] | None,
+    state: Float[Tensor, "B H K V"] | None,
+    execution: Execution,
+    error: ErrorTaken = "after",
+) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
+    """(y in v's type, state after the last token); nothing is scaled or normalised, y is read after the write.
+
+    `log_decay` is finite and at most 0, None means 0 throughout; a state of None is zero. The arithmetic and the
+    state are in float32, under autocast too, or in float64 where v is. A single token, as in decoding, always runs
+    as one step of the loop and is recorded as such.
+    """
+    form = "loop" if v.shape[1] == 1 else execution.form
+    note_form("delta_rule", form)
+    if form == "loop":
+        return delta_rule_loop(q, k, v, beta, log_decay, state, error)
+    return delta_rule_chunked(q, k, v, beta, log_decay, state, longest_chunk(k.shape[-1], execution), error)
+
+
+def longest_chunk(key_width: int, execution: Execution) -> int:
+    """max(16, K / 2) tokens, if the execution allows: longer chunks spend more on pairs than they save on states."""
+    return min(execution.chunk_length, max(16, key_width // 2))
+
+
+def delta_rule_flops(
+    tokens: int, n_heads: int, key_width: int, value_width: int, execution: Execution
+) -> tuple[int, dict[str, int]]:
+    """Forward FLOPs on one sequence: those in matrix products, and by name those elementwise or in the solve.
+
+    A head of the loop reads twice a token, 4 K V, and decays and writes the state elementwise, 4 K V. Chunked, with n
+    chunks of C tokens: 4 C^2 (K + V) + 6 C K V a chunk, the inverse of its triangle C^3, and products with decays and
+    beta, 4 C^2 + 3 C K + K V.
+    """
+    K, V = key_width, value_width
+    if tokens == 1 or execution.form == "loop":
+        return 4 * tokens * n_heads * K * V, {"state": 4 * tokens * n_heads * K * V}
+    n = -(-tokens // longest_chunk(K, execution))
+    C = -(-tokens // n)
+    chunks = n * n_heads
+    uncounted = {"triangular solve": chunks * C**3, "decays": chunks * (4 * C**2 + 3 * C * K + K * V)}
+    return chunks * (4 * C**2 * (K + V) + 6 * C * K * V), uncounted
+
+
+def delta_rule_loop(
+    q: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B T H K"],
+    v: Float[Tensor, "B T H V"],
+    beta: Float[Tensor, "B T H"],
+    log_decay: Float[Tensor, "B T H"] | None,
+    state: Float[Tensor, "B H K V"] | None,
+    error: ErrorTaken = "after",
+) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
+    """The definition, one token at a time. Arguments as for `delta_rule`."""
+    out_dtype = v.dtype
+    with torch.autocast(v.device.type, enabled=False):
+        q, k, v, beta, log_decay, state = _operands(q, k, v, beta, log_decay, state)
+        rows = (x.unbind(1) for x in (q[..., None, :], k[..., None, :], v[..., None, :]))
+        scalars = (x[..., None, None].unbind(1) for x in (beta, log_decay.exp()))
+        outputs = []
+        for q_t, k_t, v_t, beta_t, decay_t in zip(*rows, *scalars, strict=True):
+            decayed = decay_t * state
+            held = k_t @ (decayed if error == "after" else state)
+            state = decayed + k_t.mT * (beta_t * (v_t - held))
+            outputs.append(q_t @ state)
+        return torch.cat(outputs, 2).transpose(1, 2).to(out_dtype), state
+
+
+def delta_rule_chunked(
+    q: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B T H K"],
+    v: Float[Tensor, "B T H V"],
+    beta: Float[Tensor, "B T H"],
+    log_decay: Float[Tensor, "B T H"] | None,
+    state: Float[Tensor, "B H K V"] | None,
+    chunk_length: int,
+    error: ErrorTaken = "after",
+) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
+    """The same numbers by matrix products over chunks of at most `chunk_length` tokens; first derivatives only."""
+    out_dtype = v.dtype
+    with torch.autocast(v.device.type, enabled=False):
+        operands = _operands(q, k, v, beta, log_decay, state)
+        y, state = chunked_delta_rule(*operands, chunk_length, before=error == "before")
+        return y.to(out_dtype), state
+
+
+def _operands(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None, state: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """All of them in the type of the recurrence, the decays and the state present."""
+    dtype = torch.promote_types(v.dtype, torch.float32)
+    if log_decay is None:
+        log_decay = torch.zeros_like(beta)
+    if state is None:
+        B, _, H, K = k.shape
+        state = v.new_zeros(B, H, K, v.shape[-1], dtype=dtype)
+    return q.to(dtype), k.to(dtype), v.to(dtype), beta.to(dtype), log_decay.to(dtype), state.to(dtype)
