@@ -1,6 +1,7 @@
 """What an architecture from outside must keep before a verb works with it: shapes, and a state that continues."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,33 @@ def check_contract(architecture: Architecture) -> None:
 
     Each of its layers maps [B, T, D] to ([B, T, D], state), and continuing from the state gives what one call gives.
     """
+    for layer, x, parts in _first_calls(architecture):
+        y, _ = _called(layer, x, None, parts.whole)
+        if _is_causal(layer, x, y, parts.whole):
+            first, state = _called(layer, x[:, :SPLIT], None, parts.first)
+            second, _ = _called(layer, x[:, SPLIT:], state, parts.second)
+            _refuse_difference(layer, torch.cat([first, second], 1), y, "continuing from its state gives")
+            begun, _ = _called(layer, x[:, :SPLIT], layer.initial_state(ROWS), parts.first)
+            _refuse_difference(layer, begun, first, "beginning from initial_state gives")
+
+
+def check_shapes(architecture: Architecture) -> None:
+    """As `check_contract`, but of what is returned only: the rest is what `assay check` and `assay audit` find."""
+    for layer, x, parts in _first_calls(architecture):
+        _called(layer, x, None, parts.whole)
+
+
+class _Shared(NamedTuple):
+    """What earlier layers published, over the whole inputs and over both parts."""
+
+    whole: dict[str, Tensor]
+    first: dict[str, Tensor]
+    second: dict[str, Tensor]
+
+
+@torch.no_grad()
+def _first_calls(architecture: Architecture) -> Iterator[tuple[SequenceLayer, Tensor, _Shared]]:
+    """Every layer of the smallest model in order, with inputs [2, 7, D]."""
     try:
         model = build_model(architecture, architecture.config.parse(architecture.tiny), 0).eval()
     except RequestError as error:
@@ -29,17 +57,16 @@ def check_contract(architecture: Architecture) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(ROWS, TOKENS, model.embedding.tokens.shape[1], generator=generator)
     ids = torch.randint(model.vocab_size, (ROWS, TOKENS), generator=generator)
-    shared: dict[str, Tensor] = {"ids": ids}
-    parts: list[dict[str, Tensor]] = [{"ids": ids[:, :SPLIT]}, {"ids": ids[:, SPLIT:]}]
-    with torch.no_grad():
-        for block in model.sequence_blocks():
-            for layer in block.layers():
-                whole, _ = _called(layer, x, None, shared)
-                first, state = _called(layer, x[:, :SPLIT], None, parts[0])
-                second, _ = _called(layer, x[:, SPLIT:], state, parts[1])
-                _refuse_difference(layer, torch.cat([first, second], 1), whole, "continuing from its state gives")
-                begun, _ = _called(layer, x[:, :SPLIT], layer.initial_state(ROWS), dict(parts[0]))
-                _refuse_difference(layer, begun, first, "beginning from initial_state gives")
+    parts = _Shared({"ids": ids}, {"ids": ids[:, :SPLIT]}, {"ids": ids[:, SPLIT:]})
+    for block in model.sequence_blocks():
+        for layer in block.layers():
+            yield layer, x, parts
+
+
+def _is_causal(layer: SequenceLayer, x: Tensor, y: Tensor, shared: dict[str, Tensor]) -> bool:
+    """Whether the first outputs stay when the last inputs change; where they do not, an audit says what leaks."""
+    changed = torch.cat([x[:, :SPLIT], x[:, SPLIT:].flip(0)], 1)
+    return bool(torch.allclose(_called(layer, changed, None, shared)[0][:, :SPLIT], y[:, :SPLIT], 1e-4, 1e-6))
 
 
 def _called(layer: SequenceLayer, x: Tensor, state: Any, shared: dict[str, Tensor]) -> tuple[Tensor, Any]:

@@ -45,11 +45,17 @@ class TwinConfig(ModelConfig):
             ("mamba_head_dim", self.mamba_head_dim, inner),
         ):
             if width % head:
-                raise ValueError(f"{name} ({head}) does not divide {width}, the channels it is for; give multiples")
+                raise ValueError(
+                    f"model.{name}: {head} given, a divisor of {width}, the channels it shares out, would do"
+                )
         if self.initial_gate is not None and self.fusion in WITHOUT_GATE:
-            raise ValueError(f"initial_gate ({self.initial_gate}): fusion {self.fusion} has no weights; leave it out")
+            raise ValueError(
+                f"model.initial_gate: {self.initial_gate} given, fusion {self.fusion} has no weights; leave it out"
+            )
         if self.arbiter_weight and self.fusion not in ARBITERS:
-            raise ValueError(f"arbiter_weight ({self.arbiter_weight}): fusion {self.fusion} has no arbiter; give 0")
+            raise ValueError(
+                f"model.arbiter_weight: {self.arbiter_weight} given, fusion {self.fusion} has no arbiter; leave it out"
+            )
         return self
 
     def loss_weight(self, given: float | None) -> float:
@@ -82,7 +88,7 @@ register(
     Architecture(
         name="twin",
         summary="RWKV-6 and Mamba-2 in every block, fused by an arbiter, a gate or a projection",
-        citation="GroundThink's next step; RWKV-6 Peng et al. 2024, Mamba-2 Dao and Gu 2024, minGRU Feng et al. 2024",
+        citation="documents 000 and 004; RWKV-6 Peng et al. 2024, Mamba-2 Dao and Gu 2024, minGRU Feng et al. 2024",
         config=TwinConfig,
         mixer=mixer,
         channel_mixer=lambda config, layer: RWKV6ChannelMix(
