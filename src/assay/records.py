@@ -204,6 +204,18 @@ class TestScores(Record):
     bits_per_byte: Interval | None
 
 
+class ArmAudit(Record):
+    """What the audit of one arm's model said, on the weights of one seed."""
+
+    architecture: str
+    seed: int
+    moment: Literal["before training", "after training"]
+    sound: bool
+    summary: str
+    """One line: how far it was searched, or what failed and where."""
+    findings: list[dict[str, Any]]
+
+
 class Arm(Record):
     """One architecture of a study over all its seeds."""
 
@@ -211,6 +223,8 @@ class Arm(Record):
     seeds: list[int]
     diverged: int
     """How many of the seeds diverged; an arm with any is not ranked."""
+    unsound: str | None = None
+    """What an audit found, in one line; an arm that cheats is not ranked."""
     rank: int | None
     parameters: Parameters
     flops_per_token: int
@@ -267,6 +281,7 @@ class StudyRecord(Versioned):
     protocol: dict[str, Any]
     arms: list[Arm]
     """Best first where ranked."""
+    audits: list[ArmAudit] = []
     pairs: list[Pair]
     floors: dict[str, Floor]
     tokens_per_parameter: float

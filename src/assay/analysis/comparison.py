@@ -11,7 +11,7 @@ from assay.analysis.headline import headline, join_names
 from assay.analysis.pairs import compare_pairs
 from assay.analysis.statistics import mean_interval, perplexity_interval
 from assay.errors import RequestError
-from assay.records import Arm, Floor, Likelihood, Match, RunRecord, SignalProfile, StudyRecord, TestScores
+from assay.records import Arm, ArmAudit, Floor, Likelihood, Match, RunRecord, SignalProfile, StudyRecord, TestScores
 
 MATCH_TOLERANCE = 0.01
 MATCHED: dict[Match, tuple[str, Callable[[RunRecord], int]]] = {
@@ -59,33 +59,38 @@ def compare_runs(
     floors: dict[str, Floor],
     environment: dict[str, str],
     match: Match | None,
+    audits: Sequence[ArmAudit] = (),
 ) -> StudyRecord:
     """Turn the runs of a study into its record.
 
     `protocol["body"]` is "native" or "common". `match` names what the arms were made equal in; None says
-    that sizes were given by hand, and ranking then needs totals within 1%. Records that do not belong together
+    that sizes were given by hand, and ranking then needs totals within 1%. An arm of which one of the `audits` says
+    that it is unsound is shown and not ranked. Records that do not belong together
     (corpus, tokens, test documents, one architecture at two sizes, a seed twice) are a RequestError.
     """
     _refuse_strangers(runs)
+    unsound = {audit.architecture: audit.summary for audit in reversed(audits) if not audit.sound}
     entrants = _entrants(runs)
     matched_within = _largest_deviation([_matched(entrant, match) for entrant in entrants])
     chains = _chain_differences(entrants)
-    reason = _why_not_ranked(entrants, chains, matched_within, match)
+    reason = _why_not_ranked(entrants, chains, matched_within, match, unsound)
     ranked = reason is None
-    whole = [entrant for entrant in entrants if not entrant.diverged]
+    whole = [entrant for entrant in entrants if not entrant.diverged and entrant.name not in unsound]
+    others = [entrant for entrant in entrants if entrant not in whole]
     if ranked:
         whole.sort(key=lambda entrant: entrant.mean_nats)
     pairs = compare_pairs({entrant.name: entrant.tests for entrant in whole}, ranked)
-    arms = [_arm(entrant, _rank(entrant, whole) if ranked else None) for entrant in whole]
-    arms += [_arm(entrant, None) for entrant in entrants if entrant.diverged]
+    arms = [_arm(entrant, _rank(entrant, whole) if ranked else None, None) for entrant in whole]
+    arms += [_arm(entrant, None, unsound.get(entrant.name)) for entrant in others]
     broken = {entrant.name: sum(run.chain_broken is not None for run in entrant.runs.values()) for entrant in entrants}
     tokens_per_parameter = max(run.tokens for run in runs) / statistics.fmean(arm.parameters.total for arm in arms)
     return StudyRecord(
-        headline=headline(arms, pairs, floors, reason, tokens_per_parameter, protocol["body"], broken),
+        headline=headline(arms, pairs, floors, reason, tokens_per_parameter, protocol["body"], broken, audits),
         ranked=ranked,
         not_ranked_because=reason,
         protocol=protocol,
         arms=arms,
+        audits=list(audits),
         pairs=pairs,
         floors=floors,
         tokens_per_parameter=tokens_per_parameter,
@@ -163,7 +168,11 @@ def _chain_differences(entrants: Sequence[_Entrant]) -> list[str]:
 
 
 def _why_not_ranked(
-    entrants: Sequence[_Entrant], chains: Sequence[str], matched_within: float, match: Match | None
+    entrants: Sequence[_Entrant],
+    chains: Sequence[str],
+    matched_within: float,
+    match: Match | None,
+    unsound: Mapping[str, str],
 ) -> str | None:
     """Why no arm gets a rank, or None."""
     if chains:
@@ -181,6 +190,8 @@ def _why_not_ranked(
         return f"{by_hand}{what} lie up to {matched_within:.1%} from their mean, where 1% is allowed: {sizes}"
     if all(entrant.diverged for entrant in entrants):
         return "every arm has a diverged seed"
+    if all(entrant.diverged or entrant.name in unsound for entrant in entrants):
+        return "no arm is sound" if len(unsound) == len(entrants) else "every sound arm has a diverged seed"
     return None
 
 
@@ -189,7 +200,7 @@ def _rank(entrant: _Entrant, whole: Sequence[_Entrant]) -> int:
     return 1 + sum(other.mean_nats < entrant.mean_nats for other in whole)
 
 
-def _arm(entrant: _Entrant, rank: int | None) -> Arm:
+def _arm(entrant: _Entrant, rank: int | None, unsound: str | None) -> Arm:
     runs = entrant.finished or list(entrant.runs.values())
     memory = [run.peak_memory_bytes for run in entrant.runs.values()]
     profiles = [run.signals_trained for run in entrant.finished if run.signals_trained is not None]
@@ -198,6 +209,7 @@ def _arm(entrant: _Entrant, rank: int | None) -> Arm:
         architecture=entrant.name,
         seeds=list(entrant.runs),
         diverged=entrant.diverged,
+        unsound=unsound,
         rank=rank,
         parameters=entrant.any.parameters,
         flops_per_token=entrant.any.flops_per_token.forward,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from assay.records import Arm, Floor, Pair
+from assay.records import Arm, ArmAudit, Floor, Pair
 
 COMPUTE_OPTIMAL_TOKENS_PER_PARAMETER = 20
 """Hoffmann et al. 2022, table 3."""
@@ -21,15 +21,17 @@ def headline(
     tokens_per_parameter: float,
     body: str,
     broken_chains: Mapping[str, int],
+    audits: Sequence[ArmAudit] = (),
 ) -> list[str]:
     """`body` is a key of BODIES; `broken_chains`: architecture -> runs that were resumed elsewhere."""
     lines = [_tokens(tokens_per_parameter), "Every arm: one learning rate, untuned.", BODIES[body]]
+    lines += _audited(arms, audits)
     if not_ranked_because is not None:
         lines.append(f"Not ranked: {not_ranked_because}.")
     lines += [
         f"{arm.architecture}: {arm.diverged} of {len(arm.seeds)} diverged, so it is not ranked."
         for arm in arms
-        if arm.diverged
+        if arm.diverged and arm.unsound is None
     ]
     lines += [
         f"{name}: {count} run{'s' if count > 1 else ''} resumed on another set-up, so not bit for bit."
@@ -41,6 +43,17 @@ def headline(
     elif pairs and not_ranked_because is None:
         lines.append(_resolved(pairs))
     return lines + _under_floors(arms, floors)
+
+
+def _audited(arms: Sequence[Arm], audits: Sequence[ArmAudit]) -> list[str]:
+    """Which arms were audited and are sound; those that are not, and why."""
+    lines = [f"UNSOUND: {arm.architecture} is not ranked: {arm.unsound}." for arm in arms if arm.unsound is not None]
+    sound = [arm.architecture for arm in arms if arm.unsound is None]
+    audited = [name for name in sound if any(audit.architecture == name for audit in audits)]
+    moments = [moment for moment in ("before", "after") if any(audit.moment.startswith(moment) for audit in audits)]
+    if audited:
+        lines.append(f"Audited {join_names(moments)} training: {join_names(audited)} sound.")
+    return lines
 
 
 def join_names(names: Sequence[str]) -> str:
@@ -69,6 +82,8 @@ def _under_floors(arms: Sequence[Arm], floors: Mapping[str, Floor]) -> list[str]
     """Arms that a model without a network beats: they learnt less than counting does."""
     lines = []
     for arm in arms:
+        if arm.unsound is not None:
+            continue
         nats = arm.test.nats_per_token.mean if arm.test else None
         better = [name for name, floor in floors.items() if nats is not None and floor.nats_per_token < nats]
         if better:

@@ -52,9 +52,12 @@ def write_report(study: StudyRecord, runs: list[RunRecord], folder: Path) -> Pat
     """Write report.html and report/ (SVG and CSV of each figure) into `folder`; return the page's path.
 
     Both are written elsewhere first and moved, so an interrupted call leaves the old report. The same records give
-    the same bytes.
+    the same bytes. An arm that cheats stands in the table and in no figure.
     """
-    figures = study_figures(study, runs)
+    sound = [arm for arm in study.arms if arm.unsound is None] or study.arms
+    names = {arm.architecture for arm in sound}
+    drawn = study.model_copy(update={"arms": sound})
+    figures = study_figures(drawn, [run for run in runs if run.architecture in names])
     page = folder / PAGE
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as temporary:

@@ -57,7 +57,7 @@ class StudyTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for line in self.study.headline:
-            yield Text(line, style="bold" if line.startswith("Not ranked") else "")
+            yield Text(line, style="bold" if line.startswith(("Not ranked", "UNSOUND")) else "")
         yield Text()
         for columns in folded(self.study, options.max_width):
             yield _table(self.study, columns, options.max_width)
@@ -101,6 +101,8 @@ def _table(study: StudyRecord, columns: Sequence[Column], width: int) -> Table:
 
 def name_cell(arm: Arm) -> Cell:
     n = len(arm.seeds)
+    if arm.unsound is not None:
+        return Cell(arm.architecture, "UNSOUND")
     if arm.diverged:
         return Cell(arm.architecture, f"{arm.diverged} of {n} diverged")
     return Cell(arm.architecture, f"{n} seed{'s' if n > 1 else ''}")
