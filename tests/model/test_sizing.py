@@ -33,7 +33,7 @@ def check(name: str, target: int, vocab_size: int, match: Match, **fixed: object
     return config
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith(("gpt2ish-", "s-gpt2ish"))])
 def test_sizes_are_met_as_built(name: str) -> None:
     """A diagonal of the grid below; depth stays natural, so no size is met by one enormous layer; each is quick."""
     for target, vocab_size, match in (

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from assay.errors import RequestError
 from assay.model.accounting import count_flops, count_parameters, count_state_bytes
 from assay.model.architecture import Architecture, Fine, ModelConfig, assemble
-from assay.model.lm import LanguageModel
+from assay.model.lm import Block, LanguageModel
 from assay.model.proportions import swiglu_width
 from assay.records import Match
 
@@ -40,6 +40,15 @@ MEASURES: dict[Match, Callable[[LanguageModel, Decoding], int]] = {
     "flops": lambda model, decoding: count_flops(model, decoding.context).forward,
     "state": lambda model, decoding: count_state_bytes(model, decoding.context, decoding.bytes_per_element),
 }
+BLOCK_MEASURES: dict[Match, Callable[[Block, Decoding], int]] = {
+    "total": lambda block, _: sum(parameter.numel() for parameter in block.parameters()),
+    "non-embedding": lambda block, _: sum(parameter.numel() for parameter in block.parameters()),
+    "flops": lambda block, decoding: sum(layer.flops_per_token(decoding.context) for layer in block.layers()),
+    "state": lambda block, decoding: sum(
+        layer.state_bytes(decoding.context, decoding.bytes_per_element) for layer in block.layers()
+    ),
+}
+"""What one more block adds."""
 UNITS: dict[Match, str] = {
     "total": "parameters",
     "non-embedding": "non-embedding parameters",
@@ -120,15 +129,24 @@ class _Search:
         self.decoding = decoding
         scale = architecture.scale
         native = Fine(scale.fine, scale.fine_step, scale.fine_default)
-        if match == "state" and scale.state_fine is not None:
+        self.fine = native
+        if match == "state" and scale.state_fine is not None and self._takes(scale.state_fine):
             self.fine = scale.state_fine
         elif fixed.get("body") == "common" and (match != "state" or scale.fine == "d_ff"):
             self.fine = Fine("d_ff", 4, swiglu_width)
-        else:
-            self.fine = native
         self.fine_matters = True
         self.lines: dict[tuple[int, int], tuple[float, float]] = {}
         self.free = {"d_model", self.fine.name, *scale.dimensions(64)} | ({"n_layers"} if scale.depth else set())
+
+    def _takes(self, fine: Fine) -> bool:
+        """Whether the architecture has this dimension with what is fixed: a hybrid has that of its mixers."""
+        width = 16 * self.architecture.scale.width_step
+        values = {**self.architecture.scale.dimensions(width), **self.fixed, "d_model": width}
+        try:
+            self.architecture.config.parse({**values, fine.name: fine.default(width)})
+        except RequestError:
+            return False
+        return True
 
     def config(self, width: int, n_layers: int, fine: int) -> ModelConfig:
         chosen = {"d_model": width, self.fine.name: fine}
@@ -174,7 +192,7 @@ class _Search:
     def _plane(self, width: int, fine: int) -> tuple[float, float, float, float]:
         """Coefficients of the size as base + n * layer + (fine - default) * (slope + n * layer_slope).
 
-        All blocks of an architecture are alike, but for the first, and widths enter once each, so four small builds
+        All blocks of an architecture are alike, but for the first, and widths enter once each, so two small builds
         tell all.
         """
         base, layer = self._line(width, fine)
@@ -187,10 +205,11 @@ class _Search:
     def _line(self, width: int, fine: int) -> tuple[float, float]:
         """Coefficients of the size as base + n * layer."""
         if (width, fine) not in self.lines:
-            depths = (1,) if self.architecture.scale.depth is None else (1, 2)
-            sizes = [float(self.size(self.config(width, n_layers, fine))) for n_layers in depths]
-            layer = sizes[-1] - sizes[0]
-            self.lines[width, fine] = sizes[0] - layer, layer
+            model = build_on_meta(self.architecture, self.config(width, 2, fine))
+            size, layer = float(MEASURES[self.match](model, self.decoding)), 0.0
+            if self.architecture.scale.depth is not None:
+                layer = float(BLOCK_MEASURES[self.match](model.sequence_blocks()[-1], self.decoding))
+            self.lines[width, fine] = size - 2 * layer, layer
         return self.lines[width, fine]
 
     def _solve_fine(self, default: int, change: float) -> int:

@@ -7,7 +7,8 @@ from pydantic import Field, model_validator
 
 from assay.errors import RequestError
 from assay.layers.mixer import SequenceLayer
-from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig, Scale, register
+from assay.model.architecture import ARCHITECTURES, Architecture, Fine, ModelConfig, Scale, register
+from assay.model.presets.delta_net import key_width
 
 ALIASES = {"attention": "transformer++"}
 
@@ -18,6 +19,8 @@ class HybridConfig(ModelConfig):
     pattern: str | list[str] = "GGGAGGGA"
     """Letters ("GGGGGS"), or names with counts ([mamba2 x 5, attention]); the default is Qwen3-Next's 3 to 1."""
     n_layers: int = Field(8, ge=1)
+    value_dim: int | None = Field(None, ge=1)
+    """Width of a head's values in every mixer that has such a dimension; what fine-tunes the bytes of state."""
     mixers: dict[str, dict[str, Any]] = {}
     """Dimensions of one architecture's mixers, by its name: {mamba2: {d_state: 32}}."""
 
@@ -39,8 +42,9 @@ class HybridConfig(ModelConfig):
         for name in self.mixers:
             if name not in names:
                 raise ValueError(f"model.mixers: {name} given, the pattern has {', '.join(sorted(names))}")
-        for name in names:
-            self.of(name)
+        parsed = [self.of(name) for name in names]
+        if self.value_dim is not None and not any("value_dim" in type(config).model_fields for config in parsed):
+            raise ValueError(f"model.value_dim: {self.value_dim} given, no mixer of {self.pattern!r} has one")
         return self
 
     def names(self) -> list[str]:
@@ -54,6 +58,8 @@ class HybridConfig(ModelConfig):
         natural = scale.dimensions(self.d_model)
         if scale.fine != "d_ff":
             natural[scale.fine] = scale.fine_default(self.d_model)
+        if self.value_dim is not None and "value_dim" in architecture.config.model_fields:
+            natural["value_dim"] = self.value_dim
         own = self.mixers.get(name, {})
         for key in own:
             if key in ModelConfig.model_fields or key not in architecture.config.model_fields:
@@ -108,7 +114,7 @@ register(
         citation="Lieber et al. 2024, Jamba; Yang et al. 2024, Gated Delta Networks, section 3.4",
         config=HybridConfig,
         mixer=_mixer,
-        scale=Scale(width_step=16, depth=None),
+        scale=Scale(width_step=16, depth=None, state_fine=Fine("value_dim", 1, lambda width: 2 * key_width(width))),
         tiny={
             "d_model": 32,
             "pattern": "MA",
