@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from assay.api import build as build
     from assay.api import compare as compare
+    from assay.evaluation.audit import audit as audit
     from assay.model.architecture import register as register
 
 __version__ = "0.1.0"
@@ -18,9 +19,14 @@ __version__ = "0.1.0"
 # makes small models ten times slower; a short one costs nothing. It must be set before torch is loaded.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-_HOMES = {"build": "assay.api", "compare": "assay.api", "register": "assay.model.architecture"}
+_HOMES = {
+    "audit": "assay.evaluation.audit",
+    "build": "assay.api",
+    "compare": "assay.api",
+    "register": "assay.model.architecture",
+}
 
-__all__ = ["__version__", "build", "compare", "register"]
+__all__ = ["__version__", "audit", "build", "compare", "register"]
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,8 @@ import typer
 from typer.exceptions import TyperException
 
 from assay import __version__
+from assay.cli.audit import audit
+from assay.cli.check import check
 from assay.cli.compare import compare
 from assay.cli.describe import describe
 from assay.cli.export import export
@@ -38,6 +40,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "describe": describe,
     "new": new,
     "report": report,
+    "check": check,
+    "audit": audit,
     "generate": generate,
     "import": import_model,
     "export": export,

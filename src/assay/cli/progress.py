@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 if TYPE_CHECKING:
     from assay.records import RunRecord
     from assay.training.loop import StepEvent
 
-LINE_SECONDS = 10.0
+FIRST_LINE_SECONDS, LINE_SECONDS = 2.0, 10.0
 
 
 class StudyProgress:
@@ -104,3 +105,31 @@ class StudyProgress:
             self.progress.console.print(text, highlight=False, markup=False)
         else:
             print(text, file=sys.stderr, flush=True)
+
+
+class Stages:
+    """What is being done, for verbs of seconds: a spinner in a terminal, elsewhere a line after two and each ten."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True)
+        self.status = self.console.status("") if self.console.is_terminal else None
+        self.next_line = time.monotonic() + FIRST_LINE_SECONDS
+
+    def __enter__(self) -> Self:
+        if self.status is not None:
+            self.status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.status is not None:
+            self.status.stop()
+
+    def tell(self, stage: str) -> None:
+        """`stage` begins."""
+        if self.status is not None:
+            self.status.update(Text(stage))
+        elif time.monotonic() >= self.next_line:
+            print(stage, file=sys.stderr, flush=True)
+            self.next_line = time.monotonic() + LINE_SECONDS

@@ -12,10 +12,11 @@ from assay.data.scoring import scoring_windows
 from assay.evaluation.floors import ngram_floors
 from assay.evaluation.likelihood import summarise
 from assay.ops.cross_entropy import IGNORED
-from assay.records import Floor, RunRecord, StudyRecord
+from assay.records import ArmAudit, Floor, RunRecord, StudyRecord
 from assay.report.page import PAGE, write_report
+from assay.study.arm_audit import audit_fresh, audit_trained
 from assay.study.folder import discard, lock, open_folder, refuse_other, stored_config
-from assay.study.protocol import Study, StudyConfig, resolve
+from assay.study.protocol import Arm, Study, StudyConfig, resolve
 from assay.study.run import run_arm
 from assay.training.loop import StepEvent
 from assay.training.plan import environment
@@ -72,16 +73,18 @@ def compare(config: StudyConfig, folder: Path, listener: Listener | None = None)
     made = open_folder(folder, study.config.model_copy(update={"plan": study.plan}))
     try:
         with lock(folder):
+            audits = _audit_fresh(study, listener)
             runs = _run_all(study, folder, listener)
+            audits += _audit_trained(study, runs, folder, listener)
             listener.message("floors and report")
-            return conclude(study, runs, folder)
+            return conclude(study, runs, folder, audits)
     except OSError:
         if not any(folder.glob("runs/*/checkpoint")):
             discard(made)
         raise
 
 
-def conclude(study: Study, runs: Sequence[RunRecord], folder: Path) -> StudyRecord:
+def conclude(study: Study, runs: Sequence[RunRecord], folder: Path, audits: Sequence[ArmAudit]) -> StudyRecord:
     """Compare the runs, draw the page, and write study.json last: its presence says that the study is finished."""
     config = study.config
     record = compare_runs(
@@ -91,6 +94,7 @@ def conclude(study: Study, runs: Sequence[RunRecord], folder: Path) -> StudyReco
         floors=measure_floors(study),
         environment=environment(study.plan),
         match=config.match if config.size is not None else None,
+        audits=audits,
     )
     record = record.model_copy(update={"report": PAGE})
     write_report(record, list(runs), folder)
@@ -127,8 +131,35 @@ def _run_all(study: Study, folder: Path, listener: Listener) -> list[RunRecord]:
     runs: list[RunRecord] = []
     jobs = [(arm, seed) for seed in study.config.seeds for arm in study.arms]
     for index, (arm, seed) in enumerate(jobs):
-        name = f"{arm.architecture.name}-seed{seed}"
+        name = _folder_of(folder, arm, seed).name
         listener.run_started(index, len(jobs), name, study.config.training.steps)
-        runs.append(run_arm(study, arm, seed, folder / "runs" / name, [listener.step]))
+        runs.append(run_arm(study, arm, seed, _folder_of(folder, arm, seed), [listener.step]))
         listener.run_finished(runs[-1])
     return runs
+
+
+def _folder_of(folder: Path, arm: Arm, seed: int) -> Path:
+    return folder / "runs" / f"{arm.architecture.name}-seed{seed}"
+
+
+def _audit_fresh(study: Study, listener: Listener) -> list[ArmAudit]:
+    """Every arm with the first seed, before a step is made."""
+    audits = []
+    for arm in study.arms:
+        listener.message(f"audit of {arm.architecture.name}")
+        audits.append(audit_fresh(study, arm, study.config.seeds[0]))
+        if not audits[-1].sound:
+            listener.message(f"UNSOUND: {arm.architecture.name} will not be ranked: {audits[-1].summary}")
+    return audits
+
+
+def _audit_trained(study: Study, runs: Sequence[RunRecord], folder: Path, listener: Listener) -> list[ArmAudit]:
+    """Every arm with its first seed that did not diverge."""
+    audits = []
+    for arm in study.arms:
+        name = arm.architecture.name
+        seeds = [run.seed for run in runs if run.architecture == name and run.status == "finished"]
+        if seeds:
+            listener.message(f"audit of {name}, trained")
+            audits.append(audit_trained(study, arm, seeds[0], _folder_of(folder, arm, seeds[0])))
+    return audits

@@ -1,0 +1,53 @@
+"""`assay check`: everything that a file registers against what every architecture must keep."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from assay.cli.findings import findings_table
+from assay.cli.options import Json, Plugin, load_plugins
+from assay.cli.progress import Stages
+from assay.errors import RequestError
+
+
+def check(
+    subject: Annotated[str, typer.Argument(help="FILE.py that registers architectures, or the name of one.")],
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """Check an architecture: causal, decodes as it trains, learns, and is what it declares. Exit status 1 if not."""
+    load_plugins(plugin)
+
+    from assay.evaluation.contract_checks import check_architecture
+    from assay.model.architecture import ARCHITECTURES
+    from assay.model.contract import check_shapes
+    from assay.study.auditable import registered_by
+
+    if subject.endswith(".py"):
+        architectures = registered_by(Path(subject))
+        if not architectures:
+            raise RequestError(f"{subject}: registers no architecture; `assay new my_mixer` writes a file that does")
+    else:
+        architectures = [ARCHITECTURES.get(subject)]
+    results = {}
+    with Stages() as stages:
+        for architecture in architectures:
+            stages.tell(f"{architecture.name}: checking")
+            check_shapes(architecture)
+            _, results[architecture.name] = check_architecture(architecture)
+    kept = {name: all(finding.status != "fail" for finding in findings) for name, findings in results.items()}
+    if as_json:
+        dumped = {name: [finding.model_dump(mode="json") for finding in found] for name, found in results.items()}
+        typer.echo(json.dumps({"subject": subject, "passed": all(kept.values()), "findings": dumped}))
+    else:
+        console = Console(highlight=False)
+        for name, findings in results.items():
+            verdict = Text("passes", "bold green") if kept[name] else Text("FAILS", "bold red")
+            console.print(Text(f"{name}: ", "bold") + verdict)
+            console.print(findings_table(findings))
+            console.print()
+    raise typer.Exit(0 if all(kept.values()) else 1)

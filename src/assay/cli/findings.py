@@ -1,0 +1,37 @@
+"""How findings look in the terminal: what was asked, what came out, where."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from assay.evaluation.audit import AuditReport, Finding
+
+COLOURS = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
+
+
+def verdict_line(name: str, report: "AuditReport") -> Text:
+    """The subject, the verdict and how far it was searched."""
+    searched = report.searched
+    modes = "both modes" if len(searched.modes) == 2 else f"{searched.modes[0]} mode"
+    limits = f"up to T = {searched.longest}, {modes}, weights as given and redrawn, {searched.arithmetic}"
+    verdict = Text("sound", "bold green") if report.sound else Text("UNSOUND", "bold red")
+    return Text(f"{name}: ", "bold") + verdict + Text(f" ({limits})", "not bold")
+
+
+def findings_table(findings: Sequence["Finding"]) -> Table:
+    """A row a check."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        where = f"{finding.where}\n" if finding.where else ""
+        table.add_row(
+            Text(finding.check.replace("_", " ")),
+            Text(finding.status, COLOURS[finding.status]),
+            Text(where, "bold") + Text(finding.explanation, "not bold"),
+        )
+    return table

@@ -1,0 +1,182 @@
+"""The audit: every check on the weights as given and on a redrawn copy, in both modes, in seconds."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from torch import nn
+
+from assay.errors import RequestError
+from assay.evaluation.audit.accounting import accounting
+from assay.evaluation.audit.activations import activations
+from assay.evaluation.audit.borrowing import add_redrawn, borrowed
+from assay.evaluation.audit.causality import causality
+from assay.evaluation.audit.determinism import determinism
+from assay.evaluation.audit.findings import DECIDING, AuditReport, Finding, Searched, worst
+from assay.evaluation.audit.initialisation import initial_entropy, initialisation
+from assay.evaluation.audit.isolation import calls, rows
+from assay.evaluation.audit.isolation import packing as packed
+from assay.evaluation.audit.length import length
+from assay.evaluation.audit.modes import modes
+from assay.evaluation.audit.parameters import dead_parameters
+from assay.evaluation.audit.parity import parity
+from assay.evaluation.audit.rounding import Yardstick, yardstick
+from assay.evaluation.audit.scoring import Score, scoring
+from assay.evaluation.audit.search import CONTENTS, Search, lighter, plan_search
+from assay.evaluation.audit.subject import RaisedError, Subject
+
+LONGEST, THOROUGH_LONGEST = 320, 2048
+
+WEIGHTS = {"given": "weights as given", "redrawn": "weights redrawn"}
+MODES = ("eval mode", "training mode")
+
+Progress = Callable[[str], None]
+
+
+def audit(
+    model: nn.Module,
+    vocab_size: int | None = None,
+    *,
+    loss: Score | None = None,
+    log_prob: Score | None = None,
+    special_ids: Sequence[int] = (),
+    max_length: int | None = None,
+    thorough: bool = False,
+    fresh: bool = False,
+    packing: int | None = None,
+    seed: int = 0,
+    on_progress: Progress | None = None,
+) -> AuditReport:
+    """Look for every way in which a language model could cheat; `model` maps ids [B, T] to logits [B, T, V].
+
+    The logits may come alone, first in a tuple, or under `logits`. `vocab_size` is found where it is not given.
+    `loss(model, ids)` or `loss(logits, ids)` gives nats (a mean, a sum, or one for each later token), `log_prob` the
+    log probability [B, T - 1] of each later token: with one of them scoring is checked. `special_ids` are tried
+    besides 0, 1, V - 1, bos, eos and pad. `max_length` is the most tokens that the model takes. `thorough` searches
+    up to 2048 tokens and at every multiple of 16. `fresh` says that the weights have not been trained. `packing` is the
+    id that parts documents of one row that must not see each other.
+
+    The model comes back as it was. A RequestError of one line where it takes no ids, gives no logits, or raises.
+    """
+    tell = on_progress or (lambda _: None)
+    longest = THOROUGH_LONGEST if thorough else LONGEST
+    with borrowed(model, vocab_size, special_ids, max_length, longest) as subject:
+        if packing is not None and not 0 <= packing < subject.vocab_size:
+            raise RequestError(f"packing: {packing} given; 0 to {subject.vocab_size - 1} would do")
+        search = plan_search(subject.longest, sum(p.numel() for p in model.parameters()), thorough, seed)
+        findings = []
+        try:
+            findings += _once(subject, search, fresh, loss, log_prob, tell)
+            add_redrawn(subject, seed)
+            light = search if thorough else lighter(search)
+            findings += on_both_weights(subject, {"given": light, "redrawn": search}, packing, tell)
+            tell("dead parameters")
+            subject.use("redrawn")
+            findings.append(dead_parameters(subject, search))
+        except RaisedError as error:
+            raise RequestError(f"model: {subject.name} raised {error} during the audit") from error
+        return report_on(subject, search, findings)
+
+
+def _once(
+    subject: Subject, search: Search, fresh: bool, loss: Score | None, log_prob: Score | None, tell: Progress
+) -> list[Finding]:
+    """What is asked of the weights as given alone."""
+    tell("scoring, activations, accounting")
+    checks: list[Callable[[Subject, Search], Finding]] = [activations, accounting]
+    if fresh:
+        checks += [initialisation, initial_entropy]
+    findings = [scoring(subject, search, loss, log_prob)]
+    for check in checks:
+        subject.memory.restore()
+        findings.append(check(subject, search))
+    return findings
+
+
+def on_both_weights(
+    subject: Subject, searches: Mapping[str, Search], packing: int | None, tell: Progress
+) -> list[Finding]:
+    """Every comparison of two runs, on both sets of weights, in both modes.
+
+    Isolation everywhere first: where it fails anywhere, the other checks put memory back before each run, or run one
+    row at a time, so that a leak between rows is not taken for one over time.
+    """
+    sticks = {}
+    for weights in WEIGHTS:
+        subject.use(weights)
+        sticks[weights] = yardstick(subject, searches[weights].seed)
+    settings = [(weights, training) for weights in WEIGHTS if sticks[weights].finite for training in (False, True)]
+    findings: list[Finding] = []
+    for weights, training in settings:
+        tell(f"isolation, {WEIGHTS[weights]}, {MODES[training]}")
+        subject.use(weights)
+        found = _isolation(subject, searches[weights], sticks[weights], packing, training)
+        findings += (_labelled(finding, weights, training) for finding in found)
+    failed: set[tuple[str, str]] = set()
+    for weights, training in settings:
+        tell(f"causality, {WEIGHTS[weights]}, {MODES[training]}")
+        subject.use(weights)
+        known = {check for check, where in failed if where == weights}
+        for finding in _over_time(subject, searches[weights], sticks[weights], training, known):
+            findings.append(_labelled(finding, weights, training))
+            failed |= {(finding.check, weights)} if finding.status == "fail" else set()
+    skipped = [Finding(check=check, status="skip", explanation="no logit is finite") for check in DECIDING]
+    return findings or skipped
+
+
+def _isolation(
+    subject: Subject, search: Search, stick: Yardstick, packing: int | None, training: bool
+) -> Iterator[Finding]:
+    if not training:
+        yield determinism(subject, search, stick)
+    between_calls = calls(subject, search, stick, training)
+    subject.restores |= between_calls.status == "fail"
+    between_rows = rows(subject, search, stick, training)
+    subject.alone |= between_rows.status == "fail"
+    yield from (between_calls, between_rows)
+    if packing is not None and not training:
+        yield packed(subject, search, stick, packing)
+
+
+def _over_time(
+    subject: Subject, search: Search, stick: Yardstick, training: bool, known: set[str]
+) -> Iterator[Finding]:
+    """What these weights are known to fail in eval mode is not asked again in training mode."""
+    if "causality" not in known:
+        yield causality(subject, search, stick, training)
+    if "length" not in known:
+        yield length(subject, search, stick, training)
+    yield modes(subject, search, stick) if training else parity(subject, search, stick)
+
+
+def _labelled(finding: Finding, weights: str, training: bool) -> Finding:
+    """With the weights and the mode in which something was found."""
+    if finding.status in ("pass", "skip"):
+        return finding
+    words = f"{finding.explanation} ({WEIGHTS[weights]}, {MODES[training]})"
+    return finding.model_copy(update={"explanation": words})
+
+
+def report_on(
+    subject: Subject, search: Search, findings: list[Finding], weights: tuple[str, ...] = ("given", "redrawn")
+) -> AuditReport:
+    """The gravest answer to each check, and where was searched."""
+    answered = dict.fromkeys(finding.check for finding in findings)
+    names = [
+        *(check for check in DECIDING if check in answered),
+        *(check for check in answered if check not in DECIDING),
+    ]
+    merged = [worst([f for f in findings if f.check == name]) for name in names]
+    return AuditReport(
+        model=subject.name,
+        sound=all(finding.status != "fail" for finding in merged if finding.check in DECIDING),
+        findings=tuple(merged),
+        searched=Searched(
+            longest=search.longest,
+            lengths=search.lengths,
+            modes=("eval", "training"),
+            weights=weights,
+            contents=CONTENTS,
+            arithmetic=subject.arithmetic(),
+            vocab_size=subject.vocab_size,
+            special_ids=subject.special_ids,
+        ),
+    )

@@ -1,0 +1,64 @@
+"""The generators that a model may draw from: seeded before each run, and put back as they were afterwards.
+
+Strangers' models draw from the global generators of torch, NumPy and Python. This is the one place that touches them,
+and only between a copy and its return; NumPy and `random` are reached through sys.modules, where they are loaded.
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+
+@contextmanager
+def generators_put_back() -> Iterator[None]:
+    """Whatever is drawn or seeded inside, the global generators of torch, CUDA, NumPy and Python are as before."""
+    numpy, python = _numpy(), _python()
+    numpy_state, python_state = numpy and numpy.get_state(), python and python.getstate()
+    cuda = range(torch.cuda.device_count()) if torch.cuda.is_available() and torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=list(cuda)):
+        try:
+            yield
+        finally:
+            if numpy is not None:
+                numpy.set_state(numpy_state)
+            if python is not None:
+                python.setstate(python_state)
+
+
+def seed_generators(seed: int) -> None:
+    """Seed every global generator, so that two runs draw the same numbers. Use inside `generators_put_back`."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        for generator in torch.cuda.default_generators:
+            generator.manual_seed(seed)
+    numpy, python = _numpy(), _python()
+    if numpy is not None:
+        numpy.seed(seed % 2**32)
+    if python is not None:
+        python.seed(seed)
+
+
+def drawn_so_far() -> tuple[object, ...]:
+    """A fingerprint of the global generators: it differs once anything has been drawn."""
+    numpy, python = _numpy(), _python()
+    states: list[object] = [torch.default_generator.get_state().numpy().tobytes()]
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states += [generator.get_state().numpy().tobytes() for generator in torch.cuda.default_generators]
+    if numpy is not None:
+        name, keys, place, *rest = numpy.get_state()
+        states.append((name, keys.tobytes(), place, *rest))
+    if python is not None:
+        states.append(python.getstate())
+    return tuple(states)
+
+
+def _numpy() -> Any:
+    module = sys.modules.get("numpy")
+    return None if module is None else module.random
+
+
+def _python() -> Any:
+    return sys.modules.get("random")

@@ -1,0 +1,68 @@
+"""Length: a prefix alone gives the logits that it gives inside a longer sequence.
+
+Shapes: T tokens, V vocabulary.
+"""
+
+import torch
+
+from assay.evaluation.audit.evidence import Change, finding_of, largest_change
+from assay.evaluation.audit.findings import Finding
+from assay.evaluation.audit.pairing import prefix_of
+from assay.evaluation.audit.rounding import Yardstick
+from assay.evaluation.audit.search import Search, mixed_row
+from assay.evaluation.audit.subject import RaisedError, Subject
+from assay.evaluation.audit.where import placed, trace
+
+
+def length(subject: Subject, search: Search, yardstick: Yardstick, training: bool = False) -> Finding:
+    """Compare prefixes of many lengths, odd ones and one token too, with the longest sequence.
+
+    In training mode fewer lengths, with dropout off, as masks depend on the shape. Lengths at which the model raises
+    are a warning.
+    """
+    lengths = [*search.lengths[:1], *search.lengths[4::4]] if training else search.lengths
+    if not lengths:
+        return Finding(check="length", status="skip", explanation="one token is all that the model takes")
+    ids = mixed_row(search, subject.vocab_size, subject.special_ids)
+    whole = subject.logits(ids, training, dropout=False)
+    raised: dict[int, str] = {}
+    largest: tuple[Change, int] | None = None
+    for count in lengths:
+        try:
+            alone = subject.logits(ids[:, :count], training, dropout=False)
+        except RaisedError as error:
+            raised[count] = str(error)
+            continue
+        found = largest_change(whole[:, :count], alone, yardstick)
+        if largest is None or found.excess > largest[0].excess:
+            largest = found, count
+    if largest is None:
+        return Finding(check="length", status="skip", explanation=f"no prefix runs: {next(iter(raised.values()))}")
+    found, count = largest
+    finding = finding_of(
+        "length",
+        found,
+        yardstick,
+        f"{len(lengths) - len(raised)} prefixes alone give what they give inside {ids.shape[1]} tokens",
+        f"the first {count} tokens alone give other logits than inside {ids.shape[1]} tokens",
+    )
+    if finding.status == "fail":
+        return _located(subject, finding, ids, count, yardstick, training)
+    if raised:
+        words = f"raises at {', '.join(map(str, raised))} tokens ({next(iter(raised.values()))}); {finding.explanation}"
+        return finding.model_copy(update={"status": "warn", "explanation": words})
+    return finding
+
+
+def _located(
+    subject: Subject, finding: Finding, ids: torch.Tensor, count: int, yardstick: Yardstick, training: bool
+) -> Finding:
+    tracer, blames = trace(
+        subject,
+        prefix_of(ids.shape[1], count),
+        yardstick.unit,
+        lambda: subject.logits(ids, training, dropout=False),
+        lambda: subject.logits(ids[:, :count], training, dropout=False),
+        same_shape=False,
+    )
+    return placed(finding, tracer, blames, f"when the sequence ends after {count} tokens instead of {ids.shape[1]}")

@@ -1,0 +1,50 @@
+"""Train against eval: what differs between the modes is dropout and nothing else."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from assay.evaluation.audit.evidence import finding_of, largest_change
+from assay.evaluation.audit.findings import Finding
+from assay.evaluation.audit.pairing import everything
+from assay.evaluation.audit.rounding import Yardstick
+from assay.evaluation.audit.search import Search
+from assay.evaluation.audit.subject import Subject
+from assay.evaluation.audit.where import placed, trace
+
+
+def modes(subject: Subject, search: Search, yardstick: Yardstick) -> Finding:
+    """With dropout off, training mode gives the logits of eval mode.
+
+    A layer that still draws at random in training mode cannot be compared: where only such layers differ, the answer
+    is a skip that names them.
+    """
+    generator = torch.Generator().manual_seed(search.seed + 7)
+    ids = torch.randint(subject.vocab_size, (2, search.middle), generator=generator)
+    runs = [_run(subject, ids, training) for training in (False, True)]
+    found = largest_change(runs[0](), runs[1](), yardstick)
+    passed, failed = (
+        "training mode without dropout is eval mode",
+        "training mode differs from eval mode by more than dropout",
+    )
+    finding = finding_of("modes", found, yardstick, passed, failed)
+    if finding.status == "fail":
+        tracer, blames = trace(subject, everything, yardstick.unit, runs[0], runs[1], watch_draws=True)
+        fixed = [blame for blame in blames if not blame.drew]
+        if blames and not fixed:
+            names = ", ".join(tracer.title(blame.module) for blame in blames)
+            words = f"not decided: {names} draws at random in training mode and could not be switched off"
+            finding = Finding(check="modes", status="skip", explanation=words)
+        else:
+            finding = placed(finding, tracer, fixed, "between eval and training mode")
+    subject.memory.restore()
+    return finding
+
+
+def _run(subject: Subject, ids: Tensor, training: bool) -> Callable[[], Tensor]:
+    def run() -> Tensor:
+        subject.memory.restore()
+        return subject.logits(ids, training, dropout=False)
+
+    return run

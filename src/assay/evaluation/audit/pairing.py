@@ -1,0 +1,120 @@
+"""Which part of a tensor inside a model should be the same in two runs, read from the tensor's shape alone.
+
+A pairing is given the tensor of the first run and that of the second, and gives views of both that must agree; none
+where the tensor has no such part: a final state has no positions.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+EXTRA_POSITIONS = 16
+"""How many positions more than tokens a tensor may have: sinks before the first, the tail of a convolution."""
+
+
+@dataclass(frozen=True)
+class Views:
+    """Two views that must agree; `axis` counts positions or rows from `first`, None where neither is meant."""
+
+    before: Tensor
+    after: Tensor
+    axis: int | None
+    first: int = 0
+
+
+Pairing = Callable[[Tensor, Tensor], list[Views]]
+
+
+def everything(before: Tensor, after: Tensor) -> list[Views]:
+    """The same call twice: all of it."""
+    return [Views(before, after, None)] if before.shape == after.shape else []
+
+
+def up_to(length: int, count: int) -> Pairing:
+    """Two runs of `length` tokens that share the first `count`: those, on every axis as long as the sequence."""
+
+    def views(before: Tensor, after: Tensor) -> list[Views]:
+        if before.shape != after.shape:
+            return []
+        axes = _time_axes(before, length)
+        return _narrowed(before, after, axes, count) if axes else []
+
+    return views
+
+
+def from_position(length: int, first: int) -> Pairing:
+    """Two runs of `length` tokens that agree from token `first` on."""
+
+    def views(before: Tensor, after: Tensor) -> list[Views]:
+        if before.shape != after.shape:
+            return []
+        axes = _time_axes(before, length)
+        for axis in axes:
+            before, after = (tensor.narrow(axis, first, length - first) for tensor in (before, after))
+        return [Views(before, after, axes[0], first)] if axes else []
+
+    return views
+
+
+def prefix_of(length: int, count: int) -> Pairing:
+    """A run of `length` tokens (or rows) and one of its first `count` alone."""
+
+    def views(before: Tensor, after: Tensor) -> list[Views]:
+        if before.ndim != after.ndim:
+            return []
+        differing = [a for a in range(before.ndim) if before.shape[a] != after.shape[a]]
+        if not differing or any((before.shape[a], after.shape[a]) != (length, count) for a in differing):
+            return []
+        return _narrowed(before, after, differing, count)
+
+    return views
+
+
+def step_at(length: int, position: int, count: int = 1) -> Pairing:
+    """A run of `length` tokens and a later call, with a state, on the `count` tokens from `position`."""
+
+    def views(before: Tensor, after: Tensor) -> list[Views]:
+        if before.ndim != after.ndim:
+            return []
+        axes = [a for a in range(before.ndim) if before.shape[a] != after.shape[a]]
+        if len(axes) != 1 or (before.shape[axes[0]], after.shape[axes[0]]) != (length, count):
+            return []
+        return [Views(before.narrow(axes[0], position, count), after, axes[0], position)]
+
+    return views
+
+
+def rows_but(batch: int, length: int, row: int) -> Pairing:
+    """Two batches [batch, length] that differ in row `row` alone: the rows before it and those after it."""
+
+    def views(before: Tensor, after: Tensor) -> list[Views]:
+        shape = before.shape
+        if shape != after.shape or not shape:
+            return []
+        if shape[0] == batch * length:
+            before, after = before.unflatten(0, (batch, length)), after.unflatten(0, (batch, length))
+        elif shape[0] != batch and (len(shape) == 1 or shape[1] != batch):
+            return []
+        axis = 0 if before.shape[0] == batch else 1
+        parts = [(0, row), (row + 1, batch - row - 1)]
+        return [
+            Views(before.narrow(axis, first, count), after.narrow(axis, first, count), axis, first)
+            for first, count in parts
+            if count
+        ]
+
+    return views
+
+
+def _time_axes(tensor: Tensor, length: int) -> list[int]:
+    exact = [axis for axis, size in enumerate(tensor.shape) if size == length]
+    if exact or tensor.ndim < 3:
+        return exact
+    return [axis for axis, size in enumerate(tensor.shape) if length < size <= length + EXTRA_POSITIONS][:1]
+
+
+def _narrowed(before: Tensor, after: Tensor, axes: list[int], count: int) -> list[Views]:
+    for axis in axes:
+        before, after = before.narrow(axis, 0, count), after.narrow(axis, 0, count)
+    return [Views(before, after, axes[0])]

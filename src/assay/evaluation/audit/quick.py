@@ -1,0 +1,78 @@
+"""The audit that `compare` runs before and after training: the deciding checks at few positions, in about a second."""
+
+from collections.abc import Iterator
+
+from torch import nn
+
+from assay.errors import RequestError
+from assay.evaluation.audit.auditing import report_on
+from assay.evaluation.audit.borrowing import add_redrawn, borrowed
+from assay.evaluation.audit.causality import by_replacement, causality
+from assay.evaluation.audit.findings import AuditReport, Finding
+from assay.evaluation.audit.isolation import rows
+from assay.evaluation.audit.length import length
+from assay.evaluation.audit.modes import modes
+from assay.evaluation.audit.parity import parity
+from assay.evaluation.audit.rounding import yardstick
+from assay.evaluation.audit.search import Search
+from assay.evaluation.audit.subject import RaisedError, Subject
+
+LONGEST = 130
+
+
+def quick_audit(model: nn.Module, trained: bool = False, max_length: int | None = None, seed: int = 0) -> AuditReport:
+    """As `audit`, at few positions around multiples of 16 to 128 and up to `max_length` tokens, 130 at most.
+
+    Weights that training starts from are redrawn, since zeros hide what leaks; trained ones are taken as they are and
+    searched over time only. A leak that shows under rare contents or at other places is left to `audit`.
+    """
+    with borrowed(model, None, (), max_length, LONGEST) as subject:
+        search = _search(subject.longest, seed)
+        try:
+            if not trained:
+                add_redrawn(subject, seed)
+                subject.use("redrawn")
+            findings = list(_over_time(subject, search) if trained else _all(subject, search))
+        except RaisedError as error:
+            raise RequestError(f"model: {subject.name} raised {error} during the audit") from error
+        return report_on(subject, search, findings, ("given",) if trained else ("redrawn",))
+
+
+def _over_time(subject: Subject, search: Search) -> Iterator[Finding]:
+    stick = yardstick(subject, search.seed)
+    if not stick.finite:
+        yield Finding(check="causality", status="skip", explanation="no logit is finite")
+        return
+    yield by_replacement(subject, search, stick)
+    yield length(subject, search, stick)
+
+
+def _all(subject: Subject, search: Search) -> Iterator[Finding]:
+    stick = yardstick(subject, search.seed)
+    between_rows = rows(subject, search, stick)
+    subject.alone |= between_rows.status == "fail"
+    yield between_rows
+    for training in (False, True):
+        yield causality(subject, search, stick, training)
+    yield length(subject, search, stick)
+    yield parity(subject, search, stick)
+    yield modes(subject, search, stick)
+
+
+def _search(longest: int, seed: int) -> Search:
+    """Places that lie within `longest` tokens; its middle at least."""
+
+    def inside(*places: int) -> tuple[int, ...]:
+        return tuple(place for place in places if place < longest - 1) or ((longest - 1) // 2,)
+
+    return Search(
+        longest=longest,
+        middle=min(longest, 19),
+        short=min(longest, 2),
+        content=min(longest, 6),
+        cuts=inside(0, 16, 64, 100),
+        training_cuts=inside(64),
+        gradient_cuts=inside(64),
+        lengths=inside(17, 64),
+        seed=seed,
+    )

@@ -1,0 +1,87 @@
+"""How far rounding alone can move a logit: the yardstick under every comparison of two runs.
+
+Every weight is moved at random within two units in the last place of the arithmetic that the model really runs in.
+What that does to the logits is what another kernel, chunk or batch size may do; a change counts from 20 times as much
+on, and never below 1e-9 of the logits' root mean square. In a chaotic model the yardstick grows along the sequence, so
+there is one threshold for each position.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from assay.evaluation.audit.differences import change, spread
+from assay.evaluation.audit.subject import Subject
+
+SMALLEST_LEAK = 1e-9
+TIMES_ROUNDING = 20.0
+UNITS = 2.0
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """`scale`: the logits' root mean square; `allowed` [T]: how far each position may move, in the logits' unit.
+
+    `unit` is the relative spacing of the numbers that the model computes with, `clean` whether that is float64's;
+    `finite` whether any logit is.
+    """
+
+    scale: float
+    allowed: Tensor
+    unit: float
+    clean: bool
+    finite: bool
+
+    def relative(self, moved: float) -> float:
+        """`moved` relative to the logits' root mean square."""
+        return moved / self.scale if self.scale > 0 else moved
+
+
+def yardstick(subject: Subject, seed: int) -> Yardstick:
+    """Measure it on a row of random ids, as long as the search goes, in eval mode."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(subject.vocab_size, (1, subject.longest), generator=generator)
+    subject.memory.restore()
+    before = subject.logits(ids)
+    subject.unit = subject.unit or arithmetic_unit(subject, ids[:, :32])
+    unit = subject.unit
+    moved = change(before, _jittered(subject, ids, UNITS * unit, generator)).amax((0, 2))
+    scale = spread(before)
+    allowed = (TIMES_ROUNDING * moved).clamp_min(SMALLEST_LEAK * scale).cummax(0).values
+    return Yardstick(scale, allowed.cpu(), unit, unit == torch.finfo(torch.float64).eps, bool(before.isfinite().any()))
+
+
+def arithmetic_unit(subject: Subject, ids: Tensor) -> float:
+    """The spacing of float64 where everything inside is in float64; else that of the type that rounding shows.
+
+    Rounding inside that no torch call shows (scripted code, other libraries) betrays itself: logits answer to a
+    relative 1e-9 of the weights with far more than a thousandth of their answer to 1e-6.
+    """
+    if not subject.wide:
+        return torch.finfo(subject.own_type).eps
+    if subject.narrow_seen:
+        return torch.finfo(torch.float32).eps
+    generator = torch.Generator().manual_seed(0)
+    subject.memory.restore()
+    before = subject.logits(ids)
+    least, small, large = (
+        change(before, _jittered(subject, ids, size, generator)).amax().item() for size in (4e-16, 1e-9, 1e-6)
+    )
+    hidden = small > 30 * large / 1000 and small > 1000 * least
+    return torch.finfo(torch.float32 if hidden else torch.float64).eps
+
+
+@torch.no_grad()
+def _jittered(subject: Subject, ids: Tensor, size: float, generator: torch.Generator) -> Tensor:
+    """The logits with each weight w moved to w (1 + size u), u uniform in +-1; nothing else has happened before."""
+    subject.memory.restore()
+    kept = [(p, p.data) for p in subject.model.parameters() if p.is_floating_point()]
+    for parameter, values in kept:
+        u = 2 * torch.rand(values.shape, generator=generator, dtype=torch.float64).to(values.device) - 1
+        parameter.data = (values.double() * (1 + size * u)).to(values.dtype)
+    try:
+        return subject.logits(ids)
+    finally:
+        for parameter, values in kept:
+            parameter.data = values

@@ -1,0 +1,153 @@
+"""The model under audit as one kind of thing: ids in, logits out, in either mode, from seeds, always the same way.
+
+Shapes: B batch, T tokens, V vocabulary.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from assay.errors import RequestError
+from assay.evaluation.audit.arithmetic import Widened, in_float64, narrowest_type
+from assay.evaluation.audit.dropout import without_dropout
+from assay.evaluation.audit.generators import drawn_so_far, seed_generators
+from assay.evaluation.audit.memory import Memory, reachable
+from assay.layers.randomness import drawing_from
+
+LOGITS_AT_ONCE = 1 << 23
+
+
+class RaisedError(Exception):
+    """The model raised; the text is one line."""
+
+
+class Subject:
+    """A copy of a model, with what the probes need to know about it. Made by `borrowing.borrowed`.
+
+    `weights` says which: "given" or "redrawn". `restores` puts the copy's memory back before each run, `alone` runs
+    one row at a time: both are switched on where the isolation checks fail, so that other checks still mean something.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.name = type(model).__name__
+        self.weights = "given"
+        self.own_type = narrowest_type(model)
+        self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self.memories = {"given": Memory(model)}
+        self.generators = [value for value in reachable(model) if isinstance(value, torch.Generator)]
+        self.wide = True
+        self.narrow_seen = False
+        self.restores = False
+        self.alone = False
+        self.unit = 0.0
+        self.outputs = 1
+        """The width of the logits, which may exceed the vocabulary."""
+        self.vocab_size = 0
+        self.longest = 0
+        self.special_ids: tuple[int, ...] = ()
+        self._generator = torch.Generator()
+        self._draws: dict[bool, bool] = {}
+
+    @property
+    def memory(self) -> Memory:
+        """The copy as it was before any run, with the weights now in use."""
+        return self.memories[self.weights]
+
+    def use(self, weights: str) -> None:
+        """Switch to another set of weights, and forget every run."""
+        self.weights = weights
+        self.memory.restore()
+
+    @contextmanager
+    def running(
+        self, training: bool = False, seed: int = 0, dropout: bool = True, gradients: bool = False
+    ) -> Iterator[nn.Module]:
+        """The copy, ready to be called: in its mode, its generators at `seed`, in float64 where it can be.
+
+        What it raises comes out as RaisedError.
+        """
+        masked = not dropout and self.draws(training)
+        if self.restores:
+            self.memory.restore()
+        self.model.train(training)
+        seed_generators(seed)
+        for generator in self.generators:
+            generator.manual_seed(seed)
+        with ExitStack() as stack:
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            stack.enter_context(drawing_from(self._generator.manual_seed(seed)))
+            stack.enter_context(torch.set_grad_enabled(gradients))
+            mode: Widened | None = stack.enter_context(in_float64()) if self.wide else None
+            if masked:
+                stack.enter_context(without_dropout(self.model))
+            try:
+                yield self.model
+            except RequestError:
+                raise
+            except Exception as error:
+                raise RaisedError(one_line(error)) from error
+            finally:
+                self.narrow_seen |= mode is not None and mode.narrow_seen
+
+    def arithmetic(self) -> str:
+        """What the copy computes in, in words."""
+        if not self.wide:
+            return f"{self.own_type} as the model cannot run in float64: changes count from 20 times rounding".replace(
+                "torch.", ""
+            )
+        return "float64 with narrower parts: changes count from 20 times rounding" if self.narrow_seen else "float64"
+
+    def drawn(self) -> tuple[object, ...]:
+        """A fingerprint of every generator that a run may draw from."""
+        own = [generator.get_state().numpy().tobytes() for generator in (self._generator, *self.generators)]
+        return (*drawn_so_far(), *own)
+
+    def draws(self, training: bool) -> bool:
+        """Whether the model draws anything at random in this mode."""
+        if training not in self._draws:
+            self._draws[training] = True  # for the run that finds out
+            before: tuple[object, ...] = ()
+            with self.running(training) as model:
+                before = self.drawn()
+                model(torch.zeros(2, min(self.longest, 8) or 8, dtype=torch.long, device=self.device))
+                self._draws[training] = self.drawn() != before
+            self.memory.restore()
+        return self._draws[training]
+
+    def logits(self, ids: Tensor, training: bool = False, seed: int = 0, dropout: bool = True) -> Tensor:
+        """Logits [B, T, V] of `ids` [B, T] without gradients; rows go in as many calls as memory allows."""
+        rows = 1 if self.alone else max(1, LOGITS_AT_ONCE // (ids.shape[1] * self.outputs))
+        parts = []
+        for part in ids.split(rows):
+            with self.running(training, seed, dropout) as model:
+                parts.append(logits_of(model(part.to(self.device)), part))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def logits_of(output: Any, ids: Tensor) -> Tensor:
+    """The logits [B, T, V] in what a model returned for `ids` [B, T]; else a RequestError of one line."""
+    found = output
+    if isinstance(output, Mapping):
+        found = output.get("logits")
+    elif hasattr(output, "logits"):
+        found = output.logits
+    elif isinstance(output, tuple | list) and output:
+        found = output[0]
+    if isinstance(found, Tensor) and found.is_floating_point() and found.ndim == 3 and found.shape[:2] == ids.shape:
+        return found
+    got = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else f"a {type(output).__name__}"
+    raise RequestError(
+        f"model: gives {got} for ids {list(ids.shape)}; logits [B, T, V], first in a tuple or as `logits`, would do"
+    )
+
+
+def one_line(error: BaseException) -> str:
+    """The exception's type and the first line of its text."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

@@ -1,0 +1,77 @@
+"""The words of `where`: the earliest module to blame first, then the others, and what they read beside their inputs."""
+
+from collections.abc import Callable
+
+from assay.evaluation.audit.findings import Finding
+from assay.evaluation.audit.pairing import Pairing
+from assay.evaluation.audit.subject import RaisedError, Subject
+from assay.evaluation.audit.tracer import Blame, Tracer
+
+SAME_SHAPE = 1e-12
+OTHER_SHAPE = 1e-10
+"""What counts as a difference inside a model, relative, where both runs take the same kernels and where they do not."""
+NOTABLE = 1e-6
+"""Blames this much smaller than the largest are rounding where anything larger than rounding has been found."""
+MOST_NAMED = 8
+
+
+def tolerance(unit: float, same_shape: bool) -> float:
+    """Relative; `unit` is the spacing of the numbers that the model computes with."""
+    return max(SAME_SHAPE if same_shape else OTHER_SHAPE, 100 * unit)
+
+
+def trace(
+    subject: Subject,
+    pairing: Pairing,
+    unit: float,
+    first: Callable[[], object],
+    second: Callable[[], object],
+    between: Callable[[], object] = lambda: None,
+    same_shape: bool = True,
+    watch_draws: bool = False,
+) -> tuple[Tracer, list[Blame]]:
+    """Record `first`, run `between` unseen, compare `second`; the modules to blame in the order they ran."""
+    fingerprint = subject.drawn if watch_draws else (lambda: None)
+    tracer = Tracer(subject.model, pairing, tolerance(unit, same_shape), fingerprint)
+    try:
+        with tracer.recording():
+            first()
+        between()
+        with tracer.comparing():
+            second()
+    except RaisedError:
+        return tracer, []
+    return tracer, notable(list(tracer.blamed.values()))
+
+
+def notable(blames: list[Blame]) -> list[Blame]:
+    """Without those that only rounding explains beside the larger ones."""
+    largest = max((blame.relative for blame in blames), default=0.0)
+    return [blame for blame in blames if blame.relative >= min(NOTABLE * largest, 1e-9)]
+
+
+def placed(finding: Finding, tracer: Tracer, blames: list[Blame], event: str, thing: str = "position") -> Finding:
+    """The finding with its `where`: `event` is what happened, "when token 40 changes", `thing` what is numbered."""
+    if not blames:
+        return finding
+    sentences = [_sentence(tracer, blame, event, thing) for blame in blames]
+    further = [f"Further: {'; '.join(sentences[1:MOST_NAMED])}."] if len(blames) > 1 else []
+    if len(blames) > MOST_NAMED:
+        further.append(f"{len(blames) - MOST_NAMED} more modules do the same.")
+    reads = "reads, or starts from,"
+    aside = [f"{tracer.title(b.module)} {reads} {'; '.join(b.aside[:3])}." for b in blames[:MOST_NAMED] if b.aside]
+    return finding.model_copy(
+        update={
+            "where": sentences[0],
+            "modules": tuple(blame.module for blame in blames),
+            "explanation": " ".join([f"{finding.explanation}.", *aside, *further])
+            if aside or further
+            else finding.explanation,
+        }
+    )
+
+
+def _sentence(tracer: Tracer, blame: Blame, event: str, thing: str) -> str:
+    name = blame.module or tracer.title("")
+    moved = "its output" if blame.position is None else f"{thing} {blame.position}"
+    return f"{name}: {moved} moves {event}, by {blame.moved:.2g}"

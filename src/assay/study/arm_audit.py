@@ -1,0 +1,58 @@
+"""The audit of an arm before and after training: what cheats is not ranked."""
+
+from pathlib import Path
+from typing import Literal
+
+from assay.errors import RequestError
+from assay.evaluation.audit import AuditReport, quick_audit
+from assay.model.architecture import build_model
+from assay.model.lm import LanguageModel
+from assay.ops.execution import Execution
+from assay.records import ArmAudit
+from assay.seeding import derive
+from assay.study.protocol import Arm, Study
+from assay.study.subject import load_run
+
+VOCAB_SIZE = 128
+Moment = Literal["before training", "after training"]
+
+
+def audit_fresh(study: Study, arm: Arm, seed: int) -> ArmAudit:
+    """Of the arm's model with redrawn weights, which hide nothing, and a small vocabulary, which costs nothing."""
+    try:
+        small = {"vocab_size": min(arm.config.vocab_size, VOCAB_SIZE)}
+        config = arm.architecture.config.parse({**arm.config.model_dump(), **small})
+    except RequestError:  # token ids are among its dimensions
+        config = arm.config
+    model = build_model(arm.architecture, config, derive(seed, "init")).eval()
+    return _audited(study, arm, seed, model, "before training")
+
+
+def audit_trained(study: Study, arm: Arm, seed: int, folder: Path) -> ArmAudit:
+    """Of the weights in the run's `folder`."""
+    return _audited(study, arm, seed, load_run(folder).model, "after training")
+
+
+def _audited(study: Study, arm: Arm, seed: int, model: LanguageModel, moment: Moment) -> ArmAudit:
+    """In the form of the ops that the study trains with; a model that cannot be audited is a RequestError."""
+    model.set_execution(Execution(study.plan.op_form, study.plan.chunk_length))
+    name = arm.architecture.name
+    try:
+        report = quick_audit(model, moment == "after training", study.config.training.context)
+    except RequestError as error:
+        raise RequestError(f"{name}: cannot be audited: {error}") from error
+    return ArmAudit(
+        architecture=name,
+        seed=seed,
+        moment=moment,
+        sound=report.sound,
+        summary=_summary(arm, report),
+        findings=[finding.model_dump(mode="json") for finding in report.findings],
+    )
+
+
+def _summary(arm: Arm, report: AuditReport) -> str:
+    """How far it was searched; of one that cheats, why where that is known, and where."""
+    summary = report.summary().removeprefix("unsound: ")
+    known = arm.architecture.unsound
+    return summary if report.sound or known is None else f"{known}; {summary}"

@@ -1,0 +1,67 @@
+"""Document 001's story runs as a script: the replica is named with both its leaks, its causal twin is sound."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from assay.model.accounting import count_parameters
+from assay.model.architecture import ARCHITECTURES
+from assay.model.sizing import build_on_meta
+from assay.study.protocol import StudyConfig, arm_dimensions
+from study.made_up import write_corpus
+
+SCRIPT = Path(__file__).parents[2] / "experiments/leaks/document_001/run.py"
+
+
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("document_001", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("scale", ["tiny", "full"])
+def test_the_protocol_is_the_same_for_both_arms(scale: str) -> None:
+    """A study that parses, in which the arms differ by the replica's unused projections alone: within a tenth."""
+    module = script()
+    config = StudyConfig.parse({"architectures": list(module.ARMS), **module.protocol("stdlib", scale)})
+    totals = []
+    for name in module.ARMS:
+        architecture = ARCHITECTURES.get(name)
+        dimensions = architecture.config.parse({"vocab_size": 258, **arm_dimensions(architecture, config)})
+        totals.append(count_parameters(build_on_meta(architecture, dimensions)).total)
+    assert abs(totals[0] - totals[1]) < 0.1 * max(totals)
+    assert ARCHITECTURES.get(module.ARMS[0]).sound_twin == module.ARMS[1]
+
+
+@pytest.mark.slow
+def test_document_001_tiny(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus", documents=40, words=100)
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "--scale", "tiny", "--json", "--corpus", f"text:{corpus}", "--out", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    said = json.loads(done.stdout.splitlines()[-1])
+    replica, causal = said["results"]["groundthink-v7"], said["results"]["groundthink"]
+    assert replica["targets"] == causal["targets"] > 100
+    assert abs(causal["difference"]) < 1e-5 < abs(replica["difference"])
+    assert causal["audit"]["sound"]
+    assert not replica["audit"]["sound"]
+    (causality,) = [finding for finding in replica["audit"]["findings"] if finding["check"] == "causality"]
+    assert causality["status"] == "fail"
+    for layer in ("blocks.1.mixer (ReaderLayerV7)", "blocks.2.mixer (MemoryLayerV7)"):
+        reads = f"{layer} reads, or starts from, `shared['groundthink.final_state']`"
+        assert reads in causality["explanation"]
+    assert said["floors"].keys() == {"unigram", "trigram"}
+    assert Path(said["report"]).exists()
