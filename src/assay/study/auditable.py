@@ -18,9 +18,11 @@ from assay.seeding import derive
 from assay.study.protocol import StudyConfig, arm_dimensions, size_arm
 from assay.study.subject import load_run
 
-VOCAB_SIZE = 512
+VOCAB_SIZE = 128
 """Of a fresh model: enough for an audit, and the head stays cheap."""
 FACTORIES = ("model", "build", "build_model", "make_model", "get_model")
+USUAL = ("model", "Model", "LanguageModel", "LM")
+"""Names that go before others of their kind."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,8 @@ def _by_kind(module: ModuleType) -> Iterator[list[str]]:
 
 
 def _only_candidate(path: Path, module: ModuleType) -> str:
-    for names in _by_kind(module):
+    for found in _by_kind(module):
+        names = [name for name in USUAL if name in found][:1] or found
         if len(names) == 1:
             return names[0]
         if names:

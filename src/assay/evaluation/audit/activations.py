@@ -20,7 +20,7 @@ def activations(subject: Subject, search: Search) -> Finding:
         if not all(bool((tensor < torch.inf).all()) for tensor in tensors):  # false for NaN too
             found.append(names[module])
 
-    handles = [module.register_forward_hook(look) for module in names]
+    handles = [m.register_forward_hook(look) for m in names if not isinstance(m, torch.jit.ScriptModule)]
     try:
         subject.logits(mixed_row(search, subject.vocab_size, subject.special_ids))
     finally:

@@ -61,7 +61,8 @@ def audit(
     with borrowed(model, vocab_size, special_ids, max_length, longest) as subject:
         if packing is not None and not 0 <= packing < subject.vocab_size:
             raise RequestError(f"packing: {packing} given; 0 to {subject.vocab_size - 1} would do")
-        search = plan_search(subject.longest, sum(p.numel() for p in model.parameters()), thorough, seed)
+        size = sum(p.numel() for p in model.parameters())
+        search = plan_search(subject.longest, size, thorough, seed, subject.multiple)
         findings = []
         try:
             findings += _once(subject, search, fresh, loss, log_prob, tell)

@@ -36,6 +36,7 @@ def borrowed(
     """
     if not isinstance(model, nn.Module):
         raise RequestError(f"model: a {type(model).__name__} given; a torch.nn.Module from ids to logits would do")
+    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps
     with generators_put_back():
         try:
             working = copy.deepcopy(model)
@@ -49,9 +50,11 @@ def borrowed(
             subject.vocab_size = _vocabulary(subject, vocab_size)
             subject.special_ids = _special_ids(subject, special_ids)
             subject.longest = _longest(subject, max_length, longest)
+            subject.multiple = _multiple(subject)
             subject.memory.restore()
             for training in (False, True):
-                subject.draws(training)
+                for dropout in (True, False):
+                    subject.draws(training, dropout)
             yield subject
         finally:
             borrowed_memory.restore()
@@ -95,11 +98,13 @@ def _running_subject(model: nn.Module) -> Subject:
 
 
 def _outputs(subject: Subject) -> int:
-    """The width of the logits, from the first length in which the model runs."""
+    """The width of the logits, from the first length in which the model runs, which becomes the subject's shortest."""
     first = None
     for length in TRIAL_LENGTHS:
         try:
-            return subject.logits(torch.zeros(1, length, dtype=torch.long)).shape[-1]
+            width = subject.logits(torch.zeros(1, length, dtype=torch.long)).shape[-1]
+            subject.shortest = length
+            return width
         except RaisedError as error:
             first = first or error
     raise first or RaisedError("nothing was tried")
@@ -116,18 +121,17 @@ def _vocabulary(subject: Subject, given: int | None) -> int:
         size = declared[0] if declared else _table_size(subject) or subject.outputs
     if size > subject.outputs:
         raise RequestError(f"vocab_size: {size} given, the model has logits for {subject.outputs} ids only")
-    try:
-        subject.logits(torch.full((1, 1), size - 1))
-    except RaisedError as error:
-        if not _runs(subject, torch.full((1, TRIAL_LENGTHS[0]), size - 1)):
-            raise RequestError(f"vocab_size: {size}; {subject.name} raised {error} on id {size - 1}") from error
     if size < 2:
         raise RequestError(f"model: {subject.name} has a vocabulary of {size}; replacing tokens needs 2 or more")
+    try:
+        subject.logits(torch.full((1, subject.shortest), size - 1))
+    except RaisedError as error:
+        raise RequestError(f"vocab_size: {size}; {subject.name} raised {error} on id {size - 1}") from error
     return size
 
 
 def _table_size(subject: Subject) -> int | None:
-    ids = torch.zeros(1, TRIAL_LENGTHS[0], dtype=torch.long, device=subject.device)
+    ids = torch.zeros(1, subject.shortest, dtype=torch.long, device=subject.device)
     mode = AtEmbedding(ids, lambda vectors: vectors)
     try:
         with subject.running() as model, mode:
@@ -167,6 +171,15 @@ def _longest(subject: Subject, given: int | None, limit: int) -> int:
         else:
             high = middle
     return max(low, 1)
+
+
+def _multiple(subject: Subject) -> int:
+    """The power of two whose multiples the model takes; 1 for a model that takes any length."""
+    for size in (1, 2, 4, 8, 16, 32, 64, 128):
+        lengths = [length for length in (3 * size, 5 * size) if length <= subject.longest]
+        if lengths and all(_runs(subject, torch.zeros(1, length, dtype=torch.long)) for length in lengths):
+            return size
+    return 1
 
 
 def _runs(subject: Subject, ids: Tensor) -> bool:

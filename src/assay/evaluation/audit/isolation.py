@@ -42,6 +42,8 @@ def rows(subject: Subject, search: Search, yardstick: Yardstick, training: bool 
 
 def _company(subject: Subject, base: Tensor, yardstick: Yardstick, training: bool, passed: Finding) -> Finding:
     """Each row alone against the batch."""
+    if subject.draws(training, dropout=False):
+        return passed
     together = subject.logits(base, training, dropout=False)
     ends = [0, ROWS - 1]
     alone = torch.cat([subject.logits(base[row : row + 1], training, dropout=False) for row in ends])
@@ -65,7 +67,8 @@ def calls(subject: Subject, search: Search, yardstick: Yardstick, training: bool
     """A call gives what it gave on the fresh copy, whatever was called in between: other ids, other shapes."""
     base, other = _batches(subject, search)
     x, y = base[:2], other[:2]
-    history = [x, y[:1, : max(1, y.shape[1] // 2)], y]
+    shorter = max(x.shape[1] - search.multiple, search.multiple)
+    history = [x, y[:1, :shorter], y]
     subject.memory.restore()
     first = subject.logits(x, training)
     for part in history[1:-1]:

@@ -21,6 +21,9 @@ def length(subject: Subject, search: Search, yardstick: Yardstick, training: boo
     are a warning.
     """
     lengths = [*search.lengths[:1], *search.lengths[4::4]] if training else search.lengths
+    if subject.draws(training, dropout=False):
+        words = "not decided: masks are drawn that depend on the length and cannot be switched off"
+        return Finding(check="length", status="skip", explanation=words)
     if not lengths:
         return Finding(check="length", status="skip", explanation="one token is all that the model takes")
     ids = mixed_row(search, subject.vocab_size, subject.special_ids)

@@ -34,10 +34,20 @@ class Search:
     gradient_cuts: tuple[int, ...]
     lengths: tuple[int, ...]
     seed: int
+    multiple: int = 1
+    """The model takes lengths that are multiples of this many tokens alone."""
 
 
-def plan_search(longest: int, parameters: int, thorough: bool, seed: int) -> Search:
-    """The search of a model of so many parameters, up to `longest` tokens; `thorough` leaves nothing out."""
+def plan_search(longest: int, parameters: int, thorough: bool, seed: int, multiple: int = 1) -> Search:
+    """The search of a model of so many parameters, up to `longest` tokens; `thorough` leaves nothing out.
+
+    All lengths but those of prefixes are multiples of `multiple`.
+    """
+
+    def whole(length: int) -> int:
+        return max(min(length, longest) // multiple * multiple, min(multiple, longest))
+
+    longest = whole(longest)
     small = parameters < LARGE or thorough
     multiples = [m for m in (*BOUNDARIES, *(range(512, longest, 256) if thorough else ())) if m < longest]
     cuts = [0, 5, longest // 2 - 10, longest - 2, *(t for m in multiples for t in (m - 1, m))]
@@ -49,14 +59,15 @@ def plan_search(longest: int, parameters: int, thorough: bool, seed: int) -> Sea
     lengths = {*(LENGTHS if small else (1, 2, 17, 64, 129, 257)), longest - 1, *(multiples if thorough else ())}
     return Search(
         longest=longest,
-        middle=min(longest, 67 if small else 34),
-        short=min(longest, 131 if thorough else 67 if small else 34),
-        content=min(longest, 40 if small else 24),
+        middle=whole(67 if small else 34),
+        short=whole(131 if thorough else 67 if small else 34),
+        content=whole(40 if small else 24),
         cuts=_inside(cuts, longest),
         training_cuts=_inside([0, 63, 150, 256, longest - 2] if small else [5, 150, 256], longest),
         gradient_cuts=_inside([63, 128, 256] if small else [256], longest),
         lengths=tuple(sorted(n for n in lengths if 0 < n < longest)),
         seed=seed,
+        multiple=multiple,
     )
 
 
@@ -64,7 +75,7 @@ def lighter(search: Search) -> Search:
     """Fewer positions, for the weights as given: the redrawn copy is searched in full, and hides less."""
     return replace(
         search,
-        short=search.short // 2,
+        short=search.content,
         cuts=search.cuts[::2],
         training_cuts=search.training_cuts[1::2],
         gradient_cuts=(),

@@ -49,9 +49,13 @@ class Subject:
         """The width of the logits, which may exceed the vocabulary."""
         self.vocab_size = 0
         self.longest = 0
+        self.shortest = 1
+        """A length that the model is known to run on."""
+        self.multiple = 1
+        """The model takes lengths that are multiples of this many tokens alone."""
         self.special_ids: tuple[int, ...] = ()
         self._generator = torch.Generator()
-        self._draws: dict[bool, bool] = {}
+        self._draws: dict[tuple[bool, bool], bool] = {}
 
     @property
     def memory(self) -> Memory:
@@ -108,17 +112,17 @@ class Subject:
         own = [generator.get_state().numpy().tobytes() for generator in (self._generator, *self.generators)]
         return (*drawn_so_far(), *own)
 
-    def draws(self, training: bool) -> bool:
-        """Whether the model draws anything at random in this mode."""
-        if training not in self._draws:
-            self._draws[training] = True  # for the run that finds out
-            before: tuple[object, ...] = ()
-            with self.running(training) as model:
+    def draws(self, training: bool, dropout: bool = True) -> bool:
+        """Whether the model draws anything at random in this mode; `dropout=False`: whatever can be is switched off."""
+        key = (training, dropout)
+        if key not in self._draws:
+            ids = torch.zeros(2, self.shortest, dtype=torch.long, device=self.device)
+            with self.running(training, dropout=dropout) as model:
                 before = self.drawn()
-                model(torch.zeros(2, min(self.longest, 8) or 8, dtype=torch.long, device=self.device))
-                self._draws[training] = self.drawn() != before
+                model(ids)
+                self._draws[key] = self.drawn() != before
             self.memory.restore()
-        return self._draws[training]
+        return self._draws[key]
 
     def logits(self, ids: Tensor, training: bool = False, seed: int = 0, dropout: bool = True) -> Tensor:
         """Logits [B, T, V] of `ids` [B, T] without gradients; rows go in as many calls as memory allows."""

@@ -102,6 +102,8 @@ class Tracer:
         self._counts, self._stack = {}, []
         handles = []
         for module in self._names:
+            if isinstance(module, torch.jit.ScriptModule):  # takes no hooks; its caller answers for it
+                continue
             handles.append(module.register_forward_pre_hook(entry, prepend=True, with_kwargs=True))
             handles.append(module.register_forward_hook(leave, with_kwargs=True))
         try:

@@ -1,0 +1,52 @@
+"""A study with an arm that cheats: it is audited, trained, shown, and not ranked."""
+
+from pathlib import Path
+
+from assay.records import StudyRecord
+from assay.study.compare import compare
+from assay.study.protocol import StudyConfig
+from study.made_up import write_corpus
+
+
+def study(folder: Path, *architectures: str) -> StudyRecord:
+    config = StudyConfig.parse(
+        {
+            "architectures": list(architectures),
+            "seeds": [0],
+            "size": 60_000,
+            "data": {"corpus": f"text:{write_corpus(folder / 'corpus')}", "tokenizer": "bytes"},
+            "training": {"tokens": 1024, "batch_tokens": 256, "context": 32, "validation_tokens": 512},
+            "evaluation": {"test_tokens": 512},
+            "execution": {"threads": 1},
+        }
+    )
+    return compare(config, folder / "out")
+
+
+def test_what_cheats_is_shown_and_not_ranked(tmp_path: Path) -> None:
+    record = study(tmp_path, "gpt1", "groundthink-v7")
+    assert record.ranked
+    sound, cheat = record.arms
+    assert (sound.architecture, sound.rank, sound.unsound) == ("gpt1", 1, None)
+    assert (cheat.architecture, cheat.rank) == ("groundthink-v7", None)
+    assert cheat.test is not None
+    assert cheat.unsound is not None
+    assert "blocks." in cheat.unsound
+    assert record.pairs == []
+    assert [(a.architecture, a.moment, a.sound) for a in record.audits] == [
+        ("gpt1", "before training", True),
+        ("groundthink-v7", "before training", False),
+        ("gpt1", "after training", True),
+        ("groundthink-v7", "after training", False),
+    ]
+    assert any(line.startswith("UNSOUND: groundthink-v7 is not ranked") for line in record.headline)
+    assert "Audited before and after training: gpt1 sound." in record.headline
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Does any of them cheat?" in page
+    assert "groundthink-v7" not in (tmp_path / "out" / "report" / "test.csv").read_text(encoding="utf-8")
+
+
+def test_alone_it_leaves_nothing_to_rank(tmp_path: Path) -> None:
+    record = study(tmp_path, "groundthink-v7")
+    assert not record.ranked
+    assert record.not_ranked_because == "no arm is sound"
