@@ -78,14 +78,12 @@ def test_a_strangers_leak_is_named(assay: Assay, stranger: Path) -> None:
     assert "mixer: position" in said.out
 
 
-def test_the_replica_cheats_and_its_twin_does_not(assay: Assay) -> None:
-    small = ["--set", "pattern=GGS", "--set", "d_model=32", "--set", "n_heads=2", "--set", "head_dim=16"]
-    status, report = answer(assay, "groundthink-v7", *small, "--max-length", "40")
+def test_the_replica_cheats_and_has_a_sound_twin(assay: Assay) -> None:
+    small = ["--set", "pattern=GGS", "--set", "d_model=16", "--set", "n_heads=1", "--set", "head_dim=16"]
+    status, report = answer(assay, "groundthink-v7", *small, "--max-length", "23")
     assert (status, report["sound"], report["twin"]) == (1, False, "groundthink")
     causality = finding(report, "causality")
     assert {"blocks.1.mixer", "blocks.2.mixer"} <= set(causality["modules"])
-    status, report = answer(assay, "groundthink", *small, "--max-length", "40")
-    assert (status, report["sound"]) == (0, True)
 
 
 def test_transformers_own_class_is_audited(assay: Assay) -> None:
@@ -98,11 +96,11 @@ def test_transformers_own_class_is_audited(assay: Assay) -> None:
 
 
 def test_a_study_is_audited_with_its_data_and_batches(assay: Assay) -> None:
-    trained = assay("compare", "gpt1", "mamba2", *assay.small, "--seeds", "1", "--out", "study")
+    trained = assay("compare", "gpt1", "gpt2", *assay.small, "--set", "n_heads=4", "--seeds", "1", "--out", "study")
     assert trained.status == 0, trained.err
-    status, report = answer(assay, "study", "--honest", "--max-length", "32")
+    status, report = answer(assay, "study", "--honest", "--max-length", "23")
     assert (status, report["sound"]) == (0, True)
-    assert [Path(model["name"]).name for model in report["models"]] == ["gpt1-seed0", "mamba2-seed0"]
+    assert [Path(model["name"]).name for model in report["models"]] == ["gpt1-seed0", "gpt2-seed0"]
     assert {each["check"]: each["status"] for each in report["data"]} == {
         "contamination": "pass",
         "tokenizer": "pass",
@@ -153,3 +151,14 @@ def test_a_model_that_raises_is_one_line(assay: Assay, stranger: Path) -> None:
     assert said.status == 2
     assert len(said.lines) == 1
     assert "KeyError" in said.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "status"), [("groundthink-v7", 1), ("groundthink", 0)])
+def test_document_001_at_its_default_size(assay: Assay, name: str, status: int) -> None:
+    got, report = answer(assay, name)
+    assert (got, report["sound"]) == (status, not status)
+    if status:
+        causality = finding(report, "causality")
+        assert {"blocks.1.mixer", "blocks.5.mixer"} <= set(causality["modules"])
+        assert "final state" in causality["explanation"]

@@ -13,7 +13,7 @@ SPLIT = "train, validation and test"
 CASES = {
     # architectures and sizes
     "unknown architecture": ("compare gpt11", "unknown architecture 'gpt11': did you mean 'gpt1'?"),
-    "unknown architecture to train": ("train rwkv", "unknown architecture 'rwkv': did you mean 'rwkv6'?"),
+    "unknown architecture to train": ("train rwkv", "unknown architecture 'rwkv': did you mean 'rwkv7'?"),
     "unknown architecture to describe": ("describe mamba", "did you mean 'mamba2'?"),
     "architecture twice": ("compare gpt1 gpt1", "architectures: .* given, must not repeat"),
     "impossible size": ("train gpt1 {tokens} --size 3", "--size 3: no gpt1 within 1% .* nearest .* is [0-9,]+$"),
@@ -28,7 +28,10 @@ CASES = {
     "no dimension": ("describe gpt1 --set learning_rate=1", "--set learning_rate: no dimension of a model; .*d_model"),
     "positions": ("train gpt1 {small} --context 1024 --batch-tokens 1024", "--context 1024: gpt1 has 512 positions; "),
     "context of one": ("train gpt1 --context 1", r"--context \(training.context\): 1 given, should be greater"),
-    "match": ("train gpt1 --match banana", "--match: 'banana' given, should be 'total' or 'non-embedding'"),
+    "match": (
+        "train gpt1 --match banana",
+        "--match: 'banana' given, should be 'total', 'non-embedding', 'flops' or 'state'",
+    ),
     "body": (
         "train gpt1 {small} --body banana",
         r"--body \(model.body\): 'banana' given, should be 'native' or 'common'",

@@ -13,7 +13,8 @@ def study(folder: Path, *architectures: str) -> StudyRecord:
         {
             "architectures": list(architectures),
             "seeds": [0],
-            "size": 60_000,
+            "size": 40_000,
+            "model": {"groundthink-v7": {"pattern": "GS"}},
             "data": {"corpus": f"text:{write_corpus(folder / 'corpus')}", "tokenizer": "bytes"},
             "training": {"tokens": 1024, "batch_tokens": 256, "context": 32, "validation_tokens": 512},
             "evaluation": {"test_tokens": 512},
