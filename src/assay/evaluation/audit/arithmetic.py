@@ -37,6 +37,8 @@ class Widened(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        if not kwargs and len(args) == 1 and func not in _CASTS:  # attributes, above all
+            return self._seen(func(args[0]))
         kwargs = kwargs or {}
         if func in _CASTS:
             return args[0].double()
@@ -46,6 +48,9 @@ class Widened(TorchFunctionMode):
             if torch.dtype in map(type, kwargs.values()):
                 kwargs = {k: WIDE.get(v, v) if type(v) is torch.dtype else v for k, v in kwargs.items()}
         result = _grouped_product(*args, **kwargs) if func is torch._grouped_mm else func(*args, **kwargs)
+        return self._seen(result)
+
+    def _seen(self, result: Any) -> Any:
         if isinstance(result, Tensor):
             self.narrow_seen = self.narrow_seen or result.dtype in WIDE
         elif isinstance(result, tuple | list):

@@ -5,17 +5,17 @@ Shapes: T tokens, V vocabulary.
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 
 from assay.evaluation.audit.evidence import Change, finding_of, largest_change
 from assay.evaluation.audit.findings import Finding, worst
 from assay.evaluation.audit.gradients import by_gradient
-from assay.evaluation.audit.pairing import up_to
 from assay.evaluation.audit.rounding import Yardstick
 from assay.evaluation.audit.search import Probe, Search, content_probes, long_probes, single_probes
 from assay.evaluation.audit.subject import Subject
-from assay.evaluation.audit.where import placed, trace
+from assay.evaluation.audit.where import placed, trace_over_time
 
 LOGITS_KEPT = 1 << 25
 """Logits held at once, 256 MB in float64."""
@@ -40,7 +40,9 @@ def by_replacement(subject: Subject, search: Search, yardstick: Yardstick, train
     """Replace the tokens after many cuts, one at a time and all of them: nothing at or before a cut may move."""
     V, special = subject.vocab_size, subject.special_ids
     cuts = search.training_cuts if training else search.cuts
-    probes = long_probes(search, V, special, cuts) + content_probes(search, V, special)
+    probes = long_probes(search, V, special, cuts)
+    if search.training_contents or not training:
+        probes += content_probes(search, V, special)
     if not training:
         probes += single_probes(search, V)
     changes = [pair for group in _groups(subject, probes) for pair in _changes(subject, group, yardstick, training)]
@@ -94,9 +96,9 @@ def _located(subject: Subject, finding: Finding, probe: Probe, yardstick: Yardst
     probe = alone or probe
     for rows in (1, 2):
         base, changed = (side.expand(rows, -1) for side in (probe.base, probe.changed))
-        pairing = up_to(len(probe.base), probe.cut + 1)
-        runs = [lambda ids=ids: subject.logits(ids, training) for ids in (base, changed)]
-        tracer, blames = trace(subject, pairing, yardstick.unit, runs[0], runs[1])
+        run = partial(subject.logits, training=training)
+        second = partial(run, changed)
+        tracer, blames = trace_over_time(subject, probe.cut + 1, yardstick.unit, base, run, second)
         if blames:
             return placed(finding, tracer, blames, event)
     return finding

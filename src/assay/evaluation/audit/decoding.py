@@ -107,7 +107,7 @@ def _from_nothing(step: Advance, room: dict[str, int]) -> Advance:
 def splits(decoder: Decoder, length: int, steps: int) -> list[list[int]]:
     """Lengths of pieces to try: a first piece of 1, 5 or 16 tokens, then `steps` steps, or the rest."""
     if decoder.longer == "none":
-        return [[1] * min(length, 4 * steps)]
+        return [[1] * min(length, 3 * steps)]
     ways = []
     for start in (1, 5, 16):
         if 0 < start < length:

@@ -8,11 +8,10 @@ from torch import Tensor
 
 from assay.evaluation.audit.embedding import AtEmbedding
 from assay.evaluation.audit.findings import Finding
-from assay.evaluation.audit.pairing import up_to
 from assay.evaluation.audit.rounding import Yardstick
 from assay.evaluation.audit.search import Search
 from assay.evaluation.audit.subject import RaisedError, Subject, logits_of
-from assay.evaluation.audit.where import placed, trace
+from assay.evaluation.audit.where import placed, trace_over_time
 
 FLOOR = 1e-9
 """The largest gradient with respect to later embeddings that counts as none, relative to that of earlier ones."""
@@ -97,7 +96,7 @@ def _located(subject: Subject, finding: Finding, ids: Tensor, token: int, yardst
         with subject.running() as model, AtEmbedding(ids, moved):
             model(ids)
 
-    tracer, blames = trace(subject, up_to(ids.shape[1], token), yardstick.unit, lambda: subject.logits(ids), second)
+    tracer, blames = trace_over_time(subject, token, yardstick.unit, ids, subject.logits, second)
     return placed(finding, tracer, blames, f"when the embedding of token {token} moves")
 
 

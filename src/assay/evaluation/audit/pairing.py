@@ -4,7 +4,7 @@ A pairing is given the tensor of the first run and that of the second, and gives
 where the tensor has no such part: a final state has no positions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -31,13 +31,17 @@ def everything(before: Tensor, after: Tensor) -> list[Views]:
     return [Views(before, after, None)] if before.shape == after.shape else []
 
 
-def up_to(length: int, count: int) -> Pairing:
-    """Two runs of `length` tokens that share the first `count`: those, on every axis as long as the sequence."""
+def up_to(length: int, count: int, axes_of: Mapping[int, tuple[int, ...]] | None = None) -> Pairing:
+    """Two runs of `length` tokens that share the first `count`: those, on every axis that counts tokens.
+
+    `axes_of` tells them by the identity of a tensor of the first run; of others they are those as long as the sequence.
+    """
 
     def views(before: Tensor, after: Tensor) -> list[Views]:
         if before.shape != after.shape:
             return []
-        axes = _time_axes(before, length)
+        known = None if axes_of is None else axes_of.get(id(before))
+        axes = _time_axes(before, length) if known is None else list(known)
         return _narrowed(before, after, axes, count) if axes else []
 
     return views

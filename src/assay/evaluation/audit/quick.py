@@ -14,7 +14,7 @@ from assay.evaluation.audit.length import length
 from assay.evaluation.audit.modes import modes
 from assay.evaluation.audit.parity import parity
 from assay.evaluation.audit.rounding import yardstick
-from assay.evaluation.audit.search import Search
+from assay.evaluation.audit.search import Search, clear_of, widths_of
 from assay.evaluation.audit.subject import RaisedError, Subject
 
 LONGEST = 130
@@ -27,7 +27,7 @@ def quick_audit(model: nn.Module, trained: bool = False, max_length: int | None 
     searched over time only. A leak that shows under rare contents or at other places is left to `audit`.
     """
     with borrowed(model, None, (), max_length, LONGEST) as subject:
-        search = _search(subject.longest, seed)
+        search = _search(subject.longest, widths_of(subject.model), seed)
         try:
             if not trained:
                 add_redrawn(subject, seed)
@@ -59,17 +59,18 @@ def _all(subject: Subject, search: Search) -> Iterator[Finding]:
     yield modes(subject, search, stick)
 
 
-def _search(longest: int, seed: int) -> Search:
+def _search(longest: int, widths: frozenset[int], seed: int) -> Search:
     """Places that lie within `longest` tokens; its middle at least."""
+    longest = clear_of(longest, widths)
 
     def inside(*places: int) -> tuple[int, ...]:
         return tuple(place for place in places if place < longest - 1) or ((longest - 1) // 2,)
 
     return Search(
         longest=longest,
-        middle=min(longest, 19),
-        short=min(longest, 2),
-        content=min(longest, 6),
+        middle=clear_of(min(longest, 19), widths),
+        short=clear_of(min(longest, 19), widths),
+        content=clear_of(min(longest, 11), widths),
         cuts=inside(0, 16, 64, 100),
         training_cuts=inside(64),
         gradient_cuts=inside(64),

@@ -3,16 +3,18 @@
 The plan never depends on timings, so that an audit says the same on every machine.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 BOUNDARIES = (16, 32, 64, 128, 256)
 OTHER_BOUNDARIES = (80, 96, 100, 120, 150, 160, 192, 200, 250, 300)
 """Chunk lengths that are no powers of two and begin past the sequences in which every token is replaced."""
 LENGTHS = (1, 2, 3, 15, 16, 17, 33, 63, 64, 65, 128, 129, 256, 257)
+MANY, FEW = 3, 4
 LARGE = 1_500_000
 """Parameters from which a search looks at fewer positions, to stay within seconds."""
 
@@ -36,15 +38,39 @@ class Search:
     seed: int
     multiple: int = 1
     """The model takes lengths that are multiples of this many tokens alone."""
+    training_contents: bool = True
+    """Whether constant, repeated and special ids are tried in training mode too."""
+    brief: bool = False
+    """A large model: the weights as given are searched over time in eval mode only, the redrawn ones in full."""
 
 
-def plan_search(longest: int, parameters: int, thorough: bool, seed: int, multiple: int = 1) -> Search:
+def widths_of(model: nn.Module) -> frozenset[int]:
+    """Sizes that many parameters have, as the width of the model.
+
+    A sequence as long as one could not be told from it in the shape of a tensor, when a leak is located.
+    """
+    count = Counter(size for parameter in model.parameters() for size in set(parameter.shape))
+    return frozenset(size for size, parameters in count.items() if parameters >= MANY)
+
+
+def clear_of(length: int, widths: frozenset[int]) -> int:
+    """The largest length up to `length` that is no width, of a few at least."""
+    while length in widths and length > FEW:
+        length -= 1
+    return length
+
+
+def plan_search(
+    longest: int, parameters: int, thorough: bool, seed: int, multiple: int = 1, widths: frozenset[int] = frozenset()
+) -> Search:
     """The search of a model of so many parameters, up to `longest` tokens; `thorough` leaves nothing out.
 
-    All lengths but those of prefixes are multiples of `multiple`.
+    All lengths but those of prefixes are multiples of `multiple`, and where that is 1 none of `widths`.
     """
 
     def whole(length: int) -> int:
+        if multiple == 1:
+            return clear_of(min(length, longest), widths)
         return max(min(length, longest) // multiple * multiple, min(multiple, longest))
 
     longest = whole(longest)
@@ -55,7 +81,7 @@ def plan_search(longest: int, parameters: int, thorough: bool, seed: int, multip
     if thorough:
         cuts += [t for m in range(16, longest, 16) for t in (m - 1, m, m + 1)]
     elif not small:
-        cuts = [0, 31, 127, longest // 2 - 10, 255, 256, longest - 2]
+        cuts = [0, 127, longest // 2 - 10, 256, longest - 2]
     lengths = {*(LENGTHS if small else (1, 2, 17, 64, 129, 257)), longest - 1, *(multiples if thorough else ())}
     return Search(
         longest=longest,
@@ -63,11 +89,12 @@ def plan_search(longest: int, parameters: int, thorough: bool, seed: int, multip
         short=whole(131 if thorough else 67 if small else 34),
         content=whole(40 if small else 24),
         cuts=_inside(cuts, longest),
-        training_cuts=_inside([0, 63, 150, 256, longest - 2] if small else [5, 150, 256], longest),
+        training_cuts=_inside([0, 63, 150, 256, longest - 2] if small else [150, 256], longest),
         gradient_cuts=_inside([63, 128, 256] if small else [256], longest),
         lengths=tuple(sorted(n for n in lengths if 0 < n < longest)),
         seed=seed,
         multiple=multiple,
+        brief=not small,
     )
 
 
@@ -77,7 +104,7 @@ def lighter(search: Search) -> Search:
         search,
         short=search.content,
         cuts=search.cuts[::2],
-        training_cuts=search.training_cuts[1::2],
+        training_cuts=() if search.brief else search.training_cuts[1::2],
         gradient_cuts=(),
         lengths=search.lengths[::2],
     )

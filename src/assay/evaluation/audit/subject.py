@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from assay.errors import RequestError
 from assay.evaluation.audit.arithmetic import Widened, in_float64, narrowest_type
+from assay.evaluation.audit.differences import change
 from assay.evaluation.audit.dropout import without_dropout
 from assay.evaluation.audit.generators import drawn_so_far, seed_generators
 from assay.evaluation.audit.memory import Memory, reachable
@@ -117,10 +118,14 @@ class Subject:
         key = (training, dropout)
         if key not in self._draws:
             ids = torch.zeros(2, self.shortest, dtype=torch.long, device=self.device)
-            with self.running(training, dropout=dropout) as model:
-                before = self.drawn()
-                model(ids)
-                self._draws[key] = self.drawn() != before
+            logits = []
+            for seed in (0, 1):
+                self.memory.restore()
+                with self.running(training, seed, dropout) as model:
+                    before = self.drawn()
+                    logits.append(logits_of(model(ids), ids))
+                    drawn = self.drawn() != before
+            self._draws[key] = drawn or bool(change(*logits).amax() > 0)
             self.memory.restore()
         return self._draws[key]
 

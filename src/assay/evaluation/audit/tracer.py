@@ -92,6 +92,25 @@ class Tracer:
         with self._hooked(self._compare_entry, self._compare_exit):
             yield
 
+    def time_axes(self, shorter: "Tracer") -> dict[int, tuple[int, ...]]:
+        """The axes of the recorded tensors that grow with the sequence, by identity: another run had fewer tokens."""
+        axes = {}
+        for key, call in self._calls.items():
+            other = shorter._calls.get(key)
+            if other is None:
+                continue
+            sides = (
+                (call.inputs, other.inputs),
+                (call.inputs_after, other.inputs_after),
+                (call.outputs, other.outputs),
+            )
+            for longer_run, shorter_run in sides:
+                for path, tensor in longer_run.items():
+                    shape = shorter_run[path].shape if path in shorter_run else None
+                    if shape is not None and len(shape) == tensor.ndim:
+                        axes[id(tensor)] = tuple(a for a in range(tensor.ndim) if tensor.shape[a] != shape[a])
+        return axes
+
     def next_pass(self, pairing: Pairing) -> None:
         """The second run goes on with another call of the model, to be compared with the same recorded one."""
         self.pairing = pairing
@@ -104,8 +123,8 @@ class Tracer:
         for module in self._names:
             if isinstance(module, torch.jit.ScriptModule):  # takes no hooks; its caller answers for it
                 continue
-            handles.append(module.register_forward_pre_hook(entry, prepend=True, with_kwargs=True))
-            handles.append(module.register_forward_hook(leave, with_kwargs=True))
+            handles.append(module.register_forward_pre_hook(_unseen(entry), prepend=True, with_kwargs=True))
+            handles.append(module.register_forward_hook(_unseen(leave), with_kwargs=True))
         try:
             yield
         finally:
@@ -206,7 +225,9 @@ class Tracer:
             blame.moved, blame.relative, blame.position = moved, relative, position
 
     def _moved(self, before: Tensor, after: Tensor) -> tuple[float, float]:
-        moved = change(before, after).amax().item() if before.numel() else 0.0
+        if before.numel() == 0 or (before.dtype == after.dtype and torch.equal(before, after)):
+            return 0.0, 0.0
+        moved = change(before, after).amax().item()
         scale = size(before)
         return moved, moved / scale if scale > 0 else float(moved > 0) * float("inf")
 
@@ -227,6 +248,16 @@ class Tracer:
         """The module's name with its class."""
         kind = type(self.model.get_submodule(name)).__name__
         return f"{name} ({kind})" if name else f"{kind} itself"
+
+
+def _unseen(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """The hook, out of the sight of the modes that watch the model's own calls of torch."""
+
+    def run(*args: Any) -> Any:
+        with torch._C.DisableTorchFunction():
+            return hook(*args)
+
+    return run
 
 
 def leaves_of(value: Any, path: str = "", depth: int = DEPTH) -> Leaves:

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable
 
+from torch import Tensor
+
 from assay.evaluation.audit.findings import Finding
-from assay.evaluation.audit.pairing import Pairing
+from assay.evaluation.audit.pairing import Pairing, up_to
 from assay.evaluation.audit.subject import RaisedError, Subject
 from assay.evaluation.audit.tracer import Blame, Tracer
 
@@ -37,6 +39,36 @@ def trace(
         with tracer.recording():
             first()
         between()
+        with tracer.comparing():
+            second()
+    except RaisedError:
+        return tracer, []
+    return tracer, notable(list(tracer.blamed.values()))
+
+
+def trace_over_time(
+    subject: Subject,
+    count: int,
+    unit: float,
+    ids: Tensor,
+    run: Callable[[Tensor], object],
+    second: Callable[[], object],
+) -> tuple[Tracer, list[Blame]]:
+    """As `trace`, of two runs on `ids` [B, T] that share the first `count` tokens.
+
+    A third run with fewer tokens tells which axis of a tensor counts them, whatever else is as long as the sequence.
+    """
+    length = ids.shape[1]
+    limit = tolerance(unit, same_shape=True)
+    shorter = Tracer(subject.model, up_to(length, count), limit)
+    tracer = Tracer(subject.model, up_to(length, count), limit)
+    try:
+        if length > subject.multiple:
+            with shorter.recording():
+                run(ids[:, : length - subject.multiple])
+        with tracer.recording():
+            run(ids)
+        tracer.pairing = up_to(length, count, tracer.time_axes(shorter))
         with tracer.comparing():
             second()
     except RaisedError:
