@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from assay.cli.findings import findings_table, verdict_line
-from assay.cli.options import Json, Plugin, Set, Size, load_plugins, parse_count, parse_seed, setting_path
+from assay.cli.options import Json, Plugin, Set, load_plugins, parse_count, parse_seed, setting_path
 from assay.cli.progress import Stages
 from assay.config import parse_assignment
 from assay.errors import RequestError
@@ -23,7 +23,9 @@ def audit(
     subject: Annotated[str, typer.Argument(help="An architecture, the folder of a run or study, FILE.py, or hf:PATH.")],
     honest: Annotated[bool, typer.Option("--honest", help="Score a trained model from prefixes alone too.")] = False,
     thorough: Annotated[bool, typer.Option("--thorough", help="Longer sequences and more of everything.")] = False,
-    size: Size = None,
+    size: Annotated[
+        str | None, typer.Option(help="Parameters of an architecture's model.", show_default="300k")
+    ] = None,
     set_: Set = None,
     vocab_size: Annotated[str | None, typer.Option(help="Ids that the model takes.", show_default="found")] = None,
     max_length: Annotated[str | None, typer.Option(help="Tokens that it takes at most.", show_default="found")] = None,

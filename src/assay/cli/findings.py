@@ -22,16 +22,19 @@ def verdict_line(name: str, report: "AuditReport") -> Text:
 
 
 def findings_table(findings: Sequence["Finding"]) -> Table:
-    """A row a check."""
+    """A row a check. What the modules read is told of the first failure; `--json` has it of all."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
+    failed = False
     for finding in findings:
         where = f"{finding.where}\n" if finding.where else ""
+        told = finding.explanation.partition(". ")[0] if failed and finding.status == "fail" else finding.explanation
+        failed |= finding.status == "fail"
         table.add_row(
             Text(finding.check.replace("_", " ")),
             Text(finding.status, COLOURS[finding.status]),
-            Text(where, "bold") + Text(finding.explanation, "not bold"),
+            Text(where, "bold") + Text(told, "not bold"),
         )
     return table

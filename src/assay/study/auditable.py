@@ -18,6 +18,7 @@ from assay.seeding import derive
 from assay.study.protocol import StudyConfig, arm_dimensions, size_arm
 from assay.study.subject import load_run
 
+SIZE = 300_000
 VOCAB_SIZE = 128
 """Of a fresh model: enough for an audit, and the head stays cheap."""
 FACTORIES = ("model", "build", "build_model", "make_model", "get_model")
@@ -43,7 +44,7 @@ class Auditable:
 
 @dataclass(frozen=True)
 class Fresh:
-    """How models of architectures are built: `size` None is a million parameters unless `model` sets a dimension."""
+    """How models of architectures are built: `size` None is 300,000 parameters unless `model` sets a dimension."""
 
     size: int | None = None
     model: Mapping[str, Any] | None = None
@@ -76,10 +77,9 @@ def audited_runs(folder: Path) -> list[Path]:
 def _of_architecture(name: str, fresh: Fresh) -> Auditable:
     """A fresh model with natural dimensions, small unless asked otherwise."""
     architecture = ARCHITECTURES.get(name)
-    values: dict[str, Any] = {"architectures": [name], "model": dict(fresh.model or {})}
-    if fresh.size is not None:
-        values["size"] = fresh.size
-    study = StudyConfig.parse(values)
+    dimensions = dict(fresh.model or {})
+    size = fresh.size if fresh.size is not None or {"d_model", "n_layers"} & set(dimensions) else SIZE
+    study = StudyConfig.parse({"architectures": [name], "model": dimensions, "size": size})
     fixed = {"vocab_size": VOCAB_SIZE, **arm_dimensions(architecture, study)}
     config = size_arm(architecture, study, fixed, Decoding())
     return Auditable(name, build_model(architecture, config, derive(fresh.seed, "init")), architecture, fresh=True)

@@ -201,6 +201,12 @@ def test_packed_documents() -> None:
     assert finding(seeded(lambda: Packed(3), 0), "isolation").status == "pass"
 
 
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_the_shortest_sequences_can_be_audited(length: int) -> None:
+    assert audit(seeded(lambda: Stepping(0.9), 0), max_length=length, packing=0, fresh=True).searched.longest == length
+    assert audit(nn.Embedding(2, 2), max_length=length).sound
+
+
 class Initial(nn.Module):
     """Sets its own decays; a wrapper may draw over them."""
 

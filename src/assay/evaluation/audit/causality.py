@@ -41,7 +41,7 @@ def by_replacement(subject: Subject, search: Search, yardstick: Yardstick, train
     V, special = subject.vocab_size, subject.special_ids
     cuts = search.training_cuts if training else search.cuts
     probes = long_probes(search, V, special, cuts)
-    if search.training_contents or not training:
+    if not (training and search.brief and probes):
         probes += content_probes(search, V, special)
     if not training:
         probes += single_probes(search, V)

@@ -111,6 +111,9 @@ def packing(subject: Subject, search: Search, yardstick: Yardstick, separator: i
     """Documents packed into one row, parted by the id `separator`: what comes after it does not see what is before."""
     generator = torch.Generator().manual_seed(search.seed + 5)
     T = search.middle
+    if T < 3 or subject.vocab_size < 3:
+        words = "two documents and what parts them need three tokens and three ids"
+        return Finding(check="isolation", status="skip", explanation=words)
     base = torch.randint(subject.vocab_size, (1, T), generator=generator)
     base[base == separator] = (separator + 1) % subject.vocab_size
     cut = T // 2

@@ -38,8 +38,6 @@ class Search:
     seed: int
     multiple: int = 1
     """The model takes lengths that are multiples of this many tokens alone."""
-    training_contents: bool = True
-    """Whether constant, repeated and special ids are tried in training mode too."""
     brief: bool = False
     """A large model: the weights as given are searched over time in eval mode only, the redrawn ones in full."""
 
@@ -173,7 +171,7 @@ def mixed_row(search: Search, vocab_size: int, special: tuple[int, ...]) -> Tens
     """One of the longest sequences [1, T]: random ids with special ones here and there."""
     generator = torch.Generator().manual_seed(search.seed + 6)
     ids = torch.randint(vocab_size, (1, search.longest), generator=generator)
-    places = torch.arange(3, search.longest, 11)
+    places = torch.arange(min(3, search.longest), search.longest, 11)
     ids[0, places] = torch.tensor(special)[torch.arange(len(places)) % len(special)]
     return ids
 
