@@ -3,7 +3,7 @@
 import gc
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from functools import cache
 
 import pytest
@@ -18,9 +18,9 @@ from assay.evaluation.redraw import redrawn
 from assay.generation import Sampler, TextStream, generate, room
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel, ModelState
+from contracts.test_architectures import SOUND
 
 V = 61
-SOUND = [architecture.name for architecture in ARCHITECTURES if architecture.unsound is None]
 PROMPTS = [[5, 9, 33], [7], [5, 9, 33, 12, 60, 1, 0], [41, 3, 3]]
 
 
@@ -160,6 +160,7 @@ def test_the_model_comes_back_in_its_modes(gpt1: LanguageModel) -> None:
     gpt1.blocks[0].eval()
     before = [module.training for module in gpt1.modules()]
     stream = generate(gpt1, [[5]], 5)
+    assert isinstance(stream, Generator)
     next(stream)
     assert not any(module.training for module in gpt1.modules())
     assert torch.is_grad_enabled()
@@ -179,7 +180,7 @@ def test_prompts_that_cannot_be_read(gpt1: LanguageModel, prompts: list[list[int
 
 def test_logits_that_are_not_finite(gpt1: LanguageModel) -> None:
     broken = redrawn(gpt1, torch.Generator().manual_seed(0))
-    broken.norm.weight.data.fill_(math.nan)
+    broken.get_parameter("norm.weight").data.fill_(math.nan)
     with pytest.raises(RequestError, match="logits are not finite"):
         next(generate(broken, [[5]], 3))
 

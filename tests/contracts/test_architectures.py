@@ -1,4 +1,8 @@
-"""What every registered architecture must keep, on weights as given and redrawn, in float64."""
+"""What every registered architecture must keep, on weights as given and redrawn, in float64.
+
+Architectures of one recipe, which differ in default dimensions alone, are represented by the first of them: what holds
+for its smallest model holds for theirs, as that is the same model, which is tested too.
+"""
 
 import pytest
 import torch
@@ -9,16 +13,32 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from assay.evaluation.redraw import redrawn
 from assay.layers.mixer import state_tensors
+from assay.layers.randomness import drawing_from
 from assay.model.accounting import count_parameters, count_state_bytes, executed_flops
-from assay.model.architecture import ARCHITECTURES, assemble, build_model
+from assay.model.architecture import ARCHITECTURES, Architecture, assemble, build_model
 from assay.model.lm import LanguageModel
 from assay.ops.cross_entropy import summed_nats
 from assay.ops.execution import Execution, recorded_forms
 from assay.training.optim import decay_roles
 
+
+def recipe(architecture: Architecture) -> list[object]:
+    """What makes the smallest model: layers and norms, each the very same object, and all its dimensions."""
+    config = architecture.config.parse({**architecture.tiny, "dropout": 0.0})
+    layers = [architecture.mixer, architecture.channel_mixer, architecture.norm, architecture.embedding_norm]
+    return [*layers, config.model_dump(), architecture.max_positions(config), architecture.unsound]
+
+
+def represented() -> dict[str, str]:
+    """Each architecture's representative: the first of the same recipe, mostly itself."""
+    recipes = {item.name: recipe(item) for item in ARCHITECTURES}
+    return {name: next(first for first in recipes if recipes[first] == recipes[name]) for name in recipes}
+
+
 V, T = 61, 37
-SOUND = [item.name for item in ARCHITECTURES if item.unsound is None]
-UNSOUND = [item.name for item in ARCHITECTURES if item.unsound is not None]
+REPRESENTATIVES = represented()
+DISTINCT = [name for name, first in REPRESENTATIVES.items() if name == first]
+SOUND = [name for name in DISTINCT if ARCHITECTURES.get(name).unsound is None]
 FORMS = [Execution("loop"), Execution("chunked", 16), Execution("chunked", 32), Execution("chunked", 64)]
 
 
@@ -37,7 +57,7 @@ def model(request: pytest.FixtureRequest) -> LanguageModel:
     return make(*request.param)
 
 
-@pytest.fixture(params=ARCHITECTURES.names())
+@pytest.fixture(params=DISTINCT)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -45,6 +65,49 @@ def name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=SOUND)
 def drawn(request: pytest.FixtureRequest) -> LanguageModel:
     return make(request.param, "redrawn")
+
+
+@pytest.fixture(params=ARCHITECTURES.names())
+def each(request: pytest.FixtureRequest) -> LanguageModel:
+    """Every architecture's, represented or not."""
+    return make(request.param, "given")
+
+
+def test_a_represented_architecture_is_its_representative() -> None:
+    """The same parameters, and with the same weights the same logits in every form."""
+    assert REPRESENTATIVES["gpt2ish"] == REPRESENTATIVES["gpt2"]
+    for name, first in REPRESENTATIVES.items():
+        model, other = make(name, "redrawn"), make(first, "redrawn")
+        assert [(n, p.shape) for n, p in model.named_parameters()] == [
+            (n, p.shape) for n, p in other.named_parameters()
+        ]
+        for form in FORMS if name != first else []:
+            model.set_execution(form)
+            other.set_execution(form)
+            assert torch.equal(model(ids()), other(ids()))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES.names())
+def test_dropout_is_drawn_in_training_and_absent_in_evaluation(name: str) -> None:
+    """Its own rate, or one in ten where it has none by default."""
+    architecture = ARCHITECTURES.get(name)
+
+    def build(dropout: float) -> LanguageModel:
+        model = build_model(architecture, architecture.config.parse({**architecture.tiny, "dropout": dropout}), seed=1)
+        return redrawn(model, torch.Generator().manual_seed(2))
+
+    def logits(model: LanguageModel, seed: int) -> Tensor:
+        with drawing_from(torch.Generator().manual_seed(seed)):
+            return model(ids())  # type: ignore[no-any-return]
+
+    model = build(architecture.config.parse(architecture.tiny).dropout or 0.1).eval()
+    whole = logits(model, 0)
+    assert torch.equal(logits(build(0.0).eval(), 1), whole)
+    model.train()
+    once = logits(model, 0)
+    assert torch.equal(logits(model, 0), once)
+    assert not torch.equal(logits(model, 1), once)
+    assert not torch.equal(whole, once)
 
 
 @pytest.mark.parametrize("form", FORMS[:2], ids=["loop", "chunked"])
@@ -78,24 +141,29 @@ def test_forms_and_chunk_lengths_agree(model: LanguageModel) -> None:
         torch.testing.assert_close(other, logits[0], rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("split", [1, 5, 16, 36])
-def test_prefill_and_steps_are_one_forward(model: LanguageModel, split: int) -> None:
-    whole = model(ids())
-    with torch.no_grad():
-        first, state = model.prefill(ids()[:, :split])
-        second, resumed = model.prefill(ids()[:, split:], state)
-        torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=1e-9, atol=1e-9)
-        assert resumed.position == T
-        for t in range(split, min(T, split + 5)):
-            logits, state = model.step(ids()[:, t], state)
-            torch.testing.assert_close(logits, whole[:, t], rtol=1e-9, atol=1e-9)
+@torch.no_grad()
+def assert_one_forward(model: LanguageModel, whole: Tensor, split: int) -> None:
+    """Prefilling both parts, and steps after the first part, give the logits `whole` of one forward."""
+    first, state = model.prefill(ids()[:, :split])
+    second, resumed = model.prefill(ids()[:, split:], state)
+    torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=1e-9, atol=1e-9)
+    assert resumed.position == T
+    for t in range(split, min(T, split + 4)):
+        logits, state = model.step(ids()[:, t], state)
+        torch.testing.assert_close(logits, whole[:, t], rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("capacity", [None, T])
-def test_steps_from_the_initial_state(model: LanguageModel, capacity: int | None) -> None:
+def test_prefill_and_steps_are_one_forward(model: LanguageModel) -> None:
     whole = model(ids())
-    state = model.initial_state(2, capacity)
-    with torch.no_grad():
+    for split in (1, 5, 16, 36):
+        assert_one_forward(model, whole, split)
+
+
+@torch.no_grad()
+def test_steps_from_the_initial_state(model: LanguageModel) -> None:
+    whole = model(ids()[:, :4])
+    for capacity in (None, T):
+        state = model.initial_state(2, capacity)
         for t in range(4):
             logits, state = model.step(ids()[:, t], state)
             torch.testing.assert_close(logits, whole[:, t], rtol=1e-9, atol=1e-9)
@@ -114,18 +182,21 @@ def test_every_parameter_receives_gradient(drawn: LanguageModel) -> None:
     assert dead == []
 
 
-def test_decay_roles_cover_every_parameter_once(drawn: LanguageModel) -> None:
-    assert [name for name, _, _ in decay_roles(drawn)] == [name for name, _ in drawn.named_parameters()]
+def test_decay_roles_cover_every_parameter_once(each: LanguageModel) -> None:
+    assert [name for name, _, _ in decay_roles(each)] == [name for name, _ in each.named_parameters()]
 
 
-def test_parameter_groups_close(drawn: LanguageModel) -> None:
-    counted = count_parameters(drawn)
-    assert counted.total == sum(p.numel() for p in drawn.parameters()) == sum(counted.groups.values())
+def test_parameter_groups_close(each: LanguageModel) -> None:
+    counted = count_parameters(each)
+    assert counted.total == sum(p.numel() for p in each.parameters()) == sum(counted.groups.values())
     assert counted.embedding + counted.non_embedding == counted.total
 
 
-@pytest.mark.parametrize("form", FORMS[:2], ids=["loop", "chunked"])
-@pytest.mark.parametrize("tokens", [T, 100, 128])
+@pytest.mark.parametrize(
+    ("form", "tokens"),
+    [(FORMS[0], 23), (FORMS[1], T), (FORMS[1], 64), (FORMS[3], 100)],
+    ids=["loop", "part of a chunk", "whole chunks", "long chunks"],
+)
 def test_executed_flops_are_those_torch_counts(name: str, form: Execution, tokens: int) -> None:
     """Within 2%, for whole chunks and for part of one; attention as torch composes it, which alone a CPU counts."""
     architecture = ARCHITECTURES.get(name)
@@ -189,19 +260,19 @@ def test_blinkdl_zeroes_what_enters_the_residual_stream() -> None:
 
 
 @pytest.mark.parametrize("body", ["native", "common"])
-def test_a_short_run_lowers_the_loss(body: str) -> None:
-    for architecture in ARCHITECTURES:
-        model = build_model(architecture, architecture.config.parse({**architecture.tiny, "body": body}), 0)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
-        losses = []
-        for _ in range(12):
-            hidden, _ = model.hidden(ids()[:, :-1])
-            loss = summed_nats(hidden.flatten(0, 1), model.head_weight, ids()[:, 1:].flatten()) / (2 * (T - 1))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        assert losses[-1] < losses[0] - 0.3, (architecture.name, losses)
+def test_a_short_run_lowers_the_loss(name: str, body: str) -> None:
+    architecture = ARCHITECTURES.get(name)
+    model = build_model(architecture, architecture.config.parse({**architecture.tiny, "body": body}), 0)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(12):
+        hidden, _ = model.hidden(ids()[:, :-1])
+        loss = summed_nats(hidden.flatten(0, 1), model.head_weight, ids()[:, 1:].flatten()) / (2 * (T - 1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.3, losses
 
 
 def test_save_and_load_give_identical_logits(drawn: LanguageModel) -> None:

@@ -14,7 +14,7 @@ from assay.generation import generate
 from assay.hub import export
 from hub.models import ids, make
 
-CASES = {
+CASES: dict[str, tuple[str, dict[str, object], str]] = {
     "gpt2": ("gpt2", {}, "GPT2LMHeadModel"),
     "gpt2 untied": ("gpt2", {"tied_embeddings": False, "d_ff": 48}, "GPT2LMHeadModel"),
     "gpt2ish": ("gpt2ish-test", {}, "GPT2LMHeadModel"),

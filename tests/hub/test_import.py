@@ -19,8 +19,8 @@ from assay.study.subject import load_run
 from hub.models import ids, make
 
 ENDS = {"bos_token_id": 0, "eos_token_id": 0}
-GPT2 = {"vocab_size": 258, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, **ENDS}
-MAMBA2 = {
+GPT2: dict[str, Any] = {"vocab_size": 258, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, **ENDS}
+MAMBA2: dict[str, Any] = {
     "vocab_size": 258,
     "hidden_size": 32,
     "num_heads": 4,
@@ -58,7 +58,7 @@ def test_half_precision_is_read_into_float32(tmp_path: Path) -> None:
     theirs.save_pretrained(tmp_path)
     model = read_model(f"hf:{tmp_path}").model
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    assert torch.equal(model.norm.weight, theirs.transformer.ln_f.weight.float())
+    assert torch.equal(model.get_parameter("norm.weight"), theirs.transformer.ln_f.weight.float())
 
 
 @pytest.fixture
@@ -133,6 +133,11 @@ def with_index(folder: Path, **names: str) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
 
 
+def in_turn(folder: Path, *damages: Callable[[Path], object]) -> None:
+    for damage in damages:
+        damage(folder)
+
+
 def cut(folder: Path) -> None:
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
@@ -188,7 +193,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         "head differs from its token table",
     ),
     "an index without names": (
-        lambda f: (as_pickle(f), (f / "model.safetensors.index.json").write_text("{}")),
+        lambda f: in_turn(f, as_pickle, lambda f: (f / "model.safetensors.index.json").write_text("{}")),
         "no weight_map",
     ),
     "an index that lacks a part": (
@@ -204,9 +209,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         "index and parts differ about the tensor more in part.safetensors",
     ),
     "a tokenizer of another model": (
-        lambda f: (
-            change(f / "config.json", vocab_size=200)
-            or change_tensors(f, lambda t: t.update({"transformer.wte.weight": torch.ones(200, 32)}))
+        lambda f: in_turn(
+            f,
+            lambda f: change(f / "config.json", vocab_size=200),
+            lambda f: change_tensors(f, lambda t: t.update({"transformer.wte.weight": torch.ones(200, 32)})),
         ),
         "tokenizer.json: has 258 tokens, the model 200",
     ),

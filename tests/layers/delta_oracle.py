@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from assay.layers.delta_net import DeltaNet
+from assay.layers.gated_delta_net import GatedDeltaNet
 
 
 def silu(x: Tensor) -> Tensor:
@@ -60,7 +61,7 @@ def with_every_weight_drawn(layer: DeltaNet, dtype: torch.dtype = torch.float64)
             parameter.div_(parameter.shape[1] ** 0.5)
         else:
             parameter.mul_(0.1).add_(1)
-    if "A_log" in dict(layer.named_parameters()):
+    if isinstance(layer, GatedDeltaNet):
         layer.A_log.copy_(torch.linspace(-4.0, 3.0, len(layer.A_log)))
         layer.dt_bias.copy_(torch.linspace(-3.0, 1.0, len(layer.dt_bias)).flip(0))
     return layer.to(dtype)

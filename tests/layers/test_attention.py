@@ -1,6 +1,7 @@
 """Attention layers: steps are one call, positions stay absolute in a window; dropout, precision, costs, draws."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,8 @@ from assay.layers.basic import GeluMLP, SwiGLU, gpt2_draws
 from assay.layers.mixer import SequenceLayer
 from assay.layers.randomness import drawing_from
 from assay.model.architecture import ARCHITECTURES, build_model
-from assay.ops.execution import Execution
+from assay.model.presets.gpt2 import GPT2Config
+from assay.ops.execution import Execution, Form
 
 D = 32
 LAYERS: dict[str, Callable[[], CausalAttention]] = {
@@ -102,6 +104,7 @@ def test_executed_flops_are_what_torch_counts(name: str, execution: Execution) -
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             layer(sequence(tokens, torch.float32)[:1])
         executed = layer.executed_flops(tokens)
+        assert executed is not None
         exact = execution.form == "chunked" or name in CHANNEL_MIXERS
         assert executed.counted == pytest.approx(counter.get_total_flops(), rel=1e-12 if exact else 0.02)
         assert all(flops > 0 for flops in executed.uncounted.values())
@@ -124,7 +127,7 @@ def test_algorithmic_flops_count_the_keys_that_are_seen() -> None:
 
 @pytest.mark.parametrize("form", ["loop", "chunked"])
 @pytest.mark.parametrize("name", ["gpt1", "gpt2", "transformer++", "sliding-window"])
-def test_dropout_reaches_the_attention_weights_in_training_only(name: str, form: str) -> None:
+def test_dropout_reaches_the_attention_weights_in_training_only(name: str, form: Form) -> None:
     architecture = ARCHITECTURES.get(name)
     model = build_model(architecture, architecture.config.parse({**architecture.tiny, "dropout": 0.5}), 0)
     layer, x = model.sequence_blocks()[0].mixer, sequence(20, torch.float32)
@@ -132,7 +135,8 @@ def test_dropout_reaches_the_attention_weights_in_training_only(name: str, form:
 
     def run(seed: int) -> Tensor:
         with drawing_from(torch.Generator().manual_seed(seed)):
-            return layer(x)[0]
+            y: Tensor = layer(x)[0]
+            return y
 
     assert torch.equal(run(0), run(0))
     assert not torch.equal(run(0), run(1))
@@ -157,16 +161,16 @@ def test_gpt2_draws() -> None:
     """Matrices N(0, 0.02), outputs over sqrt(2 n_layers), positions N(0, 0.01), biases 0 (4 standard errors)."""
     model = build_model(ARCHITECTURES.get("gpt2"), ARCHITECTURES.get("gpt2").config.parse({"d_model": 96,
         "n_heads": 2, "n_layers": 8, "vocab_size": 300}), 0)  # fmt: skip
-    block = model.sequence_blocks()[3]
     expected = {
-        model.embedding.tokens: 0.02,
-        model.embedding.positions: 0.01,
-        block.mixer.qkv.weight: 0.02,
-        block.mixer.output.weight: 0.02 / 4,
-        block.channel_mixer.up.weight: 0.02,
-        block.channel_mixer.down.weight: 0.02 / 4,
+        "embedding.tokens": 0.02,
+        "embedding.positions": 0.01,
+        "blocks.3.mixer.qkv.weight": 0.02,
+        "blocks.3.mixer.output.weight": 0.02 / 4,
+        "blocks.3.channel_mixer.up.weight": 0.02,
+        "blocks.3.channel_mixer.down.weight": 0.02 / 4,
     }
-    for tensor, std in expected.items():
+    for name, std in expected.items():
+        tensor = model.get_parameter(name)
         assert tensor.std().item() == pytest.approx(std, rel=4 / (2 * tensor.numel()) ** 0.5)
         assert abs(tensor.mean().item()) < 4 * std / tensor.numel() ** 0.5
     biases = [p for n, p in model.named_parameters() if n.endswith("bias")]
@@ -190,7 +194,7 @@ def test_swiglu_draws() -> None:
         ({"window": 0}, "window: 0 given"),
     ],
 )
-def test_impossible_dimensions_are_one_line(arguments: dict[str, int], message: str) -> None:
+def test_impossible_dimensions_are_one_line(arguments: dict[str, Any], message: str) -> None:
     layer = SlidingWindowAttention if "window" in arguments else CausalAttention
     with pytest.raises(RequestError, match=message) as caught:
         layer(**{"d_model": 32, "n_heads": 4, **arguments})
@@ -220,7 +224,9 @@ def test_lmplays_family_has_document_003s_dimensions() -> None:
     }
     for name, dimensions in expected.items():
         config = ARCHITECTURES.get(name).config.parse({})
+        assert isinstance(config, GPT2Config)
         assert (config.n_layers, config.d_model, config.n_heads) == dimensions
         assert (config.max_positions, config.dropout, config.d_ff) == (1024, 0.1, None)
     small = ARCHITECTURES.get("gpt2ish-test").config.parse({})
+    assert isinstance(small, GPT2Config)
     assert (small.n_heads, small.d_model) == (2, 64)

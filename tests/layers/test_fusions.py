@@ -1,6 +1,6 @@
 """Each fusion: its equation token by token, its share at the start, forms and splits, the arbiter's loss, its cost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import get_args
 
 import pytest
@@ -10,8 +10,10 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from assay.evaluation.redraw import redrawn
+from assay.layers.arbiter import arbiter_loss
 from assay.layers.auxiliary import collected_losses
-from assay.layers.fusions import ARBITERS, FUSIONS, WITHOUT_GATE, ArbiterState, Fusion, FusionName, arbiter_loss
+from assay.layers.fusion import ArbiterState, Fusion
+from assay.layers.fusions import ARBITERS, FUSIONS, WITHOUT_GATE, FusionName
 from assay.ops.execution import Execution, recorded_forms
 
 D, T = 8, 19
@@ -49,32 +51,32 @@ def sigmoid(x: Tensor) -> Tensor:
     return 1 / (1 + torch.exp(-x))
 
 
-def gru_step(p: dict[str, Tensor], u: Tensor, h: Tensor) -> Tensor:
+def gru_step(p: Mapping[str, Tensor], u: Tensor, h: Tensor) -> Tensor:
     inputs = (p["core.weight_in"] @ u + p["core.bias_in"]).chunk(3)
     states = (p["core.weight_state"] @ h + p["core.bias_state"]).chunk(3)
     reset, update = (sigmoid(inputs[i] + states[i]) for i in (0, 1))
     return (1 - update) * torch.tanh(inputs[2] + reset * states[2]) + update * h
 
 
-def min_gru_step(p: dict[str, Tensor], u: Tensor, h: Tensor) -> Tensor:
+def min_gru_step(p: Mapping[str, Tensor], u: Tensor, h: Tensor) -> Tensor:
     gate, raw = (p["core.gate_and_candidate.weight"] @ u + p["core.gate_and_candidate.bias"]).chunk(2)
     value = torch.stack([x + 0.5 if x >= 0 else sigmoid(x) for x in raw])
     return (1 - sigmoid(gate)) * h + sigmoid(gate) * value
 
 
-def glu_step(p: dict[str, Tensor], u: Tensor, _: Tensor) -> Tensor:
+def glu_step(p: Mapping[str, Tensor], u: Tensor, _: Tensor) -> Tensor:
     value, gate = (p["core.value_and_gate.weight"] @ u + p["core.value_and_gate.bias"]).chunk(2)
     return value * sigmoid(gate)
 
 
-STEPS: dict[str, Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]] = {
+STEPS: dict[str, Callable[[Mapping[str, Tensor], Tensor, Tensor], Tensor]] = {
     "arbiter-gru": gru_step,
     "arbiter-mingru": min_gru_step,
     "arbiter-glu": glu_step,
 }
 
 
-def oracle(name: FusionName, p: dict[str, Tensor], r: Tensor, m: Tensor) -> Tensor:
+def oracle(name: FusionName, p: Mapping[str, Tensor], r: Tensor, m: Tensor) -> Tensor:
     """One sequence [T, D], token by token, from the formulas in words of document 000's next step."""
     h = torch.zeros(3 * D // 2, dtype=r.dtype)
     outputs = []
@@ -160,7 +162,7 @@ def test_the_start_is_no_dead_end(name: FusionName) -> None:
         with torch.no_grad():
             for parameter in fusion.parameters():
                 assert parameter.grad is not None
-                parameter -= 0.1 * parameter.grad
+                parameter.sub_(0.1 * parameter.grad)
     assert all(parameter.grad.abs().max() > 0 for parameter in fusion.parameters() if parameter.grad is not None)
 
 

@@ -29,7 +29,7 @@ def make(option: str = "published", form: Form = "chunked") -> DeltaNet:
 @pytest.mark.parametrize("form", ["loop", "chunked"])
 @pytest.mark.parametrize("option", OPTIONS)
 def test_equals_the_oracle_forward_and_backward(option: str, form: Form) -> None:
-    layer, x = make(option, form), sequence(35, batch=1)
+    layer, x = make(option, form), sequence(21, batch=1)
     y, expected = layer(x)[0], oracle(layer, x[0])[None]
     torch.testing.assert_close(y, expected, rtol=1e-9, atol=1e-9)
     weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(3), dtype=y.dtype)

@@ -10,7 +10,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from assay.evaluation.redraw import redrawn
-from assay.layers.groundthink import MemoryLayer, ReaderLayer
+from assay.layers.groundthink import MemoryLayer
+from assay.layers.groundthink_reader import ReaderLayer
 from assay.layers.mixer import Shared, state_tensors
 from assay.layers.randomness import drawing_from
 from assay.model.accounting import count_state_bytes
@@ -131,9 +132,9 @@ def test_local_attention_sees_the_window_and_scales() -> None:
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("form", ["loop", "chunked"])
 def test_causal_and_every_parameter_is_used(options: dict[str, Any], form: str) -> None:
-    model, t = make(form=form, **options), 17
-    x = model.embedding(ids(33, rows=1)).detach().requires_grad_()
-    y, shared = x, {"ids": ids(33, rows=1)}
+    model, t = make(form=form, **options), 16
+    x = model.embedding(ids(20, rows=1)).detach().requires_grad_()
+    y, shared = x, {"ids": ids(20, rows=1)}
     for block in model.sequence_blocks():
         y, _ = block(y, None, shared)
     (gradient,) = torch.autograd.grad(y[0, t].square().sum(), x, retain_graph=True)
@@ -145,18 +146,19 @@ def test_causal_and_every_parameter_is_used(options: dict[str, Any], form: str) 
     assert {name for name, _ in model.named_parameters() if name.startswith("blocks")} <= used
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-@pytest.mark.parametrize("split", [1, 2, 9])
-def test_forward_prefill_and_steps_agree(options: dict[str, Any], split: int) -> None:
+def test_forward_prefill_and_steps_agree(options: dict[str, Any]) -> None:
+    """The whole by the loop; the parts, first of one token, of two and of a few, by chunks."""
     model, tokens = make(**options), ids(21)
     whole = model(tokens)
-    with torch.no_grad():
+    model.set_execution(Execution("chunked", 16))
+    for split in (1, 2, 9):
         first, state = model.prefill(tokens[:, :split])
-        model.set_execution(Execution("chunked", 16))
         second, ahead = model.prefill(tokens[:, split:], state)
         torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=1e-9, atol=1e-9)
         assert sum(t.numel() * t.element_size() for t in state_tensors(ahead)) == 2 * count_state_bytes(model, 21, 8)
-        for t in range(split, split + 4):
+        for t in range(split, split + 2):
             logits, state = model.step(tokens[:, t], state)
             torch.testing.assert_close(logits, whole[:, t], rtol=1e-9, atol=1e-9)
 
@@ -283,7 +285,7 @@ def test_rope_makes_local_attention_depend_on_distance() -> None:
         assert torch.allclose(seen[0][:, 3], seen[1][:, 3], rtol=1e-9, atol=1e-12) is same
 
 
-@pytest.mark.parametrize("execution", [Execution("loop"), Execution("chunked", 16), Execution("chunked", 64)], ids=str)
+@pytest.mark.parametrize("execution", [Execution("loop"), Execution("chunked", 16)], ids=str)
 def test_executed_flops_are_what_torch_counts(execution: Execution) -> None:
     for options in ({}, {"shared_key": False, "rope": True}):
         for tokens in (1, 21):

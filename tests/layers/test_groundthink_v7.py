@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from assay.errors import RequestError
 from assay.evaluation.redraw import redrawn
+from assay.layers.groundthink_v7 import MemoryLayerV7, ReaderLayerV7
 from assay.layers.mixer import Shared, state_tensors
 from assay.model.accounting import count_state_bytes
 from assay.model.architecture import ARCHITECTURES, build_model
@@ -48,11 +49,19 @@ def turned(x: Tensor, position: int) -> Tensor:
     return torch.cat([pairs.real, pairs.imag], 1).flatten()
 
 
+def layers(model: LanguageModel) -> tuple[MemoryLayerV7, ReaderLayerV7]:
+    """Both layers of a model of pattern GS."""
+    memory, reader = (block.mixer for block in model.sequence_blocks())
+    assert isinstance(memory, MemoryLayerV7)
+    assert isinstance(reader, ReaderLayerV7)
+    return memory, reader
+
+
 class Loop:
     """One sequence, token by token and head by head, from the facts page; nothing of the layers is used."""
 
     def __init__(self, model: LanguageModel, pattern: str, **options: Any) -> None:
-        self.p = {name: tensor.detach() for name, tensor in model.state_dict().items()}
+        self.p: dict[str, Tensor] = {name: tensor.detach() for name, tensor in model.state_dict().items()}
         self.pattern, self.options = pattern, {"shifted_value": True, "shared_key": True, "window": 4, **options}
         self.markers = list(options.get("marker_ids", ()))
 
@@ -75,7 +84,8 @@ class Loop:
     def ffn(self, name: str, x: Tensor) -> Tensor:
         gate, up, down = (self.p[f"{name}channel_mixer.{part}.weight"] for part in ("gate", "up", "down"))
         z = gate @ x
-        return down @ (z / (1 + torch.exp(-z)) * (up @ x))
+        y: Tensor = down @ (z / (1 + torch.exp(-z)) * (up @ x))
+        return y
 
     def keys(self, x: Tensor, token: int, weight: Tensor, bank: Tensor, normalise: bool) -> list[Tensor]:
         if token in self.markers:
@@ -146,7 +156,7 @@ class Loop:
     ],
     ids=str,
 )
-@pytest.mark.parametrize("length", [1, 2, 13])
+@pytest.mark.parametrize("length", [1, 2, 9])
 def test_equals_a_loop_written_from_the_facts(pattern: str, options: dict[str, Any], length: int) -> None:
     model = make(pattern, **options)
     loop = Loop(model, pattern, **options)
@@ -171,7 +181,8 @@ def gradient_sizes(model: LanguageModel, position: int) -> Tensor:
     for block in model.sequence_blocks():
         y, _ = block(y, None, shared)
     (gradient,) = torch.autograd.grad(y[0, position].square().sum(), x)
-    return gradient[0].norm(dim=-1)
+    sizes: Tensor = gradient[0].norm(dim=-1)
+    return sizes
 
 
 def test_one_memory_alone_is_causal() -> None:
@@ -211,7 +222,7 @@ def test_the_first_layer_gives_zero_at_position_0_and_only_there() -> None:
 
 def test_local_attention_is_dropped_by_sequence_in_training_and_scaled_at_inference() -> None:
     model = make("GS")
-    layer = model.sequence_blocks()[1].mixer
+    _, layer = layers(model)
     seen: list[Tensor] = []
     layer.local_tap.register_forward_hook(lambda _, __, output: seen.append(output.detach()))
     tokens = ids(6, rows=1).expand(200, -1)
@@ -241,19 +252,20 @@ def test_prefill_starts_as_the_forward_and_steps_run() -> None:
 
 @pytest.mark.parametrize("context", [1, 4, 11])
 def test_state_bytes_are_what_prefill_returns(context: int) -> None:
-    for options in ({}, {"shifted_value": False}):
+    cases: list[dict[str, Any]] = [{}, {"shifted_value": False}]
+    for options in cases:
         model = make("GSGS", **options).float()
         _, state = model.prefill(ids(context, rows=1))
         assert sum(t.numel() * t.element_size() for t in state_tensors(state)) == count_state_bytes(model, context)
 
 
-@pytest.mark.parametrize("execution", [Execution("loop"), Execution("chunked", 16), Execution("chunked", 64)], ids=str)
+@pytest.mark.parametrize("execution", [Execution("loop"), Execution("chunked", 16)], ids=str)
 def test_executed_flops_are_what_torch_counts(execution: Execution) -> None:
-    for options in ({}, {"shared_key": False, "window": 2}):
+    cases: list[dict[str, Any]] = [{}, {"shared_key": False, "window": 2}]
+    for options in cases:
         for tokens in (1, 21):
             shared: Shared = {}
-            for block in make("GS", **options).sequence_blocks():
-                layer = block.mixer
+            for layer in layers(make("GS", **options)):
                 layer.execution = execution
                 with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
                     layer(torch.ones(1, tokens, D, dtype=torch.float64), None, shared)
@@ -264,7 +276,7 @@ def test_executed_flops_are_what_torch_counts(execution: Execution) -> None:
 
 def test_initialisation_is_the_documents() -> None:
     model = make("GS", weights="given", d_model=96, n_heads=4, head_dim=24, vocab_size=500)
-    memory, reader = (block.mixer for block in model.sequence_blocks())
+    memory, reader = layers(model)
     assert model.embedding.tokens.std().item() == pytest.approx(0.02, rel=0.02)
     assert not memory.beta.bias.any()
     assert (memory.gate.bias == 2).all()
@@ -272,6 +284,7 @@ def test_initialisation_is_the_documents() -> None:
     for layer in (memory.key, memory.cue_query, reader.query, reader.global_query, reader.memory_output):
         assert layer.weight.abs().max().item() == pytest.approx(96**-0.5, rel=0.02)
     bank = memory.markers.bank
+    assert bank is not None
     torch.testing.assert_close(bank @ bank.T, torch.eye(24, dtype=torch.float64), atol=1e-6, rtol=0)
 
 

@@ -44,7 +44,7 @@ def layer(**options: Any) -> Twin:
     return mixer
 
 
-def inputs(tokens: int = 21, rows: int = 2) -> Tensor:
+def inputs(tokens: int = 20, rows: int = 2) -> Tensor:
     return torch.randn(rows, tokens, D, generator=torch.Generator().manual_seed(tokens), dtype=torch.float64)
 
 
@@ -68,7 +68,7 @@ def test_the_contract(any_twin: LanguageModel) -> None:
     contract.test_every_parameter_receives_gradient(any_twin)
     contract.test_decay_roles_cover_every_parameter_once(any_twin)
     contract.test_parameter_groups_close(any_twin)
-    contract.test_prefill_and_steps_are_one_forward(any_twin, 16)
+    contract.assert_one_forward(any_twin, any_twin(contract.ids()), 16)
     contract.test_state_bytes_are_what_prefill_returns(any_twin, 3)
 
 
@@ -77,7 +77,7 @@ def test_causality(any_twin: LanguageModel, execution: Execution) -> None:
     any_twin.set_execution(execution)
     x = inputs(rows=1).requires_grad_()
     y, _ = any_twin.sequence_blocks()[0].mixer(x)
-    for t in (0, 15, 16, 20):
+    for t in (0, 16, 19):
         (gradient,) = torch.autograd.grad(y[0, t].square().sum(), x, retain_graph=True)
         size = gradient[0].norm(dim=-1)
         assert size[t] > 1e-6
@@ -111,14 +111,16 @@ def test_both_paths_read_the_same_input_and_are_the_mixers_own(mamba_residual: b
     torch.testing.assert_close(tuple(state), (rwkv_state, mamba_state, ()), rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("path", ["rwkv_path", "mamba_path"])
-def test_a_path_can_be_ablated_at_its_tap(path: str, any_twin: LanguageModel) -> None:
+@torch.no_grad()
+def test_a_path_can_be_ablated_at_its_tap(any_twin: LanguageModel) -> None:
     twin = any_twin.sequence_blocks()[0].mixer
     whole, _ = twin(inputs())
-    handle = twin.get_submodule(path).register_forward_hook(lambda _module, _inputs, output: torch.zeros_like(output))
-    without, _ = twin(inputs())
-    handle.remove()
-    assert (whole - without).norm() > 0.05 * whole.norm()
+    for path in ("rwkv_path", "mamba_path"):
+        tap = twin.get_submodule(path)
+        handle = tap.register_forward_hook(lambda _module, _inputs, output: torch.zeros_like(output))
+        without, _ = twin(inputs())
+        handle.remove()
+        assert (whole - without).norm() > 0.05 * whole.norm()
     assert torch.equal(twin(inputs())[0], whole)
 
 
@@ -163,7 +165,9 @@ def test_an_output_of_zero_is_unrelated_and_its_gradient_bounded() -> None:
 @pytest.mark.parametrize("fusion", ["arbiter-gru", "gated"])
 def test_the_debate_loss_is_a_mean_over_blocks(fusion: FusionName) -> None:
     """Worked out from the taps: 0.1 (1 + cosine) / 2 for arbiters, 0 for others unless asked, and the arbiter's."""
-    twin = model(fusion=fusion, **({} if fusion in ARBITERS else {"diversity_weight": 0.1})).train()
+    asked: dict[str, Any] = {} if fusion in ARBITERS else {"diversity_weight": 0.1}
+    unasked: dict[str, Any] = {"arbiter_weight": 0} if fusion in ARBITERS else {}
+    twin = model(fusion=fusion, **asked).train()
     mixers = [block.mixer for block in twin.sequence_blocks()]
     seen = [watch(mixer, "rwkv_path", "mamba_path", "fusion.share") for mixer in mixers if isinstance(mixer, Twin)]
     with collected_losses() as losses:
@@ -180,9 +184,7 @@ def test_the_debate_loss_is_a_mean_over_blocks(fusion: FusionName) -> None:
         model(fusion=fusion)(contract.ids())
     assert losses == {}, "in evaluation there is none"
     with collected_losses() as losses:
-        model(fusion=fusion, diversity_weight=0, **({"arbiter_weight": 0} if fusion in ARBITERS else {})).train()(
-            contract.ids()
-        )
+        model(fusion=fusion, diversity_weight=0, **unasked).train()(contract.ids())
     assert losses == {}
 
 
@@ -218,25 +220,24 @@ def test_blinkdl_gives_zero_and_both_paths_learn_nevertheless(fusion: FusionName
     twin = model(draw=False, fusion=fusion, initialisation="blinkdl", n_layers=1).sequence_blocks()[0].mixer
     assert twin(inputs())[0].count_nonzero() == 0
     assert isinstance(twin, Twin)
-    target = inputs(21).roll(1, 1)
+    target = inputs().roll(1, 1)
     for _ in range(4):
         twin.zero_grad()
         (twin(inputs())[0] - target).square().sum().backward()
         with torch.no_grad():
             for parameter in twin.parameters():
                 assert parameter.grad is not None
-                parameter -= 1e-3 * parameter.grad
+                parameter.sub_(1e-3 * parameter.grad)
     dead = [name for name, p in twin.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
     assert dead == []
 
 
 @pytest.mark.parametrize("execution", [LOOP, CHUNKED, Execution("chunked", 64)], ids=["loop", "chunked", "64"])
-@pytest.mark.parametrize("n_groups", [1, 2])
-def test_executed_flops_of_mamba2_are_what_torch_counts(n_groups: int, execution: Execution) -> None:
-    mamba = Mamba2(D, 12, 16, n_groups=n_groups, n_layers=1)
+def test_executed_flops_of_mamba2_are_what_torch_counts(execution: Execution) -> None:
+    mamba = Mamba2(D, 12, 16, n_groups=2, n_layers=1)
     mamba.reset_parameters(torch.Generator().manual_seed(0))
     mamba.execution = execution
-    for tokens in (1, 37, 70):
+    for tokens in (1, 5) if execution.form == "loop" else (1, 37, 70):
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             mamba(inputs(tokens, rows=1).float())
         executed = mamba.executed_flops(tokens)

@@ -67,7 +67,7 @@ def test_segments_with_a_carried_state_are_the_whole() -> None:
 
 def test_gradcheck_of_the_written_backward_pass() -> None:
     inputs = [tensor.requires_grad_() for tensor in draw(3)]
-    assert torch.autograd.gradcheck(lambda *tensors: causal_convolution(*tensors, Execution()), inputs)
+    assert torch.autograd.gradcheck(lambda x, w, b, state: causal_convolution(x, w, b, state, Execution()), inputs)
 
 
 def test_low_precision_is_summed_in_float32() -> None:

@@ -7,20 +7,18 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from assay.ops.delta_rule import (
-    ErrorTaken,
-    delta_rule,
-    delta_rule_chunked,
-    delta_rule_flops,
-    delta_rule_loop,
-    longest_chunk,
-)
+from assay.ops import delta_rule as op
+from assay.ops.delta_rule import ErrorTaken, delta_rule_flops, longest_chunk
 from assay.ops.execution import Execution, Form, recorded_forms
 
 LOG_DECAYS = (-1e-6, -0.05, -1.0, -5.0, -20.0, -60.0)
 GRID = [*LOG_DECAYS, "mixed"]
 Rule = Callable[..., tuple[Tensor, Tensor]]
 ERRORS: list[ErrorTaken] = ["after", "before"]
+# Called with unpacked operands, whose number a type checker does not know.
+delta_rule: Rule = op.delta_rule
+delta_rule_loop: Rule = op.delta_rule_loop
+delta_rule_chunked: Rule = op.delta_rule_chunked
 
 
 def draw(
@@ -63,7 +61,7 @@ def errors(results: Sequence[Tensor], oracle: Sequence[Tensor]) -> list[float]:
 @pytest.mark.parametrize("log_decay", GRID)
 def test_chunked_is_the_loop(log_decay: float | str, error: ErrorTaken) -> None:
     """In float64 to 1e-9; in float32 finite and no worse than the loop, gradients included."""
-    inputs, low = draw(log_decay, 101, torch.float64), draw(log_decay, 101, torch.float32)
+    inputs, low = draw(log_decay, 83, torch.float64), draw(log_decay, 83, torch.float32)
     oracle = run(delta_rule_loop, inputs, error)
     allowed = [max(1e-4, 3 * loss) for loss in errors(run(delta_rule_loop, low, error), oracle)]
     for chunk in (16, 64):

@@ -1,12 +1,17 @@
 """minGRU's scan and the GRU: against their loops, torch's own GRU, and what a carried state must give."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
+from assay.ops import min_gru as op
 from assay.ops.execution import Execution, recorded_forms
-from assay.ops.min_gru import gru, min_gru, min_gru_loop, min_gru_scan
+from assay.ops.min_gru import min_gru, min_gru_loop, min_gru_scan
 
+# Called with unpacked operands, whose number a type checker does not know.
+gru: Callable[..., tuple[Tensor, Tensor]] = op.gru
 LOOP, SCAN = Execution("loop"), Execution("chunked")
 
 
@@ -32,7 +37,7 @@ def error(given: list[Tensor], exact: list[Tensor]) -> float:
     return max(((a.double() - b).abs().max() / b.abs().max().clamp(min=1e-300)).item() for a, b in pairs)
 
 
-@pytest.mark.parametrize("tokens", [1, 37, 130])
+@pytest.mark.parametrize("tokens", [1, 37, 70])
 @pytest.mark.parametrize("centre", [-60.0, -3.0, 5.0, 60.0])
 def test_the_scan_is_the_loop_forward_and_backward(centre: float, tokens: int) -> None:
     inputs = draw(centre, tokens)

@@ -8,10 +8,11 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from assay.errors import RequestError
 from assay.ops.execution import Execution, Form, recorded_forms
-from assay.ops.wkv6 import wkv6, wkv6_chunked, wkv6_loop
+from assay.ops.wkv6 import wkv6, wkv6_chunked, wkv6_flops, wkv6_loop
 from assay.ops.wkv6_chunks import Inside, halved, halved_gradients, inside_chunks, inside_gradients
 
 DECAYS = (-1e-6, -0.05, -1.0, -5.0, -20.0, -60.0)
@@ -89,17 +90,17 @@ def test_loop_is_the_papers_sum() -> None:
 @pytest.mark.parametrize("chunk_length", [16, 32, 64])
 @pytest.mark.parametrize("decays", GRID, ids=str)
 def test_chunked_equals_loop_float64(decays: tuple[float, ...], chunk_length: int) -> None:
-    results = forward_and_gradients(chunked(chunk_length), operands(decays, 131), torch.float64)
-    found = errors(results, oracle(decays, 131))
+    results = forward_and_gradients(chunked(chunk_length), operands(decays, 83), torch.float64)
+    found = errors(results, oracle(decays, 83))
     assert max(found.values()) < 1e-9, found
 
 
 @pytest.mark.parametrize("decays", GRID, ids=str)
 def test_chunked_is_as_exact_as_the_loop_in_float32(decays: tuple[float, ...]) -> None:
-    expected = oracle(decays, 131)
-    allowed = errors(forward_and_gradients(wkv6_loop, operands(decays, 131), torch.float32), expected)
+    expected = oracle(decays, 83)
+    allowed = errors(forward_and_gradients(wkv6_loop, operands(decays, 83), torch.float32), expected)
     for chunk_length in (16, 32, 64):
-        results = forward_and_gradients(chunked(chunk_length), operands(decays, 131), torch.float32)
+        results = forward_and_gradients(chunked(chunk_length), operands(decays, 83), torch.float32)
         assert all(x.isfinite().all() for x in results)
         found = errors(results, expected)
         assert all(found[name] <= max(1e-4, 3 * allowed[name]) for name in NAMES), (found, allowed)
@@ -159,11 +160,11 @@ def test_gradcheck() -> None:
 
 @pytest.mark.parametrize("form", ["loop", "chunked"])
 def test_segments_equal_the_whole(form: Form) -> None:
-    r, k, v, log_decay, bonus, state = operands(DECAYS, 131)
+    r, k, v, log_decay, bonus, state = operands(DECAYS, 83)
     execution = Execution(form=form, chunk_length=16)
     whole, final = wkv6(r, k, v, log_decay, bonus, state, execution)
     parts = []
-    for begin, end in ((0, 1), (1, 2), (2, 40), (40, 104), (104, 131)):
+    for begin, end in ((0, 1), (1, 2), (2, 40), (40, 72), (72, 83)):
         here = slice(begin, end)
         part, state = wkv6(r[:, here], k[:, here], v[:, here], log_decay[:, here], bonus, state, execution)
         parts.append(part)
@@ -222,6 +223,20 @@ def test_inputs_are_left_as_they_were() -> None:
     before = [x.clone() for x in inputs]
     forward_and_gradients(chunked(16), inputs, torch.float64)
     assert all(torch.equal(a, b) for a, b in zip(before, inputs, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("T", "execution"),
+    [(37, Execution("chunked", 16)), (64, Execution()), (5, Execution()), (1, Execution()), (5, Execution("loop"))],
+    ids=str,
+)
+def test_flops_are_those_torch_counts(T: int, execution: Execution) -> None:
+    """Where no chunk is halved."""
+    with FlopCounterMode(display=False) as counter:
+        wkv6(*operands((-0.05,), T, B=1), execution)
+    counted, uncounted = wkv6_flops(T, 2, 6, 5, execution)
+    assert counted == counter.get_total_flops()
+    assert all(flops > 0 for flops in uncounted.values())
 
 
 @pytest.mark.slow

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from assay.errors import RequestError
+from assay.ops import wkv7 as op
 from assay.ops.execution import Execution, Form, recorded_forms
-from assay.ops.wkv7 import chunk_length_of, chunked_flops, wkv7, wkv7_chunked, wkv7_loop
+from assay.ops.wkv7 import wkv7_flops, wkv7_loop
 from assay.ops.wkv7_chunks import inside_chunks
 
 DECAYS = (-1e-6, -0.05, -1.0, -5.0, -20.0, -60.0)
@@ -24,6 +25,9 @@ NAMES = ("y", "state", "r", "log_decay", "k", "v", "a", "b", "initial state")
 Operands = tuple[Tensor, ...]
 Results = tuple[Tensor, ...]
 Run = Callable[..., tuple[Tensor, Tensor]]
+# Called with unpacked operands, whose number a type checker does not know.
+wkv7: Run = op.wkv7
+wkv7_chunked: Run = op.wkv7_chunked
 
 
 @functools.cache
@@ -84,17 +88,17 @@ def test_loop_is_the_papers_product() -> None:
 @pytest.mark.parametrize("decays", GRID, ids=str)
 def test_chunked_equals_loop_float64(decays: tuple[float, ...]) -> None:
     for chunk_length in (16, 64):
-        results = forward_and_gradients(chunked(chunk_length), operands(decays, 131), torch.float64)
-        found = errors(results, oracle(decays, 131))
+        results = forward_and_gradients(chunked(chunk_length), operands(decays, 83), torch.float64)
+        found = errors(results, oracle(decays, 83))
         assert max(found.values()) < 1e-9, (chunk_length, found)
 
 
 @pytest.mark.parametrize("decays", GRID, ids=str)
 def test_chunked_is_as_exact_as_the_loop_in_float32(decays: tuple[float, ...]) -> None:
-    expected = oracle(decays, 131)
-    allowed = errors(forward_and_gradients(wkv7_loop, operands(decays, 131), torch.float32), expected)
+    expected = oracle(decays, 83)
+    allowed = errors(forward_and_gradients(wkv7_loop, operands(decays, 83), torch.float32), expected)
     for chunk_length in (16, 32, 64):
-        results = forward_and_gradients(chunked(chunk_length), operands(decays, 131), torch.float32)
+        results = forward_and_gradients(chunked(chunk_length), operands(decays, 83), torch.float32)
         assert all(x.isfinite().all() for x in results)
         found = errors(results, expected)
         assert all(found[name] <= max(1e-4, 3 * allowed[name]) for name in NAMES), (found, allowed)
@@ -150,11 +154,11 @@ def test_gradcheck() -> None:
 
 @pytest.mark.parametrize("form", ["loop", "chunked"])
 def test_segments_equal_the_whole(form: Form) -> None:
-    *sequences, state = operands(DECAYS, 131)
+    *sequences, state = operands(DECAYS, 83)
     execution = Execution(form=form, chunk_length=16)
     whole, final = wkv7(*sequences, state, execution)
     parts = []
-    for begin, end in ((0, 1), (1, 2), (2, 40), (40, 104), (104, 131)):
+    for begin, end in ((0, 1), (1, 2), (2, 40), (40, 72), (72, 83)):
         part, state = wkv7(*(x[:, begin:end] for x in sequences), state, execution)
         parts.append(part)
     torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=1e-9, atol=1e-9)
@@ -213,13 +217,17 @@ def test_inputs_are_left_as_they_were() -> None:
     assert all(torch.equal(a, b) for a, b in zip(before, inputs, strict=True))
 
 
-@pytest.mark.parametrize(("T", "chunk_length"), [(37, 16), (64, 64), (5, 64)])
-def test_flops_are_those_torch_counts(T: int, chunk_length: int) -> None:
-    execution = Execution("chunked", chunk_length)
-    inputs = operands((-0.05,), T)
+@pytest.mark.parametrize(
+    ("T", "execution"),
+    [(37, Execution("chunked", 16)), (64, Execution()), (5, Execution()), (1, Execution()), (5, Execution("loop"))],
+    ids=str,
+)
+def test_flops_are_those_torch_counts(T: int, execution: Execution) -> None:
     with FlopCounterMode(display=False) as counter:
-        wkv7(*inputs, execution)
-    assert counter.get_total_flops() == 4 * chunked_flops(T, chunk_length_of(execution, T), 6, 5)
+        wkv7(*operands((-0.05,), T, B=1), execution)
+    counted, uncounted = wkv7_flops(T, 2, 6, 5, execution)
+    assert counted == counter.get_total_flops()
+    assert all(flops > 0 for flops in uncounted.values())
 
 
 def test_loop_is_that_of_flash_linear_attention() -> None:

@@ -1,11 +1,12 @@
 """What parity with another library means: equal logits on redrawn weights, and not by insensitivity."""
 
 import copy
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from assay.config import Config
 from assay.evaluation.redraw import redrawn
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
@@ -22,8 +23,9 @@ def build(name: str, dimensions: dict[str, object], weights: dict[str, Tensor]) 
     return model
 
 
-def parse(name: str, dimensions: dict[str, object]) -> Config:
-    return ARCHITECTURES.get(name).config.parse(dimensions)
+def parse(name: str, dimensions: Mapping[str, object]) -> Any:
+    """The configuration, of the architecture's own type."""
+    return ARCHITECTURES.get(name).config.parse(dict(dimensions))
 
 
 def ids(vocab_size: int, tokens: int) -> Tensor:

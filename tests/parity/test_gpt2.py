@@ -1,5 +1,7 @@
 """GPT-2 against transformers' GPT2LMHeadModel on redrawn weights, through the mapping that import and export use."""
 
+from typing import Any
+
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -9,7 +11,7 @@ from assay.evaluation.redraw import redrawn
 from assay.hub.gpt2 import assay_to_gpt2, config_from_hf, config_to_hf, gpt2_to_assay
 from parity.agreement import TOLERANCE, build, difference, ids, least_sensitive, parse
 
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "small": {"vocab_size": 61, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
     "untied": {"vocab_size": 50, "n_embd": 24, "n_layer": 3, "n_head": 2, "n_positions": 40,
                "tie_word_embeddings": False},
@@ -19,7 +21,8 @@ SHAPES = {
 
 def theirs(shape: str) -> GPT2LMHeadModel:
     config = GPT2Config(**SHAPES[shape], bos_token_id=0, eos_token_id=0)
-    return redrawn(GPT2LMHeadModel(config).eval(), torch.Generator().manual_seed(1))
+    model: GPT2LMHeadModel = redrawn(GPT2LMHeadModel(config).eval(), torch.Generator().manual_seed(1))
+    return model
 
 
 @pytest.mark.parametrize("shape", SHAPES)

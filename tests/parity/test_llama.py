@@ -1,14 +1,16 @@
 """Transformer++ against transformers' Llama, sliding-window against its Mistral, on redrawn weights."""
 
+from typing import Any
+
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
 from assay.evaluation.redraw import redrawn
 from parity.agreement import TOLERANCE, build, difference, ids, least_sensitive
 
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "small": {"vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
               "num_key_value_heads": 4, "intermediate_size": 88},
     "grouped": {"vocab_size": 50, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 6,
@@ -18,7 +20,7 @@ WINDOW = 6
 ROPE_BASE = 500.0
 
 
-def our_weights(theirs: nn.Module) -> dict[str, Tensor]:
+def our_weights(theirs: LlamaForCausalLM | MistralForCausalLM) -> dict[str, Tensor]:
     """Their weights under our names: queries, keys and values in one matrix."""
     given = theirs.state_dict()
     ours = {
@@ -44,7 +46,7 @@ def our_weights(theirs: nn.Module) -> dict[str, Tensor]:
 def test_logits_and_every_tensor_matters(name: str, shape: str) -> None:
     """A base of 500 in place of 10000 turns even the slowest pair visibly within a test's length."""
     options = {**SHAPES[shape], "rope_parameters": {"rope_type": "default", "rope_theta": ROPE_BASE}}
-    dimensions = {"rope_base": ROPE_BASE, "tied_embeddings": False}
+    dimensions: dict[str, object] = {"rope_base": ROPE_BASE, "tied_embeddings": False}
     if name == "transformer++":
         theirs = LlamaForCausalLM(LlamaConfig(**options, rms_norm_eps=1e-6)).eval()
     else:

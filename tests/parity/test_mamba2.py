@@ -1,5 +1,7 @@
 """Mamba-2 against transformers' Mamba2ForCausalLM (torch path) on redrawn weights, through the mapping of the hub."""
 
+from typing import Any
+
 import pytest
 import torch
 from transformers import Mamba2Config, Mamba2ForCausalLM
@@ -9,7 +11,7 @@ from assay.evaluation.redraw import redrawn
 from assay.hub.mamba2 import assay_to_mamba2, config_from_hf, config_to_hf, mamba2_to_assay
 from parity.agreement import TOLERANCE, build, difference, ids, least_sensitive, parse
 
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "one-group": {"vocab_size": 61, "hidden_size": 32, "num_hidden_layers": 2, "num_heads": 4, "head_dim": 16,
                   "state_size": 16, "n_groups": 1, "chunk_size": 16, "tie_word_embeddings": True},
     "untied": {"vocab_size": 50, "hidden_size": 24, "num_hidden_layers": 3, "num_heads": 6, "head_dim": 8,
@@ -21,7 +23,8 @@ SHAPES = {
 
 def theirs(shape: str) -> Mamba2ForCausalLM:
     config = Mamba2Config(**SHAPES[shape], bos_token_id=0, eos_token_id=0, pad_token_id=0)
-    return redrawn(Mamba2ForCausalLM(config).eval(), torch.Generator().manual_seed(1))
+    model: Mamba2ForCausalLM = redrawn(Mamba2ForCausalLM(config).eval(), torch.Generator().manual_seed(1))
+    return model
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -1,6 +1,7 @@
 """Gated DeltaNet's layer against that of transformers' Qwen3-Next (torch path) on redrawn weights, in float32."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from assay.ops.delta_rule import delta_rule_loop
 from assay.ops.execution import Execution, recorded_forms
 from parity.agreement import TOLERANCE
 
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "as-many-value-heads": {"hidden_size": 32, "linear_num_key_heads": 2, "linear_num_value_heads": 2,
                             "linear_key_head_dim": 16, "linear_value_head_dim": 16},
     "twice-the-value-heads": {"hidden_size": 24, "linear_num_key_heads": 3, "linear_num_value_heads": 6,

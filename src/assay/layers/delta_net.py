@@ -118,7 +118,8 @@ class DeltaNet(SequenceLayer):
     def _beta(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T H"]:
         dtype = torch.promote_types(x.dtype, torch.float32)
         beta = torch.sigmoid(self.beta_proj(x).to(dtype))
-        return self.beta_tap(2 * beta if self.negative_eigenvalues else beta)
+        tapped: Tensor = self.beta_tap(2 * beta if self.negative_eigenvalues else beta)
+        return tapped
 
     def _log_decay(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T H"] | None:
         """Nothing decays here."""

@@ -1,4 +1,4 @@
-"""How two mixers' outputs become one: the fusions of `twin`, one class each, by name in FUSIONS.
+"""How two mixers' outputs become one: the fusions of `twin`, by name in FUSIONS.
 
 With r what RWKV-6 gives and m what Mamba-2 gives, at every position
 
@@ -12,24 +12,23 @@ With r what RWKV-6 gives and m what Mamba-2 gives, at every position
 
 `initial_gate` is the share of r at the start: gates and arbiters begin with W zero and give it at every position.
 
-Shapes: B batch, T tokens of this call, D d_model, H = 3 D / 2 the arbiter's width.
+The arbiters are in arbiter.
+
+Shapes: B batch, T tokens of this call, D d_model.
 """
 
 import math
-from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from assay.layers.auxiliary import add_loss, losses_are_collected
-from assay.layers.basic import RMSNorm, Tap, uniform_fan_in_
-from assay.layers.mixer import ExecutedFlops, Layer
+from assay.layers.arbiter import Arbiter, GLUCore, GRUCore, MinGRUCore
+from assay.layers.basic import Tap, uniform_fan_in_
+from assay.layers.fusion import Fusion, FusionState, mixed
 from assay.ops.execution import Execution
-from assay.ops.min_gru import gru, min_gru
 
 FusionName = Literal[
     "weighted-sum",
@@ -41,40 +40,6 @@ FusionName = Literal[
     "arbiter-mingru",
     "arbiter-glu",
 ]
-
-
-class ArbiterState(NamedTuple):
-    """What the arbiter has made of both paths so far, [B, H], in float32 or wider."""
-
-    hidden: Tensor
-
-
-FusionState = ArbiterState | tuple[()]
-
-
-class Fusion(Layer):
-    """A layer of two inputs [B, T, D] and one output, causal, with a state where it is an arbiter that remembers."""
-
-    @abstractmethod
-    def forward(
-        self,
-        rwkv: Float[Tensor, "B T D"],
-        mamba: Float[Tensor, "B T D"],
-        state: FusionState | None,
-        execution: Execution,
-    ) -> tuple[Float[Tensor, "B T D"], FusionState]:
-        """Both paths as one, and the state after the last token."""
-
-    def initial_state(self, batch: int) -> FusionState:
-        return ()
-
-    def flops_per_token(self) -> int:
-        """Two per multiply-add of every matrix and three a state element; sums of two paths are not counted."""
-        return 2 * sum(parameter.numel() for parameter in self.parameters() if parameter.ndim >= 2)
-
-    def executed_flops(self, tokens: int) -> ExecutedFlops:
-        """As SequenceLayer's: products of matrices are counted, what is done element by element is not."""
-        return ExecutedFlops(Fusion.flops_per_token(self) * tokens, {})
 
 
 class WeightedSum(Fusion):
@@ -96,7 +61,7 @@ class WeightedSum(Fusion):
         execution: Execution,
     ) -> tuple[Float[Tensor, "B T D"], FusionState]:
         share = torch.sigmoid(self.logit).expand(*rwkv.shape[:2], 1)
-        return _mixed(self.share(share), rwkv, mamba), ()
+        return mixed(self.share(share), rwkv, mamba), ()
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         nn.init.constant_(self.logit, _logit(self.initial_gate))
@@ -159,165 +124,11 @@ class Gated(Fusion):
         execution: Execution,
     ) -> tuple[Float[Tensor, "B T D"], FusionState]:
         share = self.share(torch.sigmoid(self.gate(torch.cat((rwkv, mamba), -1))))
-        return _mixed(share, rwkv, mamba), ()
+        return mixed(share, rwkv, mamba), ()
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         nn.init.zeros_(self.gate.weight)
         nn.init.constant_(self.gate.bias, _logit(self.initial_gate))
-
-
-class Core(Layer):
-    """What an arbiter thinks with: [B, T, 2 D] -> [B, T, H]."""
-
-    remembers: ClassVar[bool]
-
-    @abstractmethod
-    def forward(
-        self, paths: Float[Tensor, "B T E"], hidden: Float[Tensor, "B H"] | None, execution: Execution
-    ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B H"] | None]:
-        """The thoughts at every position and, where the core remembers, the last of them."""
-
-
-class GRUCore(Core):
-    """A GRU, token after token (Cho et al. 2014)."""
-
-    remembers = True
-    decay_roles: ClassVar[Mapping[str, bool]] = {
-        "weight_in": True,
-        "weight_state": True,
-        "bias_in": False,
-        "bias_state": False,
-    }
-
-    def __init__(self, d_input: int, width: int) -> None:
-        super().__init__()
-        self.weight_in = nn.Parameter(torch.empty(3 * width, d_input))
-        self.weight_state = nn.Parameter(torch.empty(3 * width, width))
-        self.bias_in = nn.Parameter(torch.empty(3 * width))
-        self.bias_state = nn.Parameter(torch.empty(3 * width))
-
-    def forward(
-        self, paths: Float[Tensor, "B T E"], hidden: Float[Tensor, "B H"] | None, execution: Execution
-    ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B H"] | None]:
-        return gru(paths, self.weight_in, self.weight_state, self.bias_in, self.bias_state, hidden, execution)
-
-    def reset_parameters(self, generator: torch.Generator) -> None:
-        """Uniform in +-1/sqrt(H), torch's default for a GRU."""
-        bound = 1 / math.sqrt(self.weight_state.shape[1])
-        for parameter in (self.weight_in, self.weight_state, self.bias_in, self.bias_state):
-            nn.init.uniform_(parameter, -bound, bound, generator=generator)
-
-
-class MinGRUCore(Core):
-    """A minGRU, whose gate and candidate depend on the input alone: a parallel scan (Feng et al. 2024)."""
-
-    remembers = True
-
-    def __init__(self, d_input: int, width: int) -> None:
-        super().__init__()
-        self.gate_and_candidate = nn.Linear(d_input, 2 * width)
-
-    def forward(
-        self, paths: Float[Tensor, "B T E"], hidden: Float[Tensor, "B H"] | None, execution: Execution
-    ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B H"] | None]:
-        gate, candidate = self.gate_and_candidate(paths).chunk(2, -1)
-        return min_gru(gate, candidate, hidden, execution)
-
-    def reset_parameters(self, generator: torch.Generator) -> None:
-        uniform_fan_in_(self.gate_and_candidate.weight, generator)
-        nn.init.zeros_(self.gate_and_candidate.bias)
-
-
-class GLUCore(Core):
-    """A W x + b gated by sigmoid(V x + c), without memory: what recurrence is worth (Dauphin et al. 2017)."""
-
-    remembers = False
-
-    def __init__(self, d_input: int, width: int) -> None:
-        super().__init__()
-        self.value_and_gate = nn.Linear(d_input, 2 * width)
-
-    def forward(
-        self, paths: Float[Tensor, "B T E"], hidden: Float[Tensor, "B H"] | None, execution: Execution
-    ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B H"] | None]:
-        return F.glu(self.value_and_gate(paths), -1), None
-
-    def reset_parameters(self, generator: torch.Generator) -> None:
-        uniform_fan_in_(self.value_and_gate.weight, generator)
-        nn.init.zeros_(self.value_and_gate.bias)
-
-
-class Arbiter(Fusion):
-    """Two softmax weights a position from a core that sees both outputs; `share` sees RWKV's as [B, T, 1].
-
-    In training it adds the loss "arbiter", `loss_weight` times `arbiter_loss`.
-    """
-
-    def __init__(self, core: Callable[[int, int], Core], d_model: int, initial_gate: float, loss_weight: float) -> None:
-        super().__init__()
-        self.initial_gate = initial_gate
-        self.loss_weight = loss_weight
-        self.width = 3 * d_model // 2
-        self.rwkv_norm, self.mamba_norm = RMSNorm(d_model), RMSNorm(d_model)
-        self.core = core(2 * d_model, self.width)
-        self.decide = nn.Linear(self.width, 2)
-        self.share = Tap()
-
-    def forward(
-        self,
-        rwkv: Float[Tensor, "B T D"],
-        mamba: Float[Tensor, "B T D"],
-        state: FusionState | None,
-        execution: Execution,
-    ) -> tuple[Float[Tensor, "B T D"], FusionState]:
-        before = state.hidden if isinstance(state, ArbiterState) else None
-        paths = torch.cat((self.rwkv_norm(rwkv), self.mamba_norm(mamba)), -1)
-        thoughts, hidden = self.core(paths, before, execution)
-        decision = self.decide(thoughts)
-        log_weights = F.log_softmax(decision.to(torch.promote_types(decision.dtype, torch.float32)), -1)
-        if self.training and self.loss_weight and losses_are_collected():
-            add_loss("arbiter", self.loss_weight * arbiter_loss(log_weights))
-        share = self.share(log_weights[..., :1].exp())
-        return _mixed(share, rwkv, mamba), () if hidden is None else ArbiterState(hidden)
-
-    def initial_state(self, batch: int) -> FusionState:
-        if not self.core.remembers:
-            return ()
-        dtype = torch.promote_types(self.decide.weight.dtype, torch.float32)
-        return ArbiterState(self.decide.weight.new_zeros(batch, self.width, dtype=dtype))
-
-    def reset_parameters(self, generator: torch.Generator) -> None:
-        for part in (self.rwkv_norm, self.mamba_norm, self.core):
-            part.reset_parameters(generator)
-        nn.init.zeros_(self.decide.weight)
-        with torch.no_grad():
-            self.decide.bias.copy_(torch.tensor([math.log(self.initial_gate), math.log(1 - self.initial_gate)]))
-
-    def flops_per_token(self) -> int:
-        return super().flops_per_token() + 3 * self.width * self.core.remembers
-
-    def executed_flops(self, tokens: int) -> ExecutedFlops:
-        counted = super().executed_flops(tokens).counted
-        return ExecutedFlops(counted, {"arbiter_state": 3 * self.width * tokens} if self.core.remembers else {})
-
-
-def arbiter_loss(log_weights: Float[Tensor, "B T 2"]) -> Float[Tensor, ""]:
-    """Cross-entropy of the weights against the path nearer to the fused output, a mean over positions, in nats.
-
-    The fused output w_1 r + w_2 m is w_2 |r - m| away from r and w_1 |r - m| from m: the nearer path is the one with
-    the larger weight, so that no distance has to be formed. Where both weigh the same, each is the target by half.
-    """
-    held = log_weights.detach()
-    largest = (held == held.amax(-1, keepdim=True)).to(held)
-    return -(largest / largest.sum(-1, keepdim=True) * log_weights).sum(-1).mean()
-
-
-def _mixed(
-    share: Float[Tensor, "B T S"], rwkv: Float[Tensor, "B T D"], mamba: Float[Tensor, "B T D"]
-) -> Float[Tensor, "B T D"]:
-    """Share r + (1 - share) m, in the wider type of both paths."""
-    dtype = torch.promote_types(rwkv.dtype, mamba.dtype)
-    return torch.lerp(mamba.to(dtype), rwkv.to(dtype), share.to(dtype))
 
 
 def _logit(share: float) -> float:

@@ -32,15 +32,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from assay.layers.basic import uniform_fan_in_
-from assay.layers.groundthink import (
-    Markers,
-    MemoryLayer,
-    MemoryState,
-    ReaderLayer,
-    ReaderState,
-    Writes,
-    with_marker_keys,
-)
+from assay.layers.groundthink import Markers, MemoryLayer, MemoryState, Writes
+from assay.layers.groundthink_reader import ReaderLayer, ReaderState, with_marker_keys
 from assay.layers.mixer import Shared
 
 

@@ -17,7 +17,7 @@ from assay.errors import RequestError
 from assay.layers.basic import Tap, uniform_fan_in_
 from assay.layers.mixer import ExecutedFlops, Layer, SequenceLayer, Shared
 from assay.ops.convolution import causal_convolution
-from assay.ops.ssd import ssd
+from assay.ops.ssd import ssd, ssd_flops
 
 DECAY_RATE_RANGE = (1.0, 16.0)
 DT_RANGE = (1e-3, 1e-1)
@@ -156,26 +156,17 @@ class Mamba2(SequenceLayer):
         return projections + 2 * self.conv_weight.numel() + 5 * self.out_proj.in_features * self.d_state
 
     def executed_flops(self, tokens: int) -> ExecutedFlops:
-        """Projections; by the loop 2 E N to read the state and 2 W C to convolve; in chunks of L tokens the products.
+        """Projections and `ssd_flops`; 2 W C a token to convolve are counted in the loop form alone.
 
-        Those are scores 2 G N L^2, their values 2 E L^2, and 4 E N L to read and write the state, for the tokens that
-        fill the last chunk too. Not counted, per token: 8 E for dt, D, gate and norm; then 3 E N of the loop's state,
-        or 2 W C for the convolution and per chunk 2 H L^2 + 3 E L + 2 E N for the decays of pairs, values and states.
+        Not counted, per token: 8 E for dt, D, gate and norm.
         """
-        E, N, convolution = self.out_proj.in_features, self.d_state, 2 * tokens * self.conv_weight.numel()
-        counted = 2 * tokens * (self.in_proj.weight.numel() + self.out_proj.weight.numel())
-        uncounted = {"gates": 8 * tokens * E}
+        E, convolution = self.out_proj.in_features, 2 * tokens * self.conv_weight.numel()
+        projections = 2 * tokens * (self.in_proj.weight.numel() + self.out_proj.weight.numel())
+        rule, uncounted = ssd_flops(tokens, len(self.D), self.head_dim, self.d_state, self.n_groups, self.execution)
+        uncounted["gates"] = 8 * tokens * E
         if self.execution.form == "loop":
-            counted += convolution
-        else:
-            uncounted["convolution"] = convolution
-        if self.execution.form == "loop" or tokens == 1:
-            return ExecutedFlops(counted + 2 * tokens * E * N, {**uncounted, "recurrence": 3 * tokens * E * N})
-        n_chunks = -(-tokens // self.execution.chunk_length)  # as ssd cuts them
-        L = -(-tokens // n_chunks)
-        uncounted["decays"] = n_chunks * (2 * len(self.D) * L**2 + 3 * E * L + 2 * E * N)
-        products = 2 * self.n_groups * N * L**2 + 2 * E * L**2 + 4 * E * N * L
-        return ExecutedFlops(counted + n_chunks * products, uncounted)
+            return ExecutedFlops(projections + rule + convolution, uncounted)
+        return ExecutedFlops(projections + rule, uncounted | {"convolution": convolution})
 
     def state_bytes(self, context: int, bytes_per_element: int) -> int:
         channels, width = self.conv_weight.shape

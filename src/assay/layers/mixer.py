@@ -17,7 +17,10 @@ State = Any
 """Each layer's own NamedTuple, whose tensors start with the batch axis; `()` for a layer that remembers nothing."""
 
 Shared = MutableMapping[str, Tensor]
-"""Tensors [B, T, ...] that earlier layers of the same call publish; nothing in it may summarise later positions."""
+"""Tensors [B, T, ...] that earlier layers of the same call publish; nothing in it may summarise later positions.
+
+One exception, which holds no token: the weight "groundthink.key_weight", as its readers ask with another layer's keys.
+"""
 
 
 class ExecutedFlops(NamedTuple):

@@ -25,7 +25,7 @@ from assay.errors import RequestError
 from assay.layers.basic import Tap
 from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared
 from assay.layers.token_shift import ShiftState, shift_difference
-from assay.ops.wkv6 import wkv6
+from assay.ops.wkv6 import wkv6, wkv6_flops
 
 _GROUP_NORM_EPS = 64e-5
 """1e-5 times the square of the official code's head_size_divisor, 8."""
@@ -156,24 +156,16 @@ class RWKV6TimeMix(SequenceLayer):
         return 10 * D**2 + 2 * low_rank + H * (5 * K**2 + 4 * K)
 
     def executed_flops(self, tokens: int) -> ExecutedFlops:
-        """Projections and low-rank pairs, and per head and chunk of C tokens the chunked form's matrix products.
+        """Projections, low-rank pairs and `wkv6_flops`.
 
-        Those are scores 2 C^2 K, writes 2 C K^2 and outputs 2 C (C + K) K, where no chunk decays so hard that it has to
-        be halved. Not counted, per token: 18 D for the token shift, 8 D for the group norm, 5 D for gate and decay;
-        then the loop's (7 K + 1) D, or per chunk D (8 C + 2 K) for decaying r, k and the state and for the bonus.
+        Not counted, per token: 18 D for the token shift, 8 D for the group norm, 5 D for gate and decay.
         """
         H, K = self.bonus.shape
         D = H * K
         counted = tokens * (self.flops_per_token(tokens) - H * (5 * K**2 + 4 * K))
-        uncounted = {name: c * tokens * D for name, c in (("shift", 18), ("norm", 8), ("gates", 5))}
-        if self.execution.form == "loop" or tokens == 1:
-            return ExecutedFlops(counted, {**uncounted, "recurrence": tokens * D * (7 * K + 1)})
-        longest = min(self.execution.chunk_length, max(16, K // 2))  # as wkv6 chooses
-        C = min(1 << longest.bit_length() - 1, 1 << (tokens - 1).bit_length())
-        n_chunks = -(-tokens // C)
-        products = 2 * C * C * K + 2 * C * K * K + 2 * C * (C + K) * K
-        uncounted["decays"] = n_chunks * D * (8 * C + 2 * K)
-        return ExecutedFlops(counted + n_chunks * H * products, uncounted)
+        rule, uncounted = wkv6_flops(tokens, H, K, K, self.execution)
+        uncounted |= {name: c * tokens * D for name, c in (("shift", 18), ("norm", 8), ("gates", 5))}
+        return ExecutedFlops(counted + rule, uncounted)
 
     def state_bytes(self, context: int, bytes_per_element: int) -> int:
         """D elements of the last input and H K K of the state, the latter at least 4 bytes each."""

@@ -30,7 +30,7 @@ from assay.errors import RequestError
 from assay.layers.basic import Tap
 from assay.layers.mixer import ExecutedFlops, Layer, SequenceLayer, Shared
 from assay.layers.token_shift import ShiftState, shift_difference
-from assay.ops.wkv7 import chunk_length_of, chunked_flops, wkv7
+from assay.ops.wkv7 import wkv7, wkv7_flops
 
 VALUE_FIRST = "value_first"
 """Where the first of these layers publishes its values [B, T, D] for the later ones."""
@@ -223,23 +223,16 @@ class RWKV7TimeMix(SequenceLayer):
         return self._projections() + H * (9 * K**2 + 4 * K)
 
     def executed_flops(self, tokens: int) -> ExecutedFlops:
-        """Projections, and in the chunked form its matrix products (see ops.wkv7.chunked_flops).
+        """Projections and `wkv7_flops`.
 
         Not counted, per token: 13 D for the token shift; 5 D for the bonus; 12 D for gates, keys and their norm; 8 D
-        for the group norm. Then the loop's 9 D K, or per chunk C^3 / 3 a head for the triangular inverse and
-        D (10 C + 2 K) for decaying rows, keys and state.
+        for the group norm.
         """
         H, K = self.bonus.shape
         D = H * K
-        counted = tokens * self._projections()
-        uncounted = {name: c * tokens * D for name, c in (("shift", 13), ("bonus", 5), ("gates", 12), ("norm", 8))}
-        if self.execution.form == "loop" or tokens == 1:
-            return ExecutedFlops(counted, {**uncounted, "recurrence": 9 * tokens * D * K})
-        C = chunk_length_of(self.execution, tokens)
-        n_chunks = -(-tokens // C)
-        uncounted["triangular_inverse"] = n_chunks * H * C**3 // 3
-        uncounted["decays"] = n_chunks * D * (10 * C + 2 * K)
-        return ExecutedFlops(counted + H * chunked_flops(tokens, C, K, K), uncounted)
+        rule, uncounted = wkv7_flops(tokens, H, K, K, self.execution)
+        uncounted |= {name: c * tokens * D for name, c in (("shift", 13), ("bonus", 5), ("gates", 12), ("norm", 8))}
+        return ExecutedFlops(tokens * self._projections() + rule, uncounted)
 
     def state_bytes(self, context: int, bytes_per_element: int) -> int:
         """D elements of the last input and H K K of the state, the latter at least 4 bytes each."""

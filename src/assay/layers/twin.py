@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from assay.layers.auxiliary import add_loss, losses_are_collected
 from assay.layers.basic import Tap
-from assay.layers.fusions import Fusion, FusionState
+from assay.layers.fusion import Fusion, FusionState
 from assay.layers.mamba2 import Mamba2, Mamba2State
 from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared, state_tensors
 from assay.layers.randomness import Masking

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay.ops.delta_rule_chunks import chunked_delta_rule
-from assay.ops.execution import Execution, note_form
+from assay.ops.execution import Execution, equal_chunks, note_form
 
 ErrorTaken = Literal["after", "before"]
 """Whether a write corrects what the state holds after its decay or before it."""
@@ -38,7 +38,7 @@ def delta_rule(
     state are in float32, under autocast too, or in float64 where v is. A single token, as in decoding, always runs
     as one step of the loop and is recorded as such.
     """
-    form = "loop" if v.shape[1] == 1 else execution.form
+    form = execution.form_of(v.shape[1])
     note_form("delta_rule", form)
     if form == "loop":
         return delta_rule_loop(q, k, v, beta, log_decay, state, error)
@@ -60,10 +60,9 @@ def delta_rule_flops(
     beta, 4 C^2 + 3 C K + K V.
     """
     K, V = key_width, value_width
-    if tokens == 1 or execution.form == "loop":
+    if execution.form_of(tokens) == "loop":
         return 4 * tokens * n_heads * K * V, {"state": 4 * tokens * n_heads * K * V}
-    n = -(-tokens // longest_chunk(K, execution))
-    C = -(-tokens // n)
+    n, C = equal_chunks(tokens, longest_chunk(K, execution))
     chunks = n * n_heads
     uncounted = {"triangular solve": chunks * C**3, "decays": chunks * (4 * C**2 + 3 * C * K + K * V)}
     return chunks * (4 * C**2 * (K + V) + 6 * C * K * V), uncounted

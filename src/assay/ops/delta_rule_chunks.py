@@ -27,6 +27,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from assay.ops.execution import equal_chunks
+
 _LOG2_E = math.log2(math.e)
 
 
@@ -66,8 +68,7 @@ def chunked_delta_rule(
     All operands share one floating type; `before` says that the error is taken before the decay.
     """
     B, T, H, _ = v.shape
-    n = -(-T // chunk_length)
-    C = -(-T // n)
+    n, C = equal_chunks(T, chunk_length)
     rows = (_by_chunk(x, n, C) for x in (q, k, v, beta[..., None], log_decay[..., None]))
     y, state = _ChunkedDeltaRule.apply(*rows, state, before)
     return y.view(n, B, H, C, -1).permute(1, 0, 3, 2, 4).reshape(B, n * C, H, -1)[:, :T], state

@@ -18,6 +18,16 @@ class Execution:
     form: Form = "chunked"
     chunk_length: int = 64
 
+    def form_of(self, tokens: int) -> Form:
+        """The form that a recurrence over `tokens` takes: a single one, as in decoding, is one turn of the loop."""
+        return "loop" if tokens == 1 else self.form
+
+
+def equal_chunks(tokens: int, longest: int) -> tuple[int, int]:
+    """(number, length) of the fewest chunks of equal length, at most `longest`, that hold `tokens`."""
+    number = -(-tokens // longest)
+    return number, -(-tokens // number)
+
 
 _recorders: ContextVar[tuple[dict[str, set[str]], ...]] = ContextVar("assay_form_recorders", default=())
 

@@ -142,6 +142,6 @@ def _gru_step(from_input: Tensor, from_state: Tensor, h: Tensor) -> Tensor:
 
 def _form(op: str, x: Tensor, execution: Execution) -> Form:
     """The form that runs, noted under `op`."""
-    form: Form = "loop" if x.shape[1] == 1 else execution.form
+    form = execution.form_of(x.shape[1])
     note_form(op, form)
     return form

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from assay.ops.execution import Execution, note_form
+from assay.ops.execution import Execution, equal_chunks, note_form
 
 LOG2_E = math.log2(math.e)
 
@@ -34,11 +34,28 @@ def ssd(
     `log_decay` is finite and <= 0; a state of None is zero. y has the dtype of x; the arithmetic and the state are in
     float32, under autocast too, or in float64 where x or log_decay is.
     """
-    form = "loop" if x.shape[1] == 1 else execution.form
+    form = execution.form_of(x.shape[1])
     note_form("ssd", form)
     if form == "loop":
         return ssd_loop(x, log_decay, b, c, state)
     return ssd_chunked(x, log_decay, b, c, state, execution.chunk_length)
+
+
+def ssd_flops(
+    tokens: int, n_heads: int, head_dim: int, d_state: int, n_groups: int, execution: Execution
+) -> tuple[int, dict[str, int]]:
+    """Forward FLOPs on one sequence: those in matrix products, and by name those that are elementwise.
+
+    A head of the loop reads with 2 P N a token and takes 3 P N elementwise. Chunked, all heads of a chunk of L tokens
+    take G 2 N L^2 for scores, H 2 P L^2 for their values and H 4 P N L to read and write the state, and elementwise
+    H (2 L^2 + 3 P L + 2 P N) for the decays of pairs, values and states.
+    """
+    H, P, N = n_heads, head_dim, d_state
+    if execution.form_of(tokens) == "loop":
+        return 2 * tokens * H * P * N, {"recurrence": 3 * tokens * H * P * N}
+    n_chunks, L = equal_chunks(tokens, execution.chunk_length)
+    products = 2 * n_groups * N * L**2 + H * (2 * P * L**2 + 4 * P * N * L)
+    return n_chunks * products, {"decays": n_chunks * H * (2 * L**2 + 3 * P * L + 2 * P * N)}
 
 
 def ssd_loop(
@@ -77,8 +94,7 @@ def ssd_chunked(
     B, T = x.shape[:2]
     y_dtype = x.dtype
     x, log_decay, b, c, state = _promote(x, log_decay, b, c, state)
-    n_chunks = -(-T // chunk_length)
-    L = -(-T // n_chunks)
+    n_chunks, L = equal_chunks(T, chunk_length)
     x, log_decay, b, c = (_cut(tensor, B * n_chunks, L) for tensor in (x, log_decay, b, c))
     with torch.autocast(x.device.type, enabled=False):
         y, state = _ChunkedSSD.apply(x, log_decay, b.transpose(1, 2), c.transpose(1, 2), state)

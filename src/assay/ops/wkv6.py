@@ -36,15 +36,41 @@ def wkv6(
     """Outputs in v's type and the state after the last token, in float32 (float64 for float64 values).
 
     `log_decay` is at most 0 and never clamped; `state` None means zeros. A single token, as in decoding, always
-    runs as one step of the loop and is recorded as such. Chunks are the largest power of two that exceeds neither
-    the execution's chunk length nor max(16, K / 2): longer ones spend more on scores than they save on states.
+    runs as one step of the loop and is recorded as such. The chunks are those of `chunk_length_of`.
     """
-    if execution.form == "loop" or r.shape[1] == 1:
-        note_form("wkv6", "loop")
+    T, K = r.shape[1], r.shape[3]
+    form = execution.form_of(T)
+    note_form("wkv6", form)
+    if form == "loop":
         return wkv6_loop(r, k, v, log_decay, bonus, state)
-    note_form("wkv6", "chunked")
-    longest = min(execution.chunk_length, max(16, r.shape[-1] // 2))
-    return wkv6_chunked(r, k, v, log_decay, bonus, state, 1 << longest.bit_length() - 1)
+    return wkv6_chunked(r, k, v, log_decay, bonus, state, chunk_length_of(execution, T, K))
+
+
+def chunk_length_of(execution: Execution, tokens: int, key_width: int) -> int:
+    """The largest power of two within the execution's chunk length and max(16, K / 2), no more than `tokens` need.
+
+    Longer chunks spend more on scores than they save on states.
+    """
+    longest = min(execution.chunk_length, max(16, key_width // 2))
+    return min(1 << longest.bit_length() - 1, 1 << (tokens - 1).bit_length())
+
+
+def wkv6_flops(
+    tokens: int, n_heads: int, key_width: int, value_width: int, execution: Execution
+) -> tuple[int, dict[str, int]]:
+    """Forward FLOPs on one sequence: those in matrix products, and by name those that are elementwise.
+
+    A head of the loop takes 7 K V + K a token, all elementwise. Chunked, where no chunk decays so hard that it has to
+    be halved: per chunk of C tokens scores 2 C^2 K, writes 2 C K V and outputs 2 C (C + K) V, and elementwise
+    8 C K + 2 K V for decaying r, k and the state and for the bonus.
+    """
+    K, V = key_width, value_width
+    if execution.form_of(tokens) == "loop":
+        return 0, {"recurrence": tokens * n_heads * (7 * K * V + K)}
+    C = chunk_length_of(execution, tokens, K)
+    chunks = -(-tokens // C) * n_heads
+    products = 2 * C * C * K + 2 * C * K * V + 2 * C * (C + K) * V
+    return chunks * products, {"decays": chunks * (8 * C * K + 2 * K * V)}
 
 
 def wkv6_loop(
@@ -83,7 +109,6 @@ def wkv6_chunked(
         raise RequestError(f"chunk_length: {chunk_length} given, a power of two is needed, as 16, 32 or 64")
     with torch.autocast(r.device.type, enabled=False):
         operands = _operands(r, k, v, log_decay, bonus, state)
-        chunk_length = min(chunk_length, 1 << (r.shape[1] - 1).bit_length())
         y, state = _Chunked.apply(*operands, chunk_length)
         return y.to(v.dtype), state
 

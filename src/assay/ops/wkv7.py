@@ -44,10 +44,10 @@ def wkv7(
     `log_decay` is at most 0 and never clamped; `state` None means zeros. A single token, as in decoding, always
     runs as one step of the loop and is recorded as such. The chunks are those of `chunk_length_of`.
     """
-    if execution.form == "loop" or r.shape[1] == 1:
-        note_form("wkv7", "loop")
+    form = execution.form_of(r.shape[1])
+    note_form("wkv7", form)
+    if form == "loop":
         return wkv7_loop(r, log_decay, k, v, a, b, state)
-    note_form("wkv7", "chunked")
     return wkv7_chunked(r, log_decay, k, v, a, b, state, chunk_length_of(execution, r.shape[1]))
 
 
@@ -58,6 +58,28 @@ def chunk_length_of(execution: Execution, tokens: int) -> int:
     """
     longest = 1 << min(execution.chunk_length, 32).bit_length() - 1
     return min(longest, 1 << (tokens - 1).bit_length())
+
+
+def wkv7_flops(
+    tokens: int, n_heads: int, key_width: int, value_width: int, execution: Execution
+) -> tuple[int, dict[str, int]]:
+    """Forward FLOPs on one sequence: those in matrix products, and by name those elementwise or in the inverse.
+
+    A head of the loop takes 9 K V a token, all elementwise. Chunked, where no chunk decays so hard that it has to be
+    halved, a chunk of C tokens takes the products below, C^3 / 3 for the triangular inverse, and elementwise
+    10 C K + 2 K V for decaying rows, keys and state.
+    """
+    K, V = key_width, value_width
+    if execution.form_of(tokens) == "loop":
+        return 0, {"recurrence": 9 * tokens * n_heads * K * V}
+    C = chunk_length_of(execution, tokens)
+    chunks = -(-tokens // C) * n_heads
+    scores = 4 * C * C * K
+    solved = C * C * V + C * C * (V + K)
+    passed = 3 * C * K * V
+    outputs = C * (2 * C + K) * V
+    uncounted = {"triangular_inverse": chunks * C**3 // 3, "decays": chunks * (10 * C * K + 2 * K * V)}
+    return 2 * chunks * (scores + solved + passed + outputs), uncounted
 
 
 def wkv7_loop(
@@ -100,19 +122,6 @@ def wkv7_chunked(
         operands = _operands(r, log_decay, k, v, a, b, state)
         y, state = _Chunked.apply(*operands, chunk_length)
         return y.to(v.dtype), state
-
-
-def chunked_flops(tokens: int, chunk_length: int, key_width: int, value_width: int) -> int:
-    """Matrix products of the forward chunked form for one head of one sequence, 2 per multiply-add.
-
-    The triangular inverse is not among them, and it is taken that no chunk decays so hard that it has to be halved.
-    """
-    C, K, V = chunk_length, key_width, value_width
-    scores = 4 * C * C * K
-    solved = C * C * V + C * C * (V + K)
-    passed = 3 * C * K * V
-    outputs = C * (2 * C + K) * V
-    return 2 * -(-tokens // C) * (scores + solved + passed + outputs)
 
 
 def _operands(

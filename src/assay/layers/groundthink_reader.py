@@ -1,0 +1,177 @@
+"""S of document 001's hybrid made causal: attention over a window, and the memory that the G layer before it writes.
+
+An S layer repeats the recurrence of the G layer before it with a query of its own, so that position t reads S_t and no
+later state. It finds the writes in `shared`, where G (groundthink) publishes them.
+
+Shapes: B batch, T tokens of this call, D d_model, H heads, K head width (keys and values).
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from assay.layers.basic import Tap, uniform_fan_in_
+from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared
+from assay.layers.randomness import Dropout, Masking
+from assay.ops.attention import WindowState, sliding_attention, sliding_scores
+from assay.ops.delta_rule import ErrorTaken, delta_rule, delta_rule_flops
+from assay.ops.execution import Execution
+from assay.ops.rotary import rotate
+
+
+class ReaderState(NamedTuple):
+    """`window`: local attention's; `memory` [B, H, K, K]: the reader's copy of the G layer's, `()` if it has none."""
+
+    window: WindowState
+    memory: Tensor | tuple[()]
+
+
+def with_marker_keys(queries: Float[Tensor, "B T H K"], shared: Shared) -> Float[Tensor, "B T H K"]:
+    """`queries`, but at markers the keys of the bank that a G layer published, if it did."""
+    if "groundthink.is_marker" not in shared:
+        return queries
+    keys = shared["groundthink.marker_keys"][:, :, None].to(queries)
+    return torch.where(shared["groundthink.is_marker"][..., None, None], keys, queries)
+
+
+class ReaderLayer(SequenceLayer):
+    """S: c W_o a_t + mean_h sigmoid(w_h x_t + b_h) W_r S_t^T q_t: attention over a window, and the G layer's memory.
+
+    a_t is softmax attention over the last `window` tokens, with rotary positions where `rope` is on. S_t is the state
+    of the G layer before it at the same position t, q_t its key projection of this layer's x where `shared_key` is
+    on, else a projection of its own; both are normalised, and a marker with a key in the bank asks with that key.
+    c is `local_scale`, in training too, where a sequence loses its local attention with probability `local_drop`
+    (the others are divided by 1 - local_drop). `gate_bias` is what b_h starts at.
+    """
+
+    def __init__(
+        self,
+        d_model: int,
+        n_heads: int,
+        head_dim: int,
+        *,
+        window: int = 64,
+        shared_key: bool = True,
+        local_scale: float = 0.3,
+        local_drop: float = 0.7,
+        gate_bias: float = 1.0,
+        rope: bool = False,
+        dropout: float = 0.0,
+        error: ErrorTaken = "after",
+    ) -> None:
+        super().__init__()
+        self.n_heads, self.head_dim, self.window, self.rope = n_heads, head_dim, window, rope
+        self.local_scale, self.local_drop, self.gate_bias = local_scale, local_drop, gate_bias
+        self.error: ErrorTaken = error
+        inner = n_heads * head_dim
+        self.query, self.key, self.value = (nn.Linear(d_model, inner, bias=False) for _ in range(3))
+        self.output = nn.Linear(inner, d_model, bias=False)
+        self.memory_query = None if shared_key else nn.Linear(d_model, inner, bias=False)
+        self.memory_output = nn.Linear(inner, d_model, bias=False)
+        self.gate = nn.Linear(d_model, n_heads)
+        self.masking, self.dropout = Masking(), Dropout(dropout)
+        self.gate_tap, self.local_tap, self.retrieval_tap = Tap(), Tap(), Tap()
+
+    def forward(
+        self, x: Float[Tensor, "B T D"], state: ReaderState | None = None, shared: Shared | None = None
+    ) -> tuple[Float[Tensor, "B T D"], ReaderState]:
+        local, window = self._local(x, None if state is None else state.window)
+        read, memory = self.retrieve(x, state, {} if shared is None else shared)
+        gate = self.gate_tap(torch.sigmoid(self.gate(x)).mean(-1, keepdim=True))
+        retrieval = self.retrieval_tap(gate * self.memory_output(read.flatten(2)))
+        return self.local_tap(self.local_factor(local) * local) + retrieval, ReaderState(window, memory)
+
+    def retrieve(
+        self, x: Float[Tensor, "B T D"], state: ReaderState | None, shared: Shared
+    ) -> tuple[Float[Tensor, "B T H K"], Tensor | tuple[()]]:
+        """(S_t^T q_t at every position, the memory after the last), by the recurrence of the G layer before."""
+        if "groundthink.keys" not in shared:
+            raise ValueError("an S layer reads what a G layer of the same call publishes in `shared`: there is none")
+        return delta_rule(
+            self.memory_queries(x, shared),
+            shared["groundthink.keys"],
+            shared["groundthink.values"],
+            shared["groundthink.beta"],
+            shared["groundthink.log_decay"],
+            state.memory if state and isinstance(state.memory, Tensor) else None,
+            self.execution,
+            self.error,
+        )
+
+    def local_factor(self, local: Float[Tensor, "B T D"]) -> Tensor | float:
+        """What local attention is multiplied by, in training one number a sequence."""
+        if not self.training or self.local_drop == 0:
+            return self.local_scale
+        return self.local_scale * self.masking.keep((len(local), 1, 1), self.local_drop, local)
+
+    def _local(
+        self, x: Float[Tensor, "B T D"], state: WindowState | None
+    ) -> tuple[Float[Tensor, "B T D"], WindowState]:
+        q, k, v = (
+            layer(x).unflatten(-1, (self.n_heads, self.head_dim)) for layer in (self.query, self.key, self.value)
+        )
+        if self.rope:
+            position = 0 if state is None else state.length
+            q, k = rotate(q, position), rotate(k, position)
+        drop = self.dropout if self.training and self.dropout.p > 0 else None
+        y, state = sliding_attention(q, k, v, state, self.window, self.execution, drop)
+        return self.output(y.flatten(2)), state
+
+    def memory_queries(self, x: Float[Tensor, "B T D"], shared: Shared) -> Float[Tensor, "B T H K"]:
+        """The queries of the memory, normalised; a marker's is its key of the bank."""
+        asked = F.linear(x, shared["groundthink.key_weight"]) if self.memory_query is None else self.memory_query(x)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        queries = F.normalize(asked.to(dtype).unflatten(-1, (self.n_heads, self.head_dim)), dim=-1)
+        return with_marker_keys(queries, shared)
+
+    def initial_state(self, batch: int, capacity: int | None = None) -> ReaderState:
+        weight, H, K = self.key.weight, self.n_heads, self.head_dim
+        keys, values = (weight.new_zeros(batch, 0, H, K) for _ in range(2))
+        memory = weight.new_zeros(batch, H, K, K, dtype=torch.promote_types(weight.dtype, torch.float32))
+        return ReaderState(WindowState(keys, values, 0), memory)
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """torch's own draw, except that the gate's bias is what it was given."""
+        own = [] if self.memory_query is None else [self.memory_query]
+        for layer in (self.query, self.key, self.value, self.output, *own, self.memory_output, self.gate):
+            uniform_fan_in_(layer.weight, generator)
+        nn.init.constant_(self.gate.bias, self.gate_bias)
+
+    def residual_outputs(self) -> tuple[Tensor, ...]:
+        return (self.output.weight, self.memory_output.weight)
+
+    def flops_per_token(self, context: int) -> int:
+        """The projections, 4 H K for each key in the window, mean over positions, and 7 K^2 a head for the memory."""
+        H, K = self.n_heads, self.head_dim
+        seen = sliding_scores(context, self.window, Execution("loop"))
+        return self._projections() + 4 * H * K * seen // context + 7 * H * K**2
+
+    def executed_flops(self, tokens: int) -> ExecutedFlops:
+        """The projections, 4 K a score that a head forms, masked ones included, and what the memory takes.
+
+        Not counted: 5 a score for its softmax; a token: H biases and H for the gate's mean, 3 H K for the norm of the
+        queries, 3 D to scale local attention, gate what is retrieved and add them, 6 H K to turn with `rope`.
+        """
+        H, K, D = self.n_heads, self.head_dim, self.gate.in_features
+        scores = H * sliding_scores(tokens, self.window, self.execution)
+        rule, uncounted = self.memory_flops(tokens)
+        uncounted |= {"softmax": 5 * scores, "gate": 2 * tokens * H, "query norm": 3 * tokens * H * K}
+        uncounted |= {"sum": 3 * tokens * D} | ({"rotation": 6 * tokens * H * K} if self.rope else {})
+        return ExecutedFlops(tokens * self._projections() + 4 * K * scores + rule, uncounted)
+
+    def memory_flops(self, tokens: int) -> tuple[int, dict[str, int]]:
+        """What `retrieve` takes besides its projection, counted and by name uncounted."""
+        return delta_rule_flops(tokens, self.n_heads, self.head_dim, self.head_dim, self.execution)
+
+    def _projections(self) -> int:
+        """FLOPs of a token, 2 a weight; asking with the shared key projection costs as much as with one's own."""
+        return 2 * self.gate.in_features * (6 * self.n_heads * self.head_dim + self.n_heads)
+
+    def state_bytes(self, context: int, bytes_per_element: int) -> int:
+        """Keys and values of the last window - 1 tokens, and H K K of the memory at least 4 bytes each."""
+        H, K = self.n_heads, self.head_dim
+        window = 2 * min(context, self.window - 1) * H * K * bytes_per_element
+        return window + H * K * K * max(4, bytes_per_element)
