@@ -90,7 +90,7 @@ def test_assignments_are_finite(text: str) -> None:
 
 def test_configuration_is_frozen() -> None:
     with pytest.raises(pydantic.ValidationError, match="frozen"):
-        Experiment().corpus = "other"
+        Experiment().corpus = "other"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(

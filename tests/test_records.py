@@ -138,7 +138,7 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 def test_records_are_frozen_and_strict() -> None:
     point = CurvePoint(step=1, tokens=2, nats_per_token=3.0)
     with pytest.raises(ValueError, match="frozen"):
-        point.step = 2
+        point.step = 2  # type: ignore[misc]
     with pytest.raises(ValueError, match="Extra inputs"):
         CurvePoint.model_validate({**point.model_dump(), "loss": 1.0})
 

@@ -223,7 +223,8 @@ class TextStream:
         self._ids.append(token)
         text = self._tokenizer.decode(self._ids)
         # UTF-8 is read from left to right: only the last character can still change, and only from a replacement.
-        certain = text.removesuffix(REPLACEMENT)
+        # What has been shown stays: a special token has no text and leaves the replacement before it at the end.
+        certain = max(text.removesuffix(REPLACEMENT), self._shown, key=len)
         new = certain[len(self._shown) :]
         self._shown = certain
         if certain == text and (alone := self._tokenizer.decode([token])):

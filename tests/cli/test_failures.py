@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from assay.cli.main import main
 from assay.cli.progress import LINE_SECONDS, StudyProgress
@@ -69,15 +70,14 @@ def test_no_space_before_the_first_checkpoint_leaves_nothing(
 
 def test_no_space_after_a_checkpoint_keeps_it_and_the_same_command_continues(assay: Assay, monkeypatch: Patch) -> None:
     command = ["train", "gpt1", *assay.small, "--set", "training.checkpoint_interval=1", "--out", "out"]
-    real = checkpoint.save_file
-    monkeypatch.setattr(checkpoint, "save_file", after(2, real, full_in_safetensors))
+    monkeypatch.setattr(checkpoint, "save_file", after(2, save_file, full_in_safetensors))
     got = assay(*command)
     assert got.status == 2
     assert "no space left" in got.lines[-1]
     left = assay.left()
     assert "out/checkpoint/model.safetensors" in left
     assert not [name for name in left if ".new" in name or ".old" in name]
-    monkeypatch.setattr(checkpoint, "save_file", real)
+    monkeypatch.setattr(checkpoint, "save_file", save_file)
     assert assay(*command).status == 0
     assert RunRecord.read(assay.cwd / "out" / "record.json").interruptions == 1
 

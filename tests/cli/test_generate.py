@@ -3,11 +3,12 @@
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import typer
 
-from assay.cli import generate as verb
 from assay.cli.main import main
 from assay.generation import generate
 from assay.hub.tensors import write_safetensors
@@ -91,8 +92,13 @@ def test_text_is_shown_as_it_comes_and_never_half_a_character(
     fed = iter(ids)
     monkeypatch.setattr("assay.generation._choose", lambda *_: [next(fed)])
     pieces: list[str] = []
-    echo = verb.typer.echo
-    monkeypatch.setattr(verb.typer, "echo", lambda text="", **how: (pieces.append(text), echo(text, **how)))
+    echo = typer.echo
+
+    def watched(text: str = "", **how: Any) -> None:
+        pieces.append(text)
+        echo(text, **how)
+
+    monkeypatch.setattr(typer, "echo", watched)
     got = assay("generate", run, "--prompt", "x", "--max-tokens", str(len(ids)))
     assert got.out == "aé🙂z\ufffd\n"
     assert [piece for piece in pieces if piece][:5] == ["a", "é", "🙂", "z", "\ufffd"]
@@ -113,8 +119,8 @@ def test_in_a_terminal_the_prompt_is_dim_and_controls_are_pictures(
     shown: list[tuple[str, bool]] = []
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setattr("assay.generation._choose", lambda *_: [27])
-    monkeypatch.setattr(verb.typer, "echo", lambda text="", **_: shown.append((text, False)))
-    monkeypatch.setattr(verb.typer, "secho", lambda text, dim, **_: shown.append((text, dim)))
+    monkeypatch.setattr(typer, "echo", lambda text="", **_: shown.append((text, False)))
+    monkeypatch.setattr(typer, "secho", lambda text, dim, **_: shown.append((text, dim)))
     assert assay("generate", run, "--prompt", "a\tb\x9b\n", "--max-tokens", "1").status == 0
     assert shown[:2] == [("a\tb\ufffd\n", True), ("\u241b", False)]
 
@@ -215,7 +221,7 @@ def test_a_damaged_run_is_one_line(damage: object, says: str, assay: Assay, run:
 def test_a_run_that_diverged(assay: Assay, run: str) -> None:
     path = Path(run) / "checkpoint" / "model.safetensors"
     loaded = load_subject(run)
-    loaded.model.norm.weight.data.fill_(torch.nan)
+    loaded.model.get_parameter("norm.weight").data.fill_(torch.nan)
     write_safetensors(path, loaded.model.state_dict())
     got = assay("generate", run, "--prompt", "x")
     assert (got.status, got.out) == (2, "")

@@ -47,7 +47,8 @@ def test_a_batch_does_not_depend_on_what_was_asked_before() -> None:
 
 def test_seeds_and_epochs_are_shuffled_apart() -> None:
     def order(seed: int, epoch: int) -> list[int]:
-        return PackedWindows(stream(401), 4, seed).batch(epoch, 100)[:, 0].tolist()
+        first: list[int] = PackedWindows(stream(401), 4, seed).batch(epoch, 100)[:, 0].tolist()
+        return first
 
     orders = [order(SEED, 0), order(SEED, 1), order(SEED + 1, 0), sorted(order(SEED, 0))]
     assert len({tuple(each) for each in orders}) == 4

@@ -1,6 +1,7 @@
 """The corpora by name: what stdlib leaves out, and the hub behind a stand-in."""
 
 import sys
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -28,7 +29,7 @@ def test_stdlib_is_some_megabytes_of_source_in_order_and_leaves_out_what_is_no_t
 
 
 def test_stdlib_without_sources_says_what_works(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(stdlib.sysconfig, "get_path", lambda _: str(tmp_path))
+    monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
     with pytest.raises(RequestError, match="--corpus text:PATH"):
         read_documents(DataConfig(), silent)
 

@@ -18,6 +18,7 @@ from assay.data.prepare import TokenizedCorpus, prepare
 from assay.data.splitting import split_documents
 from assay.data.textfile import file_documents
 from assay.data.tokenized import id_dtype
+from assay.data.tokenizer import build_tokenizer
 from assay.errors import RequestError
 
 STORY = "Once there was a fox who said: \u00e9t\u00e9, {number}!\r\n"
@@ -45,7 +46,7 @@ def config(folder: Path) -> DataConfig:
 def builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """One entry for each time a corpus is really made."""
     made: list[str] = []
-    real = module.build_tokenizer
+    real = build_tokenizer
 
     def counting(spec: str, texts: list[str]) -> Any:
         made.append(spec)
@@ -201,7 +202,7 @@ def test_a_wrong_request_leaves_no_corpus_behind(config: DataConfig, folder: Pat
 
 def test_a_tokenizer_that_loses_text_gets_no_bits_per_byte(config: DataConfig, folder: Path) -> None:
     # The file of a tokenizer with a normaliser, as BERT's: it writes everything in lower case.
-    tokenizer = module.build_tokenizer("bytes", [])
+    tokenizer = build_tokenizer("bytes", [])
     inner = tokenizer._inner
     inner.normalizer = normalizers.Lowercase()
     inner.save(str(folder / "lower.json"))

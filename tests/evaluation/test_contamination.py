@@ -13,7 +13,7 @@ from assay.data.prepare import prepare
 from assay.data.tokenized import SplitCounts, TokenizedCorpus, tokenize
 from assay.data.tokenizer import build_tokenizer
 from assay.evaluation.audit.findings import Finding
-from assay.evaluation.containment import GRAM_WORDS, Copies, exact_copies, minhash_copies
+from assay.evaluation.containment import GRAM_WORDS, Copies, Copy, exact_copies, minhash_copies
 from assay.evaluation.contamination import chain_finding, corpus_findings, data_findings
 from assay.records import Flops, Parameters, RunRecord
 from study.made_up import write_corpus
@@ -45,6 +45,12 @@ def pairs(copies: Copies) -> set[tuple[int, int]]:
     return {(copy.held_out, copy.training) for copy in copies.found}
 
 
+def only(copies: Copies) -> Copy | None:
+    """The only copy found, if one was."""
+    assert len(copies.found) <= 1
+    return copies.found[0] if copies.found else None
+
+
 @pytest.mark.parametrize("find", [exact_copies, minhash_copies])
 def test_copies_are_found_and_innocent_text_is_not(find) -> None:  # type: ignore[no-untyped-def]
     """A near-copy, a verbatim one inside a longer document, an excerpt, and a copy of exactly 13 words."""
@@ -73,8 +79,8 @@ def test_the_share_is_what_sets_of_grams_say() -> None:
         base = draw.choice(WORDS[:30], 200).tolist()
         other = base[: int(draw.integers(100, 200))] + draw.choice(WORDS[:30], 50).tolist()
         a, b = gram_set(base), gram_set(other)
-        (held,) = exact_copies([" ".join(base)], [" ".join(other)]).found or [None]
-        (pair,) = minhash_copies([" ".join(base)], [" ".join(other)]).found or [None]
+        held = only(exact_copies([" ".join(base)], [" ".join(other)]))
+        pair = only(minhash_copies([" ".join(base)], [" ".join(other)]))
         if len(a & b) < 0.5 * min(len(a), len(b)):
             assert held is pair is None
         else:
@@ -191,7 +197,7 @@ def run(architecture: str, seed: int, chain: str, status: str = "finished") -> R
     return RunRecord(
         architecture=architecture,
         seed=seed,
-        status=status,  # type: ignore[arg-type]
+        status=status,
         steps=1,
         tokens=1,
         parameters=Parameters(total=1, embedding=0, non_embedding=1),

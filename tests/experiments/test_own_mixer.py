@@ -38,7 +38,7 @@ def test_it_keeps_the_contract() -> None:
     load_plugin(FOLDER / "my_mixer.py")
     model = contract.make("moving-average", "redrawn")
     contract.test_causality_by_gradient(model, contract.FORMS[0])
-    contract.test_prefill_and_steps_are_one_forward(model, 5)
+    contract.test_prefill_and_steps_are_one_forward(model)
     contract.test_every_parameter_receives_gradient(model)
     contract.test_decay_roles_cover_every_parameter_once(model)
     contract.test_state_bytes_are_what_prefill_returns(model, 3)

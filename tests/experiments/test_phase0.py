@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 def test_phase0_smoke(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus", documents=60, words=200)
-    command = [sys.executable, ROOT / "experiments/phase0/run.py", "--scale", "smoke", "--json"]
+    command = [sys.executable, str(ROOT / "experiments/phase0/run.py"), "--scale", "smoke", "--json"]
     # A made-up language of sixty words has no 512 merges; the bytes of its words have to do.
     done = subprocess.run(
         [*command, "--corpus", f"text:{corpus}", "--tokenizer", "bytes", "--out", tmp_path / "out"],

@@ -1,5 +1,7 @@
 """`assay.build` gives the same weights for a seed everywhere, and refuses what it does not know."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,7 +11,7 @@ from assay.model.accounting import count_parameters
 from assay.model.architecture import ARCHITECTURES, AttentionHeads
 from assay.records import Match
 
-TINY = {"d_model": 32, "n_layers": 2, "n_heads": 2}
+TINY: dict[str, Any] = {"d_model": 32, "n_layers": 2, "n_heads": 2}
 
 
 def test_a_seed_decides_the_weights_whatever_was_drawn_before() -> None:

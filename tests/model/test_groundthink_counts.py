@@ -7,6 +7,7 @@ import pytest
 from assay.cli.main import main
 from assay.model.accounting import count_parameters
 from assay.model.architecture import ARCHITECTURES
+from assay.model.presets.groundthink import HybridConfig
 from assay.model.sizing import build_on_meta
 
 DOCUMENT_001 = [
@@ -25,6 +26,7 @@ def test_the_replica_has_the_documents_parameters(configuration: tuple[str | int
     architecture = ARCHITECTURES.get("groundthink-v7")
     config = architecture.config.parse(dict(zip(FIELDS, values, strict=True)))
     assert count_parameters(build_on_meta(architecture, config)).total == expected
+    assert isinstance(config, HybridConfig)
     assert config.n_layers == len(config.pattern)
 
 

@@ -3,6 +3,7 @@
 import re
 import shlex
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -117,7 +118,8 @@ def test_python_shown_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def compare(config: StudyConfig, *_: object) -> StudyRecord:
         asked.append(config)
-        return StudyRecord.model_construct(pairs=[])
+        construct: Callable[..., StudyRecord] = StudyRecord.model_construct
+        return construct(pairs=[])
 
     monkeypatch.setattr("assay.api.compare_study", compare)
     names: dict[str, object] = {}

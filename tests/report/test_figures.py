@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from assay.report import figures
+from assay.report.charts import colours
 from assay.report.series import stretches
 from report.factory import TOKENS, diverged, run, runs, study
 
@@ -72,7 +73,7 @@ def test_names_are_escaped() -> None:
 def test_a_colour_belongs_to_a_name_whatever_the_rank() -> None:
     some = [run("gpt1", 0, 4.0), run("rwkv6", 0, 4.5)]
     other = [run("gpt1", 0, 4.5), run("rwkv6", 0, 4.0)]
-    scales = [figures.colours(sorted(arm.architecture for arm in study(these).arms)) for these in (some, other)]
+    scales = [colours(sorted(arm.architecture for arm in study(these).arms)) for these in (some, other)]
     assert scales[0].to_dict() == scales[1].to_dict() == {"domain": ["gpt1", "rwkv6"], "range": ["#0072B2", "#D55E00"]}
 
 

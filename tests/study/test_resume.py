@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,6 @@ from assay.records import RunRecord
 from assay.study.compare import compare
 from assay.study.protocol import StudyConfig
 from assay.study.run import train
-from assay.training import checkpoint
 from assay.training.loop import StepEvent
 from study.made_up import Make
 
@@ -88,7 +88,7 @@ def test_a_death_inside_a_checkpoint_leaves_one_whole(
     config = make(training={"checkpoint_interval": 4})
     go(config, tmp_path / "whole")
     calls = {"rename": 0, "rmtree": 0}
-    rename, rmtree = Path.rename, checkpoint.shutil.rmtree
+    rename, rmtree = Path.rename, shutil.rmtree
 
     def die(name: str) -> None:
         calls[name] += 1
@@ -112,7 +112,7 @@ def test_a_death_inside_a_checkpoint_leaves_one_whole(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", dying_rename)
-        patch.setattr(checkpoint.shutil, "rmtree", dying_rmtree)
+        patch.setattr(shutil, "rmtree", dying_rmtree)
         with pytest.raises(Crash):
             go(config, tmp_path / "parts")
     go(config, tmp_path / "parts")

@@ -5,11 +5,11 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from assay.errors import RequestError
@@ -134,12 +134,11 @@ def test_a_full_disk_leaves_the_old_checkpoint_alone(
     def full(tensors: dict[str, Tensor], path: Path) -> None:
         if path.name == fails_at:
             raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-        real(tensors, path)
+        save_file(tensors, path)
 
     def unwritten(_: Progress, path: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    real: Any = checkpoint.save_file
     monkeypatch.setattr(checkpoint, "save_file", full)
     if fails_at == "progress.json":
         monkeypatch.setattr(Progress, "write", unwritten)

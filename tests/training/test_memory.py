@@ -1,5 +1,6 @@
 """Peak memory sees an allocation that is gone again, and says so where it cannot see."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,7 @@ def test_not_measured_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setattr(memory, "CLEAR", tmp_path / "absent" / "clear_refs")
     assert PeakMemory("cpu").bytes() is None
     monkeypatch.undo()
-    monkeypatch.setattr(memory.sys, "platform", "darwin")
+    monkeypatch.setattr(sys, "platform", "darwin")
     assert PeakMemory("cpu").bytes() is None
     monkeypatch.undo()
     assert PeakMemory("mps").bytes() is None

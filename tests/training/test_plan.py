@@ -83,7 +83,7 @@ def test_what_is_asked_is_obeyed() -> None:
 def test_autocast_and_bytes_follow_the_precision() -> None:
     a, b = torch.ones(2, 2), torch.ones(2, 2)
     for precision, dtype, size in (("float32", torch.float32, 4), ("bfloat16", torch.bfloat16, 2)):
-        plan = resolve_plan(ExecutionConfig(device="cpu", precision=precision), refuse)  # type: ignore[arg-type]
+        plan = resolve_plan(ExecutionConfig(device="cpu", precision=precision), refuse)
         with plan.autocast():
             assert (a @ b).dtype == dtype
         assert plan.bytes_per_element == size

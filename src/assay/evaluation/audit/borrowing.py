@@ -62,9 +62,13 @@ def borrowed(
 
 @torch.no_grad()
 def add_redrawn(subject: Subject, seed: int) -> None:
-    """Give the copy a second set of parameters, as `evaluation.redraw` draws them, and leave it with the first."""
+    """Give the copy a second set of parameters, as `evaluation.redraw` draws them, and leave it with the first.
+
+    Frozen ones stay, where others are not: a mask that is kept as a parameter is no weight.
+    """
     subject.use("given")
-    parameters = list(subject.model.parameters())
+    parameters = [parameter for parameter in subject.model.parameters() if parameter.requires_grad]
+    parameters = parameters or list(subject.model.parameters())
     drawn = redrawn(nn.ParameterList(parameters), torch.Generator().manual_seed(seed))
     for parameter, values in zip(parameters, drawn, strict=True):
         parameter.data = values.data

@@ -76,7 +76,8 @@ class Subject:
 
         What it raises comes out as RaisedError.
         """
-        masked = not dropout and self.draws(training)
+        # Where training draws, eval mode is masked alike: a constant may be named like a probability of dropping.
+        masked = not dropout and (self.draws(True) or self.draws(training))
         if self.restores:
             self.memory.restore()
         self.model.train(training)
