@@ -133,7 +133,7 @@ def _from_nothing(step: Advance, room: dict[str, int]) -> Advance:
     return first
 
 
-def splits(decoder: Decoder, length: int, steps: int) -> list[list[int]]:
+def splits(decoder: Decoder, length: int, steps: int, few: bool) -> list[list[int]]:
     """Lengths of pieces to try: a first piece of 1, 5 or 16 tokens, then steps, or the rest."""
     if decoder.longer == "none":
         return [[1] * min(length, 3 * steps)]
@@ -141,9 +141,9 @@ def splits(decoder: Decoder, length: int, steps: int) -> list[list[int]]:
     for start in (1, 5, 16):
         if 0 < start < length:
             ways.append([start] + [1] * min(3 * steps if start == 1 else steps, length - start))
-            if decoder.longer == "all":
+            if decoder.longer == "all" and not (few and start != 5):
                 ways.append([start, length - start])
-    return [*ways, [3, 1, length - 5, 1]] if decoder.longer == "all" and length > 6 else ways
+    return [*ways, [3, 1, length - 5, 1]] if decoder.longer == "all" and length > 6 and not few else ways
 
 
 BOUNDARIES, FEW_BOUNDARIES = (32, 64, 100, 128, 256), (64, 256)
@@ -156,13 +156,15 @@ def long_splits(decoder: Decoder, length: int, steps: int, few: bool) -> list[li
     if decoder.longer == "none":
         return []
     if decoder.longer == "first":
+        boundaries = boundaries[:1] if few else boundaries
         return [[cut - 1] + [1] * steps for cut in boundaries] + [[length - steps] + [1] * steps]
     pieces: list[int] = []
     for cut in boundaries:
         pieces += [cut - 1 - sum(pieces)] + [1] * steps
-    odd, rest = (length // 3, length - sum(pieces) - steps)
+    rest = length - sum(pieces) - steps
     through = pieces + ([rest] if rest > 0 else []) + [1] * steps
-    return [through, [length - steps] + [1] * steps, [odd, 1, length - odd - 1]]
+    odd = length // 3
+    return [through] if few else [through, [length - steps] + [1] * steps, [odd, 1, length - odd - 1]]
 
 
 def concatenated(pieces: Sequence[tuple[int, Tensor]]) -> Tensor:

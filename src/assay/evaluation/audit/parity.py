@@ -75,12 +75,12 @@ def _runs(subject: Subject, search: Search, ways: list[Decoder]) -> list[_Run]:
     generator = torch.Generator().manual_seed(search.seed + 8)
     short = torch.randint(subject.vocab_size, (2, search.content), generator=generator)
     whole = subject.logits(short)
-    runs = [_Run(short, whole, way, lengths) for way in ways for lengths in splits(way, search.content, STEPS)]
+    few = search.brief
+    runs = [_Run(short, whole, way, lengths) for way in ways for lengths in splits(way, search.content, STEPS, few)]
     if search.longest <= search.content:
         return runs
     long = mixed_row(search, subject.vocab_size, subject.special_ids)
     whole = subject.logits(long)
-    few = search.brief
     return runs + [_Run(long, whole, way, n) for way in ways for n in long_splits(way, search.longest, STEPS, few)]
 
 

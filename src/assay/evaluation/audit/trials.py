@@ -13,6 +13,8 @@ from assay.evaluation.audit.search import Search
 
 LARGE, HUGE = 8.0, 40.0
 """Spreads of logits at which unlikely tokens cost tens of nats, and hundreds."""
+SHORTER = 99
+"""Tokens of the longest row for a large model."""
 SIZES = (None, LARGE, HUGE)
 
 
@@ -36,7 +38,7 @@ def _contents(bench: Bench, search: Search, size: float | None, generator: torch
     pair = torch.randint(V, (2,), generator=generator).repeat(T)[:T]
     yield torch.stack([special, pair, torch.randint(V, (T,), generator=generator)])
     yield torch.randint(V, (1, fit(2)), generator=generator)
-    T = fit(search.longest - 1)
+    T = fit(SHORTER if search.brief else search.longest - 1)
     yield covering(V, 1 if V <= T or search.brief else 2, T, generator)
 
 
