@@ -12,11 +12,17 @@ import torch
 from torch import Tensor
 
 from assay.evaluation.audit.differences import change, spread
+from assay.evaluation.audit.probes import mixed_row
+from assay.evaluation.audit.search import Search
 from assay.evaluation.audit.subject import Subject
 
 SMALLEST_LEAK = 1e-9
 TIMES_ROUNDING = 20.0
 UNITS = 2.0
+CHAOTIC = 1e4
+"""Logits that move by this many times the spacing of numbers: rounding grows along the sequence."""
+REPEATS, AHEAD = 3, 16
+"""In a chaotic model one draw says little: several are made, and a position may move as far as one so much later."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class Yardstick:
     """`scale`: the logits' root mean square; `allowed` [T]: how far each position may move, in the logits' unit.
 
     `unit` is the relative spacing of the numbers that the model computes with, `clean` whether that is float64's;
-    `finite` whether any logit is.
+    `finite` whether any logit is. `logits` [1, T, V] are those of `ids` on the fresh copy in eval mode.
     """
 
     scale: float
@@ -32,24 +38,39 @@ class Yardstick:
     unit: float
     clean: bool
     finite: bool
+    ids: Tensor
+    logits: Tensor
 
     def relative(self, moved: float) -> float:
         """`moved` relative to the logits' root mean square."""
         return moved / self.scale if self.scale > 0 else moved
 
 
-def yardstick(subject: Subject, seed: int) -> Yardstick:
-    """Measure it on a row of random ids, as long as the search goes, in eval mode."""
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(subject.vocab_size, (1, subject.longest), generator=generator)
+def yardstick(subject: Subject, search: Search) -> Yardstick:
+    """Measure it on one row, as long as the search goes, in eval mode."""
+    generator = torch.Generator().manual_seed(search.seed)
+    ids = mixed_row(search, subject.vocab_size, subject.special_ids)
     subject.memory.restore()
     before = subject.logits(ids)
     subject.unit = subject.unit or arithmetic_unit(subject, ids[:, :32])
-    unit = subject.unit
-    moved = change(before, _jittered(subject, ids, UNITS * unit, generator)).amax((0, 2))
     scale = spread(before)
-    allowed = (TIMES_ROUNDING * moved).clamp_min(SMALLEST_LEAK * scale).cummax(0).values
-    return Yardstick(scale, allowed.cpu(), unit, unit == torch.finfo(torch.float64).eps, bool(before.isfinite().any()))
+
+    def moved() -> Tensor:
+        return change(before, _jittered(subject, ids, UNITS * subject.unit, generator)).amax((0, 2))
+
+    largest = moved()
+    if largest.amax() > CHAOTIC * subject.unit * scale:
+        largest = torch.stack([largest, *(moved() for _ in range(REPEATS - 1))]).amax(0)
+        largest = torch.cat([largest[AHEAD:], largest[-1:].expand(min(AHEAD, len(largest)))]).maximum(largest)
+    return Yardstick(
+        scale=scale,
+        allowed=(TIMES_ROUNDING * largest).clamp_min(SMALLEST_LEAK * scale).cummax(0).values.cpu(),
+        unit=subject.unit,
+        clean=subject.unit == torch.finfo(torch.float64).eps,
+        finite=bool(before.isfinite().any()),
+        ids=ids,
+        logits=before,
+    )
 
 
 def arithmetic_unit(subject: Subject, ids: Tensor) -> float:
