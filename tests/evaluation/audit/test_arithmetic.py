@@ -123,7 +123,7 @@ class Chaotic(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         state, states = torch.zeros_like(x[:, 0]), []
         for token in x.unbind(1):
-            state = torch.tanh(3 * state @ self.recurrence + token)
+            state = torch.tanh(state @ self.recurrence + token)
             states.append(state)
         return torch.stack(states, 1)
 
@@ -135,7 +135,7 @@ def test_the_yardstick_is_a_floor_and_grows_with_chaos() -> None:
     assert calm.allowed.max().item() == 1e-9 * calm.scale
     with borrowed(seeded(lambda: small(Chaotic()), 0)) as subject:
         wild = yardstick(subject, searched(subject))
-    assert wild.allowed[0] < 1e-5 * wild.scale
+    assert wild.allowed[0] < 1e-3 * wild.allowed[-1]
     assert wild.allowed[-1] > 1e-3 * wild.scale
 
 

@@ -119,7 +119,7 @@ def test_a_model_for_multiples_of_a_chunk_is_audited_on_those() -> None:
     assert report.sound
     length = next(finding for finding in report.findings if finding.check == "length")
     assert length.status == "warn"
-    assert length.explanation.startswith("raises at 1, ")
+    assert length.explanation.startswith("raises at 2, ")
 
 
 class Fails(nn.Module):

@@ -62,13 +62,25 @@ def content_probes(search: Search, vocab_size: int, special: tuple[int, ...]) ->
     generator = torch.Generator().manual_seed(search.seed + 2)
     cut = max(0, min(T - 2, T // 2 + 1))
     base = _random(vocab_size, T, generator)
-    probes = []
-    for name, content in _contents(T, vocab_size, special, generator):
-        for before, after, place in ((content, base, "before"), (base, content, "after")):
-            first = torch.cat([before[: cut + 1], _other(after, vocab_size, generator)[cut + 1 :]])
-            second = torch.cat([before[: cut + 1], after[cut + 1 :]])
-            probes.append(Probe(first, second, cut, f"{name} {place} the cut"))
-    return probes
+    contents = list(_contents(T, vocab_size, special, generator))
+    if search.brief:  # each content before the cut once, and after it once
+        following = [content for _, content in (*contents[1:], contents[0])]
+        pairs = [(name, content, base, after) for (name, content), after in zip(contents, following, strict=True)]
+    else:
+        pairs = [
+            (name, *sides)
+            for name, content in contents
+            for sides in (
+                (content, _other(base, vocab_size, generator), base),
+                (base, _other(content, vocab_size, generator), content),
+            )
+        ]
+    return [
+        Probe(
+            torch.cat([before[: cut + 1], one[cut + 1 :]]), torch.cat([before[: cut + 1], other[cut + 1 :]]), cut, name
+        )
+        for name, before, one, other in pairs
+    ]
 
 
 def mixed_row(search: Search, vocab_size: int, special: tuple[int, ...]) -> Tensor:

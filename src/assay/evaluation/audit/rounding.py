@@ -56,7 +56,9 @@ def yardstick(subject: Subject, search: Search) -> Yardstick:
     scale = spread(before)
 
     def moved() -> Tensor:
-        return change(before, _jittered(subject, ids, UNITS * subject.unit, generator)).amax((0, 2))
+        return change(before, _jittered(subject, ids, UNITS * subject.unit, _directions(subject, generator))).amax(
+            (0, 2)
+        )
 
     largest = moved()
     if largest.amax() > CHAOTIC * subject.unit * scale:
@@ -83,24 +85,30 @@ def arithmetic_unit(subject: Subject, ids: Tensor) -> float:
         return torch.finfo(subject.own_type).eps
     if subject.narrow_seen:
         return torch.finfo(torch.float32).eps
-    generator = torch.Generator().manual_seed(0)
+    directions = _directions(subject, torch.Generator().manual_seed(0))
     subject.memory.restore()
     before = subject.logits(ids)
     least, small, large = (
-        change(before, _jittered(subject, ids, size, generator)).amax().item() for size in (4e-16, 1e-9, 1e-6)
+        change(before, _jittered(subject, ids, size, directions)).amax().item() for size in (4e-16, 1e-9, 1e-6)
     )
     hidden = small > 30 * large / 1000 and small > 1000 * least
     return torch.finfo(torch.float32 if hidden else torch.float64).eps
 
 
+def _directions(subject: Subject, generator: torch.Generator) -> list[Tensor]:
+    """For each floating parameter as many numbers, uniform in +-1."""
+    parameters = filter(torch.is_floating_point, subject.model.parameters())
+    return [torch.empty(p.shape).uniform_(-1, 1, generator=generator).to(p.device) for p in parameters]
+
+
 @torch.no_grad()
-def _jittered(subject: Subject, ids: Tensor, size: float, generator: torch.Generator) -> Tensor:
-    """The logits with each weight w moved to w (1 + size u), u uniform in +-1; nothing else has happened before."""
+def _jittered(subject: Subject, ids: Tensor, size: float, directions: list[Tensor]) -> Tensor:
+    """The logits with each weight w moved to w (1 + size u), u its direction; nothing else has happened before."""
     subject.memory.restore()
-    kept = [(p, p.data) for p in subject.model.parameters() if p.is_floating_point()]
-    for parameter, values in kept:
-        u = 2 * torch.rand(values.shape, generator=generator, dtype=torch.float64).to(values.device) - 1
-        parameter.data = (values.double() * (1 + size * u)).to(values.dtype)
+    kept = [(p, p.data) for p in filter(torch.is_floating_point, subject.model.parameters())]
+    for (parameter, values), u in zip(kept, directions, strict=True):
+        wide = values.double()
+        parameter.data = torch.addcmul(wide, wide, u.double(), value=size).to(values.dtype)
     try:
         return subject.logits(ids)
     finally:

@@ -82,7 +82,7 @@ def plan_search(
     longest = whole(longest)
     if cost >= LARGE and not thorough:
         return _of_large(
-            Search(longest, whole(24), whole(20), whole(16), (), (), (), (), (4,), seed, multiple, brief=True)
+            Search(longest, whole(24), whole(20), whole(16), (), (), (), (), (2, 4), seed, multiple, brief=True)
         )
     further = range(512, longest, 256) if thorough else ()
     cuts = [0, 5, longest // 2 - 10, longest - 2, 240, 300, *(m - 1 for m in OTHERS)]
@@ -109,7 +109,7 @@ def _of_large(search: Search) -> Search:
     of 50, 75, 100 and 150, 192 and 256 those of 64, 96 and 128; prefixes cut where nothing is replaced."""
     return replace(
         search,
-        cuts=_inside([5, 239, 255, 299], search.longest) or _inside([search.longest // 2], search.longest),
+        cuts=_inside([239, 255, 299], search.longest) or _inside([search.longest // 2], search.longest),
         training_cuts=_inside([239], search.longest) or _inside([search.longest // 2], search.longest),
         gradient_cuts=_inside([255], search.longest),
         lengths=_prefixes((1, 2, 17, 100, 192, 257), search.longest),
@@ -120,12 +120,12 @@ def lighter(search: Search) -> Search:
     """Fewer positions, for the weights as given: the redrawn copy is searched in full, and hides less."""
     return replace(
         search,
-        short=min(search.short, search.content),
-        cuts=search.cuts[::2],
+        short=1 if search.brief else min(search.short, search.content),
+        cuts=(search.cuts[1:2] or search.cuts) if search.brief else search.cuts[::2],
         training_cuts=() if search.brief else search.training_cuts[1::2],
         gradient_cuts=(),
-        lengths=search.lengths[::3],
-        batches=search.batches[1:2] or search.batches,
+        lengths=search.lengths[1::3] or search.lengths,
+        batches=search.batches[:1],
     )
 
 

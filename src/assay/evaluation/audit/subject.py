@@ -122,6 +122,8 @@ class Subject:
     def draws(self, training: bool, dropout: bool = True) -> bool:
         """Whether the model draws anything at random in this mode; `dropout=False`: whatever can be is switched off."""
         key = (training, dropout)
+        if not dropout and not self.draws(training):
+            return False
         if key not in self._draws:
             ids = torch.zeros(2, self.shortest, dtype=torch.long, device=self.device)
             logits = []
