@@ -32,8 +32,8 @@ def test_both_leaks_of_document_001_are_named() -> None:
     with borrowed(tiny("groundthink-v7"), longest=24) as subject:
         add_redrawn(subject, 0)
         subject.use("redrawn")
-        search = plan_search(subject.longest, parameters=1, thorough=False, seed=0)
-        finding = causality(subject, search, yardstick(subject, 0))
+        search = plan_search(subject.longest, cost=1, thorough=False, seed=0)
+        finding = causality(subject, search, yardstick(subject, search))
     assert finding.status == "fail"
     assert finding.modules == ("blocks.1.mixer", "blocks.2.mixer")
     for words in (

@@ -119,7 +119,7 @@ def test_a_model_for_multiples_of_a_chunk_is_audited_on_those() -> None:
     assert report.sound
     length = next(finding for finding in report.findings if finding.check == "length")
     assert length.status == "warn"
-    assert length.explanation.startswith("raises at 1, ")
+    assert length.explanation.startswith("raises at 2, ")
 
 
 class Fails(nn.Module):
@@ -131,7 +131,7 @@ class Fails(nn.Module):
     ("model", "options", "words"),
     [
         (nn.Linear(8, 8), {}, "model: Linear raised"),
-        (nn.Embedding(9, 4), {"vocab_size": 1}, "vocab_size: 1 given; replacing tokens needs 2 or more"),
+        (nn.Embedding(9, 4), {"vocab_size": 1}, "vocab_size: 1 given; 2 or more would do"),
         (nn.Embedding(9, 4), {"vocab_size": 10}, "vocab_size: 10 given, the model has logits for 4 ids only"),
         (nn.Embedding(9, 20), {"vocab_size": 10}, "vocab_size: 10; Embedding raised IndexError"),
         (nn.Embedding(1, 1), {}, "model: Embedding has a vocabulary of 1"),

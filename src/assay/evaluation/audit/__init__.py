@@ -5,9 +5,10 @@ Each check is a function in a module of its own name, for whoever wants one of t
 """
 
 from assay.evaluation.audit.auditing import audit
-from assay.evaluation.audit.borrowing import add_redrawn, borrowed
+from assay.evaluation.audit.borrowing import borrowed
 from assay.evaluation.audit.findings import DECIDING, AuditReport, Finding, Searched
 from assay.evaluation.audit.quick import quick_audit
+from assay.evaluation.audit.redrawing import add_redrawn
 from assay.evaluation.audit.rounding import Yardstick, yardstick
 from assay.evaluation.audit.search import Search, plan_search
 from assay.evaluation.audit.subject import Subject

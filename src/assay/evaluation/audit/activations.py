@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from assay.evaluation.audit.findings import Finding
-from assay.evaluation.audit.search import Search, mixed_row
+from assay.evaluation.audit.probes import mixed_row
+from assay.evaluation.audit.search import Search
 from assay.evaluation.audit.subject import Subject
 from assay.evaluation.audit.tracer import leaves_of
 

@@ -12,8 +12,9 @@ import torch
 from assay.evaluation.audit.evidence import Change, finding_of, largest_change
 from assay.evaluation.audit.findings import Finding, worst
 from assay.evaluation.audit.gradients import by_gradient
+from assay.evaluation.audit.probes import Probe, content_probes, long_probes, single_probes
 from assay.evaluation.audit.rounding import Yardstick
-from assay.evaluation.audit.search import Probe, Search, content_probes, long_probes, single_probes
+from assay.evaluation.audit.search import Search
 from assay.evaluation.audit.subject import Subject
 from assay.evaluation.audit.where import placed, trace_over_time
 

@@ -8,8 +8,9 @@ from torch import Tensor
 from assay.evaluation.audit.evidence import finding_of, largest_change
 from assay.evaluation.audit.findings import Finding
 from assay.evaluation.audit.pairing import everything
+from assay.evaluation.audit.probes import mixed_row
 from assay.evaluation.audit.rounding import SMALLEST_LEAK, Yardstick
-from assay.evaluation.audit.search import Search, mixed_row
+from assay.evaluation.audit.search import Search
 from assay.evaluation.audit.subject import Subject
 from assay.evaluation.audit.where import placed, trace
 

@@ -14,6 +14,7 @@ _DROPOUTS = {
     *(torch.dropout, torch.dropout_, torch.alpha_dropout, torch.alpha_dropout_),
     *(torch.feature_dropout, torch.feature_dropout_, torch.feature_alpha_dropout, torch.feature_alpha_dropout_),
 }
+_ITERATIONS = "n_power_iterations"
 _ATTENTION_DROPOUT = 4
 """The place of `dropout_p` among the arguments of scaled_dot_product_attention."""
 
@@ -40,20 +41,34 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
     """Probabilities of dropping are 0 inside the block: of torch's functions, and of what modules call dropping.
 
     A module's own: a float attribute with "drop" in its name, or called `p` in a class with "Drop" in its name.
+    Spectral norms keep the estimate that they have: in training mode they refine it at each call, whatever the tokens.
     """
-    kept = [(module, name, value) for module in model.modules() for name, value in vars(module).items()]
-    kept = [(module, name, value) for module, name, value in kept if _is_probability(module, name, value)]
-    for module, name, _ in kept:
-        setattr(module, name, 0.0)
+    kept: list[tuple[object, str, object]] = [
+        (module, name, value)
+        for module in model.modules()
+        for name, value in vars(module).items()
+        if _is_probability(module, name, value)
+    ]
+    kept += [(owner, _ITERATIONS, getattr(owner, _ITERATIONS)) for owner in _spectral_norms(model)]
+    for owner, name, value in kept:
+        setattr(owner, name, type(value)())  # 0.0, or no iterations
     try:
         with _WithoutDropout():
             yield
     finally:
-        for module, name, value in kept:
-            setattr(module, name, value)
+        for owner, name, value in kept:
+            setattr(owner, name, value)
 
 
 def _is_probability(module: nn.Module, name: str, value: object) -> bool:
     if not isinstance(value, float) or not 0 < value <= 1:
         return False
     return "drop" in name.lower() or (name == "p" and "drop" in type(module).__name__.lower())
+
+
+def _spectral_norms(model: nn.Module) -> Iterator[object]:
+    """Modules, as torch's parametrizations are, and hooks, as its older `spectral_norm` leaves."""
+    for module in model.modules():
+        for owner in (module, *module._forward_pre_hooks.values()):
+            if _ITERATIONS in getattr(owner, "__dict__", {}):
+                yield owner

@@ -53,7 +53,8 @@ def by_gradient(subject: Subject, search: Search, yardstick: Yardstick) -> Findi
 def gradient_rows(search: Search) -> list[tuple[int, tuple[int, ...]]]:
     """Lengths, and the positions whose logits are differentiated in sequences of that length, one a row."""
     middle = search.middle
-    cuts = {t for t in (0, 5, 15, 16, middle // 2, 31, 32, middle - 2) if 0 <= t < middle - 1}
+    tried = (5, 15, middle - 2) if search.brief else (0, 5, 15, 16, middle // 2, 31, 32, middle - 2)
+    cuts = {t for t in tried if 0 <= t < middle - 1}
     rows = [(middle, tuple(sorted(cuts)))] if cuts else []
     if search.longest > middle and search.gradient_cuts:
         rows.append((search.longest, search.gradient_cuts))

@@ -9,7 +9,7 @@ from assay.evaluation.audit.evidence import Change, finding_of, largest_change
 from assay.evaluation.audit.findings import Finding
 from assay.evaluation.audit.pairing import prefix_of
 from assay.evaluation.audit.rounding import Yardstick
-from assay.evaluation.audit.search import Search, mixed_row
+from assay.evaluation.audit.search import Search
 from assay.evaluation.audit.subject import RaisedError, Subject
 from assay.evaluation.audit.where import placed, trace
 
@@ -20,14 +20,14 @@ def length(subject: Subject, search: Search, yardstick: Yardstick, training: boo
     In training mode fewer lengths, with dropout off, as masks depend on the shape. Lengths at which the model raises
     are a warning.
     """
-    lengths = [*search.lengths[:1], *search.lengths[4::4]] if training else search.lengths
+    lengths = search.lengths[::5] if training else search.lengths
     if subject.draws(training, dropout=False):
         words = "not decided: masks are drawn that depend on the length and cannot be switched off"
         return Finding(check="length", status="skip", explanation=words)
     if not lengths:
         return Finding(check="length", status="skip", explanation="one token is all that the model takes")
-    ids = mixed_row(search, subject.vocab_size, subject.special_ids)
-    whole = subject.logits(ids, training, dropout=False)
+    ids = yardstick.ids
+    whole = subject.logits(ids, training, dropout=False) if training else yardstick.logits
     raised: dict[int, str] = {}
     largest: tuple[Change, int] | None = None
     for count in lengths:

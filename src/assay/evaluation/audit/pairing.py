@@ -4,7 +4,7 @@ A pairing is given the tensor of the first run and that of the second, and gives
 where the tensor has no such part: a final state has no positions.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -89,8 +89,11 @@ def step_at(length: int, position: int, count: int = 1) -> Pairing:
     return views
 
 
-def rows_but(batch: int, length: int, row: int) -> Pairing:
-    """Two batches [batch, length] that differ in row `row` alone: the rows before it and those after it."""
+def rows_but(batch: int, length: int, replaced: Collection[int]) -> Pairing:
+    """Two batches [batch, length] that differ in the `replaced` rows alone: the runs of rows between those."""
+    kept = [row for row in range(batch) if row not in replaced]
+    starts = [row for row in kept if row - 1 not in kept]
+    ends = [row + 1 for row in kept if row + 1 not in kept]
 
     def views(before: Tensor, after: Tensor) -> list[Views]:
         shape = before.shape
@@ -101,11 +104,9 @@ def rows_but(batch: int, length: int, row: int) -> Pairing:
         elif shape[0] != batch and (len(shape) == 1 or shape[1] != batch):
             return []
         axis = 0 if before.shape[0] == batch else 1
-        parts = [(0, row), (row + 1, batch - row - 1)]
         return [
-            Views(before.narrow(axis, first, count), after.narrow(axis, first, count), axis, first)
-            for first, count in parts
-            if count
+            Views(before.narrow(axis, start, end - start), after.narrow(axis, start, end - start), axis, start)
+            for start, end in zip(starts, ends, strict=True)
         ]
 
     return views

@@ -7,17 +7,17 @@ from assay.evaluation.audit.search import Search
 from assay.evaluation.audit.subject import RaisedError, Subject, logits_of
 
 NAMED = 6
-TOKENS = 256
+ROWS, TOKENS = 2, 128
 
 
 def dead_parameters(subject: Subject, search: Search) -> Finding:
-    """Differentiate a random sum of the logits of several rows; a parameter without any gradient is a warning.
+    """Differentiate a random sum of the logits of two rows; a parameter without any gradient is a warning.
 
     Parameters that ask for no gradient are left out. Use it on the redrawn copy: zeros hide what is behind them.
     """
     generator = torch.Generator().manual_seed(search.seed + 10)
-    rows = max(2, TOKENS // search.middle)
-    ids = torch.randint(subject.vocab_size, (rows, search.content), generator=generator).to(subject.device)
+    tokens = min(TOKENS // search.multiple * search.multiple or search.multiple, search.longest)
+    ids = torch.randint(subject.vocab_size, (ROWS, tokens), generator=generator).to(subject.device)
     named = [(name, p) for name, p in subject.model.named_parameters() if p.requires_grad]
     if not named:
         return Finding(check="dead_parameters", status="skip", explanation="no parameter asks for a gradient")

@@ -4,18 +4,18 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from assay.errors import RequestError
 from assay.evaluation.audit.auditing import report_on
-from assay.evaluation.audit.borrowing import add_redrawn, borrowed
+from assay.evaluation.audit.borrowing import borrowed
 from assay.evaluation.audit.causality import by_replacement, causality
 from assay.evaluation.audit.findings import AuditReport, Finding
-from assay.evaluation.audit.isolation import rows
 from assay.evaluation.audit.length import length
 from assay.evaluation.audit.modes import modes
 from assay.evaluation.audit.parity import parity
+from assay.evaluation.audit.redrawing import add_redrawn
 from assay.evaluation.audit.rounding import yardstick
+from assay.evaluation.audit.rows import rows
 from assay.evaluation.audit.search import Search, clear_of, widths_of
-from assay.evaluation.audit.subject import RaisedError, Subject
+from assay.evaluation.audit.subject import Subject
 
 LONGEST = 130
 
@@ -28,18 +28,15 @@ def quick_audit(model: nn.Module, trained: bool = False, max_length: int | None 
     """
     with borrowed(model, None, (), max_length, LONGEST) as subject:
         search = _search(subject.longest, widths_of(subject.model), seed)
-        try:
-            if not trained:
-                add_redrawn(subject, seed)
-                subject.use("redrawn")
-            findings = list(_over_time(subject, search) if trained else _all(subject, search))
-        except RaisedError as error:
-            raise RequestError(f"model: {subject.name} raised {error} during the audit") from error
+        if not trained:
+            add_redrawn(subject, seed)
+            subject.use("redrawn")
+        findings = list(_over_time(subject, search) if trained else _all(subject, search))
         return report_on(subject, search, findings, ("given",) if trained else ("redrawn",))
 
 
 def _over_time(subject: Subject, search: Search) -> Iterator[Finding]:
-    stick = yardstick(subject, search.seed)
+    stick = yardstick(subject, search)
     if not stick.finite:
         yield Finding(check="causality", status="skip", explanation="no logit is finite")
         return
@@ -48,7 +45,7 @@ def _over_time(subject: Subject, search: Search) -> Iterator[Finding]:
 
 
 def _all(subject: Subject, search: Search) -> Iterator[Finding]:
-    stick = yardstick(subject, search.seed)
+    stick = yardstick(subject, search)
     between_rows = rows(subject, search, stick)
     subject.alone |= between_rows.status == "fail"
     yield between_rows
@@ -75,5 +72,6 @@ def _search(longest: int, widths: frozenset[int], seed: int) -> Search:
         training_cuts=inside(64),
         gradient_cuts=inside(64),
         lengths=inside(17, 64),
+        batches=(3,),
         seed=seed,
     )

@@ -12,11 +12,17 @@ import torch
 from torch import Tensor
 
 from assay.evaluation.audit.differences import change, spread
+from assay.evaluation.audit.probes import mixed_row
+from assay.evaluation.audit.search import Search
 from assay.evaluation.audit.subject import Subject
 
 SMALLEST_LEAK = 1e-9
 TIMES_ROUNDING = 20.0
 UNITS = 2.0
+CHAOTIC = 1e4
+"""Logits that move by this many times the spacing of numbers: rounding grows along the sequence."""
+REPEATS, AHEAD = 3, 16
+"""In a chaotic model one draw says little: several are made, and a position may move as far as one so much later."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,7 @@ class Yardstick:
     """`scale`: the logits' root mean square; `allowed` [T]: how far each position may move, in the logits' unit.
 
     `unit` is the relative spacing of the numbers that the model computes with, `clean` whether that is float64's;
-    `finite` whether any logit is.
+    `finite` whether any logit is. `logits` [1, T, V] are those of `ids` on the fresh copy in eval mode.
     """
 
     scale: float
@@ -32,24 +38,41 @@ class Yardstick:
     unit: float
     clean: bool
     finite: bool
+    ids: Tensor
+    logits: Tensor
 
     def relative(self, moved: float) -> float:
         """`moved` relative to the logits' root mean square."""
         return moved / self.scale if self.scale > 0 else moved
 
 
-def yardstick(subject: Subject, seed: int) -> Yardstick:
-    """Measure it on a row of random ids, as long as the search goes, in eval mode."""
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(subject.vocab_size, (1, subject.longest), generator=generator)
+def yardstick(subject: Subject, search: Search) -> Yardstick:
+    """Measure it on one row, as long as the search goes, in eval mode."""
+    generator = torch.Generator().manual_seed(search.seed)
+    ids = mixed_row(search, subject.vocab_size, subject.special_ids)
     subject.memory.restore()
     before = subject.logits(ids)
     subject.unit = subject.unit or arithmetic_unit(subject, ids[:, :32])
-    unit = subject.unit
-    moved = change(before, _jittered(subject, ids, UNITS * unit, generator)).amax((0, 2))
     scale = spread(before)
-    allowed = (TIMES_ROUNDING * moved).clamp_min(SMALLEST_LEAK * scale).cummax(0).values
-    return Yardstick(scale, allowed.cpu(), unit, unit == torch.finfo(torch.float64).eps, bool(before.isfinite().any()))
+
+    def moved() -> Tensor:
+        return change(before, _jittered(subject, ids, UNITS * subject.unit, _directions(subject, generator))).amax(
+            (0, 2)
+        )
+
+    largest = moved()
+    if largest.amax() > CHAOTIC * subject.unit * scale:
+        largest = torch.stack([largest, *(moved() for _ in range(REPEATS - 1))]).amax(0)
+        largest = torch.cat([largest[AHEAD:], largest[-1:].expand(min(AHEAD, len(largest)))]).maximum(largest)
+    return Yardstick(
+        scale=scale,
+        allowed=(TIMES_ROUNDING * largest).clamp_min(SMALLEST_LEAK * scale).cummax(0).values.cpu(),
+        unit=subject.unit,
+        clean=subject.unit == torch.finfo(torch.float64).eps,
+        finite=bool(before.isfinite().any()),
+        ids=ids,
+        logits=before,
+    )
 
 
 def arithmetic_unit(subject: Subject, ids: Tensor) -> float:
@@ -62,24 +85,30 @@ def arithmetic_unit(subject: Subject, ids: Tensor) -> float:
         return torch.finfo(subject.own_type).eps
     if subject.narrow_seen:
         return torch.finfo(torch.float32).eps
-    generator = torch.Generator().manual_seed(0)
+    directions = _directions(subject, torch.Generator().manual_seed(0))
     subject.memory.restore()
     before = subject.logits(ids)
     least, small, large = (
-        change(before, _jittered(subject, ids, size, generator)).amax().item() for size in (4e-16, 1e-9, 1e-6)
+        change(before, _jittered(subject, ids, size, directions)).amax().item() for size in (4e-16, 1e-9, 1e-6)
     )
     hidden = small > 30 * large / 1000 and small > 1000 * least
     return torch.finfo(torch.float32 if hidden else torch.float64).eps
 
 
+def _directions(subject: Subject, generator: torch.Generator) -> list[Tensor]:
+    """For each floating parameter as many numbers, uniform in +-1."""
+    parameters = filter(torch.is_floating_point, subject.model.parameters())
+    return [torch.empty(p.shape).uniform_(-1, 1, generator=generator).to(p.device) for p in parameters]
+
+
 @torch.no_grad()
-def _jittered(subject: Subject, ids: Tensor, size: float, generator: torch.Generator) -> Tensor:
-    """The logits with each weight w moved to w (1 + size u), u uniform in +-1; nothing else has happened before."""
+def _jittered(subject: Subject, ids: Tensor, size: float, directions: list[Tensor]) -> Tensor:
+    """The logits with each weight w moved to w (1 + size u), u its direction; nothing else has happened before."""
     subject.memory.restore()
-    kept = [(p, p.data) for p in subject.model.parameters() if p.is_floating_point()]
-    for parameter, values in kept:
-        u = 2 * torch.rand(values.shape, generator=generator, dtype=torch.float64).to(values.device) - 1
-        parameter.data = (values.double() * (1 + size * u)).to(values.dtype)
+    kept = [(p, p.data) for p in filter(torch.is_floating_point, subject.model.parameters())]
+    for (parameter, values), u in zip(kept, directions, strict=True):
+        wide = values.double()
+        parameter.data = torch.addcmul(wide, wide, u.double(), value=size).to(values.dtype)
     try:
         return subject.logits(ids)
     finally:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from assay.errors import RequestError
 from assay.evaluation.audit.arithmetic import Widened, in_float64, narrowest_type
 from assay.evaluation.audit.differences import change
+from assay.evaluation.audit.draws import draws_held
 from assay.evaluation.audit.dropout import without_dropout
 from assay.evaluation.audit.generators import drawn_so_far, seed_generators
 from assay.evaluation.audit.memory import Memory, reachable
@@ -31,6 +32,7 @@ class Subject:
 
     `weights` says which: "given" or "redrawn". `restores` puts the copy's memory back before each run, `alone` runs
     one row at a time: both are switched on where the isolation checks fail, so that other checks still mean something.
+    `held` runs it without dropout and with every other draw at a constant.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -45,6 +47,7 @@ class Subject:
         self.narrow_seen = False
         self.restores = False
         self.alone = False
+        self.held = False
         self.unit = 0.0
         self.outputs = 1
         """The width of the logits, which may exceed the vocabulary."""
@@ -90,14 +93,16 @@ class Subject:
             stack.enter_context(drawing_from(self._generator.manual_seed(seed)))
             stack.enter_context(torch.set_grad_enabled(gradients))
             mode: Widened | None = stack.enter_context(in_float64()) if self.wide else None
-            if masked:
+            if masked or self.held:
                 stack.enter_context(without_dropout(self.model))
+            if self.held:
+                stack.enter_context(draws_held())
             try:
                 yield self.model
             except RequestError:
                 raise
             except Exception as error:
-                raise RaisedError(one_line(error)) from error
+                raise RaisedError(one_line(error) + (" in training mode" if training else "")) from error
             finally:
                 self.narrow_seen |= mode is not None and mode.narrow_seen
 
@@ -117,6 +122,8 @@ class Subject:
     def draws(self, training: bool, dropout: bool = True) -> bool:
         """Whether the model draws anything at random in this mode; `dropout=False`: whatever can be is switched off."""
         key = (training, dropout)
+        if not dropout and not self.draws(training):
+            return False
         if key not in self._draws:
             ids = torch.zeros(2, self.shortest, dtype=torch.long, device=self.device)
             logits = []
@@ -131,13 +138,15 @@ class Subject:
         return self._draws[key]
 
     def logits(self, ids: Tensor, training: bool = False, seed: int = 0, dropout: bool = True) -> Tensor:
-        """Logits [B, T, V] of `ids` [B, T] without gradients; rows go in as many calls as memory allows."""
+        """Logits [B, T, V] of `ids` [B, T]; rows go in as many calls as memory allows."""
         rows = 1 if self.alone else max(1, LOGITS_AT_ONCE // (ids.shape[1] * self.outputs))
-        parts = []
-        for part in ids.split(rows):
-            with self.running(training, seed, dropout) as model:
-                parts.append(logits_of(model(part.to(self.device)), part))
+        parts = [self.one_call(part, training, seed, dropout) for part in ids.split(rows)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def one_call(self, ids: Tensor, training: bool = False, seed: int = 0, dropout: bool = True) -> Tensor:
+        """Logits [B, T, V] of all rows of `ids` [B, T] at once; in training mode gradients are on, as in training."""
+        with self.running(training, seed, dropout, gradients=training) as model:
+            return logits_of(model(ids.to(self.device)), ids).detach()
 
 
 def logits_of(output: Any, ids: Tensor) -> Tensor:

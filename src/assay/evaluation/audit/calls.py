@@ -1,0 +1,98 @@
+"""Isolation of calls: a call does not influence the next.
+
+Shapes: B rows, T tokens, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from assay.evaluation.audit.evidence import Change, finding_of, largest_change
+from assay.evaluation.audit.findings import Finding
+from assay.evaluation.audit.pairing import everything
+from assay.evaluation.audit.rounding import Yardstick
+from assay.evaluation.audit.rows import batches
+from assay.evaluation.audit.search import Search
+from assay.evaluation.audit.subject import Subject
+from assay.evaluation.audit.where import placed, trace
+
+
+class _Comparison(NamedTuple):
+    """How far a call on `ids` moved between two pasts: the calls that came before it on a fresh copy."""
+
+    found: Change
+    ids: Tensor
+    pasts: tuple[Sequence[Tensor], Sequence[Tensor]]
+
+
+def calls(subject: Subject, search: Search, yardstick: Yardstick, training: bool = False) -> Finding:
+    """In eval mode a call gives what it gives on a fresh copy, whatever was called before: other ids, other shapes.
+
+    In training mode it gives the same whatever ids were seen before: a layer may count its calls, or refine an estimate
+    of its own weights (spectral norm), but not remember tokens. Where it does, memory is put back before later runs.
+    """
+    base, other = batches(subject, search, 2)
+    subject.memory.restore()
+    pasts = _by_contents if training else _by_history
+    found, ids, (one, two) = max(
+        pasts(subject, base, other, search.multiple, yardstick), key=lambda comparison: comparison.found.excess
+    )
+    words = "a call gives other logits after other calls" + ("" if training else " than on a fresh copy")
+    finding = finding_of("isolation", found, yardstick, "a call does not move the next", words)
+    if finding.status == "fail":
+        finding = _located(subject, finding, ids, one, two, yardstick, training)
+        subject.restores = True
+    subject.memory.restore()
+    return finding
+
+
+def _by_history(subject: Subject, x: Tensor, y: Tensor, multiple: int, yardstick: Yardstick) -> list[_Comparison]:
+    """x, another shape, y, x; and y on a fresh copy."""
+    z = y[:1, : max(x.shape[1] - multiple, multiple)]
+    first, _, second, again = (subject.logits(ids) for ids in (x, z, y, x))
+    subject.memory.restore()
+    fresh = subject.logits(y)
+    return [
+        _Comparison(largest_change(first, again, yardstick), x, ((), (x, z, y))),
+        _Comparison(largest_change(fresh, second, yardstick), y, ((), (x, z))),
+    ]
+
+
+def _by_contents(subject: Subject, x: Tensor, y: Tensor, _: int, yardstick: Yardstick) -> list[_Comparison]:
+    """y after x, and y after as many other tokens; and whether y after y is y at all."""
+    subject.memory.restore()
+    subject.logits(x, training=True)
+    after_x = subject.logits(y, training=True)
+    subject.memory.restore()
+    first, after_y = (subject.logits(y, training=True) for _ in range(2))
+    subject.restores |= largest_change(first, after_y, yardstick).excess > 1
+    return [_Comparison(largest_change(after_x, after_y, yardstick), y, ((x,), (y,)))]
+
+
+def _located(
+    subject: Subject,
+    finding: Finding,
+    ids: Tensor,
+    one: Sequence[Tensor],
+    two: Sequence[Tensor],
+    yardstick: Yardstick,
+    training: bool,
+) -> Finding:
+    def go_through(past: Sequence[Tensor]) -> None:
+        subject.memory.restore()
+        for part in past:
+            subject.logits(part, training)
+
+    restores, subject.restores = subject.restores, False
+    go_through(one)
+    tracer, blames = trace(
+        subject,
+        everything,
+        yardstick.unit,
+        lambda: subject.logits(ids, training),
+        lambda: subject.logits(ids, training),
+        between=lambda: go_through(two),
+    )
+    subject.restores = restores
+    return placed(finding, tracer, blames, f"after {'other tokens' if training else f'{len(two)} other calls'}")

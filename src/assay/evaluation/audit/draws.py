@@ -1,0 +1,54 @@
+"""Random draws held at constants, to tell what depends on tokens from what depends on how many numbers were drawn.
+
+A layer that draws as many numbers as a token calls for moves every draw after it, of earlier positions too.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+HELD = 0.6
+"""What every draw is; not 0, so that what multiplies a draw still shows."""
+_NEW = {torch.rand, torch.randn, torch.normal, torch.rand_like, torch.randn_like}
+_IN_PLACE = {Tensor.uniform_: HELD, Tensor.normal_: HELD, Tensor.exponential_: 1.0, Tensor.cauchy_: HELD}
+
+
+class _HeldDraws(TorchFunctionMode):
+    """torch's random functions return constants."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _NEW:
+            return func(*args, **kwargs).detach().fill_(HELD).requires_grad_(bool(kwargs.get("requires_grad")))
+        if func in _IN_PLACE:
+            return args[0].fill_(_IN_PLACE[func])
+        if func in (torch.bernoulli, Tensor.bernoulli):
+            return (args[0] > 1 - HELD).to(args[0].dtype)
+        if func is Tensor.bernoulli_:
+            chance = torch.as_tensor(args[1] if len(args) > 1 else kwargs.get("p", 0.5))
+            return args[0].copy_(chance > 1 - HELD)
+        if func in (torch.multinomial, Tensor.multinomial):
+            count = args[1] if len(args) > 1 else kwargs.get("num_samples", 1)
+            return args[0].topk(count, dim=-1).indices
+        if func is F.gumbel_softmax:
+            return _without_noise(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def _without_noise(logits: Tensor, tau: float = 1, hard: bool = False, _: float = 1e-10, dim: int = -1) -> Tensor:
+    soft = (logits / tau).softmax(dim)
+    return F.one_hot(soft.argmax(dim), soft.shape[dim]).to(soft).movedim(-1, dim) if hard else soft
+
+
+@contextmanager
+def draws_held() -> Iterator[None]:
+    """Inside the block torch draws nothing."""
+    with _HeldDraws():
+        yield

@@ -1,0 +1,122 @@
+"""What a model takes: its ids, the special ones among them, and how many tokens; as given, as declared, or as found."""
+
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from assay.errors import RequestError
+from assay.evaluation.audit.embedding import AtEmbedding
+from assay.evaluation.audit.subject import RaisedError, Subject, logits_of
+
+_LENGTH_NAMES = ("max_positions", "max_position_embeddings", "n_positions", "n_ctx", "block_size", "max_seq_len")
+_SPECIAL_NAMES = ("bos_token_id", "eos_token_id", "pad_token_id")
+
+
+def integer(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """`value` as an int, NumPy's and torch's kinds too; a RequestError that names the option where it is none."""
+    wanted = f"{least} or more" if most is None else f"{least} to {most}"
+    try:
+        found = operator.index(value)
+    except (TypeError, RuntimeError):
+        found = None
+    if found is None or isinstance(value, bool):
+        raise RequestError(f"{name}: {_shown(value)} given; a whole number, {wanted}, would do")
+    if found < least or (most is not None and found > most):
+        raise RequestError(f"{name}: {found} given; {wanted} would do")
+    return found
+
+
+def vocabulary(subject: Subject, given: Any) -> int:
+    """The number of ids: as given, as the model declares, as its token table holds, or as wide as its logits."""
+    if given is not None:
+        size = integer("vocab_size", given, 2)
+    else:
+        declared = [value for value in _declared(subject.model, ("vocab_size",)) if value >= 2]
+        size = declared[0] if declared else _table_size(subject) or subject.outputs
+    if size > subject.outputs:
+        raise RequestError(f"vocab_size: {size} given, the model has logits for {subject.outputs} ids only")
+    if size < 2:
+        raise RequestError(f"model: {subject.name} has a vocabulary of {size}; replacing tokens needs 2 or more")
+    try:
+        subject.logits(torch.full((1, subject.shortest), size - 1))
+    except RaisedError as error:
+        raise RequestError(f"vocab_size: {size}; {subject.name} raised {error} on id {size - 1}") from error
+    return size
+
+
+def _table_size(subject: Subject) -> int | None:
+    ids = torch.zeros(1, subject.shortest, dtype=torch.long, device=subject.device)
+    mode = AtEmbedding(ids, lambda vectors: vectors)
+    try:
+        with subject.running() as model, mode:
+            logits_of(model(ids), ids)
+    except RaisedError:
+        return None
+    return min(mode.tables, default=None)
+
+
+def special_ids(subject: Subject, given: Any) -> tuple[int, ...]:
+    """0, 1, V - 1, those the model declares and those given, each once."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise RequestError(f"special_ids: {_shown(given)} given; a list of ids would do")
+    most = subject.vocab_size - 1
+    wanted = [integer("special_ids", value, 0, most) for value in given]
+    declared = [value for value in _declared(subject.model, _SPECIAL_NAMES) if 0 <= value <= most]
+    return tuple(dict.fromkeys([*wanted, *declared, 0, 1, most]))
+
+
+def longest(subject: Subject, given: Any, limit: int) -> int:
+    """The most tokens to search: what is given, what the model declares or can run, at most `limit`."""
+    wanted = None if given is None else integer("max_length", given, 1)
+    declared = [value for value in _declared(subject.model, _LENGTH_NAMES) if value > 0]
+    length = min([limit, *([wanted] if wanted is not None else declared)])
+    if runs(subject, length):
+        return length
+    if wanted is not None and wanted <= limit:
+        raise RequestError(f"max_length: {wanted} given; {subject.name} raises on that many tokens")
+    low, high = 0, length
+    for trial in (8, 16, 32, 64, 128, 256):
+        if low < trial < high and runs(subject, trial):
+            low = trial
+    while high - low > 1:
+        middle = (low + high) // 2
+        if runs(subject, middle):
+            low = middle
+        else:
+            high = middle
+    return max(low, 1)
+
+
+def multiple(subject: Subject) -> int:
+    """The power of two whose multiples the model takes; 1 for a model that takes any length."""
+    for size in (1, 2, 4, 8, 16, 32, 64, 128):
+        lengths = [length for length in (3 * size, 5 * size) if length <= subject.longest]
+        if lengths and all(runs(subject, length) for length in lengths):
+            return size
+    return 1
+
+
+def runs(subject: Subject, length: int) -> bool:
+    """Whether the model takes so many tokens in eval mode."""
+    try:
+        subject.logits(torch.zeros(1, length, dtype=torch.long))
+    except RaisedError:
+        return False
+    return True
+
+
+def _declared(model: nn.Module, names: Sequence[str]) -> list[int]:
+    """The integers that the model or its `config` holds under these names, in the order of the names."""
+    owners: list[Any] = [model, getattr(model, "config", None)]
+    values = [getattr(owner, name, None) for name in names for owner in owners if owner is not None]
+    flat = [item for value in values for item in (value if isinstance(value, list | tuple) else [value])]
+    return [value for value in flat if isinstance(value, int) and not isinstance(value, bool)]
+
+
+def _shown(value: Any) -> str:
+    """A value in few words."""
+    text = f"a {type(value).__name__}" if isinstance(value, Tensor | nn.Module) else repr(value)
+    return text if len(text) <= 60 else f"a {type(value).__name__}"
