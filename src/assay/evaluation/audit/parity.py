@@ -15,8 +15,9 @@ from assay.evaluation.audit.differences import change
 from assay.evaluation.audit.evidence import Change, finding_of, largest_change
 from assay.evaluation.audit.findings import Finding
 from assay.evaluation.audit.pairing import step_at
+from assay.evaluation.audit.probes import mixed_row
 from assay.evaluation.audit.rounding import SMALLEST_LEAK, TIMES_ROUNDING, Yardstick
-from assay.evaluation.audit.search import Search, mixed_row
+from assay.evaluation.audit.search import Search
 from assay.evaluation.audit.subject import RaisedError, Subject
 from assay.evaluation.audit.tracer import Tracer
 from assay.evaluation.audit.where import notable, placed, tolerance
