@@ -136,17 +136,17 @@ def _from_nothing(step: Advance, room: dict[str, int]) -> Advance:
 def splits(decoder: Decoder, length: int, steps: int, few: bool) -> list[list[int]]:
     """Lengths of pieces to try: a first piece of 1, 5 or 16 tokens, then steps, or the rest."""
     if decoder.longer == "none":
-        return [[1] * min(length, 3 * steps)]
+        return [[1] * min(length, steps + 1 if few else 3 * steps)]
     ways = []
     for start in (1, 5, 16):
         if 0 < start < length:
-            ways.append([start] + [1] * min(3 * steps if start == 1 else steps, length - start))
+            ways.append([start] + [1] * min(3 * steps if start == 1 and not few else steps, length - start))
             if decoder.longer == "all" and not (few and start != 5):
                 ways.append([start, length - start])
     return [*ways, [3, 1, length - 5, 1]] if decoder.longer == "all" and length > 6 and not few else ways
 
 
-BOUNDARIES, FEW_BOUNDARIES = (32, 64, 100, 128, 256), (64, 256)
+BOUNDARIES, FEW_BOUNDARIES = (32, 64, 100, 128, 256), (64,)
 """Usual sizes of windows, ring buffers and chunks, which a few steps go past."""
 
 
@@ -156,7 +156,6 @@ def long_splits(decoder: Decoder, length: int, steps: int, few: bool) -> list[li
     if decoder.longer == "none":
         return []
     if decoder.longer == "first":
-        boundaries = boundaries[:1] if few else boundaries
         return [[cut - 1] + [1] * steps for cut in boundaries] + [[length - steps] + [1] * steps]
     pieces: list[int] = []
     for cut in boundaries:

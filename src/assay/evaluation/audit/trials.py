@@ -30,7 +30,7 @@ def _contents(bench: Bench, search: Search, size: float | None, generator: torch
     V, fit = bench.subject.vocab_size, bench.fit
     yield torch.randint(V, (2, fit(16)), generator=generator)
     if size == HUGE and bench.subject.multiple == 1:
-        yield extremes(bench, min(8, search.longest))
+        yield extremes(bench, min(4 if search.brief else 8, search.longest))
     if size != LARGE:
         return
     T = fit(7)
