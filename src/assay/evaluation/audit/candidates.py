@@ -193,6 +193,8 @@ def _in_words(place: _Place, slack: float) -> str:
         return ""
     means = _counted_as(nats[wrong])
     if count > 1 and expected[wrong].amin() > expected[right].amax():
+        if means.startswith("count as ") and expected[right].amax() <= nats[wrong][0] <= expected[wrong].amin():
+            return f"no token costs more than {nats[wrong][0].item():.3g} nats"
         return f"tokens of more than {expected[right].amax().item():.3g} nats {means}"
     if count > 1 and expected[wrong].amax() < expected[right].amin():
         return f"tokens of less than {expected[right].amin().item():.3g} nats {means}"

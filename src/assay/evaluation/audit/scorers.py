@@ -84,7 +84,7 @@ def scorer_of(subject: Subject, loss: Score | None, log_prob: Score | None) -> S
 def _given(subject: Subject, name: str, score: Any, sign: float) -> Scorer:
     """`score` as a scorer, whether it takes the model or its logits: by its first name, else by what it bears."""
     if not callable(score):
-        raise RequestError(f"{name}: a {type(score).__name__} given; a callable (model, ids) or (logits, ids) would do")
+        raise RequestError(f"{name}: {str(score)[:60]!r} given; a callable (model, ids) or (logits, ids) would do")
     on_model, on_logits = (Scorer(name, score, wanted, sign=sign) for wanted in (False, True))
     first = _first_name(name, score)
     if first == "logits":
