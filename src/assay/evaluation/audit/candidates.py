@@ -17,6 +17,8 @@ PLACES = (1, 3, 11)
 """Tokens before the places that are looked at; skipping a tenth of the tokens shows from ten on."""
 TOKENS, MODEL_CALLS = 1 << 12, 512
 """What scoring all candidates of one place may cost, in tokens, and in calls where each needs one of the model."""
+UNDERFLOW = 80.0
+"""Nats from which a probability in float32 may come out as zero."""
 SAMPLED = 24
 """Candidates tried of each kind, where scoring all would cost more: the likeliest, the unlikeliest, and others."""
 
@@ -161,8 +163,10 @@ def _verdict(bench: Bench, place: _Place) -> Verdict:
     if bool(place.nats.isnan().any()) or (cheaper and not dearer and (gain > bench.slack or equal)):
         words = f"{name}; of {N} candidates tried{after} none costs more than its cross-entropy, and some less"
         return Verdict(False, words, excess.amax().item())
-    if not complete and dearer and not cheaper and int(wrong.sum()) <= N // 5:
-        return Verdict(False, f"{name}; of {N} candidates tried{after} none costs less", -excess.amin().item())
+    underflow = place.nats.isinf() & (place.expected > UNDERFLOW)
+    if bool((wrong & ~underflow).any()) and dearer and not cheaper and equal:
+        words = f"{name}; of {N} candidates tried{after} none costs less than its cross-entropy, and some more"
+        return Verdict(False, words, -excess[~underflow].amin().item())
     if total is None:
         return Verdict(None, f"{name}, and {V} candidates are too many to score")
     return Verdict(True, f"{name}; its {V} candidates sum to {total:.9g}{after}", abs(total - 1))

@@ -14,8 +14,7 @@ from assay.evaluation.audit.subject import logits_of
 
 _CACHES = (
     *("past_key_values", "cache_params", "past_key_value", "past_kv", "kv_cache", "cache", "caches", "past"),
-    *("layer_past", "mems", "memory", "state", "states", "hidden", "hidden_state", "hidden_states", "hiddens", "hx"),
-    *("recurrent_state", "recurrent_states", "prev_state", "initial_state", "carry"),
+    *("layer_past", "mems", "state", "states", "hidden", "hidden_state", "hx", "recurrent_state", "prev_state"),
 )
 """What the state is called among the arguments of `forward`; the first that is there."""
 
