@@ -15,7 +15,7 @@ from assay.evaluation.audit.readings import close, cross_entropy
 
 PLACES = (1, 3, 11)
 """Tokens before the places that are looked at; skipping a tenth of the tokens shows from ten on."""
-TOKENS, MODEL_CALLS = 1 << 12, 512
+TOKENS, MODEL_CALLS = 1 << 12, 128
 """What scoring all candidates of one place may cost, in tokens, and in calls where each needs one of the model."""
 UNDERFLOW = 80.0
 """Nats from which a probability in float32 may come out as zero."""
@@ -51,14 +51,17 @@ def examined(bench: Bench, ids: Tensor, known: str | None) -> Verdict:
     """
     if known is not None and bench.subject.multiple == 1:
         row, place = _where_it_parts(bench, ids, known)
-        verdicts = [_judged(bench, row[:place], known)]
-        return _all_of([*verdicts, _rows_apart(bench, ids, known)])
+        return _all_of([_judged(bench, row[:place], known, row[place]), _rows_apart(bench, ids, known)])
     if bench.subject.multiple > 1:
         return _all_of([Verdict(None, _name(bench)), _rows_apart(bench, ids, known)])
     places = [place for place in PLACES if place < ids.shape[1]]
     found = []
     for way in ("each",) if bench.each else ("mean", "sum"):
-        verdicts = [_judged(bench, ids[0, :place], way) for place in places]
+        verdicts: list[Verdict] = []
+        for place in places:
+            verdicts.append(_judged(bench, ids[0, :place], way, ids[0, place]))
+            if verdicts[-1].sound is False:
+                break
         found.append(_all_of([verdict for verdict in verdicts if verdict.sound is not None] or verdicts))
         if found[-1].sound:
             break
@@ -116,13 +119,14 @@ def _rows_apart(bench: Bench, ids: Tensor, known: str | None) -> Verdict:
     return Verdict(False, words, off)
 
 
-def _judged(bench: Bench, prefix: Tensor, reduction: str) -> Verdict:
-    """All candidates for the place after `prefix` [L]; where that costs too much, after its last token, or a sample."""
+def _judged(bench: Bench, prefix: Tensor, reduction: str, target: Tensor) -> Verdict:
+    """All candidates for the place of `target` after `prefix` [L]; where that costs too much, after its last token, or
+    a sample."""
     if not _all_fit(bench, len(prefix)) and len(prefix) > 1 and _all_fit(bench, 1):
-        short = _verdict(bench, _scored(bench, prefix[-1:], reduction))
+        short = _verdict(bench, _scored(bench, prefix[-1:], reduction, target))
         if short.sound is False:
             return short
-    return _verdict(bench, _scored(bench, prefix, reduction))
+    return _verdict(bench, _scored(bench, prefix, reduction, target))
 
 
 def _all_fit(bench: Bench, before: int) -> bool:
@@ -130,7 +134,7 @@ def _all_fit(bench: Bench, before: int) -> bool:
     return V * (before + 1) <= TOKENS and (rows_a_call or V <= MODEL_CALLS)
 
 
-def _scored(bench: Bench, prefix: Tensor, reduction: str) -> _Place:
+def _scored(bench: Bench, prefix: Tensor, reduction: str, target: Tensor) -> _Place:
     V = bench.subject.vocab_size
     expected = -bench.logits(prefix[None])[0, -1, :V].log_softmax(-1)
     if _all_fit(bench, len(prefix)):
@@ -138,7 +142,7 @@ def _scored(bench: Bench, prefix: Tensor, reduction: str) -> _Place:
     else:
         ranked, others = expected.argsort(), torch.linspace(0, V - 1, SAMPLED, device=prefix.device).long()
         special = torch.tensor(bench.subject.special_ids, device=prefix.device)
-        candidates = torch.cat([ranked[:SAMPLED], ranked[-SAMPLED:], others, special]).unique()
+        candidates = torch.cat([ranked[:SAMPLED], ranked[-SAMPLED:], others, special, target[None]]).unique()
     rows = torch.cat([prefix.expand(len(candidates), -1), candidates[:, None]], 1)
     before = totals(bench, prefix[None], reduction)
     nats = totals(bench, rows, reduction) - before

@@ -161,8 +161,7 @@ def long_splits(decoder: Decoder, length: int, steps: int, few: bool) -> list[li
         pieces += [cut - 1 - sum(pieces)] + [1] * steps
     rest = length - sum(pieces) - steps
     through = pieces + ([rest] if rest > 0 else []) + [1] * steps
-    odd = length // 3
-    return [through] if few else [through, [length - steps] + [1] * steps, [odd, 1, length - odd - 1]]
+    return [through] if few else [through, [length - steps] + [1] * steps]
 
 
 def concatenated(pieces: Sequence[tuple[int, Tensor]]) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from assay.errors import RequestError
 from assay.evaluation.audit.subject import Subject, logits_of
 from assay.model.lm import LanguageModel
-from assay.ops.cross_entropy import summed_nats
+from assay.ops.cross_entropy import token_nats
 
 Score = Callable[..., Any]
 """`loss(model, ids)` or `loss(logits, ids)`: nats, a mean, a sum or one for each later token; `log_prob` likewise."""
@@ -132,4 +132,4 @@ def _loss_in(output: Any) -> Any:
 def _own_loss(model: nn.Module, ids: Tensor) -> Tensor:
     assert isinstance(model, LanguageModel)
     hidden, _ = model.hidden(ids[:, :-1])
-    return summed_nats(hidden.flatten(0, 1), model.head_weight, ids[:, 1:].flatten())
+    return token_nats(hidden.flatten(0, 1), model.head_weight, ids[:, 1:].flatten())
