@@ -55,7 +55,7 @@ def yardstick(subject: Subject, search: Search) -> Yardstick:
     subject.unit = subject.unit or arithmetic_unit(subject, ids[:, :32])
     scale = spread(before)
     allowed = _allowed(subject, ids, before, scale, search.seed)
-    if allowed.amax() > SUSPICIOUS * scale:  # so that what a model remembers outside itself is the same call for all
+    if allowed.amax() > SUSPICIOUS * scale:  # as in `measured_on`
         before = subject.logits(ids)
         allowed = _allowed(subject, ids, before, scale, search.seed)
     return Yardstick(
@@ -74,6 +74,8 @@ def measured_on(subject: Subject, yardstick: Yardstick, ids: Tensor) -> Yardstic
 
     In a chaotic model one sequence says little of another: whatever fails is asked again with this.
     """
+    subject.memory.restore()
+    subject.logits(ids)  # what a model remembers outside itself is then the same call for all that follow
     subject.memory.restore()
     allowed = _allowed(subject, ids, subject.logits(ids), yardstick.scale, 1)
     longer = torch.cat([allowed, allowed[-1:].expand(max(0, len(yardstick.allowed) - len(allowed)))])
