@@ -19,7 +19,7 @@ TINY = 200_000
 """Cost up to which every length up to that of the sequences for gradients is tried."""
 LARGE = 1_500_000
 """Cost from which a search looks at fewer positions, to stay within seconds."""
-MODULE_COST = 5_000
+MODULE_COST = 8_000
 """What a module costs beside its parameters: calling it takes as long as a token takes through so many of them."""
 
 

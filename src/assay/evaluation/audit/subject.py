@@ -105,7 +105,7 @@ class Subject:
             except RequestError:
                 raise
             except Exception as error:
-                raise RaisedError(one_line(error) + (" in training mode" if training else "")) from error
+                raise RaisedError(one_line(error) + (" (in training mode)" if training else "")) from error
             finally:
                 self.narrow_seen |= mode is not None and mode.narrow_seen
 
