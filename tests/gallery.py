@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+import gallery_decoding as decoding
 import gallery_layers as layers
 import gallery_memory as memory
 import gallery_models as models
@@ -216,6 +217,20 @@ GALLERY = [
     planted("decoding-shift-off-by-one", lambda b: models.DecodingModel(kept_back=1 + b), "parity", ""),
     planted("decoding-position-off-by-one", lambda b: models.DecodingModel(position_offset=int(b)), "parity", ""),
     planted("prefill-drops-a-part-chunk", lambda b: models.DecodingModel(chunk=16 if b else 1), "parity", ""),
+    planted(
+        "window-cache-one-short",
+        lambda b: decoding.WindowModel(kept=decoding.WINDOW - 1 - b),
+        "parity",
+        "",
+        length=60,
+    ),
+    planted(
+        "decoding-position-stops-at-64",
+        lambda b: decoding.WindowModel(furthest=64 if b else 640),
+        "parity",
+        "",
+        length=80,
+    ),
     # parameters
     layer("dead-projection", memory.UnusedProjection, "dead_parameters", f"{MIXER}.extra"),
     layer("detached-projection", memory.DetachedProjection, "dead_parameters", f"{MIXER}.extra"),
@@ -226,4 +241,15 @@ GALLERY = [
     scored("mass-on-padded-ids", "log_prob", scores.over_all_outputs, scores.over_ids, outputs=64),
     scored("sum-of-sigmoids", "log_prob", scores.binary, scores.over_ids),
     scored("better-of-two-scores", "log_prob", scores.better_of_two, scores.mean_of_two),
+    scored("nats-clamped", "loss", scores.clamped, scores.next_token_loss),
+    scored("dearest-tenth-left-out", "loss", scores.trimmed, scores.next_token_loss),
+    scored("hard-tokens-count-nothing", "loss", scores.without_hard, scores.next_token_loss),
+    scored("real-id-ignored-as-padding", "loss", scores.ignoring(0), scores.ignoring(63), outputs=64),
+    scored("labels-smoothed", "loss", scores.smoothed, scores.next_token_loss),
+    scored("focal-loss", "loss", scores.focal, scores.half_as_sharp),
+    scored("ids-weighted", "loss", scores.weighted, scores.next_token_loss),
+    scored("divided-by-all-positions", "loss", scores.over_all_positions, scores.next_token_loss),
+    scored("target-favoured-in-the-logits", "loss", scores.target_favoured, scores.next_token_loss),
+    scored("last-chunk-left-out", "loss", scores.whole_chunks, scores.next_token_loss),
+    scored("cache-of-the-whole-sequence", "log_prob", scores.cached(True), scores.cached(False)),
 ]

@@ -4,6 +4,7 @@ Shapes: B rows, T tokens, W logits of each token, of which the first V are ids.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -60,3 +61,86 @@ def better_of_two(logits: Tensor, ids: Tensor) -> Tensor:
 def mean_of_two(logits: Tensor, ids: Tensor) -> Tensor:
     """The mean of two models' probabilities."""
     return of_next(torch.logaddexp(logits.log_softmax(-1), unigram(logits)) - math.log(2), ids)
+
+
+def nats_of_next(logits: Tensor, ids: Tensor) -> Tensor:
+    """[B, T - 1]: the nats of each later token."""
+    return -of_next(logits[..., :V].log_softmax(-1), ids)
+
+
+def clamped(logits: Tensor, ids: Tensor) -> Tensor:
+    """No token costs more than ten nats."""
+    return nats_of_next(logits, ids).clamp(max=10.0).mean()
+
+
+def trimmed(logits: Tensor, ids: Tensor) -> Tensor:
+    """The mean without the dearest tenth of the tokens."""
+    nats = nats_of_next(logits, ids).flatten().sort().values
+    return nats[: len(nats) - len(nats) // 10].mean()
+
+
+def without_hard(logits: Tensor, ids: Tensor) -> Tensor:
+    """Tokens of more than eight nats count nothing."""
+    nats = nats_of_next(logits, ids)
+    return (nats * (nats < 8)).mean()
+
+
+def focal(logits: Tensor, ids: Tensor) -> Tensor:
+    """Likely tokens count less (Lin et al. 2017)."""
+    nats = nats_of_next(logits, ids)
+    return ((1 - (-nats).exp()) ** 2 * nats).mean()
+
+
+def smoothed(logits: Tensor, ids: Tensor) -> Tensor:
+    """A tenth of the label goes to all ids."""
+    return F.cross_entropy(logits[:, :-1, :V].flatten(0, 1), ids[:, 1:].flatten(), label_smoothing=0.1)
+
+
+def ignoring(id_: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """The mean over the tokens that are not `id_`: padding, or a real token."""
+
+    def loss(logits: Tensor, ids: Tensor) -> Tensor:
+        return F.cross_entropy(logits[:, :-1, :V].flatten(0, 1), ids[:, 1:].flatten(), ignore_index=id_)
+
+    return loss
+
+
+def weighted(logits: Tensor, ids: Tensor) -> Tensor:
+    """A mean in which id 3 weighs half."""
+    weight = torch.ones(V, dtype=logits.dtype, device=logits.device)
+    weight[3] = 0.5
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), weight)
+
+
+def over_all_positions(logits: Tensor, ids: Tensor) -> Tensor:
+    """The sum divided by the number of positions, the last of which has no target."""
+    return nats_of_next(logits, ids).sum() / ids.numel()
+
+
+def target_favoured(logits: Tensor, ids: Tensor) -> Tensor:
+    """Logits in which the token that came is raised before they are normalised."""
+    hint = F.one_hot(ids[:, 1:], logits.shape[-1]).to(logits)
+    return nats_of_next(torch.cat([logits[:, :-1] + hint, logits[:, -1:]], 1), ids).mean()
+
+
+def whole_chunks(logits: Tensor, ids: Tensor) -> Tensor:
+    """The mean over chunks of four tokens, in which those that fill none are left out."""
+    nats = nats_of_next(logits, ids)
+    return (nats[:, : nats.shape[1] // 4 * 4] if nats.shape[1] > 4 else nats).mean()
+
+
+def cached(whole: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    """A mixture with how often each id has come so far, or comes in the whole sequence."""
+
+    def log_prob(logits: Tensor, ids: Tensor) -> Tensor:
+        counts = F.one_hot(ids, V).to(logits)
+        counts = counts.sum(1, keepdim=True).expand_as(counts) if whole else counts.cumsum(1)
+        share = (counts / counts.sum(-1, keepdim=True)).clamp_min(0)
+        return of_next((0.9 * logits.softmax(-1) + 0.1 * share).log(), ids)
+
+    return log_prob
+
+
+def half_as_sharp(logits: Tensor, ids: Tensor) -> Tensor:
+    """Mean nats at a temperature of 2."""
+    return next_token_loss(logits / 2, ids)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
+import gallery_scores as scores
 import sound_layers as layers
 import sound_modes as modes
 import sound_rules as rules
@@ -223,6 +224,11 @@ SOUND_ZOO = [
     model("returns-a-tuple", lambda: Wrapped(plain(), lambda logits: (logits, logits.mean(1)))),
     model("returns-an-object", lambda: Wrapped(plain(), lambda logits: SimpleNamespace(logits=logits))),
     model("float32-logits", lambda: Wrapped(plain(), lambda logits: logits.float())),
+    # scores that are no cross-entropy of the logits, or leave out what is no token
+    model("temperature-of-two", plain, options={"loss": scores.half_as_sharp}),
+    model("mixed-with-a-cache", plain, options={"log_prob": scores.cached(False)}),
+    model("mean-of-two-models", plain, options={"log_prob": scores.mean_of_two}),
+    model("padding-outside-the-vocabulary", plain, options={"loss": scores.ignoring(-100)}),
     # transformers
     model("transformers-gpt2", gpt2, 128),
     model("transformers-llama", lambda: llama(broken=False)),

@@ -95,6 +95,24 @@ def test_vocabulary_special_ids_and_length_are_found() -> None:
         assert (subject.vocab_size, subject.special_ids, subject.longest) == (33, (5, 0, 1, 32), 40)
 
 
+class Tables(nn.Module):
+    """Reads a token table, and a small one with a part of the id; has logits for `outputs` ids."""
+
+    def __init__(self, rows: int, outputs: int, part: int) -> None:
+        super().__init__()
+        self.table, self.side = nn.Embedding(rows, D), nn.Embedding(part, D)
+        self.head = nn.Linear(D, outputs)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.head(self.table(ids) + self.side(ids % self.side.num_embeddings))
+
+
+@pytest.mark.parametrize(("rows", "outputs", "size"), [(61, 61, 61), (61, 64, 61), (80, 61, 61)])
+def test_the_vocabulary_is_not_that_of_a_small_table_beside(rows: int, outputs: int, size: int) -> None:
+    with borrowed(Tables(rows, outputs, 16)) as subject:
+        assert subject.vocab_size == size
+
+
 class Room(nn.Module):
     """Takes at most 93 tokens, a multiple of `step` of them, and does not say so."""
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from assay.evaluation.audit import audit
 from assay.evaluation.redraw import redrawn
 from gallery import GALLERY, Mutant
+from gallery_decoding import WindowModel
 from gallery_memory import OwnDecay
 from gallery_models import DecodingModel
 from plain_models import V
@@ -97,15 +98,19 @@ def moved_by_the_mode(model: nn.Module, length: int) -> float:
 
 
 def moved_by_decoding(model: nn.Module, length: int) -> float:
-    """How far prefill and three steps stand from one forward."""
-    assert isinstance(model, DecodingModel)
+    """How far a first piece and three steps stand from one forward."""
+    assert isinstance(model, DecodingModel | WindowModel)
     tokens = ids(2, length, 0)
     whole = logits(model.eval(), tokens)
-    _, state = model.prefill(tokens[:, :-3])
+    advance: Any = model.prefill if isinstance(model, DecodingModel) else model
+    _, state = advance(tokens[:, :-3])
     worst = 0.0
     for t in range(length - 3, length):
-        step, state = model.step(tokens[:, t], state)
-        worst = max(worst, moved(whole[:, t], step))
+        if isinstance(model, DecodingModel):
+            step, state = model.step(tokens[:, t], state)
+        else:
+            step, state = model(tokens[:, t : t + 1], state)
+        worst = max(worst, moved(whole[:, t], step.view_as(whole[:, t])))
     return worst
 
 
@@ -119,9 +124,9 @@ def moved_by_the_document_before(model: nn.Module, separator: int) -> float:
     return moved(logits(model.eval(), first)[:, 20:], logits(model, second)[:, 20:])
 
 
-def nats_of_all(model: nn.Module, tokens: Tensor, score: Mapping[str, Any]) -> Tensor:
-    """The nats of all later tokens of each row, by the score that the audit is given."""
-    given = logits(model, tokens)
+def nats_of_all(model: nn.Module, tokens: Tensor, score: Mapping[str, Any], times: float) -> Tensor:
+    """The nats of all later tokens of each row, by the score that the audit is given, of `times` the logits."""
+    given = times * logits(model, tokens)
     if "log_prob" in score:
         return torch.as_tensor(-score["log_prob"](given, tokens).sum(1))
     rows = zip(given.split(1), tokens.split(1), strict=True)
@@ -129,11 +134,15 @@ def nats_of_all(model: nn.Module, tokens: Tensor, score: Mapping[str, Any]) -> T
 
 
 def away_from_marginal(model: nn.Module, score: Mapping[str, Any]) -> float:
-    """How far the probability of three tokens is from the sum over all tokens that can follow them."""
-    start = ids(1, 3, 0)
-    following = torch.cat([start.expand(V, 3), torch.arange(V)[:, None]], 1)
-    whole, parts = (nats_of_all(model, tokens, score) for tokens in (start, following))
-    return abs((whole - parts).exp().sum().item() - 1)
+    """How far the probability of a few tokens is from the sum over all tokens that can follow them."""
+    worst = 0.0
+    for length, times in ((3, 1.0), (3, 8.0), (12, 1.0)):
+        start = ids(1, length, 0)
+        following = torch.cat([start.expand(V, length), torch.arange(V)[:, None]], 1)
+        whole, parts = (nats_of_all(model, tokens, score, times) for tokens in (start, following))
+        off = abs((whole - parts).exp().sum().item() - 1)
+        worst = max(worst, off if off == off else 1.0)
+    return worst
 
 
 def without_gradient(model: nn.Module, length: int) -> float:
@@ -172,8 +181,13 @@ QUICK_MUTANTS = {
     *("rows-mixed-by-eight", "only-with-gradients-in-training", "mean-of-tokens-in-training", "no-finite-logit"),
     *("dropped-by-the-whole", "memory-of-the-class", "only-at-37-tokens"),
     *("mass-on-padded-ids", "dead-projection", "initialisation-overwritten", "decoding-shift-off-by-one"),
+    *("window-cache-one-short", "nats-clamped", "real-id-ignored-as-padding", "dearest-tenth-left-out"),
 }
-QUICK_TWINS = {"batch-norm", "absmax-over-tensor", "in-place-on-the-stream", "dropout-left-on", "better-of-two-scores"}
+QUICK_TWINS = {
+    *("batch-norm", "absmax-over-tensor", "in-place-on-the-stream", "dropout-left-on"),
+    "better-of-two-scores",
+    *("window-cache-one-short", "real-id-ignored-as-padding", "cache-of-the-whole-sequence"),
+}
 QUICK_SOUND = {
     *("alibi", "attention-sinks", "token-shift", "running-mean", "float32-fourier-convolution", "dropout-0.9"),
     *("draws-by-token", "spectral-norm", "mask-parameter-compared", "very-chaotic"),

@@ -1,10 +1,10 @@
-"""How a model decodes with a state, whichever of two conventions it keeps: assay's methods or transformers' caches.
+"""How a model decodes with a state, whichever convention it keeps: assay's methods, or a state that `forward` takes.
 
 Shapes: B batch, T tokens, V vocabulary.
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -12,14 +12,19 @@ from torch import Tensor, nn
 
 from assay.evaluation.audit.subject import logits_of
 
-_CACHES = ("past_key_values", "cache_params")
+_CACHES = (
+    *("past_key_values", "cache_params", "past_key_value", "past_kv", "kv_cache", "cache", "caches", "past"),
+    *("layer_past", "mems", "memory", "state", "states", "hidden", "hidden_state", "hidden_states", "hiddens", "hx"),
+    *("recurrent_state", "recurrent_states", "prev_state", "initial_state", "carry"),
+)
+"""What the state is called among the arguments of `forward`; the first that is there."""
 
 Advance = Callable[[nn.Module, Tensor, Any, int], tuple[Tensor, Any]]
 """(model, ids [B, T], state or None, number of tokens before) -> (logits [B, T, V], state)."""
 
 
 class NoStateError(Exception):
-    """The model takes a cache and returns none."""
+    """The model takes a state and returns none."""
 
 
 class Decoder:
@@ -48,25 +53,49 @@ class Decoder:
 
 
 def decoders(model: nn.Module) -> list[Decoder]:
-    """The ways in which `model` decodes; none where it keeps neither convention."""
-    if callable(getattr(model, "step", None)):
-        return _stepping(model)
+    """The ways in which `model` decodes; none where it keeps no convention."""
+    ways = _stepping(model) if callable(getattr(model, "step", None)) else []
+    if ways:
+        return ways
     parameters = inspect.signature(model.forward).parameters
-    cache = next((name for name in _CACHES if name in parameters), None)
-    if cache is None or "use_cache" not in parameters:
-        return []
+    cache = next((name for name in _CACHES if name in parameters and parameters[name].default is None), None)
+    return [] if cache is None else [_caching(cache, parameters)]
+
+
+def _caching(cache: str, parameters: Mapping[str, inspect.Parameter]) -> Decoder:
+    """`forward` takes the state as `cache`, and returns it as one of an object's fields or after the logits.
+
+    Models that have to be asked for it, as transformers', are held to continuing token by token alone.
+    """
+    keywords = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    asked = [name for name in ("use_cache", "use_mems", "return_state", "return_cache") if name in parameters]
+    if not asked and keywords and cache in _CACHES[:2]:
+        asked = ["use_cache"]
 
     def advance(model: nn.Module, ids: Tensor, state: Any, start: int) -> tuple[Tensor, Any]:
         # Positions as transformers' own `generate` gives them; not every model counts them from its cache.
         places = torch.arange(start, start + ids.shape[1], device=ids.device)
         given = {"position_ids": places[None], "cache_position": places, cache: state}
-        output = model(ids, use_cache=True, **{k: v for k, v in given.items() if k in parameters and v is not None})
-        state = getattr(output, cache, None)
+        chosen = {name: value for name, value in given.items() if name in parameters and value is not None}
+        output = model(ids, **dict.fromkeys(asked, True), **chosen)
+        state = _state_in(output, cache)
         if state is None:
-            raise NoStateError(f"`use_cache` returns no `{cache}`")
+            raise NoStateError(f"`{asked[0] if asked else 'forward'}` returns no `{cache}`")
         return logits_of(output, ids), state
 
-    return [Decoder(f"`use_cache` and `{cache}`", advance, advance, "first")]
+    words = f"`{asked[0]}` and `{cache}`" if asked else f"`forward` and `{cache}`"
+    return Decoder(words, advance, advance, "first" if asked else "all")
+
+
+def _state_in(output: Any, cache: str) -> Any:
+    """The state in what a model returned: under its name or another one's, or what follows the logits in a tuple."""
+    names = (cache, f"{cache}s", f"new_{cache}", f"next_{cache}", *_CACHES)
+    if isinstance(output, Mapping):
+        return next((output[name] for name in names if output.get(name) is not None), None)
+    if isinstance(output, tuple | list) and not hasattr(output, "logits"):
+        others = [part for part in output[1:] if part is not None]
+        return next((part for part in others if not (isinstance(part, Tensor) and part.ndim == 0)), None)
+    return next((value for name in names if (value := getattr(output, name, None)) is not None), None)
 
 
 def _stepping(model: Any) -> list[Decoder]:
@@ -104,17 +133,37 @@ def _from_nothing(step: Advance, room: dict[str, int]) -> Advance:
     return first
 
 
-def splits(decoder: Decoder, length: int, steps: int) -> list[list[int]]:
-    """Lengths of pieces to try: a first piece of 1, 5 or 16 tokens, then `steps` steps, or the rest."""
+def splits(decoder: Decoder, length: int, steps: int, few: bool) -> list[list[int]]:
+    """Lengths of pieces to try: a first piece of 1, 5 or 16 tokens, then steps, or the rest."""
     if decoder.longer == "none":
-        return [[1] * min(length, 3 * steps)]
+        return [[1] * min(length, steps + 1 if few else 3 * steps)]
     ways = []
     for start in (1, 5, 16):
         if 0 < start < length:
-            ways.append([start] + [1] * min(steps, length - start))
-            if decoder.longer == "all":
+            ways.append([start] + [1] * min(3 * steps if start == 1 and not few else steps, length - start))
+            if decoder.longer == "all" and not (few and start != 5):
                 ways.append([start, length - start])
-    return [*ways, [3, 1, length - 5, 1]] if decoder.longer == "all" and length > 6 else ways
+    return [*ways, [3, 1, length - 5, 1]] if decoder.longer == "all" and length > 6 and not few else ways
+
+
+BOUNDARIES, FEW_BOUNDARIES = (32, 64, 100, 128, 256), (64,)
+"""Usual sizes of windows, ring buffers and chunks, which a few steps go past."""
+
+
+def long_splits(decoder: Decoder, length: int, steps: int, few: bool) -> list[list[int]]:
+    """Lengths of pieces for a long row: to just before each boundary, then steps past it; and nearly to the end."""
+    boundaries = [boundary for boundary in (FEW_BOUNDARIES if few else BOUNDARIES) if boundary + steps < length]
+    if decoder.longer == "none":
+        return []
+    if decoder.longer == "first":
+        return [[cut - 1] + [1] * steps for cut in boundaries] + [[length - steps] + [1] * steps]
+    pieces: list[int] = []
+    for cut in boundaries:
+        pieces += [cut - 1 - sum(pieces)] + [1] * steps
+    rest = length - sum(pieces) - steps
+    through = pieces + ([rest] if rest > 0 else []) + [1] * steps
+    odd = length // 3
+    return [through] if few else [through, [length - steps] + [1] * steps, [odd, 1, length - odd - 1]]
 
 
 def concatenated(pieces: Sequence[tuple[int, Tensor]]) -> Tensor:

@@ -18,14 +18,13 @@ _LOOKUPS = {F.embedding: (0, 1), Tensor.__getitem__: (1, 0), torch.embedding: (1
 class AtEmbedding(TorchFunctionMode):
     """Inside the block every lookup of exactly `ids` [B, T] in a floating table goes through `change`.
 
-    `change` gets the vectors as [B, T, D] and returns as many. `tables` collects the sizes of the tables.
+    `change` gets the vectors as [B, T, D] and returns as many.
     """
 
     def __init__(self, ids: Tensor, change: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self._ids = ids
         self._change = change
-        self.tables: list[int] = []
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -40,12 +39,26 @@ class AtEmbedding(TorchFunctionMode):
         if not isinstance(table, Tensor) or not table.is_floating_point() or table.ndim != 2:
             return result
         if key.shape == self._ids.shape and torch.equal(key, self._ids):
-            vectors = self._change(result)
-        elif key.shape == self._ids.T.shape and torch.equal(key, self._ids.T):
-            vectors = self._change(result.transpose(0, 1)).transpose(0, 1)
-        elif key.shape == (self._ids.numel(),) and torch.equal(key, self._ids.flatten()):
-            vectors = self._change(result.unflatten(0, self._ids.shape)).flatten(0, 1)
-        else:
-            return result
-        self.tables.append(table.shape[0])
-        return vectors
+            return self._change(result)
+        if key.shape == self._ids.T.shape and torch.equal(key, self._ids.T):
+            return self._change(result.transpose(0, 1)).transpose(0, 1)
+        if key.shape == (self._ids.numel(),) and torch.equal(key, self._ids.flatten()):
+            return self._change(result.unflatten(0, self._ids.shape)).flatten(0, 1)
+        return result
+
+
+class InBounds(TorchFunctionMode):
+    """Inside the block a lookup past the end of a table raises IndexError before it is made.
+
+    On a GPU it would end all further work of the process.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in _LOOKUPS and len(args) > 1:
+            key, table = (args[place] for place in _LOOKUPS[func])
+            whole = isinstance(key, Tensor) and key.dtype in (torch.int64, torch.int32) and key.numel() > 0
+            if whole and isinstance(table, Tensor) and table.ndim and int(key.amax()) >= table.shape[0]:
+                raise IndexError(f"{int(key.amax())} is past the end of a table of {table.shape[0]}")
+        return func(*args, **(kwargs or {}))

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from assay.errors import RequestError
-from assay.evaluation.audit.embedding import AtEmbedding
-from assay.evaluation.audit.subject import RaisedError, Subject, logits_of
+from assay.evaluation.audit.embedding import InBounds
+from assay.evaluation.audit.subject import RaisedError, Subject
 
 _LENGTH_NAMES = ("max_positions", "max_position_embeddings", "n_positions", "n_ctx", "block_size", "max_seq_len")
 _SPECIAL_NAMES = ("bos_token_id", "eos_token_id", "pad_token_id")
@@ -30,12 +30,12 @@ def integer(name: str, value: Any, least: int, most: int | None = None) -> int:
 
 
 def vocabulary(subject: Subject, given: Any) -> int:
-    """The number of ids: as given, as the model declares, as its token table holds, or as wide as its logits."""
+    """The number of ids: as given, as the model declares, or as many of those it has logits for as it takes."""
     if given is not None:
         size = integer("vocab_size", given, 2)
     else:
         declared = [value for value in _declared(subject.model, ("vocab_size",)) if value >= 2]
-        size = declared[0] if declared else _table_size(subject) or subject.outputs
+        size = declared[0] if declared else _taken(subject)
     if size > subject.outputs:
         raise RequestError(f"vocab_size: {size} given, the model has logits for {subject.outputs} ids only")
     if size < 2:
@@ -47,15 +47,27 @@ def vocabulary(subject: Subject, given: Any) -> int:
     return size
 
 
-def _table_size(subject: Subject) -> int | None:
-    ids = torch.zeros(1, subject.shortest, dtype=torch.long, device=subject.device)
-    mode = AtEmbedding(ids, lambda vectors: vectors)
+def _taken(subject: Subject) -> int:
+    """The number of ids from 0 on that the model takes, found by halving where it is not that of its logits.
+
+    What its tables hold is not asked: some are looked up with a part of an id, or hold more than the vocabulary.
+    """
+    low, high = 0, subject.outputs
+    if _takes(subject, high - 1):
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _takes(subject, middle - 1) else (low, middle)
+    return low or subject.outputs
+
+
+def _takes(subject: Subject, id_: int) -> bool:
     try:
-        with subject.running() as model, mode:
-            logits_of(model(ids), ids)
+        with InBounds():
+            subject.logits(torch.full((1, subject.shortest), id_))
     except RaisedError:
-        return None
-    return min(mode.tables, default=None)
+        return False
+    return True
 
 
 def special_ids(subject: Subject, given: Any) -> tuple[int, ...]:

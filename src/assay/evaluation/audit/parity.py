@@ -4,69 +4,122 @@ The two sides never take the same path: one is a single call without a state, th
 Shapes: B batch, T tokens, V vocabulary.
 """
 
-import torch
+from dataclasses import dataclass
 
-from assay.evaluation.audit.decoding import Decoder, NoStateError, concatenated, decoders, splits
-from assay.evaluation.audit.evidence import finding_of, largest_change
+import torch
+from torch import Tensor
+
+from assay.errors import RequestError
+from assay.evaluation.audit.decoding import Decoder, NoStateError, concatenated, decoders, long_splits, splits
+from assay.evaluation.audit.differences import change
+from assay.evaluation.audit.evidence import Change, finding_of, largest_change
 from assay.evaluation.audit.findings import Finding
 from assay.evaluation.audit.pairing import step_at
-from assay.evaluation.audit.rounding import Yardstick
+from assay.evaluation.audit.probes import mixed_row
+from assay.evaluation.audit.rounding import SMALLEST_LEAK, TIMES_ROUNDING, Yardstick
 from assay.evaluation.audit.search import Search
 from assay.evaluation.audit.subject import RaisedError, Subject
 from assay.evaluation.audit.tracer import Tracer
 from assay.evaluation.audit.where import notable, placed, tolerance
 
 STEPS = 3
+SMALL = 1e-5
+"""Changes up to this, relative, may come from constants that the model keeps in its own narrow type."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One way of decoding `ids` [B, T], which in one forward have the logits `whole`."""
+
+    ids: Tensor
+    whole: Tensor
+    decoder: Decoder
+    lengths: list[int]
 
 
 def parity(subject: Subject, search: Search, yardstick: Yardstick) -> Finding:
-    """Compare one forward with every way of decoding that the model has, in eval mode."""
+    """Compare one forward with every way of decoding that the model has, in eval mode.
+
+    Two rows of some tens of tokens in small pieces, and one row as long as the search goes: past windows, buffers and
+    chunks of usual sizes.
+    """
     ways = decoders(subject.model)
-    T = search.content
-    if not ways or T < 2:
-        reason = "the model has neither `step` with `prefill` or `initial_state`, nor `use_cache` with a cache"
+    if not ways or search.content < 2:
+        reason = "the model takes no state: it has no `step` with `prefill` or `initial_state`, and no cache is given"
         return Finding(check="parity", status="skip", explanation=reason if not ways else "one token is all it takes")
-    generator = torch.Generator().manual_seed(search.seed + 8)
-    ids = torch.randint(subject.vocab_size, (2, T), generator=generator)
-    whole = subject.logits(ids)
-    best = None
-    for decoder in ways:
-        for lengths in splits(decoder, T, STEPS):
-            try:
-                with subject.running() as model:
-                    decoded = concatenated(list(decoder.pieces(model, ids.to(subject.device), lengths)))
-            except RaisedError as error:
-                return _raised(decoder, lengths, error)
-            found = largest_change(whole[:, : decoded.shape[1]], decoded, yardstick)
-            if best is None or found.excess > best[0].excess:
-                best = found, decoder, lengths
-    assert best is not None
-    found, decoder, lengths = best
+    worst: tuple[Change, _Run] | None = None
+    for run in _runs(subject, search, ways):
+        try:
+            with subject.running() as model:
+                decoded = concatenated(list(run.decoder.pieces(model, run.ids.to(subject.device), run.lengths)))
+        except (RaisedError, RequestError) as error:  # logits of another shape are a RequestError
+            return _raised(run, error)
+        found = largest_change(run.whole[:, : decoded.shape[1]], decoded, yardstick)
+        if worst is None or found.excess > worst[0].excess:
+            worst = found, run
+        if found.excess > 1:
+            break
+    assert worst is not None
+    found, run = worst
     names = ", ".join(way.convention for way in ways)
     finding = finding_of(
         "parity",
-        found,
+        _beside_constants(subject, found, run, yardstick),
         yardstick,
         f"one forward is what {names} give, in every split tried",
-        f"{decoder.convention} in pieces of {_pieces(lengths)} tokens give other logits than one forward",
+        f"{run.decoder.convention} in pieces of {_pieces(run.lengths)} tokens give other logits than one forward",
     )
-    return finding if finding.status == "pass" else _located(subject, finding, decoder, lengths, ids, yardstick)
+    return finding if finding.status == "pass" else _located(subject, finding, run, yardstick)
 
 
-def _located(
-    subject: Subject, finding: Finding, decoder: Decoder, lengths: list[int], ids: torch.Tensor, yardstick: Yardstick
-) -> Finding:
-    T = ids.shape[1]
+def _runs(subject: Subject, search: Search, ways: list[Decoder]) -> list[_Run]:
+    generator = torch.Generator().manual_seed(search.seed + 8)
+    short = torch.randint(subject.vocab_size, (2, search.content), generator=generator)
+    whole = subject.logits(short)
+    few = search.brief
+    runs = [_Run(short, whole, way, lengths) for way in ways for lengths in splits(way, search.content, STEPS, few)]
+    if search.longest <= search.content:
+        return runs
+    long = mixed_row(search, subject.vocab_size, subject.special_ids)
+    whole = subject.logits(long)
+    return runs + [_Run(long, whole, way, n) for way in ways for n in long_splits(way, search.longest, STEPS, few)]
+
+
+def _beside_constants(subject: Subject, found: Change, run: _Run, yardstick: Yardstick) -> Change:
+    """The change, measured by what rounding of the model's constants does too where it is small.
+
+    Decays and angles are kept as tables in float32 and worked out again in a step: both are right to float32.
+    """
+    unit = torch.finfo(subject.own_type).eps
+    small = found.moved <= SMALL * yardstick.scale
+    buffers = [buffer for buffer in subject.model.buffers() if buffer.is_floating_point()]
+    if found.excess <= 1 or not small or not subject.wide or unit <= yardstick.unit or not buffers:
+        return found
+    generator, kept = torch.Generator().manual_seed(0), [buffer.clone() for buffer in buffers]
+    try:
+        for buffer in buffers:
+            u = 2 * torch.rand(buffer.shape, generator=generator, dtype=torch.float64).to(buffer.device) - 1
+            buffer.mul_(1 + torch.finfo(torch.float32).eps * u)
+        moved = change(run.whole, subject.logits(run.ids)).amax((0, 2)).cummax(0).values
+    finally:
+        for buffer, values in zip(buffers, kept, strict=True):
+            buffer.copy_(values)
+    allowed = max(TIMES_ROUNDING * moved[found.position].item(), SMALLEST_LEAK * yardstick.scale)
+    return Change(found.comparison, found.position, found.moved, allowed, found.moved / allowed)
+
+
+def _located(subject: Subject, finding: Finding, run: _Run, yardstick: Yardstick) -> Finding:
+    T, lengths = run.ids.shape[1], run.lengths
     tracer = Tracer(subject.model, step_at(T, 0, lengths[0]), tolerance(yardstick.unit, same_shape=False))
     try:
         with tracer.recording():
-            subject.logits(ids)
+            subject.logits(run.ids)
         with tracer.comparing(), subject.running() as model:
-            for number, (start, _) in enumerate(decoder.pieces(model, ids.to(subject.device), lengths)):
+            for number, (start, _) in enumerate(run.decoder.pieces(model, run.ids.to(subject.device), lengths)):
                 following = start + lengths[number]
                 if number + 1 < len(lengths):
                     tracer.next_pass(step_at(T, following, lengths[number + 1]))
-    except RaisedError:
+    except (RaisedError, RequestError):
         return finding
     blames = notable(list(tracer.blamed.values()))
     if not blames:
@@ -74,10 +127,10 @@ def _located(
     return placed(finding, tracer, blames, "between one forward and decoding")
 
 
-def _raised(decoder: Decoder, lengths: list[int], error: RaisedError) -> Finding:
+def _raised(run: _Run, error: Exception) -> Finding:
     if isinstance(error.__cause__, NoStateError):
         return Finding(check="parity", status="skip", explanation=str(error.__cause__))
-    words = f"{decoder.convention} in pieces of {_pieces(lengths)} tokens raised {error}"
+    words = f"{run.decoder.convention} in pieces of {_pieces(run.lengths)} tokens raised {error}"
     return Finding(check="parity", status="warn", explanation=words)
 
 

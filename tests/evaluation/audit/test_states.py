@@ -1,4 +1,4 @@
-"""Scoring, decoding, modes: what each convention is held to, and what cannot be decided is said, not failed."""
+"""Decoding, modes, packing: what each convention is held to, and what cannot be decided is said, not failed."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -25,47 +25,6 @@ def nats(logits: Tensor, ids: Tensor, shift: int = 1) -> Tensor:
     """[B, T - shift]"""
     count = ids.shape[1] - shift
     return F.cross_entropy(logits[:, :count].mT, ids[:, shift:], reduction="none")
-
-
-def smoothed(logits: Tensor, ids: Tensor) -> Tensor:
-    return F.cross_entropy(logits[:, :-1].mT, ids[:, 1:], label_smoothing=0.1)
-
-
-def sharpened(model: nn.Module, ids: Tensor) -> Tensor:
-    """Another distribution than the logits', and a proper one."""
-    return (3 * model(ids))[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
-
-
-@pytest.mark.parametrize(
-    ("options", "status", "words"),
-    [
-        ({"loss": lambda logits, ids: nats(logits, ids).mean()}, "pass", "cross-entropy of the next token"),
-        ({"loss": lambda logits, ids: nats(logits, ids).sum()}, "pass", "cross-entropy of the next token"),
-        ({"loss": lambda model, ids: nats(model(ids), ids)}, "pass", "cross-entropy of the next token"),
-        ({"log_prob": lambda logits, ids: -nats(logits, ids)}, "pass", "cross-entropy of the next token"),
-        ({"log_prob": sharpened}, "pass", "61 candidates sum to 1"),
-        ({"loss": lambda logits, ids: nats(logits, ids, 0).mean()}, "fail", "has just read"),
-        ({"loss": lambda logits, ids: nats(logits, ids, 2).mean()}, "fail", "after the next"),
-        ({"loss": lambda logits, ids: nats(logits, ids).sum() / ids.numel()}, "fail", "sum to"),
-        ({"loss": smoothed}, "fail", "sum to"),
-        ({"log_prob": lambda logits, ids: nats(logits, ids)}, "fail", "sum to"),
-    ],
-)
-def test_scores(options: dict[str, Any], status: str, words: str) -> None:
-    found = finding(plain(), "scoring", **options)
-    assert found.status == status
-    assert words in found.explanation
-    assert (found.where is None) == (status == "pass")
-
-
-def test_mass_on_padded_ids() -> None:
-    padded = finding(plain(70), "scoring", vocab_size=V, loss=lambda logits, ids: nats(logits, ids).mean())
-    assert padded.status == "fail"
-    assert padded.measured == pytest.approx(9 / 70, rel=0.5)
-    cut = finding(plain(70), "scoring", vocab_size=V, loss=lambda logits, ids: nats(logits[..., :V], ids).mean())
-    assert cut.status == "pass"
-    assert finding(plain(70), "scoring", vocab_size=V).status == "warn"
-    assert finding(plain(), "scoring").status == "skip"
 
 
 class Cached(nn.Module):

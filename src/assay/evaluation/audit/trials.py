@@ -1,0 +1,68 @@
+"""On which ids, and on how large logits, a score is compared: what clamps, skips and special cases would show on.
+
+Shapes: B rows, T tokens, V vocabulary.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from assay.evaluation.audit.bench import Bench
+from assay.evaluation.audit.search import Search
+
+LARGE, HUGE = 8.0, 40.0
+"""Spreads of logits at which unlikely tokens cost tens of nats, and hundreds."""
+SHORTER = 99
+"""Tokens of the longest row for a large model."""
+SIZES = (None, LARGE, HUGE)
+
+
+def trials(bench: Bench, search: Search, size: float | None) -> Iterator[Tensor]:
+    """Ids [B, T] to try, different lengths and batches, while the logits are of this size; none is a padding id."""
+    subject, generator = bench.subject, torch.Generator().manual_seed(search.seed + 9)
+    V, pad = subject.vocab_size, padding_id(bench)
+    for ids in _contents(bench, search, size, generator):
+        yield (ids if pad is None else torch.where(ids == pad, (pad + 1) % V, ids)).to(subject.device)
+
+
+def _contents(bench: Bench, search: Search, size: float | None, generator: torch.Generator) -> Iterator[Tensor]:
+    V, fit = bench.subject.vocab_size, bench.fit
+    yield torch.randint(V, (2, fit(16)), generator=generator)
+    if size == HUGE and bench.subject.multiple == 1:
+        yield extremes(bench, min(4 if search.brief else 8, search.longest))
+    if size != LARGE:
+        return
+    T = fit(7)
+    special = torch.tensor(bench.subject.special_ids).repeat(T)[:T]
+    pair = torch.randint(V, (2,), generator=generator).repeat(T)[:T]
+    yield torch.stack([special, pair, torch.randint(V, (T,), generator=generator)])
+    yield torch.randint(V, (1, fit(2)), generator=generator)
+    T = fit(SHORTER if search.brief else search.longest - 1)
+    yield covering(V, 1 if V <= T or search.brief else 2, T, generator)
+
+
+def covering(vocab_size: int, rows: int, length: int, generator: torch.Generator) -> Tensor:
+    """Every id once before any comes twice, as far as there is room."""
+    turns = [torch.randperm(vocab_size, generator=generator) for _ in range(rows * length // vocab_size + 1)]
+    return torch.cat(turns)[: rows * length].view(rows, length)
+
+
+def extremes(bench: Bench, length: int) -> Tensor:
+    """A row [1, T] of the likeliest and the unlikeliest next id in turn."""
+    V = bench.subject.vocab_size
+    ids = torch.zeros(1, 1, dtype=torch.long, device=bench.subject.device)
+    while ids.shape[1] < length:
+        last = bench.logits(ids)[:, -1, :V]
+        following = last.argmax(-1) if ids.shape[1] % 2 else last.argmin(-1)
+        ids = torch.cat([ids, following[:, None]], 1)
+    return ids
+
+
+def padding_id(bench: Bench) -> int | None:
+    """The id that the model declares to be padding and nothing else: it may count nothing."""
+    config = getattr(bench.subject.model, "config", None)
+    pad, bos, eos = (getattr(config, f"{name}_token_id", None) for name in ("pad", "bos", "eos"))
+    taken = [bos, *(eos if isinstance(eos, list | tuple) else [eos])]
+    inside = isinstance(pad, int) and 0 <= pad < bench.subject.vocab_size
+    return pad if inside and pad not in taken else None
