@@ -155,10 +155,10 @@ def _over_time(
     """What these weights are known to fail in eval mode is not asked again in training mode; decoding fails once."""
     if "causality" not in known:
         yield _without_chance(subject, training, lambda: causality(subject, search, stick, training), over_time=True)
-    if "length" not in known:
+    if "length" not in known and not (training and search.brief):
         yield length(subject, search, stick, training)
     if training:
-        yield modes(subject, search, stick)
+        yield modes(subject, stick)
     elif "parity" not in known:
         yield parity(subject, search, stick)
 

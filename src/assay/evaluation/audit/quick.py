@@ -54,7 +54,7 @@ def _all(subject: Subject, search: Search) -> Iterator[Finding]:
         yield causality(subject, search, stick, training)
     yield length(subject, search, stick)
     yield parity(subject, search, stick)
-    yield modes(subject, search, stick)
+    yield modes(subject, stick)
 
 
 def _search(longest: int, widths: frozenset[int], seed: int, trained: bool) -> Search:

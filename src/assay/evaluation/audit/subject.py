@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from assay.errors import RequestError
-from assay.evaluation.audit.arithmetic import Widened, in_float64, narrowest_type
+from assay.evaluation.audit.arithmetic import Widened, float64_by_default, in_float64, narrowest_type
 from assay.evaluation.audit.differences import change
 from assay.evaluation.audit.draws import HeldDraws, ReseededDraws
 from assay.evaluation.audit.dropout import estimates_kept, without_dropout
@@ -45,6 +45,8 @@ class Subject:
         self.memories = {"given": Memory(model)}
         self.generators = [value for value in reachable(model) if isinstance(value, torch.Generator)]
         self.wide = True
+        self.asks_for_no_type = False
+        """Weights in float64 are enough: nothing inside asks for a narrower type."""
         self.narrow_seen = False
         self.restores = False
         self.alone = False
@@ -93,7 +95,11 @@ class Subject:
             warnings.simplefilter("ignore")
             stack.enter_context(drawing_from(self._generator.manual_seed(seed)))
             stack.enter_context(torch.set_grad_enabled(gradients))
-            mode: Widened | None = stack.enter_context(in_float64()) if self.wide else None
+            mode: Widened | None = None
+            if self.wide and self.asks_for_no_type:
+                stack.enter_context(float64_by_default())
+            elif self.wide:
+                mode = stack.enter_context(in_float64())
             if training:
                 stack.enter_context(estimates_kept(self.model))
             if masked or self.draws_rule == "held":
