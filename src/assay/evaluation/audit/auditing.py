@@ -125,8 +125,8 @@ def on_both_weights(
     for weights, training in settings:
         tell(f"causality, {WEIGHTS[weights]}, {MODES[training]}")
         subject.use(weights)
-        known = {check for check, where in failed if where == weights or check == "parity"}
-        known |= {"parity"} if weights == "given" and searches[weights].brief else set()
+        known = {check for check, where in failed if where == weights}
+        known |= {"parity"} if weights == "given" and sticks["redrawn"].finite else set()
         for finding in _over_time(subject, searches[weights], sticks[weights], training, known):
             findings.append(_labelled(finding, weights, training))
             failed |= {(finding.check, weights)} if finding.status == "fail" else set()

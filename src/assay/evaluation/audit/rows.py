@@ -19,11 +19,11 @@ Rows = tuple[int, ...]
 
 def rows(subject: Subject, search: Search, yardstick: Yardstick, training: bool = False) -> Finding:
     """Replace half of a batch, this half and that, by random or by special ids: the other half stays; and alone a row
-    is the same as in company (with dropout off, as masks depend on the shape). The gravest answer of all batch sizes; a
-    large model is asked in one, and two rows are enough in training mode.
+    is the same as in company (with dropout off, as masks depend on the shape). The gravest answer of all batch sizes;
+    in training mode of the smallest, and of a large model of the largest.
     """
     findings = []
-    sizes = search.batches if not search.brief else search.batches[:1] if training else search.batches[-1:]
+    sizes = search.batches[:1] if training else search.batches[-1:] if search.brief else search.batches
     for count in sizes:
         findings.append(_of_batch(subject, search, yardstick, training, count))
         if findings[-1].status == "fail":
