@@ -11,6 +11,7 @@ import gallery_decoding as decoding
 import gallery_layers as layers
 import gallery_memory as memory
 import gallery_models as models
+import gallery_modes as modes
 import gallery_rules as rules
 import gallery_scores as scores
 from plain_models import (
@@ -176,7 +177,13 @@ GALLERY = [
     planted("side-channel", side_channel),
     planted("cross-layer-state-carry", models.CarryingModel, module="blocks.1"),
     planted("llama-without-a-mask", models.llama, module="model.layers.0.self_attn"),
+    embedding("count-of-an-id", lambda b: modes.CountOfAnId(b, V)),
+    rule("ahead-at-hundreds", rules.ahead_at_hundreds, causal_attention, length=104),
+    layer("only-with-gradients-in-training", modes.OnlyWithGradients),
+    layer("dropped-by-the-whole", modes.DropsByTheWhole),
+    layer("trained-mask", modes.TrainedMask),
     # the length of the sequence
+    layer("only-at-37-tokens", lambda b: modes.AtOneLength(b, 37), "length"),
     embedding("position-scaled-by-length", models.ScaledPositions, "length"),
     embedding("positions-from-the-right", models.PositionsFromTheRight, "length"),
     rule("scores-scaled-by-length", lambda x: rules.sharpened(x, True), lambda x: rules.sharpened(x, False), "length"),
@@ -190,6 +197,10 @@ GALLERY = [
     layer("buffer-moved-in-evaluation", memory.RunningBuffer, "isolation"),
     rule("rows-mixed", rules.across_rows, rules.own_value, "isolation"),
     rule("key-bank-of-the-batch", rules.bank_of_batch, rules.bank_of_row, "isolation"),
+    layer("rows-mixed-by-four", lambda b: modes.InBatchesOf(b, 4), "isolation"),
+    layer("rows-mixed-by-eight", lambda b: modes.InBatchesOf(b, 8), "isolation"),
+    layer("mean-of-tokens-in-training", modes.MeanOfTokensInTraining, "isolation"),
+    layer("memory-of-the-class", modes.MemoryOfTheClass, "isolation"),
     planted(
         "packed-documents-leak",
         models.PackingModel,
@@ -199,6 +210,7 @@ GALLERY = [
     ),
     # modes
     layer("dropout-left-on", memory.DropoutLeftOn, "determinism"),
+    layer("no-finite-logit", modes.OnceInvalid, "determinism"),
     layer("hotter-in-training", memory.HotterInTraining, "modes"),
     norm("batch-norm", memory.TokensOverBatch, "modes"),
     # decoding

@@ -19,6 +19,7 @@ one_ahead = attention(lambda query, key: key <= query + 1)
 everywhere = attention(lambda query, key: key >= 0 * query)
 block_causal = attention(lambda query, key: key // CHUNK <= query // CHUNK)
 ahead_at_chunk_ends = attention(lambda query, key: key <= query + (query % 64 == 63).long())
+ahead_at_hundreds = attention(lambda query, key: key <= query + (query % 100 == 99).long())
 ahead_beyond_256 = attention(lambda query, key: key <= query + (query >= 256).long())
 
 

@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 import gallery_scores as scores
 import sound_layers as layers
+import sound_modes as modes
 import sound_rules as rules
 from gallery_models import llama
 from plain_models import (
@@ -185,6 +186,18 @@ SOUND_ZOO = [
     layer("dropout-0.9", lambda: layers.DroppedAttention(0.9)),
     layer("float32-only", layers.Float32Only),
     model("float32-norm", lambda: small(Mixing(causal_attention), layers.Float32Norm(D))),
+    # chance, odd parameters, chaos
+    layer("chaotic", lambda: modes.TanhRecurrence(1.5)),
+    layer("very-chaotic", lambda: modes.TanhRecurrence(8.0)),
+    layer("draws-by-token", modes.DrawsByToken),
+    layer("spectral-norm", lambda: modes.SpectralNorm(older=False)),
+    layer("older-spectral-norm", lambda: modes.SpectralNorm(older=True)),
+    layer("mask-parameter-compared", lambda: modes.MaskParameter("compared")),
+    layer("mask-parameter-of-infinities", lambda: modes.MaskParameter("-inf")),
+    layer("mask-parameter-of-1e9", lambda: modes.MaskParameter("-1e9")),
+    layer("integer-parameter", modes.Permuted),
+    layer("gumbel-routing", modes.GumbelRouting),
+    layer("stochastic-depth", modes.StochasticDepth),
     # whole models
     model("large-weights", lambda: scaled(plain(), 100.0)),
     model("bfloat16-weights", lambda: plain().bfloat16()),

@@ -49,6 +49,7 @@ def audit(
         subjects = auditables(subject, fresh)
         results: list[tuple[Auditable, AuditReport, dict[str, Any] | None]] = []
         for item in subjects:
+            scores = honest_scores(item, stages.tell) if honest else None
             report = look(
                 item.model,
                 limits["vocab_size"] or item.vocab_size,
@@ -61,7 +62,6 @@ def audit(
                 seed=fresh.seed,
                 on_progress=partial(_tell, stages, item.name),
             )
-            scores = honest_scores(item, stages.tell) if honest else None
             results.append((item, report, None if scores is None else scores.model_dump(mode="json")))
         data = data_checks(Path(subject), stages.tell) if subjects[0].run is not None else []
     sound = all(report.sound for _, report, _ in results) and all(finding.status != "fail" for finding in data)

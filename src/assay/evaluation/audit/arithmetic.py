@@ -61,11 +61,18 @@ class Widened(TorchFunctionMode):
 @contextmanager
 def in_float64() -> Iterator[Widened]:
     """Everything torch computes inside the block is in float64; the default type is put back afterwards."""
+    with float64_by_default(), Widened() as mode:
+        yield mode
+
+
+@contextmanager
+def float64_by_default() -> Iterator[None]:
+    """Inside the block torch makes numbers in float64 where no type is asked for: enough for a model that asks for
+    none, and quicker, since no call is looked at."""
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        with Widened() as mode:
-            yield mode
+        yield
     finally:
         torch.set_default_dtype(default)
 

@@ -105,7 +105,10 @@ def on_both_weights(
         subject.use(weights)
         sticks[weights] = yardstick(subject, searches[weights])
     if not sticks["given"].finite:
-        return [Finding(check="determinism", status="fail", explanation="no logit is finite, on the weights as given")]
+        subject.use("given")
+        where = activations(subject, searches["given"]).where
+        words = "no logit is finite on the weights as given, and nothing can be told from them"
+        return [Finding(check="determinism", status="fail", where=where, explanation=words)]
     settings = [
         (weights, training)
         for weights in WEIGHTS
@@ -122,8 +125,8 @@ def on_both_weights(
     for weights, training in settings:
         tell(f"causality, {WEIGHTS[weights]}, {MODES[training]}")
         subject.use(weights)
-        known = {check for check, where in failed if where == weights or check == "parity"}
-        known |= {"parity"} if weights == "given" and searches[weights].brief else set()
+        known = {check for check, where in failed if where == weights}
+        known |= {"parity"} if weights == "given" and sticks["redrawn"].finite else set()
         for finding in _over_time(subject, searches[weights], sticks[weights], training, known):
             findings.append(_labelled(finding, weights, training))
             failed |= {(finding.check, weights)} if finding.status == "fail" else set()
@@ -151,28 +154,30 @@ def _over_time(
 ) -> Iterator[Finding]:
     """What these weights are known to fail in eval mode is not asked again in training mode; decoding fails once."""
     if "causality" not in known:
-        yield _without_chance(subject, training, lambda: causality(subject, search, stick, training))
-    if "length" not in known:
+        yield _without_chance(subject, training, lambda: causality(subject, search, stick, training), over_time=True)
+    if "length" not in known and not (training and search.brief):
         yield length(subject, search, stick, training)
     if training:
-        yield modes(subject, search, stick)
+        yield modes(subject, stick)
     elif "parity" not in known:
         yield parity(subject, search, stick)
 
 
-def _without_chance(subject: Subject, training: bool, check: Callable[[], Finding]) -> Finding:
-    """The answer of `check`; a failure in a mode that draws at random counts if it stays with every draw held.
+def _without_chance(subject: Subject, training: bool, check: Callable[[], Finding], over_time: bool = False) -> Finding:
+    """The answer of `check`; a failure in a mode that draws at random counts if it stays with steady draws.
 
-    Other tokens may ask for other numbers of draws, which moves all that are drawn after them.
+    Other tokens may ask for other numbers of draws, which moves all that are drawn after them: over time each call of a
+    random function gets a seed of its own, and a row is alone; between rows every draw is held.
     """
     found = check()
     if found.status != "fail" or not subject.draws(training):
         return found
-    subject.held = True
+    alone, subject.alone = subject.alone, subject.alone or over_time
+    subject.draws_rule = "reseeded" if over_time else "held"
     try:
         return check()
     finally:
-        subject.held = False
+        subject.draws_rule, subject.alone = "free", alone
 
 
 def _labelled(finding: Finding, weights: str, training: bool) -> Finding:

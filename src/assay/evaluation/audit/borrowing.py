@@ -53,6 +53,7 @@ def borrowed(
             for training in (False, True):
                 for dropout in (True, False):
                     subject.draws(training, dropout)
+            subject.asks_for_no_type = _asks_for_no_type(subject)
             yield subject
         except RaisedError as error:
             raise RequestError(f"model: {type(model).__name__} raised {error} during the audit") from error
@@ -96,3 +97,23 @@ def _outputs(subject: Subject) -> int:
         except RaisedError as error:
             first = first or error
     raise first or RaisedError("nothing was tried")
+
+
+def _asks_for_no_type(subject: Subject) -> bool:
+    """Whether the copy gives the same to the last bit with no call of torch looked at, in both modes.
+
+    On more tokens the yardstick looks at one of two runs: what asks for a narrow type there sets the threshold.
+    """
+    if not subject.wide or subject.narrow_seen:
+        return False
+    generator = torch.Generator().manual_seed(0)
+    for training in (False, True):
+        ids, logits = torch.randint(subject.vocab_size, (2, subject.shortest), generator=generator), []
+        for subject.asks_for_no_type in (False, True):
+            subject.memory.restore()
+            logits.append(subject.logits(ids, training, dropout=False))
+        subject.asks_for_no_type = False
+        subject.memory.restore()
+        if not torch.equal(*logits):
+            return False
+    return True

@@ -6,12 +6,13 @@ Shapes: B rows, T tokens, V vocabulary.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from assay.evaluation.audit.evidence import Change, finding_of, largest_change
 from assay.evaluation.audit.findings import Finding
 from assay.evaluation.audit.pairing import everything
-from assay.evaluation.audit.rounding import Yardstick
+from assay.evaluation.audit.rounding import Yardstick, measured_on
 from assay.evaluation.audit.rows import batches
 from assay.evaluation.audit.search import Search
 from assay.evaluation.audit.subject import Subject
@@ -19,11 +20,15 @@ from assay.evaluation.audit.where import placed, trace
 
 
 class _Comparison(NamedTuple):
-    """How far a call on `ids` moved between two pasts: the calls that came before it on a fresh copy."""
+    """How far a call on `ids` moved between two pasts: the calls that came before it on a fresh copy.
+
+    `remembers` tells whether anything is remembered that moves a logit, be it only how many calls there were.
+    """
 
     found: Change
     ids: Tensor
     pasts: tuple[Sequence[Tensor], Sequence[Tensor]]
+    remembers: bool
 
 
 def calls(subject: Subject, search: Search, yardstick: Yardstick, training: bool = False) -> Finding:
@@ -33,58 +38,57 @@ def calls(subject: Subject, search: Search, yardstick: Yardstick, training: bool
     of its own weights (spectral norm), but not remember tokens. Where it does, memory is put back before later runs.
     """
     base, other = batches(subject, search, 2)
-    subject.memory.restore()
+    restores, subject.restores = subject.restores, False
     pasts = _by_contents if training else _by_history
-    found, ids, (one, two) = max(
-        pasts(subject, base, other, search.multiple, yardstick), key=lambda comparison: comparison.found.excess
-    )
+    compared = pasts(subject, base, other, search.multiple, yardstick)
+    if compared.found.excess > 1:
+        yardstick = measured_on(subject, yardstick, torch.cat([base, other]))
+        compared = pasts(subject, base, other, search.multiple, yardstick)
     words = "a call gives other logits after other calls" + ("" if training else " than on a fresh copy")
-    finding = finding_of("isolation", found, yardstick, "a call does not move the next", words)
+    finding = finding_of("isolation", compared.found, yardstick, "a call does not move the next", words)
     if finding.status == "fail":
-        finding = _located(subject, finding, ids, one, two, yardstick, training)
-        subject.restores = True
+        finding = _located(subject, finding, compared, yardstick, training)
+    subject.restores = restores or compared.remembers
     subject.memory.restore()
     return finding
 
 
-def _by_history(subject: Subject, x: Tensor, y: Tensor, multiple: int, yardstick: Yardstick) -> list[_Comparison]:
-    """x, another shape, y, x; and y on a fresh copy."""
+def _by_history(subject: Subject, x: Tensor, y: Tensor, multiple: int, yardstick: Yardstick) -> _Comparison:
+    """x, another shape, y, x; and y on a fresh copy. The larger change."""
     z = y[:1, : max(x.shape[1] - multiple, multiple)]
+    subject.memory.restore()
     first, _, second, again = (subject.logits(ids) for ids in (x, z, y, x))
     subject.memory.restore()
     fresh = subject.logits(y)
-    return [
-        _Comparison(largest_change(first, again, yardstick), x, ((), (x, z, y))),
-        _Comparison(largest_change(fresh, second, yardstick), y, ((), (x, z))),
+    changes = [
+        (largest_change(first, again, yardstick), x, ((), (x, z, y))),
+        (largest_change(fresh, second, yardstick), y, ((), (x, z))),
     ]
+    found, ids, pasts = max(changes, key=lambda change: change[0].excess)
+    return _Comparison(found, ids, pasts, found.excess > 1)
 
 
-def _by_contents(subject: Subject, x: Tensor, y: Tensor, _: int, yardstick: Yardstick) -> list[_Comparison]:
+def _by_contents(subject: Subject, x: Tensor, y: Tensor, _: int, yardstick: Yardstick) -> _Comparison:
     """y after x, and y after as many other tokens; and whether y after y is y at all."""
     subject.memory.restore()
     subject.logits(x, training=True)
     after_x = subject.logits(y, training=True)
     subject.memory.restore()
     first, after_y = (subject.logits(y, training=True) for _ in range(2))
-    subject.restores |= largest_change(first, after_y, yardstick).excess > 1
-    return [_Comparison(largest_change(after_x, after_y, yardstick), y, ((x,), (y,)))]
+    remembers = largest_change(first, after_y, yardstick).excess > 1
+    return _Comparison(largest_change(after_x, after_y, yardstick), y, ((x,), (y,)), remembers)
 
 
 def _located(
-    subject: Subject,
-    finding: Finding,
-    ids: Tensor,
-    one: Sequence[Tensor],
-    two: Sequence[Tensor],
-    yardstick: Yardstick,
-    training: bool,
+    subject: Subject, finding: Finding, compared: _Comparison, yardstick: Yardstick, training: bool
 ) -> Finding:
+    ids, (one, two) = compared.ids, compared.pasts
+
     def go_through(past: Sequence[Tensor]) -> None:
         subject.memory.restore()
         for part in past:
             subject.logits(part, training)
 
-    restores, subject.restores = subject.restores, False
     go_through(one)
     tracer, blames = trace(
         subject,
@@ -94,5 +98,4 @@ def _located(
         lambda: subject.logits(ids, training),
         between=lambda: go_through(two),
     )
-    subject.restores = restores
     return placed(finding, tracer, blames, f"after {'other tokens' if training else f'{len(two)} other calls'}")

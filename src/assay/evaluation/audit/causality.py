@@ -13,13 +13,15 @@ from assay.evaluation.audit.evidence import Change, finding_of, largest_change
 from assay.evaluation.audit.findings import Finding, worst
 from assay.evaluation.audit.gradients import by_gradient
 from assay.evaluation.audit.probes import Probe, content_probes, long_probes, single_probes
-from assay.evaluation.audit.rounding import Yardstick
+from assay.evaluation.audit.rounding import Yardstick, measured_on
 from assay.evaluation.audit.search import Search
 from assay.evaluation.audit.subject import Subject
 from assay.evaluation.audit.where import placed, trace_over_time
 
 LOGITS_KEPT = 1 << 25
 """Logits held at once, 256 MB in float64."""
+CONFIRMED = 6
+"""How many of the largest changes are held against rounding on their own sequences."""
 CANDIDATES = 24
 """How many later tokens are tried alone to name the one that matters."""
 
@@ -47,7 +49,7 @@ def by_replacement(subject: Subject, search: Search, yardstick: Yardstick, train
     if not training:
         probes += single_probes(search, V)
     changes = [pair for group in _groups(subject, probes) for pair in _changes(subject, group, yardstick, training)]
-    probe, found = max(changes, key=lambda pair: pair[1].excess)
+    probe, found = _confirmed(subject, changes, yardstick, training)
     finding = finding_of(
         "causality",
         found,
@@ -88,6 +90,20 @@ def _changes(
             side[places[i], : probe.cut + 1] for side, i in ((first, index), (second, index + len(probes)))
         )
         yield probe, largest_change(before[None], after[None], yardstick)
+
+
+def _confirmed(
+    subject: Subject, changes: list[tuple[Probe, Change]], yardstick: Yardstick, training: bool
+) -> tuple[Probe, Change]:
+    """The largest change that is more than rounding on its own sequences; where none is, the largest as measured."""
+    changes = sorted(changes, key=lambda pair: -pair[1].excess)
+    best = changes[0]
+    for probe, _ in [pair for pair in changes if pair[1].excess > 1][:CONFIRMED]:
+        stick = measured_on(subject, yardstick, torch.stack([probe.base, probe.changed]))
+        best = next(_changes(subject, [probe], stick, training))
+        if best[1].excess > 1:
+            break
+    return best
 
 
 def _located(subject: Subject, finding: Finding, probe: Probe, yardstick: Yardstick, training: bool) -> Finding:

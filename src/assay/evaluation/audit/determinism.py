@@ -34,5 +34,13 @@ def determinism(subject: Subject, search: Search, yardstick: Yardstick) -> Findi
     finding = finding_of("determinism", found, yardstick, passed, failed)
     if finding.status == "pass":
         return finding
-    tracer, blames = trace(subject, everything, yardstick.unit, lambda: run(0), lambda: run(seed))
+    # Other tokens in between, for a memory outside the model, which nothing puts back.
+    tracer, blames = trace(
+        subject,
+        everything,
+        yardstick.unit,
+        lambda: run(0),
+        lambda: run(seed),
+        between=lambda: subject.logits(ids.flip(1)),
+    )
     return placed(finding, tracer, blames, failed.removeprefix("the same ids give other logits in eval mode "))

@@ -2,28 +2,25 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from assay.evaluation.audit.evidence import finding_of, largest_change
 from assay.evaluation.audit.findings import Finding
 from assay.evaluation.audit.pairing import everything
 from assay.evaluation.audit.rounding import Yardstick
-from assay.evaluation.audit.search import Search
 from assay.evaluation.audit.subject import Subject
 from assay.evaluation.audit.where import placed, trace
 
 
-def modes(subject: Subject, search: Search, yardstick: Yardstick) -> Finding:
-    """With dropout off, training mode gives the logits of eval mode.
+def modes(subject: Subject, yardstick: Yardstick) -> Finding:
+    """With dropout off, training mode gives the logits of eval mode, on as many tokens as the search goes.
 
     A layer that still draws at random in training mode cannot be compared: where only such layers differ, the answer
     is a skip that names them.
     """
-    generator = torch.Generator().manual_seed(search.seed + 7)
-    ids = torch.randint(subject.vocab_size, (2, search.middle), generator=generator)
+    ids = yardstick.ids
     runs = [_run(subject, ids, training) for training in (False, True)]
-    found = largest_change(runs[0](), runs[1](), yardstick)
+    found = largest_change(runs[0]() if subject.draws(True) else yardstick.logits, runs[1](), yardstick)
     passed, failed = (
         "training mode without dropout is eval mode",
         "training mode differs from eval mode by more than dropout",

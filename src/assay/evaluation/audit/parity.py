@@ -15,7 +15,6 @@ from assay.evaluation.audit.differences import change
 from assay.evaluation.audit.evidence import Change, finding_of, largest_change
 from assay.evaluation.audit.findings import Finding
 from assay.evaluation.audit.pairing import step_at
-from assay.evaluation.audit.probes import mixed_row
 from assay.evaluation.audit.rounding import SMALLEST_LEAK, TIMES_ROUNDING, Yardstick
 from assay.evaluation.audit.search import Search
 from assay.evaluation.audit.subject import RaisedError, Subject
@@ -48,7 +47,7 @@ def parity(subject: Subject, search: Search, yardstick: Yardstick) -> Finding:
         reason = "the model takes no state: it has no `step` with `prefill` or `initial_state`, and no cache is given"
         return Finding(check="parity", status="skip", explanation=reason if not ways else "one token is all it takes")
     worst: tuple[Change, _Run] | None = None
-    for run in _runs(subject, search, ways):
+    for run in _runs(subject, search, yardstick, ways):
         try:
             with subject.running() as model:
                 decoded = concatenated(list(run.decoder.pieces(model, run.ids.to(subject.device), run.lengths)))
@@ -72,7 +71,7 @@ def parity(subject: Subject, search: Search, yardstick: Yardstick) -> Finding:
     return finding if finding.status == "pass" else _located(subject, finding, run, yardstick)
 
 
-def _runs(subject: Subject, search: Search, ways: list[Decoder]) -> list[_Run]:
+def _runs(subject: Subject, search: Search, yardstick: Yardstick, ways: list[Decoder]) -> list[_Run]:
     generator = torch.Generator().manual_seed(search.seed + 8)
     short = torch.randint(subject.vocab_size, (2, search.content), generator=generator)
     whole = subject.logits(short)
@@ -80,8 +79,7 @@ def _runs(subject: Subject, search: Search, ways: list[Decoder]) -> list[_Run]:
     runs = [_Run(short, whole, way, lengths) for way in ways for lengths in splits(way, search.content, STEPS, few)]
     if search.longest <= search.content:
         return runs
-    long = mixed_row(search, subject.vocab_size, subject.special_ids)
-    whole = subject.logits(long)
+    long, whole = yardstick.ids, yardstick.logits
     return runs + [_Run(long, whole, way, n) for way in ways for n in long_splits(way, search.longest, STEPS, few)]
 
 

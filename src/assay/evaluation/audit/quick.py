@@ -18,17 +18,18 @@ from assay.evaluation.audit.rows import rows
 from assay.evaluation.audit.search import Search, clear_of, widths_of
 from assay.evaluation.audit.subject import Subject
 
-LONGEST = 130
+LONGEST = 126
+"""Two chunks of 64 tokens, less the few that would begin a third."""
 
 
 def quick_audit(model: nn.Module, trained: bool = False, max_length: int | None = None, seed: int = 0) -> AuditReport:
-    """As `audit`, at few positions around multiples of 16 to 128 and up to `max_length` tokens, 130 at most.
+    """As `audit`, at few positions around multiples of 16 to 64 and up to `max_length` tokens, 126 at most.
 
     Weights that training starts from are redrawn, since zeros hide what leaks; trained ones are taken as they are and
     searched over time only. A leak that shows under rare contents or at other places is left to `audit`.
     """
     with borrowed(model, None, (), max_length, LONGEST) as subject:
-        search = _search(subject.longest, widths_of(subject.model), seed)
+        search = _search(subject.longest, widths_of(subject.model), seed, trained)
         if not trained:
             add_redrawn(subject, seed)
             subject.use("redrawn")
@@ -54,11 +55,11 @@ def _all(subject: Subject, search: Search) -> Iterator[Finding]:
         yield causality(subject, search, stick, training)
     yield length(subject, search, stick)
     yield parity(subject, replace(search, brief=True), stick)
-    yield modes(subject, search, stick)
+    yield modes(subject, stick)
 
 
-def _search(longest: int, widths: frozenset[int], seed: int) -> Search:
-    """Places that lie within `longest` tokens; its middle at least."""
+def _search(longest: int, widths: frozenset[int], seed: int, trained: bool) -> Search:
+    """Places that lie within `longest` tokens; its middle at least. Few for trained weights, searched before."""
     longest = clear_of(longest, widths)
 
     def inside(*places: int) -> tuple[int, ...]:
@@ -67,12 +68,13 @@ def _search(longest: int, widths: frozenset[int], seed: int) -> Search:
     return Search(
         longest=longest,
         middle=clear_of(min(longest, 19), widths),
-        short=clear_of(min(longest, 19), widths),
-        content=clear_of(min(longest, 11), widths),
-        cuts=inside(0, 16, 64, 100),
+        short=1 if trained else clear_of(min(longest, 19), widths),
+        content=1 if trained else clear_of(min(longest, 11), widths),
+        cuts=inside(16, 100) if trained else inside(0, 16, 64, 100),
         training_cuts=inside(64),
         gradient_cuts=inside(64),
-        lengths=inside(17, 64),
-        batches=(3,),
+        lengths=inside(64) if trained else inside(17, 64),
+        batches=(2,),
         seed=seed,
+        brief=True,
     )

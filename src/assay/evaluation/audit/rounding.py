@@ -6,7 +6,7 @@ on, and never below 1e-9 of the logits' root mean square. In a chaotic model the
 there is one threshold for each position.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ TIMES_ROUNDING = 20.0
 UNITS = 2.0
 CHAOTIC = 1e4
 """Logits that move by this many times the spacing of numbers: rounding grows along the sequence."""
+SUSPICIOUS = 1e-3
 REPEATS, AHEAD = 3, 16
 """In a chaotic model one draw says little: several are made, and a position may move as far as one so much later."""
 
@@ -48,31 +49,54 @@ class Yardstick:
 
 def yardstick(subject: Subject, search: Search) -> Yardstick:
     """Measure it on one row, as long as the search goes, in eval mode."""
-    generator = torch.Generator().manual_seed(search.seed)
     ids = mixed_row(search, subject.vocab_size, subject.special_ids)
     subject.memory.restore()
+    quick, subject.asks_for_no_type = subject.asks_for_no_type, False
     before = subject.logits(ids)
+    subject.asks_for_no_type = quick
     subject.unit = subject.unit or arithmetic_unit(subject, ids[:, :32])
     scale = spread(before)
-
-    def moved() -> Tensor:
-        return change(before, _jittered(subject, ids, UNITS * subject.unit, _directions(subject, generator))).amax(
-            (0, 2)
-        )
-
-    largest = moved()
-    if largest.amax() > CHAOTIC * subject.unit * scale:
-        largest = torch.stack([largest, *(moved() for _ in range(REPEATS - 1))]).amax(0)
-        largest = torch.cat([largest[AHEAD:], largest[-1:].expand(min(AHEAD, len(largest)))]).maximum(largest)
+    allowed = _allowed(subject, ids, before, scale, search.seed)
+    if allowed.amax() > SUSPICIOUS * scale:  # as in `measured_on`
+        before = subject.logits(ids)
+        allowed = _allowed(subject, ids, before, scale, search.seed)
     return Yardstick(
         scale=scale,
-        allowed=(TIMES_ROUNDING * largest).clamp_min(SMALLEST_LEAK * scale).cummax(0).values.cpu(),
+        allowed=allowed,
         unit=subject.unit,
         clean=subject.unit == torch.finfo(torch.float64).eps,
         finite=bool(before.isfinite().any()),
         ids=ids,
         logits=before,
     )
+
+
+def measured_on(subject: Subject, yardstick: Yardstick, ids: Tensor) -> Yardstick:
+    """The yardstick, and where rounding moves the logits of these very `ids` [B, T] further, that far.
+
+    In a chaotic model one sequence says little of another: whatever fails is asked again with this.
+    """
+    subject.memory.restore()
+    subject.logits(ids)  # what a model remembers outside itself is then the same call for all that follow
+    subject.memory.restore()
+    allowed = _allowed(subject, ids, subject.logits(ids), yardstick.scale, 1)
+    longer = torch.cat([allowed, allowed[-1:].expand(max(0, len(yardstick.allowed) - len(allowed)))])
+    return replace(yardstick, allowed=longer[: len(yardstick.allowed)].maximum(yardstick.allowed))
+
+
+def _allowed(subject: Subject, ids: Tensor, before: Tensor, scale: float, seed: int) -> Tensor:
+    """How far each position [T] of `ids` [B, T] may move."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def moved() -> Tensor:
+        directions = _directions(subject, generator)
+        return change(before, _jittered(subject, ids, UNITS * subject.unit, directions)).amax((0, 2))
+
+    largest = moved()
+    if largest.amax() > CHAOTIC * subject.unit * scale:
+        largest = torch.stack([largest, *(moved() for _ in range(REPEATS - 1))]).amax(0)
+        largest = torch.cat([largest[AHEAD:], largest[-1:].expand(min(AHEAD, len(largest)))]).maximum(largest)
+    return (TIMES_ROUNDING * largest).clamp_min(SMALLEST_LEAK * scale).cummax(0).values.cpu()
 
 
 def arithmetic_unit(subject: Subject, ids: Tensor) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 from assay.evaluation.audit.evidence import Change, finding_of, largest_change
 from assay.evaluation.audit.findings import Finding, worst
 from assay.evaluation.audit.pairing import prefix_of, rows_but
-from assay.evaluation.audit.rounding import Yardstick
+from assay.evaluation.audit.rounding import Yardstick, measured_on
 from assay.evaluation.audit.search import Search
 from assay.evaluation.audit.subject import Subject
 from assay.evaluation.audit.where import placed, trace
@@ -19,11 +19,11 @@ Rows = tuple[int, ...]
 
 def rows(subject: Subject, search: Search, yardstick: Yardstick, training: bool = False) -> Finding:
     """Replace half of a batch, this half and that, by random or by special ids: the other half stays; and alone a row
-    is the same as in company (with dropout off, as masks depend on the shape). The gravest answer of all batch sizes; a
-    large model is asked in one, and two rows are enough in training mode.
+    is the same as in company (with dropout off, as masks depend on the shape). The gravest answer of all batch sizes;
+    in training mode of the smallest, and of a large model of the largest.
     """
     findings = []
-    sizes = search.batches if not search.brief else search.batches[:1] if training else search.batches[-1:]
+    sizes = search.batches[:1] if training else search.batches[-1:] if search.brief else search.batches
     for count in sizes:
         findings.append(_of_batch(subject, search, yardstick, training, count))
         if findings[-1].status == "fail":
@@ -51,17 +51,20 @@ def _of_batch(subject: Subject, search: Search, yardstick: Yardstick, training: 
     base, other = batches(subject, search, count)
     before = subject.one_call(base, training)
 
-    def replaced(these: Rows) -> tuple[Change, Rows, Tensor]:
+    def replaced(these: Rows, yardstick: Yardstick) -> tuple[Change, Rows, Tensor]:
         changed, kept = base.clone(), [row for row in range(count) if row not in these]
         changed[list(these)] = other[list(these)]
         return largest_change(before[kept], subject.one_call(changed, training)[kept], yardstick), these, changed
 
-    found, these, changed = max(map(replaced, halves(count)), key=lambda change: change[0].excess)
+    found, these, changed = max((replaced(half, yardstick) for half in halves(count)), key=lambda c: c[0].excess)
+    if found.excess > 1:
+        yardstick = measured_on(subject, yardstick, torch.cat([base, other]))
+        found, these, changed = replaced(these, yardstick)
     passed, failed = "rows of a batch do not move each other", f"of {count} rows one moves when another changes"
     finding = finding_of("isolation", found, yardstick, passed, failed)
     if finding.status == "pass":
         return _company(subject, base, before, yardstick, training, finding)
-    singles = [replaced((row,)) for row in these]
+    singles = [replaced((row,), yardstick) for row in these]
     these, changed = next(((rows, ids) for found, rows, ids in singles if found.excess > 1), (these, changed))
     runs = [lambda ids=ids: subject.one_call(ids, training) for ids in (base, changed)]
     tracer, blames = trace(subject, rows_but(count, base.shape[1], these), yardstick.unit, runs[0], runs[1])
@@ -82,6 +85,8 @@ def _company(
     ends = [0, len(base) - 1]
     alone = torch.cat([run(base[row : row + 1]) for row in ends])
     found = largest_change(together[ends], alone, yardstick)
+    if found.excess > 1:
+        found = largest_change(together[ends], alone, measured_on(subject, yardstick, base))
     words = f"a row alone gives other logits than in a batch of {len(base)}"
     finding = finding_of("isolation", found, yardstick, passed.explanation, words)
     if finding.status == "pass":

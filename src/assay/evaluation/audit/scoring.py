@@ -11,6 +11,7 @@ from torch import Tensor
 from assay.errors import RequestError
 from assay.evaluation.audit.bench import CLOSE, Bench
 from assay.evaluation.audit.candidates import Verdict, examined
+from assay.evaluation.audit.differences import change, spread
 from assay.evaluation.audit.findings import Finding, Status
 from assay.evaluation.audit.readings import Reading, cross_entropy, readings
 from assay.evaluation.audit.scorers import Score as Score
@@ -19,6 +20,8 @@ from assay.evaluation.audit.search import Search
 from assay.evaluation.audit.subject import Subject
 from assay.evaluation.audit.trials import SIZES, padding_id, trials
 
+PLAIN = 1e-2
+"""A change of logits, relative to their spread, that is no rounding."""
 LARGE_WORDS = " (where logits are large)"
 
 
@@ -44,12 +47,24 @@ def scoring(subject: Subject, search: Search, loss: Score | None = None, log_pro
         return Finding(check="scoring", status="warn" if outside > CLOSE else "skip", explanation=words)
     if ids.shape[1] < 4:
         return Finding(check="scoring", status="skip", explanation="too few tokens to tell which one is scored")
+    if _reads_ahead(subject, ids, logits):
+        words = f"{scorer.name} was not compared with the logits: they change with later tokens, which it may leave out"
+        return Finding(check="scoring", status="skip", explanation=words)
     try:
         return _Comparison(Bench(subject, scorer), search, outside).finding()
     except ScoreError as error:
         if not scorer.known:
             raise RequestError(f"{scorer.name}: {error}") from error
         return Finding(check="scoring", status="warn", explanation=f"{scorer.name} cannot be checked: it {error}")
+
+
+def _reads_ahead(subject: Subject, ids: Tensor, logits: Tensor) -> bool:
+    """Whether the prefix of `ids` [B, T] plainly gives other logits alone: that is for other checks to say."""
+    less = ids.shape[1] - max(subject.multiple, ids.shape[1] // 2)
+    if less < subject.shortest or less % subject.multiple:
+        return False
+    alone = subject.logits(ids[:, :less], dropout=False)
+    return change(logits[:, :less], alone).amax().item() > PLAIN * spread(logits)
 
 
 class _Comparison:

@@ -12,12 +12,13 @@ from torch import nn
 POWERS = (16, 32, 64, 128, 256)
 OTHERS = (80, 96, 100, 120, 144, 150, 160, 192, 200, 240, 250, 300)
 """Chunk lengths that are no powers of two and begin past the sequences in which every token is replaced."""
-LENGTHS = (*range(1, 10), 15, 16, 17, 24, 31, 32, 33, 40, 47, 48, 49, 50, 63, 64, 65, 99, 100, 101, 127, 128, 129)
-LONGER = (80, 96, 120, 144, 150, 160, 192, 200, 240, 250, 255, 256, 257, 300)
+LENGTHS = (1, 2, 3, 7, 15, 16, 17, 33, 48, 63, 64, 65, 96, 100, 128, 129, 150, 192, 200, 240, 255, 256, 257, 300)
 MANY, FEW = 3, 4
+TINY = 200_000
+"""Cost up to which every length up to that of the sequences for gradients is tried."""
 LARGE = 1_500_000
 """Cost from which a search looks at fewer positions, to stay within seconds."""
-MODULE_COST = 5_000
+MODULE_COST = 8_000
 """What a module costs beside its parameters: calling it takes as long as a token takes through so many of them."""
 
 
@@ -97,7 +98,7 @@ def plan_search(
         cuts=_inside(cuts, longest),
         training_cuts=_inside([0, 63, 150, 256, longest - 2], longest),
         gradient_cuts=_inside([63, 128, 256], longest),
-        lengths=_prefixes((*LENGTHS, *LONGER, *further), longest),
+        lengths=_prefixes((*(range(1, 67) if cost < TINY else ()), *LENGTHS, *further), longest),
         batches=(2, 4, 8),
         seed=seed,
         multiple=multiple,

@@ -6,16 +6,16 @@ Shapes: B batch, T tokens, V vocabulary.
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from assay.errors import RequestError
-from assay.evaluation.audit.arithmetic import Widened, in_float64, narrowest_type
+from assay.evaluation.audit.arithmetic import Widened, float64_by_default, in_float64, narrowest_type
 from assay.evaluation.audit.differences import change
-from assay.evaluation.audit.draws import draws_held
-from assay.evaluation.audit.dropout import without_dropout
+from assay.evaluation.audit.draws import HeldDraws, ReseededDraws
+from assay.evaluation.audit.dropout import estimates_kept, without_dropout
 from assay.evaluation.audit.generators import drawn_so_far, seed_generators
 from assay.evaluation.audit.memory import Memory, reachable
 from assay.layers.randomness import drawing_from
@@ -32,7 +32,8 @@ class Subject:
 
     `weights` says which: "given" or "redrawn". `restores` puts the copy's memory back before each run, `alone` runs
     one row at a time: both are switched on where the isolation checks fail, so that other checks still mean something.
-    `held` runs it without dropout and with every other draw at a constant.
+    `draws_rule` is what becomes of random draws: "free"; "reseeded", each from its number; "held" at constants, without
+    dropout.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -44,10 +45,12 @@ class Subject:
         self.memories = {"given": Memory(model)}
         self.generators = [value for value in reachable(model) if isinstance(value, torch.Generator)]
         self.wide = True
+        self.asks_for_no_type = False
+        """Weights in float64 are enough: nothing inside asks for a narrower type."""
         self.narrow_seen = False
         self.restores = False
         self.alone = False
-        self.held = False
+        self.draws_rule: Literal["free", "reseeded", "held"] = "free"
         self.unit = 0.0
         self.outputs = 1
         """The width of the logits, which may exceed the vocabulary."""
@@ -92,17 +95,23 @@ class Subject:
             warnings.simplefilter("ignore")
             stack.enter_context(drawing_from(self._generator.manual_seed(seed)))
             stack.enter_context(torch.set_grad_enabled(gradients))
-            mode: Widened | None = stack.enter_context(in_float64()) if self.wide else None
-            if masked or self.held:
+            mode: Widened | None = None
+            if self.wide and self.asks_for_no_type:
+                stack.enter_context(float64_by_default())
+            elif self.wide:
+                mode = stack.enter_context(in_float64())
+            if training:
+                stack.enter_context(estimates_kept(self.model))
+            if masked or self.draws_rule == "held":
                 stack.enter_context(without_dropout(self.model))
-            if self.held:
-                stack.enter_context(draws_held())
+            if self.draws_rule != "free":
+                stack.enter_context(HeldDraws() if self.draws_rule == "held" else ReseededDraws(seed))
             try:
                 yield self.model
             except RequestError:
                 raise
             except Exception as error:
-                raise RaisedError(one_line(error) + (" in training mode" if training else "")) from error
+                raise RaisedError(one_line(error) + (" (in training mode)" if training else "")) from error
             finally:
                 self.narrow_seen |= mode is not None and mode.narrow_seen
 
