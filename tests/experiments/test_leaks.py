@@ -1,4 +1,4 @@
-"""Document 001's story runs as a script: the replica is named with both its leaks, its causal twin is sound."""
+"""Document 001's story and the gallery run as scripts: leaks are named, sound models pass."""
 
 import importlib.util
 import json
@@ -16,11 +16,12 @@ from assay.model.sizing import build_on_meta
 from assay.study.protocol import StudyConfig, arm_dimensions
 from study.made_up import write_corpus
 
-SCRIPT = Path(__file__).parents[2] / "experiments/leaks/document_001/run.py"
+LEAKS = Path(__file__).parents[2] / "experiments/leaks"
+SCRIPT = LEAKS / "document_001/run.py"
 
 
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("document_001", SCRIPT)
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, LEAKS / name / "run.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -31,7 +32,7 @@ def script() -> ModuleType:
 @pytest.mark.parametrize("scale", ["tiny", "full"])
 def test_the_protocol_is_the_same_for_both_arms(scale: str) -> None:
     """A study that parses, in which the arms differ by the replica's unused projections alone: within a tenth."""
-    module = script()
+    module = script("document_001")
     config = StudyConfig.parse({"architectures": list(module.ARMS), **module.protocol("stdlib", scale)})
     totals = []
     for name in module.ARMS:
@@ -65,3 +66,24 @@ def test_document_001_tiny(tmp_path: Path) -> None:
         assert reads in causality["explanation"]
     assert said["floors"].keys() == {"unigram", "trigram"}
     assert Path(said["report"]).exists()
+
+
+def test_the_gallery_is_audited(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    module = script("gallery")
+    monkeypatch.setattr(sys, "argv", ["run.py", "--scale", "tiny", "--json"])
+    assert module.main() == 0
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [each["kind"] for each in said["answers"]] == ["mutant"] * 2 + ["twin"] * 2 + ["sound"] * 2
+    assert [each["sound"] for each in said["answers"]] == [False] * 2 + [True] * 4
+    assert said["answers"][0]["where"].startswith("blocks.1.mixer: ")
+
+
+def test_a_wrong_answer_about_the_gallery_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = script("gallery")
+    mutant, _, twin, *_ = module.cases("tiny")
+    monkeypatch.setattr(module, "cases", lambda _: [mutant._replace(make=twin.make), twin])
+    monkeypatch.setattr(sys, "argv", ["run.py", "--scale", "tiny"])
+    assert module.main() == 1
+    assert f"WRONG mutant {mutant.name}: sound" in capsys.readouterr().out
