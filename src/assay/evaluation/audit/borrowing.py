@@ -109,11 +109,15 @@ def _asks_for_no_type(subject: Subject) -> bool:
     generator = torch.Generator().manual_seed(0)
     for training in (False, True):
         ids, logits = torch.randint(subject.vocab_size, (2, subject.shortest), generator=generator), []
-        for subject.asks_for_no_type in (False, True):
+        try:
+            for subject.asks_for_no_type in (False, True):
+                subject.memory.restore()
+                logits.append(subject.logits(ids, training, dropout=False))
+        except RaisedError:  # such as torch's products of groups, which are there in narrow types alone
+            return False
+        finally:
+            subject.asks_for_no_type = False
             subject.memory.restore()
-            logits.append(subject.logits(ids, training, dropout=False))
-        subject.asks_for_no_type = False
-        subject.memory.restore()
         if not torch.equal(*logits):
             return False
     return True
