@@ -16,10 +16,10 @@ from assay.layers.mixer import state_tensors
 from assay.layers.randomness import drawing_from
 from assay.model.accounting import count_parameters, count_state_bytes, executed_flops
 from assay.model.architecture import ARCHITECTURES, Architecture, assemble, build_model
+from assay.model.decay_roles import decay_roles
 from assay.model.lm import LanguageModel
 from assay.ops.cross_entropy import summed_nats
 from assay.ops.execution import Execution, recorded_forms
-from assay.training.optim import decay_roles
 
 
 def recipe(architecture: Architecture) -> list[object]:
