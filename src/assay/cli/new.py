@@ -1,11 +1,10 @@
 """`assay new`: a file with a working mixer, to be changed into one's own."""
 
 import builtins
+import importlib.util
 import keyword
 import re
 import string
-import sys
-from importlib.metadata import packages_distributions
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -50,6 +49,8 @@ def class_name(name: str, template: str) -> str:
 
 
 def _is_module(stem: str) -> bool:
-    """Whether Python, started beside a file of that name, would import it in place of what assay needs."""
-    ours = __name__.partition(".")[0]
-    return stem == ours or stem in sys.stdlib_module_names or stem in packages_distributions()
+    """Whether Python, started beside a file of that name, would import it in place of a module that is installed."""
+    if not stem.isidentifier() or (spec := importlib.util.find_spec(stem)) is None:
+        return False
+    place = spec.origin or next(iter(spec.submodule_search_locations or ()), "")
+    return Path.cwd() not in Path(place).parents

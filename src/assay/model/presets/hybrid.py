@@ -68,11 +68,16 @@ class HybridConfig(ModelConfig):
         return architecture.config.parse({**natural, **own, **shared})
 
 
-def _as_text(pattern: Any) -> Any:
+def _as_text(pattern: Any) -> str | list[str]:
     """YAML takes RWKV-7's letter for a number: 777 is "777", alone and in a list."""
     if isinstance(pattern, list | tuple):
-        return [_as_text(part) for part in pattern]
-    return str(pattern) if type(pattern) is int else pattern
+        return [str(part) for part in pattern]
+    if isinstance(pattern, str) or type(pattern) is int:
+        return str(pattern)
+    raise RequestError(
+        f"model.pattern: {pattern!r} given, letters (GGGA) or a list of names is needed; letters that YAML takes "
+        "for something else want quotes, as in '\"7777\"'"
+    )
 
 
 def read_pattern(pattern: str | list[str]) -> list[str]:
@@ -82,13 +87,8 @@ def read_pattern(pattern: str | list[str]) -> list[str]:
         words = listed or re.search(r"[,\s]", pattern) or pattern in {*ALIASES, *ARCHITECTURES.names()}
         inside = listed[1] if listed else pattern
         parts = inside.split(",") if words and inside.strip() else list(inside.strip())
-    elif isinstance(pattern, list | tuple):
-        parts = [str(part) for part in pattern]
     else:
-        raise RequestError(
-            f"model.pattern: {pattern!r} given, letters (GGGA) or a list of names is needed; letters that YAML takes for "
-            "something else want quotes, as in '\"7777\"'"
-        )
+        parts = [str(part) for part in pattern]
     if not parts:
         raise RequestError("model.pattern: empty; letters (GGGA) or names (mamba2 x 5, attention) are needed")
     names = []
