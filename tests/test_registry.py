@@ -1,7 +1,9 @@
 """Registries: what a wrong name, a name taken twice and a broken plug-in say, and that a file loads once."""
 
+import functools
 import importlib
 import importlib.metadata
+import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 
 from assay.errors import RequestError
-from assay.registry import Registry, load_plugin, suggestion
+from assay.registry import Registry, blamed, load_plugin, place_of, suggestion
 
 
 @pytest.fixture
@@ -134,3 +136,57 @@ def test_what_is_no_python_file_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path / "absent.py").endswith("absent.py: no such file")
     assert refusal(tmp_path).endswith(": no such file")
     assert refusal(write_plugin(tmp_path, "x = 1\n", "mine.txt")).endswith("mine.txt: not a Python file")
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ("x = 1\nx / 0\n", "line 2: ZeroDivisionError"),
+        ("x = = 2\n", "line 1: SyntaxError"),
+        ("import sys\nsys.exit()\n", "line 2: SystemExit"),
+        ("\nassert 1 > 2\n", "line 2: AssertionError: assert 1 > 2"),
+    ],
+)
+@pytest.mark.parametrize("layout", ["package/arch.py", "arch.py"])
+def test_broken_package_is_one_line_with_file_and_line(
+    registry: Registry[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str, source: str, says: str
+) -> None:
+    name = f"broken_{tmp_path.name}"
+    path = tmp_path / layout.replace("package", f"{name}_package").replace("arch", name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(source)
+    importlib.invalidate_caches()
+    module = ".".join(path.relative_to(tmp_path).with_suffix("").parts)
+    entry = importlib.metadata.EntryPoint("extra", module, "assay.dishs")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry] * (group == "assay.dishs"))
+    with pytest.raises(RequestError) as caught:
+        registry.names()
+    assert str(caught.value).startswith(f"entry point extra: {path}: {says}")
+
+
+def test_entry_point_to_nowhere_says_what_it_names(registry: Registry[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = importlib.metadata.EntryPoint("extra", "not_there.at_all", "assay.dishs")
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [entry] * (group == "assay.dishs"))
+    with pytest.raises(RequestError, match=r"^entry point extra: its entry point extra = not_there.at_all: Module"):
+        registry.names()
+
+
+def test_an_error_that_a_plugin_caused_is_its_own(tmp_path: Path) -> None:
+    plugin = load_plugin(write_plugin(tmp_path, "def f():\n    assert 0\n\n\nclass C:\n    pass\n", "caused.py"), "")
+    with pytest.raises(AssertionError) as caught:
+        plugin.f()
+    ours = RuntimeError("ours")
+    ours.__cause__ = caught.value
+    assert blamed(ours) == f"{tmp_path / 'caused.py'}: line 2: AssertionError: assert 0"
+    assert blamed(RuntimeError("ours")) is None
+    assert place_of(plugin.C) == f"{tmp_path / 'caused.py'}: line 5"
+    assert place_of(Registry, functools.partial(plugin.f)) == f"{tmp_path / 'caused.py'}: line 1"
+    assert place_of(Registry).endswith(f"registry.py: line {inspect.getsourcelines(Registry)[1]}")
+    assert place_of(int) == "builtins: line 0"
+
+
+def test_a_file_is_called_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for option, given in (("", "absent.py"), ("--plugin", "--plugin absent.py")):
+        with pytest.raises(RequestError, match=f"^{given}: no such file$"):
+            load_plugin(Path("absent.py"), option)

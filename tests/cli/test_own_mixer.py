@@ -1,11 +1,16 @@
 """A mixer of one's own: the file that `assay new` writes works in every verb, and what is wrong in one is told."""
 
 import json
+import keyword
+import re
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
+import torch
 
 from assay.model.architecture import ARCHITECTURES
+from assay.study.auditable import registered_by
 from cli.command import Assay
 
 
@@ -41,6 +46,32 @@ def test_new_refuses_what_is_no_name(assay: Assay, arguments: tuple[str, ...], s
     assert said.status == 2
     assert says in said.err
     assert assay.left() == []
+
+
+@pytest.mark.parametrize("name", ["torch", "typing", "assay", "code", "numpy"])
+def test_new_hides_no_module(assay: Assay, name: str) -> None:
+    for arguments, asked in (((name,), f"new {name}"), (("mine", "--out", f"{name}.py"), f"--out {name}.py")):
+        said = assay("new", *arguments)
+        assert said.status == 2
+        assert said.err == f"assay: {asked}: a {name}.py would hide the module {name}; my_{name}.py would do\n"
+    assert assay.left() == []
+
+
+def test_new_writes_a_file_that_works_whatever_the_name(assay: Assay) -> None:
+    """Python's words and those of the file itself, as they are and in lower case; some are modules, and refused."""
+    words = set(re.findall(r"[A-Za-z]\w*", files("assay.cli").joinpath("mixer_template.txt").read_text()))
+    words |= {*keyword.kwlist, *(word for word in keyword.softkwlist if word != "_"), "sequence-layer", "named_tuple"}
+    for name in sorted(words | {word.lower() for word in words}):
+        said = assay("new", name)
+        if said.status:
+            assert f"new {name}: a {name}.py would hide the module {name}" in said.err
+            continue
+        (architecture,) = registered_by(Path(f"{name}.py"))
+        assert architecture.name == name
+        mixer = architecture.mixer(architecture.config.parse(architecture.tiny), 0)
+        y, state = mixer(torch.zeros(1, 1, 32))
+        assert y.shape == (1, 1, 32)
+        assert type(state) is type(mixer.initial_state(1))
 
 
 def test_new_overwrites_nothing(assay: Assay) -> None:

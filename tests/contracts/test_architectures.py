@@ -16,10 +16,10 @@ from assay.layers.mixer import state_tensors
 from assay.layers.randomness import drawing_from
 from assay.model.accounting import count_parameters, count_state_bytes, executed_flops
 from assay.model.architecture import ARCHITECTURES, Architecture, assemble, build_model
+from assay.model.decay_roles import decay_roles
 from assay.model.lm import LanguageModel
 from assay.ops.cross_entropy import summed_nats
 from assay.ops.execution import Execution, recorded_forms
-from assay.training.optim import decay_roles
 
 
 def recipe(architecture: Architecture) -> list[object]:
@@ -213,10 +213,12 @@ def test_executed_flops_are_those_torch_counts(name: str, form: Execution, token
 
 @pytest.mark.parametrize("context", [1, 3, T])
 def test_state_bytes_are_what_prefill_returns(drawn: LanguageModel, context: int) -> None:
-    _, state = drawn.float().prefill(ids(1, context))
-    assert sum(t.numel() * t.element_size() for t in state_tensors(tuple(state))) == count_state_bytes(
-        drawn, context, 4
-    )
+    """And what is held: no part is a view of something larger."""
+    with torch.no_grad():
+        _, state = drawn.float().prefill(ids(1, context))
+    parts = list(state_tensors(tuple(state)))
+    assert all(part.untyped_storage().nbytes() == part.numel() * part.element_size() for part in parts)
+    assert sum(t.numel() * t.element_size() for t in parts) == count_state_bytes(drawn, context, 4)
 
 
 def test_initialisation_is_complete_and_a_function_of_the_seed() -> None:

@@ -131,3 +131,15 @@ def test_a_size_that_cannot_be_had_is_a_warning() -> None:
     found = checks.sizing(architecture(OnlyWide))
     assert found.status == "warn"
     assert "nearest that can be had" in found.explanation
+
+
+@pytest.mark.parametrize("check", ["parity", "accounting"])
+def test_what_an_audit_warns_of_fails_where_it_was_promised(check: str) -> None:
+    warned = Finding(check=check, status="warn", explanation="4 bytes of state declared, 8 returned")
+    failed = checks.held(warned)
+    assert failed.status == "fail"
+    assert failed.explanation.startswith("4 bytes of state declared, 8 returned; ")
+    sound = warned.model_copy(update={"status": "pass"})
+    assert checks.held(sound) == sound
+    dead = warned.model_copy(update={"check": "dead_parameters"})
+    assert checks.held(dead) == dead

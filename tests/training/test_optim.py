@@ -12,9 +12,10 @@ from torch import nn
 from assay.errors import RequestError
 from assay.layers.mixer import Layer
 from assay.model.architecture import ARCHITECTURES, build_model
+from assay.model.decay_roles import decay_roles
 from assay.model.lm import LanguageModel
 from assay.training.config import TrainingConfig
-from assay.training.optim import build_optimizer, decay_roles, learning_rate
+from assay.training.optim import build_optimizer, learning_rate
 
 PEAK = 0.01
 
@@ -135,7 +136,7 @@ def test_decay_all_leaves_one_group() -> None:
 
 @pytest.mark.parametrize("wrap", [lambda: Bare(), lambda: nn.Sequential(nn.Linear(2, 2), Bare())])
 def test_a_parameter_without_a_role_is_an_error_that_names_it(wrap: Callable[[], nn.Module]) -> None:
-    with pytest.raises(TypeError, match=r"Bare declares no weight-decay role for its parameter (1\.)?mystery"):
+    with pytest.raises(RequestError, match=r"Bare declares no weight-decay role for its parameter (1\.)?mystery"):
         build_optimizer(wrap(), protocol())
 
 
@@ -143,7 +144,7 @@ def test_a_subclass_of_a_stock_module_must_say_its_own_roles() -> None:
     class Changed(nn.Linear):
         pass
 
-    with pytest.raises(TypeError, match="Changed declares no weight-decay role"):
+    with pytest.raises(RequestError, match="Changed declares no weight-decay role"):
         list(decay_roles(Changed(2, 2)))
 
 

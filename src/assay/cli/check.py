@@ -1,8 +1,9 @@
 """`assay check`: everything that a file registers against what every architecture must keep."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,6 +13,9 @@ from assay.cli.findings import findings_table
 from assay.cli.options import Json, Plugin, load_plugins
 from assay.cli.progress import Stages
 from assay.errors import RequestError
+
+if TYPE_CHECKING:
+    from assay.evaluation.audit import Finding
 
 
 def check(
@@ -39,15 +43,27 @@ def check(
             stages.tell(f"{architecture.name}: checking")
             check_shapes(architecture)
             _, results[architecture.name] = check_architecture(architecture)
-    kept = {name: all(finding.status != "fail" for finding in findings) for name, findings in results.items()}
+    kept = {name: not _named(findings, "fail") for name, findings in results.items()}
     if as_json:
         dumped = {name: [finding.model_dump(mode="json") for finding in found] for name, found in results.items()}
         typer.echo(json.dumps({"subject": subject, "passed": all(kept.values()), "findings": dumped}))
     else:
         console = Console(highlight=False)
         for name, findings in results.items():
-            verdict = Text("passes", "bold green") if kept[name] else Text("FAILS", "bold red")
-            console.print(Text(f"{name}: ", "bold") + verdict)
+            console.print(_verdict(name, findings))
             console.print(findings_table(findings))
             console.print()
     raise typer.Exit(0 if all(kept.values()) else 1)
+
+
+def _named(findings: Sequence["Finding"], status: str) -> str:
+    """The checks that ended so, in words."""
+    return ", ".join(finding.check.replace("_", " ") for finding in findings if finding.status == status)
+
+
+def _verdict(name: str, findings: Sequence["Finding"]) -> Text:
+    """Whether it passes, and what it is warned of."""
+    warned = _named(findings, "warn")
+    verdict = Text("FAILS", "bold red") if _named(findings, "fail") else Text("passes", "bold green")
+    warning = Text(f", with a warning: {warned}" if warned else "", "yellow")
+    return Text(f"{name}: ", "bold") + verdict + warning

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from assay.cli.options import Json, Match, Plugin, Set, Size, load_plugins, parse_count, setting_path
+from assay.cli.options import Json, Match, Plugin, Set, Size, hold_to_contract, load_plugins, parse_count, setting_path
 from assay.config import parse_assignment
 from assay.errors import RequestError
 
@@ -27,7 +27,8 @@ def describe(
 
     Without --size: its published dimensions and those given by --set.
     """
-    load_plugins(plugin)
+    if architecture not in load_plugins(plugin):
+        hold_to_contract([architecture])
     facts = _facts(architecture, size, match, parse_count("--context", context), set_ or [])
     if as_json:
         typer.echo(json.dumps(facts))

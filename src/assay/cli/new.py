@@ -1,5 +1,8 @@
 """`assay new`: a file with a working mixer, to be changed into one's own."""
 
+import builtins
+import importlib.util
+import keyword
 import re
 import string
 from importlib.resources import files
@@ -23,8 +26,11 @@ def new(
     if name in ARCHITECTURES.names():
         raise RequestError(f"new {name}: there is an architecture of that name; my_{name} would do")
     path = Path(f"{name}.py") if out is None else out
+    if _is_module(path.stem):
+        asked = f"new {name}" if out is None else f"--out {out}"
+        raise RequestError(f"{asked}: a {path.name} would hide the module {path.stem}; my_{path.name} would do")
     template = files("assay.cli").joinpath("mixer_template.txt").read_text(encoding="utf-8")
-    cls = "".join(part[:1].upper() + part[1:] for part in re.split(r"[_-]", name))
+    cls = class_name(name, template)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(string.Template(template).substitute(name=name, cls=cls))
@@ -33,3 +39,18 @@ def new(
     typer.echo(f"{path}: a running mean to change into your mixer")
     typer.echo(f"assay check {path}                              proves that it is causal and decodes as it trains")
     typer.echo(f"assay compare gpt1 {name} --plugin {path}    trains it beside the built-in ones")
+
+
+def class_name(name: str, template: str) -> str:
+    """MyMixer for my_mixer; with Mixer behind it where it would be a word of Python's or one that the file uses."""
+    cls = "".join(part[:1].upper() + part[1:] for part in re.split(r"[_-]", name))
+    used = {*keyword.kwlist, *dir(builtins), *re.findall(r"\w+", template)}
+    return f"{cls}Mixer" if {cls, f"{cls}State"} & used else cls
+
+
+def _is_module(stem: str) -> bool:
+    """Whether Python, started beside a file of that name, would import it in place of a module that is installed."""
+    if not stem.isidentifier() or (spec := importlib.util.find_spec(stem)) is None:
+        return False
+    place = spec.origin or next(iter(spec.submodule_search_locations or ()), "")
+    return Path.cwd() not in Path(place).parents

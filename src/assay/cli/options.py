@@ -12,7 +12,7 @@ import typer
 
 from assay.config import leaf_paths, merge, nested, parse_assignment, read_yaml, resolve_key
 from assay.errors import RequestError
-from assay.registry import load_plugin
+from assay.registry import is_brought, load_plugin
 
 if TYPE_CHECKING:
     from assay.study.protocol import StudyConfig
@@ -97,7 +97,7 @@ class StudyOptions:
         """The configuration: defaults, then --config, then the options, then --set."""
         from assay.study.protocol import StudyConfig
 
-        load_plugins(self.plugin)
+        checked = load_plugins(self.plugin)
         values = read_yaml(self.config) if self.config is not None else {}
         if values.get("plan") and (self.device or self.precision):
             raise RequestError("--config: its plan fixes device and precision; remove `plan` from the file to set them")
@@ -115,7 +115,9 @@ class StudyOptions:
             key, value = parse_assignment(text)
             values = merge(values, nested(setting_path(key, named), value))
         source = {} if self.config is None else {"": f"--config {self.config}"}
-        return StudyConfig.parse(values, FLAGS | source)
+        study = StudyConfig.parse(values, FLAGS | source)
+        hold_to_contract(name for name in study.architectures if name not in checked)
+        return study
 
 
 COUNTS = {"size", "max_bytes", "tokens", "batch_tokens", "context"}
@@ -135,6 +137,16 @@ def load_plugins(paths: Iterable[Path] | None) -> list[str]:
     for name in brought:
         check_contract(ARCHITECTURES.get(name))
     return brought
+
+
+def hold_to_contract(names: Iterable[str]) -> None:
+    """Those of the architectures that an installed package brought must keep the contract, as those of --plugin do."""
+    from assay.model.architecture import ARCHITECTURES
+    from assay.model.contract import check_contract
+
+    for architecture in map(ARCHITECTURES.get, names):
+        if is_brought(architecture.mixer, architecture.channel_mixer, architecture.config):
+            check_contract(architecture)
 
 
 def setting_path(key: str, architectures: Iterable[str]) -> str:

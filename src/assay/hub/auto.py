@@ -3,6 +3,8 @@
 Shapes: B batch, T tokens, V vocabulary.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -31,8 +33,12 @@ class AssayForCausalLM(PreTrainedModel, GenerationMixin):
         super().__init__(config)
         architecture = ARCHITECTURES.get(config.architecture)
         dimensions = architecture.config.parse(config.dimensions or {})
-        with torch.device("cpu"):  # not "meta", where transformers loads: what a layer computes once must be there
+        wanted = torch.get_default_dtype()  # what transformers loads into
+        # Not "meta", where transformers loads: what a layer computes once must be there. Nor in a narrow type: not
+        # every initialisation can be drawn in it.
+        with torch.device("cpu"), _default_dtype(torch.float32):
             self.model = build_model(architecture, dimensions, derive(0, "init"))
+        self.model.to(wanted)
         self._constants = {module: _unsaved_buffers(module) for module in self.model.modules()}
         self.post_init()
 
@@ -77,6 +83,17 @@ class AssayForCausalLM(PreTrainedModel, GenerationMixin):
     @classmethod
     def _supports_default_dynamic_cache(cls) -> bool:
         return False
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """`dtype` is torch's default inside the block."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _unsaved_buffers(module: nn.Module) -> dict[str, Tensor]:

@@ -106,7 +106,7 @@ class DeltaNet(SequenceLayer):
         """q and k [B, T, H, K], v [B, T, H, V], and the convolution's state."""
         qkv = self.qkv_proj(x)
         if self.conv_weight is None:
-            state = qkv[:, :0]
+            state = qkv.new_empty(len(qkv), 0, qkv.shape[2])
         else:
             qkv, state = causal_convolution(qkv, self.conv_weight, None, state, self.execution)
         keys = self.n_heads * self.key_dim

@@ -97,7 +97,10 @@ class SequenceLayer(Layer):
         """Bytes of the state of one sequence after `context` tokens, buffers included.
 
         `bytes_per_element` is that of the activations; parts that stay in float32 count 4 whatever it is.
-        Unless a layer says otherwise: its initial state, whose size does not change.
+        Unless a layer says otherwise: its initial state, whose size does not change; counters are as wide as they are.
         """
-        parts = state_tensors(self.initial_state(1))
-        return sum(part.numel() * max(part.element_size(), bytes_per_element) for part in parts)
+        total = 0
+        for part in state_tensors(self.initial_state(1)):
+            narrowest = bytes_per_element if part.is_floating_point() else 0
+            total += part.numel() * max(part.element_size(), narrowest)
+        return total

@@ -1,17 +1,25 @@
 """What an architecture from outside must keep before a verb works with it: shapes, and a state that continues."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from assay.errors import RequestError
 from assay.layers.mixer import SequenceLayer
-from assay.model.architecture import Architecture, build_model
-from assay.registry import blamed, place_of
+from assay.model.architecture import Architecture
+from assay.model.contract_parts import TOKENS, smallest_model, tried
+from assay.model.contract_states import state_faults
+from assay.model.decay_roles import decay_roles
+from assay.model.lm import LanguageModel
+from assay.registry import place_of
 
-ROWS, TOKENS, SPLIT = 2, 7, 4
+ROWS = 2
+PIECES = ((0, 4), (4, 5), (5, TOKENS))
+"""Start and end of each; one of them is a single token, as in decoding."""
+SPLIT = PIECES[0][1]
 CLOSE = 1e-4
 """Of the largest output, in float32: far above rounding, far below a state that is not read."""
 
@@ -19,84 +27,143 @@ CLOSE = 1e-4
 def check_contract(architecture: Architecture) -> None:
     """Raise a RequestError, with file and line, where the smallest model of `architecture` breaks a layer's contract.
 
-    Each of its layers maps [B, T, D] to ([B, T, D], state), and continuing from the state gives what one call gives.
+    Its parts are of the right kind, every parameter has a weight-decay role, each layer maps [B, T, D] to
+    ([B, T, D], state) as `check_shapes` says, and continuing from the state gives what one call gives.
     """
-    for layer, x, parts in _first_calls(architecture):
-        y, _ = _called(layer, x, None, parts.whole)
-        if _is_causal(layer, x, y, parts.whole):
-            first, state = _called(layer, x[:, :SPLIT], None, parts.first)
-            second, _ = _called(layer, x[:, SPLIT:], state, parts.second)
-            _refuse_difference(layer, torch.cat([first, second], 1), y, "continuing from its state gives")
-            begun, _ = _called(layer, x[:, :SPLIT], layer.initial_state(ROWS), parts.first)
-            _refuse_difference(layer, begun, first, "beginning from initial_state gives")
+    model = smallest_model(architecture)
+    list(decay_roles(model))
+    for held in _layers(architecture, model):
+        held.check_shapes()
+    if _hears_no_future(model, architecture):
+        for held in _layers(architecture, model):
+            held.check_continuing()
+    list(decay_roles(model))  # of what the calls may have added
 
 
 def check_shapes(architecture: Architecture) -> None:
     """As `check_contract`, but of what is returned only: the rest is what `assay check` and `assay audit` find."""
-    for layer, x, parts in _first_calls(architecture):
-        _called(layer, x, None, parts.whole)
+    for held in _layers(architecture, smallest_model(architecture)):
+        held.check_shapes()
 
 
-class _Shared(NamedTuple):
-    """What earlier layers published, over the whole inputs and over both parts."""
+@dataclass(frozen=True)
+class _Held:
+    """A layer, inputs [2, 7, D], and what earlier layers published over the whole of them and over each piece."""
 
+    architecture: Architecture
+    layer: SequenceLayer
+    x: Tensor
     whole: dict[str, Tensor]
-    first: dict[str, Tensor]
-    second: dict[str, Tensor]
+    pieces: list[dict[str, Tensor]]
+
+    @torch.no_grad()
+    def check_shapes(self) -> None:
+        """y is of the shape and type of x, x is left as it was, and the first state is like every other."""
+        _, longer = self.called(self.x, None, dict(self.whole))
+        _, after = self.called(self.x[:, :SPLIT], None, dict(self.pieces[0]))
+        for arguments in ((ROWS,), (ROWS, TOKENS)):
+            initial = tried(lambda given=arguments: self.layer.initial_state(*given), *self.places("initial_state"))  # type: ignore[misc]
+            self.refuse_state(initial, "initial_state")
+            for fault in state_faults(initial, after, longer):
+                raise self.broken("initial_state", f"({', '.join(map(str, arguments))}): {fault}")
+        tried(lambda: self._differentiate(), *self.places("forward"))
+
+    @torch.no_grad()
+    def check_continuing(self) -> None:
+        """Pieces that hand their state on give what one call gives, where the layer is causal."""
+        y, _ = self.called(self.x, None, dict(self.whole))
+        if self._is_causal(y):
+            outputs = self._in_pieces([dict(shared) for shared in self.pieces])
+            self.refuse_difference(torch.cat(outputs, 1), y, "continuing from its state gives")
+            begun, _ = self.called(self.x[:, :SPLIT], self.layer.initial_state(ROWS), dict(self.pieces[0]))
+            self.refuse_difference(begun, outputs[0], "beginning from initial_state gives")
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """Give later layers what this one publishes: in one call each, as a layer may look at what is there."""
+        self.called(self.x, None, self.whole)
+        self._in_pieces(self.pieces)
+
+    def called(self, x: Tensor, state: Any, shared: dict[str, Tensor]) -> tuple[Tensor, Any]:
+        """The layer's answer, if it is one."""
+        before, parameters = x.clone(), _parameters(self.layer)
+        answer = tried(lambda: self.layer(x, state, shared), *self.places("forward"))
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise self.broken("forward", f" returned a {type(answer).__name__}; a pair (y, state) is needed")
+        y, state = answer
+        if not isinstance(y, Tensor) or y.shape != x.shape:
+            given = list(y.shape) if isinstance(y, Tensor) else type(y).__name__
+            what = f" returned {given} for inputs {list(x.shape)}; y of the same shape [B, T, D] is needed"
+            raise self.broken("forward", what)
+        if y.dtype != x.dtype:
+            raise self.broken("forward", f" returned {y.dtype} for inputs of {x.dtype}; y of the same type is needed")
+        if not torch.equal(x, before):
+            raise self.broken("forward", " changes its input x in place; x belongs to the caller")
+        if _parameters(self.layer) != parameters:
+            raise self.broken("forward", " adds or replaces parameters; they belong in __init__")
+        self.refuse_state(state, "forward")
+        return y, state
+
+    def _in_pieces(self, pieces: list[dict[str, Tensor]]) -> list[Tensor]:
+        state, outputs = None, []
+        for (start, end), shared in zip(PIECES, pieces, strict=True):
+            output, state = self.called(self.x[:, start:end], state, shared)
+            outputs.append(output)
+        return outputs
+
+    def refuse_state(self, state: object, method: str) -> None:
+        if not isinstance(state, tuple):
+            what = f" returned {type(state).__name__} as its state; a NamedTuple of tensors, or (), is needed"
+            raise self.broken(method, what)
+
+    def refuse_difference(self, y: Tensor, expected: Tensor, what: str) -> None:
+        difference = ((y - expected).abs().max() / expected.abs().max().clamp(min=1e-30)).item()
+        if not difference <= CLOSE:
+            raise self.broken("forward", f" {what} other outputs than one call, by {difference:.2g} of the largest")
+
+    def broken(self, method: str, what: str) -> RequestError:
+        return RequestError(f"{place_of(*self.places(method))}: {type(self.layer).__name__}.{method}{what}")
+
+    def places(self, method: str) -> tuple[object, ...]:
+        """Where what is wrong with a method can be mended, the likeliest first."""
+        return getattr(type(self.layer), method), type(self.layer), self.architecture.mixer
+
+    @torch.enable_grad()
+    def _differentiate(self) -> None:
+        """A gradient can be had, if there is one."""
+        x = self.x.clone().requires_grad_()
+        y, _ = self.layer(x, None, dict(self.whole))
+        if y.requires_grad:
+            torch.autograd.grad(y.sum(), [x, *self.layer.parameters()], allow_unused=True)
+
+    def _is_causal(self, y: Tensor) -> bool:
+        """Whether the first outputs stay when the last inputs change; where they do not, an audit says what leaks."""
+        changed = torch.cat([self.x[:, :SPLIT], self.x[:, SPLIT:].flip(0)], 1)
+        moved, _ = self.called(changed, None, dict(self.whole))
+        return bool(torch.allclose(moved[:, :SPLIT], y[:, :SPLIT], 1e-4, 1e-6))
 
 
-@torch.no_grad()
-def _first_calls(architecture: Architecture) -> Iterator[tuple[SequenceLayer, Tensor, _Shared]]:
-    """Every layer of the smallest model in order, with inputs [2, 7, D]."""
-    try:
-        model = build_model(architecture, architecture.config.parse(architecture.tiny), 0).eval()
-    except RequestError as error:
-        raise RequestError(f"{architecture.name}: its tiny configuration: {error}") from error
-    except Exception as error:
-        raise _told(error) from error
+def _layers(architecture: Architecture, model: LanguageModel) -> Iterator[_Held]:
+    """Every layer in order; what each publishes is there for the later ones."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(ROWS, TOKENS, model.embedding.tokens.shape[1], generator=generator)
     ids = torch.randint(model.vocab_size, (ROWS, TOKENS), generator=generator)
-    parts = _Shared({"ids": ids}, {"ids": ids[:, :SPLIT]}, {"ids": ids[:, SPLIT:]})
+    whole, pieces = {"ids": ids}, [{"ids": ids[:, start:end]} for start, end in PIECES]
     for block in model.sequence_blocks():
         for layer in block.layers():
-            yield layer, x, parts
+            held = _Held(architecture, layer, x, whole, pieces)
+            yield held
+            held.publish()
 
 
-def _is_causal(layer: SequenceLayer, x: Tensor, y: Tensor, shared: dict[str, Tensor]) -> bool:
-    """Whether the first outputs stay when the last inputs change; where they do not, an audit says what leaks."""
-    changed = torch.cat([x[:, :SPLIT], x[:, SPLIT:].flip(0)], 1)
-    return bool(torch.allclose(_called(layer, changed, None, shared)[0][:, :SPLIT], y[:, :SPLIT], 1e-4, 1e-6))
+@torch.no_grad()
+def _hears_no_future(model: LanguageModel, architecture: Architecture) -> bool:
+    """Whether the first hidden states stay when the last tokens change, which may come through `shared` too."""
+    ids = torch.arange(TOKENS)[None] % model.vocab_size
+    changed = torch.cat([ids[:, :SPLIT], ids[:, SPLIT:].flip(1)], 1)
+    first, second = tried(lambda: (model.hidden(ids)[0], model.hidden(changed)[0]), architecture.mixer)
+    return bool(torch.allclose(first[:, :SPLIT], second[:, :SPLIT], 1e-4, 1e-6))
 
 
-def _called(layer: SequenceLayer, x: Tensor, state: Any, shared: dict[str, Tensor]) -> tuple[Tensor, Any]:
-    """The layer's answer, if it is one."""
-    try:
-        answer = layer(x, state, shared)
-    except RequestError:
-        raise
-    except Exception as error:
-        raise _told(error) from error
-    if not isinstance(answer, tuple) or len(answer) != 2:
-        raise _broken(layer, f"returned a {type(answer).__name__}; a pair (y, state) is needed")
-    y, state = answer
-    if not isinstance(y, Tensor) or y.shape != x.shape:
-        given = list(y.shape) if isinstance(y, Tensor) else type(y).__name__
-        raise _broken(layer, f"returned {given} for inputs {list(x.shape)}; y of the same shape [B, T, D] is needed")
-    if not isinstance(state, tuple):
-        raise _broken(layer, f"returned {type(state).__name__} as its state; a NamedTuple of tensors, or (), is needed")
-    return y, state
-
-
-def _refuse_difference(layer: SequenceLayer, y: Tensor, expected: Tensor, what: str) -> None:
-    difference = ((y - expected).abs().max() / expected.abs().max().clamp(min=1e-30)).item()
-    if not difference <= CLOSE:
-        raise _broken(layer, f"{what} other outputs than one call, by {difference:.2g} of the largest")
-
-
-def _broken(layer: nn.Module, what: str) -> RequestError:
-    return RequestError(f"{place_of(type(layer).forward)}: {type(layer).__name__}.forward {what}")
-
-
-def _told(error: Exception) -> RequestError:
-    return RequestError(blamed(error) or f"{type(error).__name__}: {' '.join(str(error).split())}")
+def _parameters(layer: SequenceLayer) -> Mapping[str, int]:
+    return {name: id(parameter) for name, parameter in layer.named_parameters()}

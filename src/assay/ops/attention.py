@@ -196,6 +196,8 @@ def _for_each_query_head(x: Tensor, n_heads: int) -> Tensor:
 
 def _append(state: AttentionState | None, k: Tensor, v: Tensor) -> AttentionState:
     if state is None:
+        if not torch.is_grad_enabled():  # views would keep the whole projection, which training holds anyway
+            k, v = k.clone(), v.clone()
         return AttentionState(k, v, k.shape[1])
     length = state.length + k.shape[1]
     if length <= state.keys.shape[1] and not torch.is_grad_enabled():

@@ -13,7 +13,7 @@ from assay.errors import RequestError
 from assay.model.architecture import ARCHITECTURES, Architecture, build_model
 from assay.model.contract import check_shapes
 from assay.model.sizing import Decoding
-from assay.registry import blamed, load_plugin, suggestion
+from assay.registry import blamed, described, is_brought, load_plugin, suggestion
 from assay.seeding import derive
 from assay.study.protocol import StudyConfig, arm_dimensions, size_arm
 from assay.study.subject import load_run
@@ -77,6 +77,8 @@ def audited_runs(folder: Path) -> list[Path]:
 def _of_architecture(name: str, fresh: Fresh) -> Auditable:
     """A fresh model with natural dimensions, small unless asked otherwise."""
     architecture = ARCHITECTURES.get(name)
+    if is_brought(architecture.mixer, architecture.channel_mixer, architecture.config):
+        check_shapes(architecture)
     dimensions = dict(fresh.model or {})
     size = fresh.size if fresh.size is not None or {"d_model", "n_layers"} & set(dimensions) else SIZE
     study = StudyConfig.parse({"architectures": [name], "model": dimensions, "size": size})
@@ -109,10 +111,8 @@ def _from_transformers(subject: str) -> Auditable:
 def _in_file(path: Path, name: str, fresh: Fresh) -> list[Auditable]:
     """What the file registers, else the model that it holds under `name` or where there is no doubt."""
     brought = registered_by(path)
-    module = load_plugin(path)
+    module = load_plugin(path, "")
     if brought and not name:
-        for architecture in brought:
-            check_shapes(architecture)
         return [_of_architecture(architecture.name, fresh) for architecture in brought]
     if not name:
         name = _only_candidate(path, module)
@@ -126,7 +126,7 @@ def _in_file(path: Path, name: str, fresh: Fresh) -> list[Auditable]:
 def registered_by(path: Path) -> list[Architecture]:
     """The architectures that the file registers, also where it was loaded before."""
     known = set(ARCHITECTURES.names())
-    module = load_plugin(path)
+    module = load_plugin(path, "")
     return [item for item in ARCHITECTURES if item.name not in known or _is_of(item, module)]
 
 
@@ -171,7 +171,7 @@ def _made(path: Path, name: str, value: Any) -> nn.Module:
     try:
         made = value()
     except Exception as error:
-        where = blamed(error) or f"{path}:{name}: {type(error).__name__}: {' '.join(str(error).split())}"
+        where = blamed(error) or f"{path}:{name}: {described(error)}"
         raise RequestError(where) from error
     if not isinstance(made, nn.Module):
         raise RequestError(f"{path}:{name}: makes a {type(made).__name__}; a torch.nn.Module would do")

@@ -1,40 +1,12 @@
 """AdamW over groups that the modules declare, and the learning rate as a function of the step."""
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import nn
 
-from assay.layers.mixer import Layer
+from assay.model.decay_roles import decay_roles
 from assay.training.config import TrainingConfig
-
-STOCK_ROLES: dict[type[nn.Module], dict[str, bool]] = {
-    nn.Linear: {"weight": True, "bias": False},
-    nn.Embedding: {"weight": True},
-    nn.Conv1d: {"weight": True, "bias": False},
-    nn.LayerNorm: {"weight": False, "bias": False},
-    nn.RMSNorm: {"weight": False},
-    nn.GroupNorm: {"weight": False, "bias": False},
-}
-"""Roles of torch's own modules, which cannot declare them."""
-
-
-def decay_roles(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
-    """Yield (name, parameter, whether weight decay applies), every parameter once.
-
-    A parameter for which no module declares a role is a TypeError naming both.
-    """
-    seen: set[int] = set()
-    for path, module in model.named_modules():
-        roles = module.decay_roles if isinstance(module, Layer) else STOCK_ROLES.get(type(module), {})
-        for name, parameter in module.named_parameters(path, recurse=False):
-            role = roles.get(name.removeprefix(f"{path}."))
-            if role is None:
-                raise TypeError(f"{type(module).__name__} declares no weight-decay role for its parameter {name}")
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                yield name, parameter, role
 
 
 def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:

@@ -13,6 +13,7 @@ from assay.evaluation.audit.arithmetic import wide
 from assay.evaluation.audit.generators import generators_put_back
 from assay.evaluation.audit.memory import Memory, reachable
 from assay.evaluation.audit.subject import RaisedError, Subject
+from assay.registry import blamed
 
 TRIAL_LENGTHS = (8, 16, 64, 256, 1)
 
@@ -56,7 +57,8 @@ def borrowed(
             subject.asks_for_no_type = _asks_for_no_type(subject)
             yield subject
         except RaisedError as error:
-            raise RequestError(f"model: {type(model).__name__} raised {error} during the audit") from error
+            told = blamed(error) or f"model: {type(model).__name__} raised {error} during the audit"
+            raise RequestError(told) from error
         finally:
             borrowed_memory.restore()
 

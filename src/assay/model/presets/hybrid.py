@@ -27,14 +27,14 @@ class HybridConfig(ModelConfig):
     @model_validator(mode="before")
     @classmethod
     def _depth_of_the_pattern(cls, values: dict[str, Any]) -> dict[str, Any]:
-        pattern = values.get("pattern", cls.model_fields["pattern"].default)
+        pattern = _as_text(values.get("pattern", cls.model_fields["pattern"].default))
         names = read_pattern(pattern)
         given = values.get("n_layers", len(names))
         if given != len(names):
             raise ValueError(
                 f"model.n_layers: {given!r} given, the pattern {pattern!r} has {len(names)} blocks; leave n_layers out"
             )
-        return {**values, "n_layers": len(names)}
+        return {**values, "pattern": pattern, "n_layers": len(names)}
 
     @model_validator(mode="after")
     def _mixers_are_there(self) -> "HybridConfig":
@@ -68,15 +68,27 @@ class HybridConfig(ModelConfig):
         return architecture.config.parse({**natural, **own, **shared})
 
 
+def _as_text(pattern: Any) -> str | list[str]:
+    """YAML takes RWKV-7's letter for a number: 777 is "777", alone and in a list."""
+    if isinstance(pattern, list | tuple):
+        return [str(part) for part in pattern]
+    if isinstance(pattern, str) or type(pattern) is int:
+        return str(pattern)
+    raise RequestError(
+        f"model.pattern: {pattern!r} given, letters (GGGA) or a list of names is needed; letters that YAML takes "
+        "for something else want quotes, as in '\"7777\"'"
+    )
+
+
 def read_pattern(pattern: str | list[str]) -> list[str]:
     """The names of architectures, one a block; a RequestError where a letter or a name is unknown."""
     if isinstance(pattern, str):
-        words = bool(re.search(r"[,\s]", pattern)) or pattern in {*ALIASES, *ARCHITECTURES.names()}
-        parts = pattern.split(",") if words else list(pattern)
-    elif isinstance(pattern, list | tuple):
-        parts = [str(part) for part in pattern]
+        listed = re.fullmatch(r"\s*\[(.*)\]\s*", pattern)
+        words = listed or re.search(r"[,\s]", pattern) or pattern in {*ALIASES, *ARCHITECTURES.names()}
+        inside = listed[1] if listed else pattern
+        parts = inside.split(",") if words and inside.strip() else list(inside.strip())
     else:
-        raise RequestError(f"model.pattern: {pattern!r} given, letters (GGGA) or a list of names is needed")
+        parts = [str(part) for part in pattern]
     if not parts:
         raise RequestError("model.pattern: empty; letters (GGGA) or names (mamba2 x 5, attention) are needed")
     names = []
