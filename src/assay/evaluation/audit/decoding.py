@@ -30,16 +30,22 @@ class Decoder:
     """Runs a sequence in pieces, the state handed on from each to the next.
 
     `first` takes the first piece, `later` every other; `longer` tells which may be longer than a token: "none", the
-    "first" or "all".
+    "first" or "all". `otherwise` is the same by another habit, of which a model keeps one.
     """
 
     def __init__(
-        self, convention: str, first: Advance, later: Advance, longer: Literal["none", "first", "all"]
+        self,
+        convention: str,
+        first: Advance,
+        later: Advance,
+        longer: Literal["none", "first", "all"],
+        otherwise: "Decoder | None" = None,
     ) -> None:
         self.convention = convention
         self.first = first
         self.later = later
         self.longer = longer
+        self.otherwise = otherwise
 
     def pieces(self, model: nn.Module, ids: Tensor, lengths: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
         """The start of each piece and its logits."""
@@ -71,19 +77,31 @@ def _caching(cache: str, parameters: Mapping[str, inspect.Parameter]) -> Decoder
     if not asked and keywords and cache in _CACHES[:2]:
         asked = ["use_cache"]
 
+    words = f"`{asked[0]}` and `{cache}`" if asked else f"`forward` and `{cache}`"
+    places = [name for name in ("position_ids", "cache_position") if name in parameters]
+
+    def decoder(told: Sequence[str], otherwise: Decoder | None = None) -> Decoder:
+        advance = _advancing(cache, asked, told)
+        return Decoder(words, advance, advance, "first" if asked else "all", otherwise)
+
+    # Positions as transformers' own `generate` gives them; others count them from their cache, or not from zero.
+    return decoder(places, decoder(())) if places else decoder(())
+
+
+def _advancing(cache: str, asked: Sequence[str], told: Sequence[str]) -> Advance:
+    """A call of `forward` with the state as `cache`, which is `asked` for, `told` the positions of the ids."""
+
     def advance(model: nn.Module, ids: Tensor, state: Any, start: int) -> tuple[Tensor, Any]:
-        # Positions as transformers' own `generate` gives them; not every model counts them from its cache.
         places = torch.arange(start, start + ids.shape[1], device=ids.device)
-        given = {"position_ids": places[None], "cache_position": places, cache: state}
-        chosen = {name: value for name, value in given.items() if name in parameters and value is not None}
+        given = {"position_ids": places[None], "cache_position": places}
+        chosen = {**{name: given[name] for name in told}, **({} if state is None else {cache: state})}
         output = model(ids, **dict.fromkeys(asked, True), **chosen)
         state = _state_in(output, cache)
         if state is None:
             raise NoStateError(f"`{asked[0] if asked else 'forward'}` returns no `{cache}`")
         return logits_of(output, ids), state
 
-    words = f"`{asked[0]}` and `{cache}`" if asked else f"`forward` and `{cache}`"
-    return Decoder(words, advance, advance, "first" if asked else "all")
+    return advance
 
 
 def _state_in(output: Any, cache: str) -> Any:

@@ -80,6 +80,15 @@ def special_ids(subject: Subject, given: Any) -> tuple[int, ...]:
     return tuple(dict.fromkeys([*wanted, *declared, 0, 1, most]))
 
 
+def padding_id(subject: Subject) -> int | None:
+    """The id that the model declares to be padding and nothing else: it may count nothing, and take no position."""
+    config = getattr(subject.model, "config", None)
+    pad, bos, eos = (getattr(config, f"{name}_token_id", None) for name in ("pad", "bos", "eos"))
+    taken = [bos, *(eos if isinstance(eos, list | tuple) else [eos])]
+    inside = isinstance(pad, int) and 0 <= pad < subject.vocab_size
+    return pad if inside and pad not in taken else None
+
+
 def longest(subject: Subject, given: Any, limit: int) -> int:
     """The most tokens to search: what is given, what the model declares or can run, at most `limit`."""
     wanted = None if given is None else integer("max_length", given, 1)

@@ -13,12 +13,13 @@ from assay.evaluation.audit.bench import CLOSE, Bench
 from assay.evaluation.audit.candidates import Verdict, examined
 from assay.evaluation.audit.differences import change, spread
 from assay.evaluation.audit.findings import Finding, Status
+from assay.evaluation.audit.limits import padding_id
 from assay.evaluation.audit.readings import Reading, cross_entropy, readings
 from assay.evaluation.audit.scorers import Score as Score
 from assay.evaluation.audit.scorers import ScoreError, scorer_of
 from assay.evaluation.audit.search import Search
 from assay.evaluation.audit.subject import Subject
-from assay.evaluation.audit.trials import SIZES, padding_id, trials
+from assay.evaluation.audit.trials import SIZES, trials
 
 PLAIN = 1e-2
 """A change of logits, relative to their spread, that is no rounding."""
@@ -91,8 +92,16 @@ class _Comparison:
                         return self._said("fail", words, verdict.off)
                     shifts = {reading.shift for reading in self.agreed or ()}
                     if shifts and 1 not in shifts:
-                        return self._said("fail", f"{self._name} scores {_which(min(shifts))}, not the next one")
+                        return self._shifted(min(shifts))
         return self._concluded()
+
+    def _shifted(self, shift: int) -> Finding:
+        """Another token than the next is scored; decoders of transformers leave shifting their labels to the caller."""
+        words = f"{self._name} scores {_which(shift)}, not the next one"
+        theirs = type(self.bench.subject.model).__module__.partition(".")[0] == "transformers"
+        if self.bench.scorer.known and theirs and shift == 0:
+            return self._said("warn", f"{words}: labels are to be shifted before")
+        return self._said("fail", words)
 
     def _tried(self, ids: Tensor, examine: bool) -> Verdict | None:
         """Only what fails; what does not is noted."""
@@ -164,7 +173,7 @@ class _Comparison:
 
     def _padding_ignored(self) -> str:
         """What is to be said about an id declared as padding that costs something else than its cross-entropy."""
-        pad = padding_id(self.bench)
+        pad = padding_id(self.bench.subject)
         if pad is None or self.others:
             return ""
         ids = next(trials(self.bench, self.search, None)).clone()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from assay.evaluation.audit.bench import Bench
+from assay.evaluation.audit.limits import padding_id
 from assay.evaluation.audit.search import Search
 
 LARGE, HUGE = 8.0, 40.0
@@ -21,7 +22,7 @@ SIZES = (None, LARGE, HUGE)
 def trials(bench: Bench, search: Search, size: float | None) -> Iterator[Tensor]:
     """Ids [B, T] to try, different lengths and batches, while the logits are of this size; none is a padding id."""
     subject, generator = bench.subject, torch.Generator().manual_seed(search.seed + 9)
-    V, pad = subject.vocab_size, padding_id(bench)
+    V, pad = subject.vocab_size, padding_id(bench.subject)
     for ids in _contents(bench, search, size, generator):
         yield (ids if pad is None else torch.where(ids == pad, (pad + 1) % V, ids)).to(subject.device)
 
@@ -57,12 +58,3 @@ def extremes(bench: Bench, length: int) -> Tensor:
         following = last.argmax(-1) if ids.shape[1] % 2 else last.argmin(-1)
         ids = torch.cat([ids, following[:, None]], 1)
     return ids
-
-
-def padding_id(bench: Bench) -> int | None:
-    """The id that the model declares to be padding and nothing else: it may count nothing."""
-    config = getattr(bench.subject.model, "config", None)
-    pad, bos, eos = (getattr(config, f"{name}_token_id", None) for name in ("pad", "bos", "eos"))
-    taken = [bos, *(eos if isinstance(eos, list | tuple) else [eos])]
-    inside = isinstance(pad, int) and 0 <= pad < bench.subject.vocab_size
-    return pad if inside and pad not in taken else None
