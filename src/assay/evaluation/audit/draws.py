@@ -63,10 +63,11 @@ class HeldDraws(TorchFunctionMode):
             count = args[1] if len(args) > 1 else kwargs.get("num_samples", 1)
             return args[0].topk(count, dim=-1).indices
         if func is F.gumbel_softmax:
-            return _without_noise(*args, **kwargs)
+            kwargs.pop("eps", None)
+            return _without_noise(*args[:3], **kwargs)
         return func(*args, **kwargs)
 
 
-def _without_noise(logits: Tensor, tau: float = 1, hard: bool = False, _: float = 1e-10, dim: int = -1) -> Tensor:
+def _without_noise(logits: Tensor, tau: float = 1, hard: bool = False, dim: int = -1) -> Tensor:
     soft = (logits / tau).softmax(dim)
     return F.one_hot(soft.argmax(dim), soft.shape[dim]).to(soft).movedim(-1, dim) if hard else soft

@@ -110,8 +110,8 @@ def _of_large(search: Search) -> Search:
     of 50, 75, 100 and 150, 192 and 256 those of 64, 96 and 128; prefixes cut where nothing is replaced."""
     return replace(
         search,
-        cuts=_inside([239, 255, 299], search.longest) or _inside([search.longest // 2], search.longest),
-        training_cuts=_inside([239], search.longest) or _inside([search.longest // 2], search.longest),
+        cuts=_inside([239, 255, 299], search.longest) or _inside([(search.longest - 1) // 2], search.longest),
+        training_cuts=_inside([239], search.longest) or _inside([(search.longest - 1) // 2], search.longest),
         gradient_cuts=_inside([255], search.longest),
         lengths=_prefixes((1, 2, 17, 100, 192, 257), search.longest),
     )
