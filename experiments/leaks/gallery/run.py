@@ -72,7 +72,7 @@ def show(answers: list[dict[str, Any]]) -> None:
     table = Table(box=None)
     for column in ("", "models", "right", "processor s, median", "largest"):
         table.add_column(column, justify="left" if not column else "right")
-    for kind in ("mutant", "twin", "sound"):
+    for kind in dict.fromkeys(each["kind"] for each in answers):
         mine = [each for each in answers if each["kind"] == kind]
         seconds = sorted(each["processor_seconds"] for each in mine)
         right = sum(each["right"] for each in mine)
@@ -80,7 +80,7 @@ def show(answers: list[dict[str, Any]]) -> None:
     console = Console(highlight=False)
     console.print(table)
     for each in (each for each in answers if not each["right"]):
-        console.print(f"WRONG {each['kind']} {each['name']}: {each['summary']}", markup=False)
+        console.print(f"WRONG {each['kind']} {each['name']}: {each['summary']}", markup=False, soft_wrap=True)
 
 
 def main() -> int:
