@@ -23,7 +23,8 @@ def activations(subject: Subject, search: Search) -> Finding:
 
     handles = [m.register_forward_hook(look) for m in names if not isinstance(m, torch.jit.ScriptModule)]
     try:
-        subject.logits(mixed_row(search, subject.vocab_size, subject.special_ids))
+        subject.references.pop(subject.weights, None)
+        subject.reference(mixed_row(search, subject.vocab_size, subject.special_ids))
     finally:
         for handle in handles:
             handle.remove()

@@ -50,11 +50,8 @@ class Yardstick:
 def yardstick(subject: Subject, search: Search) -> Yardstick:
     """Measure it on one row, as long as the search goes, in eval mode."""
     ids = mixed_row(search, subject.vocab_size, subject.special_ids)
-    subject.memory.restore()
-    quick, subject.asks_for_no_type = subject.asks_for_no_type, False
-    before = subject.logits(ids)
-    subject.asks_for_no_type = quick
-    subject.unit = subject.unit or arithmetic_unit(subject, ids[:, :32])
+    before = subject.reference(ids)
+    subject.unit = subject.unit or arithmetic_unit(subject, ids[:, : max(8, subject.multiple)])
     scale = spread(before)
     allowed = _allowed(subject, ids, before, scale, search.seed)
     if allowed.amax() > SUSPICIOUS * scale:  # as in `measured_on`

@@ -98,7 +98,7 @@ def plan_search(
         cuts=_inside(cuts, longest),
         training_cuts=_inside([0, 63, 150, 256, longest - 2], longest),
         gradient_cuts=_inside([63, 128, 256], longest),
-        lengths=_prefixes((*(range(1, 67) if cost < TINY else ()), *LENGTHS, *further), longest),
+        lengths=_prefixes((*(range(1, 67) if cost < TINY else ()), *LENGTHS, *further, longest - 1), longest),
         batches=(2, 4, 8),
         seed=seed,
         multiple=multiple,
@@ -113,7 +113,7 @@ def _of_large(search: Search) -> Search:
         cuts=_inside([239, 255, 299], search.longest) or _inside([(search.longest - 1) // 2], search.longest),
         training_cuts=_inside([239], search.longest) or _inside([(search.longest - 1) // 2], search.longest),
         gradient_cuts=_inside([255], search.longest),
-        lengths=_prefixes((1, 2, 17, 100, 192, 257), search.longest),
+        lengths=_prefixes((1, 17, 100, 192, 257), search.longest),
     )
 
 
@@ -135,5 +135,5 @@ def _inside(cuts: Iterable[int], length: int) -> tuple[int, ...]:
 
 
 def _prefixes(lengths: Iterable[int], longest: int) -> tuple[int, ...]:
-    """Those shorter than the longest sequence, and the one that wants a token of it."""
-    return tuple(sorted(n for n in {*lengths, longest - 1} if 0 < n < longest))
+    """Those shorter than the longest sequence."""
+    return tuple(sorted(n for n in set(lengths) if 0 < n < longest))

@@ -61,6 +61,8 @@ class Subject:
         self.multiple = 1
         """The model takes lengths that are multiples of this many tokens alone."""
         self.special_ids: tuple[int, ...] = ()
+        self.references: dict[str, Tensor] = {}
+        """By weights: the logits of the longest row in eval mode on the fresh copy, every call of torch looked at."""
         self._generator = torch.Generator()
         self._draws: dict[tuple[bool, bool], bool] = {}
 
@@ -151,6 +153,15 @@ class Subject:
         rows = 1 if self.alone else max(1, LOGITS_AT_ONCE // (ids.shape[1] * self.outputs))
         parts = [self.one_call(part, training, seed, dropout) for part in ids.split(rows)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def reference(self, ids: Tensor) -> Tensor:
+        """The logits of the longest row `ids` [1, T], run once for each set of weights."""
+        if self.weights not in self.references:
+            quick, self.asks_for_no_type = self.asks_for_no_type, False
+            self.memory.restore()
+            self.references[self.weights] = self.logits(ids)
+            self.asks_for_no_type = quick
+        return self.references[self.weights]
 
     def one_call(self, ids: Tensor, training: bool = False, seed: int = 0, dropout: bool = True) -> Tensor:
         """Logits [B, T, V] of all rows of `ids` [B, T] at once; in training mode gradients are on, as in training."""
