@@ -2,25 +2,40 @@
 
 import copy
 import math
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
 @torch.no_grad()
 def redrawn(model: Model, generator: torch.Generator) -> Model:
-    """Matrices from N(0, 1 / fan_in), fan_in being the last axis; vectors keep their own draw plus 0.1 N(0, 1).
+    """Matrices from N(0, 1 / fan_in), fan_in being the last axis; biases of linear maps and convolutions 0.1 N(0, 1);
+    other vectors keep their own draw plus 0.1 N(0, 1).
 
-    So gains become 1 + 0.1 N, biases 0.1 N, and decays stay spread over their range. Whole numbers are no weights.
+    So gains become 1 + 0.1 N, no bias shuts a gate for good, and decays stay spread over their range. Whole numbers are
+    no weights.
     """
     model = copy.deepcopy(model)
-    for parameter in filter(torch.is_floating_point, model.parameters()):
+    for parameter, values in draws(model, list(model.parameters()), generator):
+        parameter.copy_(values)
+    return model
+
+
+@torch.no_grad()
+def draws(
+    model: nn.Module, parameters: Sequence[nn.Parameter], generator: torch.Generator
+) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    """New values for those of the model's `parameters` that are floating, in their order."""
+    maps = [module for module in model.modules() if isinstance(module, nn.Linear | _ConvNd)]
+    biases = {id(module.bias) for module in maps}
+    for parameter in filter(torch.is_floating_point, parameters):
         noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(parameter)
         if parameter.ndim >= 2:
-            parameter.copy_(noise / math.sqrt(parameter.shape[-1]))
+            yield parameter, noise / math.sqrt(parameter.shape[-1])
         else:
-            parameter.add_(0.1 * noise)
-    return model
+            yield parameter, 0.1 * noise + (0 if id(parameter) in biases else parameter.detach())

@@ -170,7 +170,7 @@ def _made(path: Path, name: str, value: Any) -> nn.Module:
         )
     try:
         made = value()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         where = blamed(error) or f"{path}:{name}: {described(error)}"
         raise RequestError(where) from error
     if not isinstance(made, nn.Module):

@@ -28,15 +28,18 @@ class Widened(TorchFunctionMode):
     """Inside the block torch calls that ask for a narrow floating type get the wide one.
 
     `narrow_seen` tells whether some result was narrow all the same, and rounding is then that of the narrow type.
+    `calls` counts what was called.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.narrow_seen = False
+        self.calls = 0
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        self.calls += 1
         if not kwargs and len(args) == 1 and func not in _CASTS:  # attributes, above all
             return self._seen(func(args[0]))
         kwargs = kwargs or {}

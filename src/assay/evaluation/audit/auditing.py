@@ -4,17 +4,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from torch import nn
 
+from assay.errors import RequestError
 from assay.evaluation.audit.accounting import accounting
 from assay.evaluation.audit.activations import activations
 from assay.evaluation.audit.borrowing import borrowed
 from assay.evaluation.audit.calls import calls
 from assay.evaluation.audit.causality import causality
 from assay.evaluation.audit.determinism import determinism
+from assay.evaluation.audit.draws import held, patterned
 from assay.evaluation.audit.findings import DECIDING, AuditReport, Finding, Searched, worst
 from assay.evaluation.audit.initialisation import initial_entropy, initialisation
 from assay.evaluation.audit.length import length
 from assay.evaluation.audit.limits import integer
 from assay.evaluation.audit.modes import modes
+from assay.evaluation.audit.own_type import own_type
 from assay.evaluation.audit.packing import packing as packed
 from assay.evaluation.audit.parameters import dead_parameters
 from assay.evaluation.audit.parity import parity
@@ -27,6 +30,8 @@ from assay.evaluation.audit.search import Search, cost_of, lighter, plan_search,
 from assay.evaluation.audit.subject import Subject
 
 LONGEST, THOROUGH_LONGEST = 320, 2048
+MOST = 2**62
+"""The largest seed: others are made by adding to it."""
 
 WEIGHTS = {"given": "weights as given", "redrawn": "weights redrawn"}
 MODES = ("eval mode", "training mode")
@@ -61,11 +66,13 @@ def audit(
     """
     tell = on_progress or (lambda _: None)
     longest = THOROUGH_LONGEST if thorough else LONGEST
-    seed = integer("seed", seed, 0)
+    seed = integer("seed", seed, 0, MOST)
+    if on_progress is not None and not callable(on_progress):
+        raise RequestError(f"on_progress: a {type(on_progress).__name__} given; a function of one text would do")
     with borrowed(model, vocab_size, special_ids, max_length, longest) as subject:
         if packing is not None:
             packing = integer("packing", packing, 0, subject.vocab_size - 1)
-        cost, widths = cost_of(subject.model), widths_of(subject.model)
+        cost, widths = cost_of(subject.model, subject.calls_per_token), widths_of(subject.model)
         search = plan_search(subject.longest, cost, thorough, seed, subject.multiple, widths)
         findings = _once(subject, search, fresh, loss, log_prob, tell)
         add_redrawn(subject, seed)
@@ -74,6 +81,9 @@ def audit(
         tell("dead parameters")
         subject.use("redrawn")
         findings.append(dead_parameters(subject, search))
+        if all(finding.check != "causality" or finding.status != "fail" for finding in findings):
+            tell("causality, in the model's own type")
+            findings += own_type(subject, search)
         return report_on(subject, search, findings)
 
 
@@ -166,18 +176,18 @@ def _over_time(
 def _without_chance(subject: Subject, training: bool, check: Callable[[], Finding], over_time: bool = False) -> Finding:
     """The answer of `check`; a failure in a mode that draws at random counts if it stays with steady draws.
 
-    Other tokens may ask for other numbers of draws, which moves all that are drawn after them: over time each call of a
-    random function gets a seed of its own, and a row is alone; between rows every draw is held.
+    Other tokens may ask for other numbers of draws, which moves all that are drawn after them: over time each call
+    draws the same pattern, and a row is alone; between rows every draw is the same.
     """
     found = check()
     if found.status != "fail" or not subject.draws(training):
         return found
     alone, subject.alone = subject.alone, subject.alone or over_time
-    subject.draws_rule = "reseeded" if over_time else "held"
+    subject.steady = patterned if over_time else held
     try:
         return check()
     finally:
-        subject.draws_rule, subject.alone = "free", alone
+        subject.steady, subject.alone = None, alone
 
 
 def _labelled(finding: Finding, weights: str, training: bool) -> Finding:

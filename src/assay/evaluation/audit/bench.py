@@ -50,7 +50,7 @@ class Bench:
         found: list[Tensor] = []
         for part in ids.split(at_once):
             if self.each:
-                found += self.nats(part)
+                found += self.nats(part).reshape(len(part), -1)
                 continue
             logits = self.subject.logits(part, dropout=False) if self.scorer.on_logits else None
             with self._scoring(ids[:1]), self.subject.running(dropout=False) as model:

@@ -50,6 +50,7 @@ def borrowed(
             subject.special_ids = limits.special_ids(subject, special_ids)
             subject.longest = limits.longest(subject, max_length, longest)
             subject.multiple = limits.multiple(subject)
+            subject.calls_per_token = limits.calls_per_token(subject)
             subject.memory.restore()
             for training in (False, True):
                 for dropout in (True, False):
@@ -74,6 +75,7 @@ def _running_subject(model: nn.Module) -> Subject:
     subject.memories["given"] = Memory(model)
     try:
         subject.outputs = _outputs(subject)
+        subject.narrow = [(tensor, values) for tensor, values in narrow if tensor.dtype != values.dtype]
     except RaisedError:
         for tensor, values in narrow:
             tensor.data = values

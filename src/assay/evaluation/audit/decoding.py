@@ -10,13 +10,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from assay.evaluation.audit.subject import logits_of
+from assay.evaluation.audit.subject import logits_of, parameters_of
 
-_CACHES = (
-    *("past_key_values", "cache_params", "past_key_value", "past_kv", "kv_cache", "cache", "caches", "past"),
-    *("layer_past", "mems", "state", "states", "hidden", "hidden_state", "hx", "recurrent_state", "prev_state"),
-)
-"""What the state is called among the arguments of `forward`; the first that is there."""
+_ASKED_FOR = ("past_key_values", "cache_params")
+"""transformers' names of the state."""
+_CACHES = (*_ASKED_FOR, "state", "states", "hidden", "hx", "h", "h0", "hc", "mems", "memory", "carry", "prev", "past")
+_PARTS = ("past", "cache", "kv", "state", "mems", "hidden", "carry", "inference_params", "memories")
+"""What the state is called among the arguments of `forward`, whole or in part; what else they may be called is not."""
+_NO_STATE = ("mask", "position", "return", "output", "use_", "label", "target", "embed", "encoder", "update")
 
 Advance = Callable[[nn.Module, Tensor, Any, int], tuple[Tensor, Any]]
 """(model, ids [B, T], state or None, number of tokens before) -> (logits [B, T, V], state)."""
@@ -62,9 +63,14 @@ def decoders(model: nn.Module) -> list[Decoder]:
     ways = _stepping(model) if callable(getattr(model, "step", None)) else []
     if ways:
         return ways
-    parameters = inspect.signature(model.forward).parameters
-    cache = next((name for name in _CACHES if name in parameters and parameters[name].default is None), None)
+    parameters = parameters_of(model.forward)
+    optional = [name for name, parameter in parameters.items() if parameter.default is None]
+    cache = next((name for name in (*_CACHES, *filter(_may_be_state, optional)) if name in optional), None)
     return [] if cache is None else [_caching(cache, parameters)]
+
+
+def _may_be_state(name: str) -> bool:
+    return any(part in name for part in _PARTS) and not any(part in name for part in _NO_STATE)
 
 
 def _caching(cache: str, parameters: Mapping[str, inspect.Parameter]) -> Decoder:
@@ -74,7 +80,7 @@ def _caching(cache: str, parameters: Mapping[str, inspect.Parameter]) -> Decoder
     """
     keywords = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     asked = [name for name in ("use_cache", "use_mems", "return_state", "return_cache") if name in parameters]
-    if not asked and keywords and cache in _CACHES[:2]:
+    if not asked and keywords and cache in _ASKED_FOR:
         asked = ["use_cache"]
 
     words = f"`{asked[0]}` and `{cache}`" if asked else f"`forward` and `{cache}`"
@@ -106,7 +112,7 @@ def _advancing(cache: str, asked: Sequence[str], told: Sequence[str]) -> Advance
 
 def _state_in(output: Any, cache: str) -> Any:
     """The state in what a model returned: under its name or another one's, or what follows the logits in a tuple."""
-    names = (cache, f"{cache}s", f"new_{cache}", f"next_{cache}", *_CACHES)
+    names = (cache, f"{cache}s", f"new_{cache}", f"next_{cache}", *_CACHES, "kv_cache", "cache")
     if isinstance(output, Mapping):
         return next((output[name] for name in names if output.get(name) is not None), None)
     if isinstance(output, tuple | list) and not hasattr(output, "logits"):

@@ -3,6 +3,7 @@
 A layer that draws as many numbers as a token calls for moves every draw after it, of earlier positions too.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,62 +13,118 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from assay.evaluation.audit.dropout import DROPOUTS
-from assay.evaluation.audit.generators import seed_generators
 
 HELD = 0.6
 """What a held draw is; not 0, so that what multiplies a draw still shows."""
-_FILLED = {torch.rand, torch.randn, torch.normal, torch.rand_like, torch.randn_like}
-_IN_PLACE = {Tensor.uniform_: HELD, Tensor.normal_: HELD, Tensor.exponential_: 1.0, Tensor.cauchy_: HELD}
-_BERNOULLI = {torch.bernoulli, Tensor.bernoulli}
-_MULTINOMIAL = {torch.multinomial, Tensor.multinomial}
-_INTEGERS = {torch.randint, torch.randint_like, torch.randperm, Tensor.random_}
-_RANDOM: set[Any] = {
-    *(_FILLED | _BERNOULLI | _MULTINOMIAL | _INTEGERS | DROPOUTS),
-    *(_IN_PLACE.keys() | {Tensor.bernoulli_, F.gumbel_softmax, F.scaled_dot_product_attention}),
-}
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+Source = Callable[[Tensor], Tensor]
+"""A tensor of any shape -> as many numbers between 0 and 1."""
 
 
-class ReseededDraws(TorchFunctionMode):
-    """The n-th random function that is called draws from seed n, however many numbers were drawn before."""
+def held(like: Tensor) -> Tensor:
+    """The same number everywhere."""
+    return torch.full(like.shape, HELD, dtype=_floating(like), device=like.device)
 
-    def __init__(self, seed: int) -> None:
+
+def patterned(like: Tensor) -> Tensor:
+    """Numbers spread evenly, the n-th the same in every call however many there are: earlier positions keep theirs."""
+    places = torch.arange(1, like.numel() + 1, dtype=torch.float64, device=like.device)
+    return (0.5 + GOLDEN * places).frac().to(_floating(like)).view(like.shape)
+
+
+class SteadyDraws(TorchFunctionMode):
+    """torch's random functions of floating numbers take them from `source`, afresh at each call."""
+
+    def __init__(self, source: Source) -> None:
         super().__init__()
-        self._seed = seed
+        self._source = source
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func in _RANDOM:
-            self._seed += 1
-            seed_generators(self._seed)
-        return func(*args, **(kwargs or {}))
-
-
-class HeldDraws(TorchFunctionMode):
-    """Random functions of floating numbers return constants."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if func in _FILLED:
-            return func(*args, **kwargs).detach().fill_(HELD)
-        if func in _IN_PLACE:
-            return args[0].fill_(_IN_PLACE[func])
-        if func in _BERNOULLI:
-            return (args[0] > 1 - HELD).to(args[0].dtype)
-        if func is Tensor.bernoulli_:
-            chance = torch.as_tensor(args[1] if len(args) > 1 else kwargs.get("p", 0.5))
-            return args[0].copy_(chance > 1 - HELD)
-        if func in _MULTINOMIAL:
-            count = args[1] if len(args) > 1 else kwargs.get("num_samples", 1)
-            return args[0].topk(count, dim=-1).indices
-        if func is F.gumbel_softmax:
-            kwargs.pop("eps", None)
-            return _without_noise(*args[:3], **kwargs)
+        kwargs = dict(kwargs or {})
+        if func in _STEADY:
+            first = (kwargs.pop("input"),) if "input" in kwargs else ()
+            return _STEADY[func](self._source, *first, *args, **kwargs)
+        if func in _MADE:
+            made = func(*args, **kwargs).detach()
+            return made.copy_(_MADE[func](self._source(made)))
+        if func in DROPOUTS and func is not F.dropout:
+            return args[0] if args else kwargs["input"]
         return func(*args, **kwargs)
 
 
-def _without_noise(logits: Tensor, tau: float = 1, hard: bool = False, dim: int = -1) -> Tensor:
-    soft = (logits / tau).softmax(dim)
+def _floating(like: Tensor) -> torch.dtype:
+    return like.dtype if like.is_floating_point() else torch.get_default_dtype()
+
+
+def _normal(u: Tensor) -> Tensor:
+    return math.sqrt(2) * torch.erfinv(2 * u.clamp(1e-6, 1 - 1e-6) - 1)
+
+
+def _gumbel(u: Tensor) -> Tensor:
+    return -(-u.clamp(1e-6, 1 - 1e-6).log()).log()
+
+
+def _dropout(source: Source, x: Tensor, p: float = 0.5, training: bool = True, *_: Any, **__: Any) -> Tensor:
+    return x * (source(x) >= p) / max(1 - p, 1e-6) if training else x
+
+
+def _rrelu(
+    source: Source, x: Tensor, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, *_: Any, **__: Any
+) -> Tensor:
+    slope = lower + (upper - lower) * source(x) if training else (lower + upper) / 2
+    return torch.where(x < 0, slope * x, x)
+
+
+def _bernoulli(source: Source, x: Tensor, p: float | None = None, **_: Any) -> Tensor:
+    return (source(x) < (x if p is None else p)).to(x.dtype)
+
+
+def _bernoulli_(source: Source, x: Tensor, p: Any = 0.5, **_: Any) -> Tensor:
+    return x.copy_(source(x) < p)
+
+
+def _uniform_(source: Source, x: Tensor, low: float = 0.0, high: float = 1.0, **_: Any) -> Tensor:
+    return x.copy_(low + (high - low) * source(x))
+
+
+def _normal_(source: Source, x: Tensor, mean: float = 0.0, std: float = 1.0, **_: Any) -> Tensor:
+    return x.copy_(mean + std * _normal(source(x)))
+
+
+def _exponential_(source: Source, x: Tensor, lambd: float = 1.0, **_: Any) -> Tensor:
+    return x.copy_(-(1 - source(x)).log() / lambd)
+
+
+def _multinomial(source: Source, x: Tensor, num_samples: int, *_: Any, **__: Any) -> Tensor:
+    return (x.log() + _gumbel(source(x))).topk(num_samples, dim=-1).indices
+
+
+def _gumbel_softmax(
+    source: Source, logits: Tensor, tau: float = 1, hard: bool = False, _: float = 0.0, dim: int = -1, **__: Any
+) -> Tensor:
+    soft = ((logits + _gumbel(source(logits))) / tau).softmax(dim)
     return F.one_hot(soft.argmax(dim), soft.shape[dim]).to(soft).movedim(-1, dim) if hard else soft
+
+
+_MADE: dict[Any, Callable[[Tensor], Tensor]] = {
+    torch.rand: lambda u: u,
+    torch.rand_like: lambda u: u,
+    torch.randn: _normal,
+    torch.randn_like: _normal,
+}
+_STEADY: dict[Any, Callable[..., Tensor]] = {
+    F.dropout: _dropout,
+    F.rrelu: _rrelu,
+    F.gumbel_softmax: _gumbel_softmax,
+    torch.bernoulli: _bernoulli,
+    Tensor.bernoulli: _bernoulli,
+    Tensor.bernoulli_: _bernoulli_,
+    Tensor.uniform_: _uniform_,
+    Tensor.normal_: _normal_,
+    Tensor.exponential_: _exponential_,
+    torch.multinomial: _multinomial,
+    Tensor.multinomial: _multinomial,
+}

@@ -5,7 +5,7 @@ and only between a copy and its return; NumPy and `random` are reached through s
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,6 +54,53 @@ def drawn_so_far() -> tuple[object, ...]:
         name, keys, place, *rest = numpy.get_state()
         states.append((name, keys.tobytes(), place, *rest))
     return tuple(states)
+
+
+def is_generator(value: object) -> bool:
+    """Whether a model's own `value` is something to draw from: torch's, NumPy's or Python's."""
+    numpy, python = _numpy(), _python()
+    kinds = [
+        torch.Generator,
+        *([numpy.Generator, numpy.RandomState] if numpy else []),
+        *([python.Random] if python else []),
+    ]
+    return isinstance(value, tuple(kinds))
+
+
+def reseed(generator: Any, seed: int) -> None:
+    """Start a model's own generator from `seed`."""
+    if isinstance(generator, torch.Generator):
+        generator.manual_seed(seed)
+    elif hasattr(generator, "bit_generator"):
+        generator.bit_generator.state = type(generator.bit_generator)(seed).state
+    else:
+        generator.seed(seed)
+
+
+def state_of(generator: Any) -> object:
+    """What tells whether a model's own generator has been drawn from."""
+    if isinstance(generator, torch.Generator):
+        return generator.get_state().numpy().tobytes()
+    if hasattr(generator, "bit_generator"):
+        return repr(generator.bit_generator.state)
+    return repr(generator.get_state() if hasattr(generator, "get_state") else generator.getstate())
+
+
+def put_back(generator: Any) -> Callable[[], None]:
+    """What puts a model's own generator back as it is now."""
+    if isinstance(generator, torch.Generator):
+        held = generator.get_state()
+        return lambda: _put(generator.set_state, held)
+    if hasattr(generator, "bit_generator"):
+        state = generator.bit_generator.state
+        return lambda: setattr(generator.bit_generator, "state", state)
+    get, put = ("get_state", "set_state") if hasattr(generator, "get_state") else ("getstate", "setstate")
+    kept = getattr(generator, get)()
+    return lambda: _put(getattr(generator, put), kept)
+
+
+def _put(setter: Callable[[Any], object], state: Any) -> None:
+    setter(state)
 
 
 def _numpy() -> Any:

@@ -108,7 +108,31 @@ def longest(subject: Subject, given: Any, limit: int) -> int:
             low = middle
         else:
             high = middle
+    if low < 2 <= length:
+        _raised_on_two(subject)
     return max(low, 1)
+
+
+def _raised_on_two(subject: Subject) -> None:
+    """A model that takes one token alone has nothing to leak: what it raises on two is its answer."""
+    try:
+        subject.logits(torch.zeros(1, 2, dtype=torch.long))
+    except RaisedError as error:
+        words = f"raised {error} on 2 tokens, and on every other number tried but one"
+        raise RequestError(f"model: {subject.name} {words}; max_length=1 would audit what is left") from error
+
+
+def calls_per_token(subject: Subject) -> float:
+    """How many calls of torch a token more costs: those of a loop over the sequence. 0 where they are not looked at."""
+    counts = []
+    for chunks in (4, 8):
+        length = min(chunks * subject.multiple, subject.longest)
+        before = subject.calls
+        if not runs(subject, length):
+            return 0.0
+        counts.append(subject.calls - before)
+    tokens = min(8 * subject.multiple, subject.longest) - min(4 * subject.multiple, subject.longest)
+    return max(0.0, (counts[1] - counts[0]) / tokens) if tokens else 0.0
 
 
 def multiple(subject: Subject) -> int:

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from assay.evaluation.audit.generators import is_generator, put_back
+
 _OPAQUE = (str, bytes, int, float, complex, bool, type, ModuleType, BuiltinFunctionType, torch.dtype, torch.device)
 MAX_OBJECTS = 200_000
 
@@ -50,7 +52,7 @@ def reachable(*owners: object) -> Iterator[Any]:
 
 
 def _members(value: Any) -> list[Any]:
-    if isinstance(value, Tensor | torch.Generator):
+    if isinstance(value, Tensor) or is_generator(value):
         return []
     if isinstance(value, FunctionType):
         return [*(value.__closure__ or ()), *(value.__defaults__ or ()), *vars(value).values()]
@@ -71,9 +73,8 @@ def _members(value: Any) -> list[Any]:
 def _undo(value: Any) -> Callable[[], None] | None:
     if isinstance(value, Tensor):
         return _undo_tensor(value)
-    if isinstance(value, torch.Generator):
-        state = value.get_state()
-        return lambda: _rewind(value, state)
+    if is_generator(value):
+        return put_back(value)
     if isinstance(value, CellType):
         contents = _contents(value)
         return lambda: setattr(value, "cell_contents", contents)
@@ -127,7 +128,3 @@ def _contents(cell: CellType) -> Any:
         return cell.cell_contents
     except ValueError:
         return None
-
-
-def _rewind(generator: torch.Generator, state: Tensor) -> None:
-    generator.set_state(state)

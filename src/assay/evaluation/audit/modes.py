@@ -35,8 +35,24 @@ def modes(subject: Subject, yardstick: Yardstick) -> Finding:
             finding = Finding(check="modes", status="skip", explanation=words)
         else:
             finding = placed(finding, tracer, fixed, "between eval and training mode")
+            finding = _refined(subject, ids, yardstick, finding)
     subject.memory.restore()
     return finding
+
+
+def _refined(subject: Subject, ids: Tensor, yardstick: Yardstick, finding: Finding) -> Finding:
+    """A warning instead, where eval mode gives the same once training mode has run: it refines an estimate.
+
+    That this depends on the weights alone, and not by tokens, is for the isolation of calls to say.
+    """
+    subject.memory.restore()
+    restores, subject.restores = subject.restores, False
+    trained, after = (subject.logits(ids, training, dropout=False) for training in (True, False))
+    subject.restores = restores
+    if largest_change(trained, after, yardstick).excess > 1:
+        return finding
+    words = f"{finding.explanation}; eval mode gives the same after that call: something is refined in training mode"
+    return finding.model_copy(update={"status": "warn", "explanation": words})
 
 
 def _run(subject: Subject, ids: Tensor, training: bool) -> Callable[[], Tensor]:

@@ -1,11 +1,11 @@
 """A second set of weights for a subject: redrawn, because zero-initialised projections hide everything."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from assay.evaluation.audit.memory import Memory
 from assay.evaluation.audit.subject import Subject, logits_of
-from assay.evaluation.redraw import redrawn
+from assay.evaluation.redraw import draws
 
 SHUT = 1e4
 """A value as large as this, or an infinity, shuts what it is added to."""
@@ -21,9 +21,8 @@ def add_redrawn(subject: Subject, seed: int) -> None:
     parameters = parameters or list(subject.model.parameters())
     masks = {id(mask) for mask in _masks(subject, [p for p in parameters if _has_two_values(p)])}
     parameters = [parameter for parameter in parameters if id(parameter) not in masks]
-    drawn = redrawn(nn.ParameterList(parameters), torch.Generator().manual_seed(seed))
-    for parameter, values in zip(parameters, drawn, strict=True):
-        parameter.data = values.data
+    for parameter, values in draws(subject.model, parameters, torch.Generator().manual_seed(seed)):
+        parameter.data = values
     subject.memories["redrawn"] = Memory(subject.model)
     subject.use("given")
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from assay.errors import RequestError
-from assay.evaluation.audit.subject import Subject, logits_of
+from assay.evaluation.audit.subject import Subject, logits_of, parameters_of
 from assay.model.lm import LanguageModel
 from assay.ops.cross_entropy import token_nats
 
@@ -76,8 +76,8 @@ def scorer_of(subject: Subject, loss: Score | None, log_prob: Score | None) -> S
         return _given(subject, "loss", loss, 1.0)
     if isinstance(subject.model, LanguageModel):
         return Scorer("assay's loss", _own_loss, known=True)
-    if "labels" in inspect.signature(subject.model.forward).parameters:
-        return Scorer("the loss of `labels`", lambda model, ids: _loss_in(model(ids, labels=ids)), known=True)
+    if "labels" in parameters_of(subject.model.forward):
+        return Scorer("the loss of `labels`", _loss_in, known=True)
     return None
 
 
@@ -99,7 +99,7 @@ def _runs(subject: Subject, scorer: Scorer) -> bool:
     try:
         with subject.running() as model:
             scorer.called(logits_of(model(ids), ids) if scorer.on_logits else model, ids)
-    except Exception:  # whatever a stranger's score raises on what it does not take
+    except (Exception, SystemExit):  # whatever a stranger's score raises on what it does not take
         return False
     return True
 
@@ -120,13 +120,18 @@ def _first_name(name: str, score: Callable[..., Any]) -> str:
     return parameters[0].name
 
 
-def _loss_in(output: Any) -> Any:
-    """The loss in what a model returned for labels."""
-    if isinstance(output, Mapping):
-        return output.get("loss")
+def _loss_in(model: nn.Module, ids: Tensor) -> Any:
+    """The loss of `labels`, without what routers of experts add to it where the model says what that is."""
+    output = model(ids, labels=ids)
     if isinstance(output, tuple):
         return next((part for part in output if isinstance(part, Tensor) and part.ndim == 0), None)
-    return getattr(output, "loss", None)
+    loss, added = (
+        output.get(k) if isinstance(output, Mapping) else getattr(output, k, None) for k in ("loss", "aux_loss")
+    )
+    weight = getattr(getattr(model, "config", None), "router_aux_loss_coef", None)
+    if isinstance(loss, Tensor) and isinstance(added, Tensor) and isinstance(weight, float):
+        return loss - weight * added
+    return loss
 
 
 def _own_loss(model: nn.Module, ids: Tensor) -> Tensor:

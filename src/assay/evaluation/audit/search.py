@@ -15,11 +15,11 @@ OTHERS = (80, 96, 100, 120, 144, 150, 160, 192, 200, 240, 250, 300)
 LENGTHS = (1, 2, 3, 7, 15, 16, 17, 33, 48, 63, 64, 65, 96, 100, 128, 129, 150, 192, 200, 240, 255, 256, 257, 300)
 MANY, FEW = 3, 4
 TINY = 200_000
-"""Cost up to which every length up to that of the sequences for gradients is tried."""
-LARGE = 1_500_000
+"""Cost up to which every length up to that of the sequences for gradients is tried, and every other cut."""
+LARGE = 900_000
 """Cost from which a search looks at fewer positions, to stay within seconds."""
-MODULE_COST = 8_000
-"""What a module costs beside its parameters: calling it takes as long as a token takes through so many of them."""
+MODULE_COST, CALL_COST = 8_000, 50_000
+"""What a module costs beside its parameters, and a call of torch for each token: as much time as so many of them."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,10 @@ class Search:
     """A large model: the weights as given are searched over time in eval mode only, the redrawn ones in full."""
 
 
-def cost_of(model: nn.Module) -> int:
-    """What a token costs, in parameters: a deep model of few parameters takes its time too."""
-    return sum(p.numel() for p in model.parameters()) + MODULE_COST * sum(1 for _ in model.modules())
+def cost_of(model: nn.Module, calls_per_token: float = 0.0) -> int:
+    """What a token costs, in parameters: deep models, and loops over the sequence, take their time too."""
+    parameters, modules = sum(p.numel() for p in model.parameters()), sum(1 for _ in model.modules())
+    return parameters + MODULE_COST * modules + round(CALL_COST * calls_per_token)
 
 
 def widths_of(model: nn.Module) -> frozenset[int]:
@@ -86,7 +87,9 @@ def plan_search(
             Search(longest, whole(24), whole(20), whole(16), (), (), (), (), (2, 4), seed, multiple, brief=True)
         )
     further = range(512, longest, 256) if thorough else ()
-    cuts = [0, 5, longest // 2 - 10, longest - 2, 240, 300, *(m - 1 for m in OTHERS)]
+    cuts = [0, 5, longest // 2 - 10, longest - 2, 240, 300, *(m - 1 for m in (*OTHERS, *range(16, longest, 16)))]
+    if cost < TINY:  # the end of any chunk of an even length
+        cuts += range(65, longest, 2)
     cuts += [t for m in (*POWERS, *further) for t in (m - 1, m)]
     if thorough:
         cuts += [t for m in range(16, longest, 16) for t in (m - 1, m, m + 1)]
@@ -122,7 +125,7 @@ def lighter(search: Search) -> Search:
     return replace(
         search,
         short=1 if search.brief else min(search.short, search.content),
-        cuts=(search.cuts[1:2] or search.cuts) if search.brief else search.cuts[::2],
+        cuts=(search.cuts[1:2] or search.cuts) if search.brief else search.cuts[:: max(2, len(search.cuts) // 14)],
         training_cuts=() if search.brief else search.training_cuts[1::2],
         gradient_cuts=(),
         lengths=search.lengths[1::3] or search.lengths,

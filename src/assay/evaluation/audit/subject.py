@@ -3,10 +3,11 @@
 Shapes: B batch, T tokens, V vocabulary.
 """
 
+import inspect
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +15,9 @@ from torch import Tensor, nn
 from assay.errors import RequestError
 from assay.evaluation.audit.arithmetic import Widened, float64_by_default, in_float64, narrowest_type
 from assay.evaluation.audit.differences import change
-from assay.evaluation.audit.draws import HeldDraws, ReseededDraws
+from assay.evaluation.audit.draws import Source, SteadyDraws
 from assay.evaluation.audit.dropout import estimates_kept, without_dropout
-from assay.evaluation.audit.generators import drawn_so_far, seed_generators
+from assay.evaluation.audit.generators import drawn_so_far, is_generator, reseed, seed_generators, state_of
 from assay.evaluation.audit.memory import Memory, reachable
 from assay.layers.randomness import drawing_from
 
@@ -32,8 +33,7 @@ class Subject:
 
     `weights` says which: "given" or "redrawn". `restores` puts the copy's memory back before each run, `alone` runs
     one row at a time: both are switched on where the isolation checks fail, so that other checks still mean something.
-    `draws_rule` is what becomes of random draws: "free"; "reseeded", each from its number; "held" at constants, without
-    dropout.
+    `steady` is where random draws come from instead of generators: a pattern, or constants.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -43,15 +43,19 @@ class Subject:
         self.own_type = narrowest_type(model)
         self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
         self.memories = {"given": Memory(model)}
-        self.generators = [value for value in reachable(model) if isinstance(value, torch.Generator)]
+        self.generators = [value for value in reachable(model) if is_generator(value)]
         self.wide = True
         self.asks_for_no_type = False
         """Weights in float64 are enough: nothing inside asks for a narrower type."""
         self.narrow_seen = False
         self.restores = False
         self.alone = False
-        self.draws_rule: Literal["free", "reseeded", "held"] = "free"
+        self.steady: Source | None = None
         self.unit = 0.0
+        self.calls = 0
+        """How often torch has been called, while every call was looked at."""
+        self.calls_per_token = 0.0
+        """How many more a token more costs: a model that loops over the sequence."""
         self.outputs = 1
         """The width of the logits, which may exceed the vocabulary."""
         self.vocab_size = 0
@@ -61,6 +65,10 @@ class Subject:
         self.multiple = 1
         """The model takes lengths that are multiples of this many tokens alone."""
         self.special_ids: tuple[int, ...] = ()
+        self.narrow: list[tuple[Tensor, Tensor]] = []
+        """What was widened, each with what it held in its own type."""
+        self.autocast = False
+        """Run under torch's autocast to bfloat16."""
         self.references: dict[str, Tensor] = {}
         """By weights: the logits of the longest row in eval mode on the fresh copy, every call of torch looked at."""
         self._generator = torch.Generator()
@@ -85,13 +93,13 @@ class Subject:
         What it raises comes out as RaisedError.
         """
         # Where training draws, eval mode is masked alike: a constant may be named like a probability of dropping.
-        masked = not dropout and (self.draws(True) or self.draws(training))
+        masked = not dropout and any(self._draws.get((mode, True), False) for mode in (training, True))
         if self.restores:
             self.memory.restore()
         self.model.train(training)
         seed_generators(seed)
         for generator in self.generators:
-            generator.manual_seed(seed)
+            reseed(generator, seed)
         with ExitStack() as stack:
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
@@ -102,20 +110,26 @@ class Subject:
                 stack.enter_context(float64_by_default())
             elif self.wide:
                 mode = stack.enter_context(in_float64())
+            if self.autocast:
+                stack.enter_context(torch.autocast(self.device.type, torch.bfloat16))
             if training:
                 stack.enter_context(estimates_kept(self.model))
-            if masked or self.draws_rule == "held":
+            if masked:
                 stack.enter_context(without_dropout(self.model))
-            if self.draws_rule != "free":
-                stack.enter_context(HeldDraws() if self.draws_rule == "held" else ReseededDraws(seed))
+            if self.steady is not None:
+                stack.enter_context(SteadyDraws(self.steady))
+            before = self.drawn()
             try:
                 yield self.model
             except RequestError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise RaisedError(one_line(error) + (" (in training mode)" if training else "")) from error
             finally:
                 self.narrow_seen |= mode is not None and mode.narrow_seen
+                self.calls += 0 if mode is None else mode.calls
+                if self.drawn() != before:
+                    self._draws[training, dropout] = True
 
     def arithmetic(self) -> str:
         """What the copy computes in, in words."""
@@ -127,8 +141,7 @@ class Subject:
 
     def drawn(self) -> tuple[object, ...]:
         """A fingerprint of every generator that a run may draw from."""
-        own = [generator.get_state().numpy().tobytes() for generator in (self._generator, *self.generators)]
-        return (*drawn_so_far(), *own)
+        return (*drawn_so_far(), *(state_of(generator) for generator in (self._generator, *self.generators)))
 
     def draws(self, training: bool, dropout: bool = True) -> bool:
         """Whether the model draws anything at random in this mode; `dropout=False`: whatever can be is switched off."""
@@ -178,7 +191,7 @@ def logits_of(output: Any, ids: Tensor) -> Tensor:
         found = output.logits
     elif isinstance(output, tuple | list) and output:
         found = output[0]
-    if isinstance(found, Tensor) and found.is_floating_point() and found.ndim == 3 and found.shape[:2] == ids.shape:
+    if isinstance(found, Tensor) and _are_logits(found, ids):
         return found
     got = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else f"a {type(output).__name__}"
     raise RequestError(
@@ -186,7 +199,20 @@ def logits_of(output: Any, ids: Tensor) -> Tensor:
     )
 
 
+def _are_logits(found: Tensor, ids: Tensor) -> bool:
+    dense = found.is_floating_point() and found.layout is torch.strided
+    return dense and found.ndim == 3 and found.shape[:2] == ids.shape and found.shape[2] > 0
+
+
 def one_line(error: BaseException) -> str:
     """The exception's type and the first line of its text."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+def parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a function; none of what has no signature, such as scripted code."""
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}

@@ -31,7 +31,9 @@ def _contents(bench: Bench, search: Search, size: float | None, generator: torch
     V, fit = bench.subject.vocab_size, bench.fit
     yield torch.randint(V, (2, fit(16)), generator=generator)
     if size == HUGE and bench.subject.multiple == 1:
-        yield extremes(bench, min(4 if search.brief else 8, search.longest))
+        length = min(4 if search.brief else 8, search.longest)
+        yield extremes(bench, length, every=2)
+        yield extremes(bench, length, every=1)
     if size != LARGE:
         return
     T = fit(7)
@@ -49,12 +51,12 @@ def covering(vocab_size: int, rows: int, length: int, generator: torch.Generator
     return torch.cat(turns)[: rows * length].view(rows, length)
 
 
-def extremes(bench: Bench, length: int) -> Tensor:
-    """A row [1, T] of the likeliest and the unlikeliest next id in turn."""
+def extremes(bench: Bench, length: int, every: int) -> Tensor:
+    """A row [1, T] of the likeliest next ids, where `every` is 2 in turn with the unlikeliest."""
     V = bench.subject.vocab_size
     ids = torch.zeros(1, 1, dtype=torch.long, device=bench.subject.device)
     while ids.shape[1] < length:
         last = bench.logits(ids)[:, -1, :V]
-        following = last.argmax(-1) if ids.shape[1] % 2 else last.argmin(-1)
+        following = last.argmax(-1) if ids.shape[1] % every == every - 1 else last.argmin(-1)
         ids = torch.cat([ids, following[:, None]], 1)
     return ids
