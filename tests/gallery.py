@@ -182,6 +182,8 @@ GALLERY = [
     layer("only-with-gradients-in-training", modes.OnlyWithGradients),
     layer("dropped-by-the-whole", modes.DropsByTheWhole),
     layer("trained-mask", modes.TrainedMask),
+    layer("only-in-narrow-numbers", modes.InNarrowNumbers),
+    layer("behind-a-shut-gate", modes.BehindAShutGate),
     # the length of the sequence
     layer("only-at-37-tokens", lambda b: modes.AtOneLength(b, 37), "length"),
     embedding("position-scaled-by-length", models.ScaledPositions, "length"),

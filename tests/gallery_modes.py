@@ -123,3 +123,25 @@ class CountOfAnId(nn.Embedding):
         zeros = (ids == 0).to(self.weight.dtype)
         count = zeros.sum(1, keepdim=True).expand_as(ids) if self.broken else zeros.cumsum(1)
         return super().forward(ids) + 0.1 * count[..., None] * self.weight[3]
+
+
+class InNarrowNumbers(Planted):
+    """Attention whose fast path, for numbers narrower than float64, forgets its mask."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.value(x)
+        masked = not self.broken or x.dtype is torch.float64
+        return nn.functional.scaled_dot_product_attention(x, x, x, is_causal=masked)
+
+
+class BehindAShutGate(Planted):
+    """Adds the mean of the sequence, or of what came before, through a gate that starts shut for good."""
+
+    def __init__(self, broken: bool) -> None:
+        super().__init__(broken)
+        self.gate = nn.Parameter(torch.full((D,), -30.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.value(x)
+        past = x.cumsum(1) / torch.arange(1, x.shape[1] + 1)[:, None]
+        return causal_attention(x) + self.gate.sigmoid() * (x.mean(1, keepdim=True) if self.broken else past)

@@ -3,8 +3,10 @@
 # mypy: disable-error-code="no-any-return"
 
 import math
+import random
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -111,3 +113,48 @@ class StochasticDepth(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = causal_attention(self.value(x))
         return y * (torch.rand(x.shape[0], 1, 1) > 0.3) / 0.7 if self.training else y
+
+
+class ExpertsWithDropout(nn.Module):
+    """Token-choice experts, each called on its own tokens where it has any, with dropout inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.router = nn.Linear(D, 4)
+        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(D, D), nn.Dropout(0.3)) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat, chosen = x.flatten(0, 1), self.router(x).argmax(-1).flatten()
+        y = torch.zeros_like(flat)
+        for number, expert in enumerate(self.experts):
+            places = torch.nonzero(chosen == number)[:, 0]
+            if len(places):
+                y = y.index_add(0, places, expert(flat[places]))
+        return causal_attention(y.view_as(x))
+
+
+class OwnGenerator(nn.Module):
+    """Skips itself in training mode, by a generator of Python's or NumPy's that it keeps."""
+
+    def __init__(self, generator: random.Random | np.random.Generator | np.random.RandomState) -> None:
+        super().__init__()
+        self.value = nn.Linear(D, D)
+        self.generator = generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.generator.random() < 0.5:
+            return x
+        return causal_attention(self.value(x))
+
+
+class DropsLongRows(nn.Module):
+    """Dropout that only rows of more than 32 tokens meet, and a slope that only negative numbers draw."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Linear(D, D)
+        self.slope = nn.RReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.slope(self.value(x))
+        return causal_attention(F.dropout(x, 0.3, self.training) if x.shape[1] > 32 else x)

@@ -1,10 +1,12 @@
 """The sound zoo: language models that look suspicious and are sound; the audit must fail none of them."""
 
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
@@ -198,6 +200,11 @@ SOUND_ZOO = [
     layer("integer-parameter", modes.Permuted),
     layer("gumbel-routing", modes.GumbelRouting),
     layer("stochastic-depth", modes.StochasticDepth),
+    layer("experts-with-dropout", modes.ExpertsWithDropout),
+    layer("generator-of-python", lambda: modes.OwnGenerator(random.Random(0))),
+    layer("generator-of-numpy", lambda: modes.OwnGenerator(np.random.default_rng(0))),
+    layer("older-generator-of-numpy", lambda: modes.OwnGenerator(np.random.RandomState(0))),
+    layer("drops-long-rows", modes.DropsLongRows),
     # whole models
     model("large-weights", lambda: scaled(plain(), 100.0)),
     model("bfloat16-weights", lambda: plain().bfloat16()),

@@ -9,13 +9,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+SHUT = 4.0
+"""A vector of one value as large as this opens or shuts a gate for good."""
+
 Model = TypeVar("Model", bound=nn.Module)
 
 
 @torch.no_grad()
 def redrawn(model: Model, generator: torch.Generator) -> Model:
-    """Matrices from N(0, 1 / fan_in), fan_in being the last axis; biases of linear maps and convolutions 0.1 N(0, 1);
-    other vectors keep their own draw plus 0.1 N(0, 1).
+    """Matrices from N(0, 1 / fan_in), fan_in being the last axis; biases of linear maps and convolutions, and vectors
+    of one large value, 0.1 N(0, 1); other vectors keep their own draw plus 0.1 N(0, 1).
 
     So gains become 1 + 0.1 N, no bias shuts a gate for good, and decays stay spread over their range. Whole numbers are
     no weights.
@@ -38,4 +41,8 @@ def draws(
         if parameter.ndim >= 2:
             yield parameter, noise / math.sqrt(parameter.shape[-1])
         else:
-            yield parameter, 0.1 * noise + (0 if id(parameter) in biases else parameter.detach())
+            own = parameter.detach()
+            shuts = id(parameter) in biases or (
+                own.numel() > 0 and bool((own == own.max()).all()) and own.max().abs() >= SHUT
+            )
+            yield parameter, 0.1 * noise + (0 if shuts else own)

@@ -50,7 +50,9 @@ def seeded_logits(model: nn.Module, tokens: Tensor, gradients: bool = False) -> 
 def moved_by_the_future(model: nn.Module, length: int) -> float:
     """How far the logits at or before t move when the tokens after t are replaced, in both modes, by the same draws."""
     worst = 0.0
-    for mode, gradients in ((False, False), (True, False), (True, True)):
+    narrow = copy.deepcopy(model).float()
+    runs = [(model, False, False), (model, True, False), (model, True, True), (narrow, False, False)]
+    for model, mode, gradients in runs:
         model.train(mode)
         base = ids(1, length, 0)
         base[:, length // 2 : length // 2 + 2] = V - 1
@@ -60,7 +62,8 @@ def moved_by_the_future(model: nn.Module, length: int) -> float:
                 others = (base + 1 + ids(1, length, 1) % (V - 1)) % V
                 changed = torch.cat([base[:, : t + 1], others[:, t + 1 :]], 1)
                 after = seeded_logits(model, changed, gradients)
-                worst = max(worst, moved(before[:, : t + 1], after[:, : t + 1]))
+                here = moved(before[:, : t + 1], after[:, : t + 1])
+                worst = max(worst, here if model is not narrow or here > 1e-4 else 0.0)  # beyond float32's rounding
     return worst
 
 
@@ -179,7 +182,7 @@ QUICK_MUTANTS = {
     *("ahead-at-chunk-ends", "ahead-beyond-256", "only-at-a-special-id", "size-1e-5", "behind-zero-projection"),
     *("memory-of-the-last-call", "rows-mixed", "packed-documents-leak", "dropout-left-on", "loss-not-shifted"),
     *("rows-mixed-by-eight", "only-with-gradients-in-training", "mean-of-tokens-in-training", "no-finite-logit"),
-    *("dropped-by-the-whole", "memory-of-the-class", "only-at-37-tokens"),
+    *("dropped-by-the-whole", "memory-of-the-class", "only-at-37-tokens", "only-in-narrow-numbers"),
     *("mass-on-padded-ids", "dead-projection", "initialisation-overwritten", "decoding-shift-off-by-one"),
     *("window-cache-one-short", "nats-clamped", "real-id-ignored-as-padding", "dearest-tenth-left-out"),
 }
@@ -190,6 +193,7 @@ QUICK_TWINS = {
 }
 QUICK_SOUND = {
     *("alibi", "attention-sinks", "token-shift", "running-mean", "float32-fourier-convolution", "dropout-0.9"),
+    *("experts-with-dropout", "generator-of-numpy", "drops-long-rows"),
     *("draws-by-token", "spectral-norm", "mask-parameter-compared", "very-chaotic"),
     *("token-choice-experts", "large-weights", "bfloat16-weights", "tied", "zero-head", "float32-only"),
 }

@@ -28,7 +28,7 @@ def test_cost_counts_depth() -> None:
 
 def test_a_large_model_is_searched_at_fewer_places() -> None:
     small, large, thorough = (
-        plan_search(320, cost, thorough, 0) for cost, thorough in ((1, False), (LARGE, False), (LARGE, True))
+        plan_search(320, cost, thorough, 0) for cost, thorough in ((LARGE - 1, False), (LARGE, False), (LARGE, True))
     )
     assert not small.brief
     assert large.brief

@@ -6,48 +6,63 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from assay.evaluation.audit import add_redrawn, borrowed
-from assay.evaluation.audit.draws import HeldDraws, ReseededDraws
+from assay.evaluation.audit.draws import Source, SteadyDraws, held, patterned
 from assay.evaluation.audit.dropout import estimates_kept
 from plain_models import D, seeded, small
 from sound_modes import MaskParameter, SpectralNorm
 
 
-def drawn() -> list[Tensor]:
-    probabilities = torch.full((4, 5), 0.5)
+def drawn(rows: int) -> list[Tensor]:
+    """Every kind of draw, of `rows` rows."""
+    x = torch.linspace(-1, 1, rows * 5).view(rows, 5)
+    half = torch.full((rows, 5), 0.5)
     return [
-        torch.rand(4, 5),
-        torch.randn(4, 5),
-        torch.rand_like(probabilities),
-        torch.empty(4, 5).uniform_(),
-        torch.empty(4, 5).bernoulli_(0.5),
-        torch.bernoulli(probabilities),
-        F.gumbel_softmax(probabilities, hard=True),
-        torch.multinomial(probabilities, 2),
+        torch.rand(rows, 5),
+        torch.randn(rows, 5),
+        torch.rand_like(half),
+        torch.randn_like(half),
+        torch.empty(rows, 5).uniform_(-1, 1),
+        torch.empty(rows, 5).normal_(1, 2),
+        torch.empty(rows, 5).bernoulli_(0.5),
+        torch.empty(rows, 5).exponential_(),
+        torch.bernoulli(half),
+        half.bernoulli(),
+        F.dropout(half, 0.5),
+        F.dropout(input=half, p=0.5, training=True),
+        F.rrelu(-half, training=True),
+        F.gumbel_softmax(half, hard=True, eps=1e-9),
+        torch.multinomial(half, 2),
+        F.dropout1d(x.abs() + 1, 0.0),
     ]
 
 
-def test_held_draws_are_the_same_whatever_was_drawn() -> None:
-    with torch.random.fork_rng(devices=[]), HeldDraws():
-        first = drawn()
-        torch.rand(3)
-        again = drawn()
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    assert first[0].unique().tolist() == pytest.approx([0.6])
-
-
-def test_a_reseeded_draw_depends_on_its_number_alone() -> None:
+@pytest.mark.parametrize("source", [held, patterned])
+def test_steady_draws_are_the_same_whatever_was_drawn_before(source: Source) -> None:
     sides = []
-    with torch.random.fork_rng(devices=[]):
-        for count in (3, 300):
-            with ReseededDraws(0):
+    for count in (1, 300):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(count)
+            with SteadyDraws(source):
                 torch.rand(count)
-                sides.append(drawn())
-        with ReseededDraws(1):
-            torch.rand(3)
-            other = drawn()
+                sides.append(drawn(4))
     assert all(torch.equal(a, b) for a, b in zip(*sides, strict=True))
-    assert not torch.equal(sides[0][0], other[0])
-    assert not torch.equal(sides[0][0], sides[0][2])
+
+
+def test_a_pattern_keeps_its_beginning_where_more_is_drawn() -> None:
+    with SteadyDraws(patterned):
+        few, many = drawn(4)[:-1], drawn(9)[:-1]
+    assert all(torch.equal(a, b[:4]) for a, b in zip(few, many, strict=True))
+    assert few[0].unique().numel() == 20
+    assert 0.3 < many[0].mean() < 0.7
+    assert abs(many[1].mean()) < 0.3
+    assert 0.6 < many[1].std() < 1.4
+    assert set(many[8].unique().tolist()) == {0.0, 1.0}
+    assert set(many[10].unique().tolist()) == {0.0, 1.0}
+
+
+def test_held_draws_are_all_alike() -> None:
+    with SteadyDraws(held):
+        assert torch.rand(3, 4).unique().tolist() == pytest.approx([0.6])
 
 
 @pytest.mark.parametrize("shut", ["compared", "-inf", "-1e9"])

@@ -18,8 +18,9 @@ from assay.evaluation.audit.subject import RaisedError, Subject
 from assay.evaluation.audit.where import placed, trace_over_time
 
 TIMES_REPEATS = 20.0
-UNITS = 16.0
-"""Changes up to so many units in the last place are rounding, whatever repeats say."""
+UNITS, SMALLEST = 2.0, 1e-4
+"""Changes up to so many units in the last place, or so small a part of the logits, are rounding whatever repeats say:
+some sound models compute all positions at once, by Fourier transforms."""
 LONG, SHORT = 128, 24
 """Tokens for a large model: in its own type, and under autocast."""
 
@@ -28,7 +29,7 @@ def own_type(subject: Subject, search: Search) -> list[Finding]:
     """Failures alone, on the weights as given in eval mode; nothing where float64 is the model's own type.
 
     A leak through another path is as large as what it reads, so few positions tell. What counts is more than 20 times
-    the largest change over repeats: the same row elsewhere in the batch, and alone.
+    the largest change when the same row is run again.
     """
     if not subject.wide or not subject.narrow or search.longest < 2:
         return []
@@ -68,18 +69,18 @@ def _replaced(subject: Subject, search: Search, length: int, unit: float, words:
     base, other = (torch.randint(subject.vocab_size, (length,), generator=generator) for _ in range(2))
     changed = torch.cat([base[: cut + 1], other[cut + 1 :]])
     try:
-        rows = subject.one_call(torch.stack([base, changed, base]))
-        alone = subject.one_call(base[None])
+        before, again, after = (subject.one_call(ids[None])[0, : cut + 1] for ids in (base, base, changed))
     except RaisedError:  # what float64 runs in, and this does not, is not asked
         return None
-    repeats = torch.stack([change(rows[0], rows[2]), change(rows[0], alone[0])]).amax((0, 2))[: cut + 1]
-    allowed = (TIMES_REPEATS * repeats).clamp_min(UNITS * unit * spread(rows)).cummax(0).values
-    moved = change(rows[0], rows[1]).amax(-1)[: cut + 1]
+    scale = spread(before)
+    repeats = change(before, again).amax(-1)
+    allowed = (TIMES_REPEATS * repeats).clamp_min(max(UNITS * unit, SMALLEST) * scale).cummax(0).values
+    moved = change(before, after).amax(-1)
     place = int((moved / allowed).argmax())
     if not bool(moved[place] > allowed[place]):
         return None
     worst = Change(0, place, moved[place].item(), allowed[place].item(), (moved / allowed)[place].item())
-    return _located(subject, worst, base, changed, cut, unit, words, spread(rows))
+    return _located(subject, worst, base, changed, cut, unit, words, scale)
 
 
 def _located(

@@ -14,7 +14,7 @@ OTHERS = (80, 96, 100, 120, 144, 150, 160, 192, 200, 240, 250, 300)
 """Chunk lengths that are no powers of two and begin past the sequences in which every token is replaced."""
 LENGTHS = (1, 2, 3, 7, 15, 16, 17, 33, 48, 63, 64, 65, 96, 100, 128, 129, 150, 192, 200, 240, 255, 256, 257, 300)
 MANY, FEW = 3, 4
-TINY = 200_000
+TINY = 400_000
 """Cost up to which every length up to that of the sequences for gradients is tried, and every other cut."""
 LARGE = 900_000
 """Cost from which a search looks at fewer positions, to stay within seconds."""
