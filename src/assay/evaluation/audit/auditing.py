@@ -146,7 +146,7 @@ def on_both_weights(
 def _isolation(
     subject: Subject, search: Search, stick: Yardstick, packing: int | None, training: bool
 ) -> Iterator[Finding]:
-    if not training:
+    if not training and not (search.brief and subject.weights == "redrawn"):
         yield determinism(subject, search, stick)
     if not (search.brief and subject.weights == "given"):
         between_calls = _without_chance(subject, training, lambda: calls(subject, search, stick, training))

@@ -25,11 +25,13 @@ def borrowed(
     special_ids: Sequence[int] = (),
     max_length: int | None = None,
     longest: int = 320,
+    measured: bool = True,
 ) -> Iterator[Subject]:
     """A subject on a deep copy of `model`; where it cannot be copied, on the model itself, put back afterwards.
 
     The global generators are put back too. `longest` is how many tokens to search up to where neither `max_length` nor
-    the model sets a limit. A RequestError of one line where the model raises, or gives something else than logits.
+    the model sets a limit. `measured`: find out what calls cost, and whether they need be looked at, for many runs. A
+    RequestError of one line where the model raises, or gives something else than logits.
     """
     if not isinstance(model, nn.Module):
         raise RequestError(f"model: a {type(model).__name__} given; a torch.nn.Module from ids to logits would do")
@@ -50,12 +52,13 @@ def borrowed(
             subject.special_ids = limits.special_ids(subject, special_ids)
             subject.longest = limits.longest(subject, max_length, longest)
             subject.multiple = limits.multiple(subject)
-            subject.calls_per_token = limits.calls_per_token(subject)
             subject.memory.restore()
             for training in (False, True):
                 for dropout in (True, False):
                     subject.draws(training, dropout)
-            subject.asks_for_no_type = _asks_for_no_type(subject)
+            if measured:
+                subject.calls_per_token = limits.calls_per_token(subject)
+                subject.asks_for_no_type = _asks_for_no_type(subject)
             yield subject
         except RaisedError as error:
             told = blamed(error) or f"model: {type(model).__name__} raised {error} during the audit"

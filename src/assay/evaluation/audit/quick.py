@@ -1,6 +1,7 @@
 """The audit that `compare` runs before and after training: the deciding checks at few positions, in about a second."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from torch import nn
 
@@ -27,7 +28,7 @@ def quick_audit(model: nn.Module, trained: bool = False, max_length: int | None 
     Weights that training starts from are redrawn, since zeros hide what leaks; trained ones are taken as they are and
     searched over time only. A leak that shows under rare contents or at other places is left to `audit`.
     """
-    with borrowed(model, None, (), max_length, LONGEST) as subject:
+    with borrowed(model, None, (), max_length, LONGEST, measured=not trained) as subject:
         search = _search(subject.longest, widths_of(subject.model), seed, trained)
         if not trained:
             add_redrawn(subject, seed)
@@ -53,7 +54,7 @@ def _all(subject: Subject, search: Search) -> Iterator[Finding]:
     for training in (False, True):
         yield causality(subject, search, stick, training)
     yield length(subject, search, stick)
-    yield parity(subject, search, stick)
+    yield parity(subject, replace(search, longest=search.content), stick)
     yield modes(subject, stick)
 
 
@@ -71,7 +72,7 @@ def _search(longest: int, widths: frozenset[int], seed: int, trained: bool) -> S
         content=1 if trained else clear_of(min(longest, 11), widths),
         cuts=inside(16, 100) if trained else inside(0, 16, 64, 100),
         training_cuts=inside(64),
-        gradient_cuts=inside(64),
+        gradient_cuts=(),
         lengths=inside(64) if trained else inside(17, 64),
         batches=(2,),
         seed=seed,
