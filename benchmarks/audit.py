@@ -1,6 +1,6 @@
 """How long an audit takes: built-in architectures of 4 million parameters, one after the other.
 
-Run it with `.venv/bin/python benchmarks/audit.py [ARCH ...]`. Every number is of one run, threads as torch chooses them.
+Run it with `.venv/bin/python benchmarks/audit.py [ARCH ...]`. One run; threads as torch chooses.
 """
 
 import sys
