@@ -15,7 +15,7 @@ from assay.evaluation.audit.draws import held, patterned
 from assay.evaluation.audit.findings import DECIDING, AuditReport, Finding, Searched, worst
 from assay.evaluation.audit.initialisation import initial_entropy, initialisation
 from assay.evaluation.audit.length import length
-from assay.evaluation.audit.limits import integer
+from assay.evaluation.audit.limits import calls_per_token, integer
 from assay.evaluation.audit.modes import modes
 from assay.evaluation.audit.own_type import own_type
 from assay.evaluation.audit.packing import packing as packed
@@ -72,7 +72,7 @@ def audit(
     with borrowed(model, vocab_size, special_ids, max_length, longest) as subject:
         if packing is not None:
             packing = integer("packing", packing, 0, subject.vocab_size - 1)
-        cost, widths = cost_of(subject.model, subject.calls_per_token), widths_of(subject.model)
+        cost, widths = cost_of(subject.model, calls_per_token(subject)), widths_of(subject.model)
         search = plan_search(subject.longest, cost, thorough, seed, subject.multiple, widths)
         findings = _once(subject, search, fresh, loss, log_prob, tell)
         add_redrawn(subject, seed)

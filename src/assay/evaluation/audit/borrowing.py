@@ -30,8 +30,8 @@ def borrowed(
     """A subject on a deep copy of `model`; where it cannot be copied, on the model itself, put back afterwards.
 
     The global generators are put back too. `longest` is how many tokens to search up to where neither `max_length` nor
-    the model sets a limit. `measured`: find out what calls cost, and whether they need be looked at, for many runs. A
-    RequestError of one line where the model raises, or gives something else than logits.
+    the model sets a limit. `measured`: find out what training mode draws, what lengths it takes, and whether calls must
+    be looked at. A RequestError of one line where the model raises, or gives something else than logits.
     """
     if not isinstance(model, nn.Module):
         raise RequestError(f"model: a {type(model).__name__} given; a torch.nn.Module from ids to logits would do")
@@ -51,13 +51,12 @@ def borrowed(
             subject.vocab_size = limits.vocabulary(subject, vocab_size)
             subject.special_ids = limits.special_ids(subject, special_ids)
             subject.longest = limits.longest(subject, max_length, longest)
-            subject.multiple = limits.multiple(subject)
+            subject.multiple = limits.multiple(subject) if measured else 1
             subject.memory.restore()
-            for training in (False, True):
+            for training in (False, True) if measured else (False,):
                 for dropout in (True, False):
                     subject.draws(training, dropout)
             if measured:
-                subject.calls_per_token = limits.calls_per_token(subject)
                 subject.asks_for_no_type = _asks_for_no_type(subject)
             yield subject
         except RaisedError as error:

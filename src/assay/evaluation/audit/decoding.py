@@ -161,7 +161,7 @@ def splits(decoder: Decoder, length: int, steps: int, few: bool) -> list[list[in
     if decoder.longer == "none":
         return [[1] * min(length, steps + 1 if few else 3 * steps)]
     ways = []
-    for start in (1, 5, 16):
+    for start in (5, 16) if few and length > 5 else (1, 5, 16):
         if 0 < start < length:
             ways.append([start] + [1] * min(3 * steps if start == 1 and not few else steps, length - start))
             if decoder.longer == "all" and not (few and start != 5):

@@ -124,13 +124,14 @@ def _raised_on_two(subject: Subject) -> None:
 
 def calls_per_token(subject: Subject) -> float:
     """How many calls of torch a token more costs: those of a loop over the sequence. 0 where they are not looked at."""
-    counts = []
+    counts, quick, subject.asks_for_no_type = [], subject.asks_for_no_type, False
     for chunks in (4, 8):
         length = min(chunks * subject.multiple, subject.longest)
         before = subject.calls
         if not runs(subject, length):
             return 0.0
         counts.append(subject.calls - before)
+    subject.asks_for_no_type = quick
     tokens = min(8 * subject.multiple, subject.longest) - min(4 * subject.multiple, subject.longest)
     return max(0.0, (counts[1] - counts[0]) / tokens) if tokens else 0.0
 

@@ -18,8 +18,8 @@ from assay.evaluation.audit.rows import rows
 from assay.evaluation.audit.search import Search, clear_of, widths_of
 from assay.evaluation.audit.subject import Subject
 
-LONGEST = 126
-"""Two chunks of 64 tokens, less the few that would begin a third."""
+LONGEST, LONGEST_TRAINED = 126, 78
+"""Two chunks of 64 tokens, less the few that would begin a third; of trained weights one, and some of the next."""
 
 
 def quick_audit(model: nn.Module, trained: bool = False, max_length: int | None = None, seed: int = 0) -> AuditReport:
@@ -28,7 +28,8 @@ def quick_audit(model: nn.Module, trained: bool = False, max_length: int | None 
     Weights that training starts from are redrawn, since zeros hide what leaks; trained ones are taken as they are and
     searched over time only. A leak that shows under rare contents or at other places is left to `audit`.
     """
-    with borrowed(model, None, (), max_length, LONGEST, measured=not trained) as subject:
+    longest = LONGEST_TRAINED if trained else LONGEST
+    with borrowed(model, None, (), max_length, longest, measured=not trained) as subject:
         search = _search(subject.longest, widths_of(subject.model), seed, trained)
         if not trained:
             add_redrawn(subject, seed)
@@ -70,7 +71,7 @@ def _search(longest: int, widths: frozenset[int], seed: int, trained: bool) -> S
         middle=clear_of(min(longest, 19), widths),
         short=1 if trained else clear_of(min(longest, 19), widths),
         content=1 if trained else clear_of(min(longest, 11), widths),
-        cuts=inside(16, 100) if trained else inside(0, 16, 64, 100),
+        cuts=inside(16, 63) if trained else inside(16, 64, 100),
         training_cuts=inside(64),
         gradient_cuts=(),
         lengths=inside(64) if trained else inside(17, 64),

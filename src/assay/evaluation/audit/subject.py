@@ -54,8 +54,6 @@ class Subject:
         self.unit = 0.0
         self.calls = 0
         """How often torch has been called, while every call was looked at."""
-        self.calls_per_token = 0.0
-        """How many more a token more costs: a model that loops over the sequence."""
         self.outputs = 1
         """The width of the logits, which may exceed the vocabulary."""
         self.vocab_size = 0
