@@ -199,7 +199,11 @@ def _labelled(finding: Finding, weights: str, training: bool) -> Finding:
 
 
 def report_on(
-    subject: Subject, search: Search, findings: list[Finding], weights: tuple[str, ...] = ("given", "redrawn")
+    subject: Subject,
+    search: Search,
+    findings: list[Finding],
+    weights: tuple[str, ...] = ("given", "redrawn"),
+    modes: tuple[str, ...] = ("eval", "training"),
 ) -> AuditReport:
     """The gravest answer to each check, and where was searched."""
     answered = dict.fromkeys(finding.check for finding in findings)
@@ -215,7 +219,7 @@ def report_on(
         searched=Searched(
             longest=search.longest,
             lengths=search.lengths,
-            modes=("eval", "training"),
+            modes=modes,
             weights=weights,
             contents=CONTENTS,
             arithmetic=subject.arithmetic(),

@@ -26,7 +26,7 @@ def quick_audit(model: nn.Module, trained: bool = False, max_length: int | None 
     """As `audit`, at few positions around multiples of 16 to 64 and up to `max_length` tokens, 126 at most.
 
     Weights that training starts from are redrawn, since zeros hide what leaks; trained ones are taken as they are and
-    searched over time only. A leak that shows under rare contents or at other places is left to `audit`.
+    searched over time only, in eval mode. A leak that shows under rare contents or at other places is left to `audit`.
     """
     longest = LONGEST_TRAINED if trained else LONGEST
     with borrowed(model, None, (), max_length, longest, measured=not trained) as subject:
@@ -34,8 +34,8 @@ def quick_audit(model: nn.Module, trained: bool = False, max_length: int | None 
         if not trained:
             add_redrawn(subject, seed)
             subject.use("redrawn")
-        findings = list(_over_time(subject, search) if trained else _all(subject, search))
-        return report_on(subject, search, findings, ("given",) if trained else ("redrawn",))
+            return report_on(subject, search, list(_all(subject, search)), ("redrawn",))
+        return report_on(subject, search, list(_over_time(subject, search)), ("given",), ("eval",))
 
 
 def _over_time(subject: Subject, search: Search) -> Iterator[Finding]:
