@@ -7,6 +7,7 @@ and only between a copy and its return; NumPy and `random` are reached through s
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -86,21 +87,12 @@ def state_of(generator: Any) -> object:
     return repr(generator.get_state() if hasattr(generator, "get_state") else generator.getstate())
 
 
-def put_back(generator: Any) -> Callable[[], None]:
+def put_back(generator: Any) -> Callable[[], object]:
     """What puts a model's own generator back as it is now."""
-    if isinstance(generator, torch.Generator):
-        held = generator.get_state()
-        return lambda: _put(generator.set_state, held)
     if hasattr(generator, "bit_generator"):
-        state = generator.bit_generator.state
-        return lambda: setattr(generator.bit_generator, "state", state)
-    get, put = ("get_state", "set_state") if hasattr(generator, "get_state") else ("getstate", "setstate")
-    kept = getattr(generator, get)()
-    return lambda: _put(getattr(generator, put), kept)
-
-
-def _put(setter: Callable[[Any], object], state: Any) -> None:
-    setter(state)
+        return partial(setattr, generator.bit_generator, "state", generator.bit_generator.state)
+    get, put = ("getstate", "setstate") if hasattr(generator, "getstate") else ("get_state", "set_state")
+    return partial(getattr(generator, put), getattr(generator, get)())
 
 
 def _numpy() -> Any:

@@ -26,7 +26,7 @@ class Memory:
     """
 
     def __init__(self, *owners: object) -> None:
-        self._undo: list[Callable[[], None]] = []
+        self._undo: list[Callable[[], object]] = []
         for value in reachable(*owners):
             undo = _undo(value)
             if undo is not None:
@@ -70,7 +70,7 @@ def _members(value: Any) -> list[Any]:
     return list(members.values())
 
 
-def _undo(value: Any) -> Callable[[], None] | None:
+def _undo(value: Any) -> Callable[[], object] | None:
     if isinstance(value, Tensor):
         return _undo_tensor(value)
     if is_generator(value):

@@ -43,7 +43,7 @@ def modes(subject: Subject, yardstick: Yardstick) -> Finding:
 def _refined(subject: Subject, ids: Tensor, yardstick: Yardstick, finding: Finding) -> Finding:
     """A warning instead, where eval mode gives the same once training mode has run: it refines an estimate.
 
-    That this depends on the weights alone, and not by tokens, is for the isolation of calls to say.
+    That this depends on the weights alone, and not on tokens, is for the isolation of calls to say.
     """
     subject.memory.restore()
     restores, subject.restores = subject.restores, False
