@@ -21,6 +21,8 @@ TIMES_REPEATS = 20.0
 UNITS, SMALLEST = 2.0, 1e-4
 """Changes up to so many units in the last place, or so small a part of the logits, are rounding whatever repeats say:
 some sound models compute all positions at once, by Fourier transforms."""
+FINER = 25.0
+"""By how much finer modules are compared than logits: two runs of the same shape round alike."""
 LONG, SHORT = 128, 24
 """Tokens for a large model: in its own type, and under autocast."""
 
@@ -42,7 +44,6 @@ def own_type(subject: Subject, search: Search) -> list[Finding]:
             subject.autocast = True
             unit = torch.finfo(torch.bfloat16).eps
             found.append(_replaced(subject, search, lengths[1], unit, "under autocast to bfloat16"))
-            subject.autocast = False
     return [finding for finding in found if finding is not None]
 
 
@@ -58,6 +59,7 @@ def _narrowed(subject: Subject) -> Iterator[None]:
         yield
     finally:
         subject.memories["given"], subject.wide, subject.asks_for_no_type = given, True, quick
+        subject.autocast = False
         subject.use("given")
 
 
@@ -97,5 +99,5 @@ def _located(
     def second() -> None:
         subject.logits(changed[None])
 
-    tracer, blames = trace_over_time(subject, cut + 1, unit / 25, base[None], subject.logits, second)
+    tracer, blames = trace_over_time(subject, cut + 1, unit / FINER, base[None], subject.logits, second)
     return placed(finding, tracer, blames, f"when the tokens after {cut} change, {words}")
