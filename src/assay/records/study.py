@@ -1,0 +1,183 @@
+"""What a study leaves in study.json: arms over their seeds, pairs, audits, floors, and whether it may be ranked."""
+
+from typing import Any, ClassVar, Literal
+
+from assay.records.run import Parameters, Split
+from assay.records.versioned import Record, Versioned
+
+
+class Interval(Record):
+    """A mean over seeds with its Student t interval; low and high are None with fewer than two seeds."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+class TestScores(Record):
+    """Scores of one arm over its seeds, on one split."""
+
+    nats_per_token: Interval
+    perplexity: Interval
+    bits_per_byte: Interval | None
+
+
+class ArmAudit(Record):
+    """What the audit of one arm's model said, on the weights of one seed."""
+
+    label: str
+    seed: int
+    moment: Literal["before training", "after training"]
+    sound: bool
+    summary: str
+    """One line: how far it was searched, or what failed and where."""
+    findings: list[dict[str, Any]]
+
+
+class Speed(Record):
+    """Training steps of all arms in short alternating bursts in one process, after training: median and range."""
+
+    tokens_per_second: float
+    """The median over rounds."""
+    low: float
+    high: float
+    rounds: int
+    steps_per_round: int
+    threads: int
+    device: str
+    precision: str
+
+    @property
+    def unsteady(self) -> bool:
+        """Whether something else used the machine: the range exceeds 1.5 times."""
+        return self.high > 1.5 * self.low
+
+
+class Arm(Record):
+    """One arm of a study over all its seeds."""
+
+    label: str
+    """Its name; two arms of one architecture are told apart by it."""
+    architecture: str
+    replicate: int = 0
+    group: str = ""
+    """The arm that was asked for, of which this is one point of a grid; its own label without one."""
+    size: int | None = None
+    """The size that was asked for it; arms of other sizes are not ranked against it."""
+    learning_rate: float | None = None
+    selected: bool | None = None
+    """Whether it is its group's choice on the validation split; None where nothing was chosen."""
+    validation_nats: float | None = None
+    """Mean nats per token on the validation split at the end of training: what the choice goes by."""
+    seeds: list[int]
+    diverged: int
+    """How many of the seeds diverged; an arm with any is not ranked."""
+    unsound: str | None = None
+    """What an audit found, in one line; an arm that cheats is not ranked."""
+    rank: int | None
+    parameters: Parameters
+    flops_per_token: int
+    """Forward."""
+    state_bytes: int
+    test: TestScores | None
+    validation: TestScores | None = None
+    """Where the study is scored on the validation split (`evaluation.split`)."""
+    speed: Speed | None = None
+    """None where it was not measured."""
+    peak_memory_bytes: int | None
+    data_chain: str
+    """One hash over the chains of the arm's seeds, in order."""
+    growth_with_embedding: float | None
+    growth_without_embedding: float | None
+    signal_verdict: str | None
+    """The verdict without the embedding, after training, on the mean growth over seeds."""
+    output_verdict: str | None
+
+    @property
+    def scores(self) -> TestScores | None:
+        """On the split that the study is scored on."""
+        return self.test or self.validation
+
+
+class Pair(Record):
+    """Two arms, by label, over the seeds they share: mean difference a - b in nats per token, paired."""
+
+    a: str
+    b: str
+    difference: float
+    low: float | None
+    high: float | None
+    level: float | None
+    """Of the interval: that of the step at which Holm decided the pair, so that the two agree."""
+    p_value: float | None
+    """Paired t, two-sided, after Holm's correction over the pairs."""
+    resolved: bool
+    """The study is ranked and the interval excludes zero."""
+    bootstrap_low: float | None
+    bootstrap_high: float | None
+    """95% over documents, seeds held fixed."""
+    n_seeds: int
+    nominal: str | None = None
+    """What was added after a look, where the pair rests on it: its level is then nominal."""
+    sentence: str
+
+
+class Floor(Record):
+    """A model without a network, trained on the same tokens and scored on the same targets."""
+
+    nats_per_token: float
+    perplexity: float
+    bits_per_byte: float | None
+
+
+class Addition(Record):
+    """What was added to a study that had begun."""
+
+    when: str
+    """Date and time, ISO 8601, UTC."""
+    looks: int
+    """How many times results had been shown before."""
+    arms: list[str] = []
+    seeds: list[int] = []
+    measurements: list[str] = []
+
+
+class StudyRecord(Versioned):
+    """study.json: what was asked, what came out, and whether it may be ranked."""
+
+    version: ClassVar[int] = 2
+    headline: list[str]
+    """Sentences that must be read before the table."""
+    ranked: bool
+    not_ranked_because: str | None
+    protocol: dict[str, Any]
+    arms: list[Arm]
+    """Best first where ranked."""
+    audits: list[ArmAudit] = []
+    pairs: list[Pair]
+    floors: dict[str, Floor]
+    tokens_per_parameter: float
+    chains_equal: bool
+    matched_within: float
+    """The largest relative deviation of the matched quantity from its mean over arms."""
+    corpus: dict[str, Any]
+    environment: dict[str, str]
+    added: list[Addition] = []
+    """What was added when, first to last."""
+    split: Split = "test"
+    """What the arms are scored on."""
+    report: str | None
+
+    @classmethod
+    def upgraded(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
+        """Version 1 keyed everything by architecture, and showed training's own speed as the arm's."""
+        arms = [
+            {name: value for name, value in arm.items() if name != "train_tokens_per_second"}
+            | {"label": arm["architecture"], "group": arm["architecture"]}
+            for arm in values["arms"]
+        ]
+        audits = [
+            {name: value for name, value in audit.items() if name != "architecture"} | {"label": audit["architecture"]}
+            for audit in values.get("audits", [])
+        ]
+        return {**values, "arms": arms, "audits": audits}
