@@ -8,10 +8,10 @@ from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
 from assay.model.sizing import solve
 from assay.records import Match, StudyRecord
-from assay.seeding import derive
+from assay.study.asked import StudyConfig
 from assay.study.compare import Listener
 from assay.study.compare import compare as compare_study
-from assay.study.protocol import StudyConfig
+from assay.study.sources import with_digests
 
 
 def build(
@@ -25,15 +25,21 @@ def build(
     architecture = ARCHITECTURES.get(name)
     fixed = {**overrides, "vocab_size": vocab_size}
     config = architecture.config.parse(fixed) if size is None else solve(architecture, size, match, fixed)
-    return build_model(architecture, config, derive(seed, "init"))
+    return build_model(architecture, config, seed)
 
 
 def compare(
-    architectures: Sequence[str], out: Path | str, listener: Listener | None = None, **settings: Any
+    arms: Sequence[str],
+    out: Path | str,
+    listener: Listener | None = None,
+    workers: int | None = None,
+    **settings: Any,
 ) -> StudyRecord:
     """Run a study in the folder `out` and return its record; the same call continues an interrupted one.
 
-    `settings` are the keys of config.yaml, nested: `seeds=[0, 1]`, `training={"tokens": 100_000}`.
+    `arms` are written as on the command line: "gpt1", "rwkv6:head_dim=32", "slow=gpt1:lr=1e-4". More arms or seeds than
+    the study in `out` has are added to it. `workers` is the number of runs at a time, None what suits. `settings` are
+    the keys of config.yaml, nested: `seeds=[0, 1]`, `training={"tokens": 100_000}`.
     """
-    config = StudyConfig.parse({"architectures": list(architectures), **settings})
-    return compare_study(config, Path(out), listener)
+    config = with_digests(StudyConfig.parse({"arms": list(arms), **settings}))
+    return compare_study(config, Path(out), listener, workers)

@@ -34,14 +34,30 @@ class Config(pydantic.BaseModel):
         except pydantic.ValidationError as error:
             raise RequestError(_explain(cls, error, {**cls.flags, **(options or {})})) from None
 
+    def departures(self) -> dict[str, Any]:
+        """The values that differ from the defaults of their fields, section by section."""
+        found: dict[str, Any] = {}
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, Config):
+                if inside := value.departures():
+                    found[name] = inside
+            elif field.is_required() or value != field.get_default(call_default_factory=True):
+                found[name] = self.model_dump(mode="json", include={name})[name]
+        return found
+
     def digest(self) -> str:
-        """SHA-256 of the resolved values, independent of the order of keys."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        """SHA-256 of what differs from the defaults, independent of the order of keys: a new default moves nothing."""
+        return digest_of(self.departures())
 
     def to_yaml(self) -> str:
         """The resolved values as YAML, keys in the order of declaration."""
         return yaml.dump(self.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
+
+
+def digest_of(values: Any) -> str:
+    """SHA-256 of plain values, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 class _Loader(yaml.SafeLoader):
@@ -106,14 +122,33 @@ def nested(path: str, value: Any) -> dict[str, Any]:
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """Split "a.b=3" into its path and its value, read as YAML (1e-3 is a number too)."""
+    """Split "a.b=3" into its path and its value, read by `parse_value`."""
     key, sign, raw = text.partition("=")
     if not sign or not key.strip():
         raise RequestError(f"--set {text}: KEY=VALUE is needed, as in --set training.learning_rate=0.001")
     try:
-        return key.strip(), yaml.load(raw, Loader=_Loader)
-    except yaml.YAMLError:
+        return key.strip(), parse_value(raw)
+    except ValueError:
         raise RequestError(f"--set {text}: the value is not YAML") from None
+
+
+def parse_value(text: str) -> Any:
+    """A value as YAML reads it; 1e-3, 300k and 1.5M are numbers too. A ValueError where it is not YAML."""
+    try:
+        value = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{text!r} is not YAML") from error
+    number = parse_number(value) if isinstance(value, str) else None
+    return value if number is None else number
+
+
+def parse_number(text: str) -> int | float | None:
+    """300k, 1M, 1.5M, 2_000, 2048, 0.1 or 1e-3 as a number, whole where it is; None where it is none."""
+    match = re.fullmatch(r"(\d[\d_]*\.?\d*(?:[eE][-+]?\d+)?)([kKmMgGbB]?)", text.strip())
+    if match is None:
+        return None
+    number = float(match[1].replace("_", "")) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}[match[2].lower()]
+    return int(number) if number == int(number) else number
 
 
 def resolve_key(key: str, paths: Iterable[str]) -> str:
@@ -167,6 +202,8 @@ def _explain(config: type[Config], error: pydantic.ValidationError, options: Map
         source = f"{options['']}: " if "" in options else ""
         return f"{source}unknown key {path!r}: {nearest_path(path, leaf_paths(config))}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ").partition(", unable to")[0]
+    if isinstance(first.get("ctx", {}).get("error"), RequestError):
+        return message  # a whole sentence already
     if first["type"] == "value_error" and (not path or isinstance(first["input"], Mapping)):
         return message  # a check over several keys names them itself
     if first["type"] == "too_short":

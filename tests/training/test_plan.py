@@ -10,7 +10,8 @@ from assay.model.architecture import ARCHITECTURES, build_model
 from assay.ops.execution import Execution
 from assay.training import plan as planning
 from assay.training.config import ExecutionConfig
-from assay.training.plan import ExecutionPlan, environment, memory_bytes, resolve_plan
+from assay.training.environment import environment
+from assay.training.plan import ExecutionPlan, memory_bytes, resolve_plan
 
 
 def refuse(text: str) -> None:

@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 
 from assay.cli.findings import findings_table, verdict_line
-from assay.cli.options import Json, Plugin, Set, load_plugins, parse_count, parse_seed, setting_path
+from assay.cli.numbers import parse_count, parse_seed
+from assay.cli.options import Json, Plugin, Set, load_plugins, setting_path
 from assay.cli.progress import Stages
 from assay.config import parse_assignment
 from assay.errors import RequestError
@@ -84,7 +85,7 @@ def _fresh(size: str | None, assignments: list[str], subject: str, seed: int) ->
     dimensions: dict[str, Any] = {}
     for text in assignments:
         key, value = parse_assignment(text)
-        path = setting_path(key, [subject] if subject in ARCHITECTURES.names() else [])
+        path = setting_path(key, {subject: subject} if subject in ARCHITECTURES.names() else {})
         if not path.startswith("model."):
             raise RequestError(f"--set {key}: no dimension of a model")
         dimensions[path.split(".")[-1]] = value

@@ -1,33 +1,45 @@
-"""`assay compare`: train architectures side by side and show what that resolves."""
+"""`assay compare`: train arms side by side and show what that resolves."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from assay.cli.options import StudyOptions, parse_seeds, with_study_options
+from assay.cli.numbers import parse_seeds
+from assay.cli.options import StudyOptions, with_study_options
 
 
 @with_study_options
 def compare(
-    architectures: Annotated[
-        list[str] | None, typer.Argument(help="Names from `assay list`.", show_default="gpt1 rwkv6 mamba2")
+    arms: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ARM]...",
+            help="ARCH, ARCH:key=value,... or NAME=ARCH:key=value,...; keys are dimensions, lr, schedule, replicate.",
+            show_default="gpt1 rwkv6 mamba2",
+        ),
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="How many (3), or which (0,5,7).", show_default="3")] = None,
+    sizes: Annotated[str | None, typer.Option(help="Several sizes, each compared by itself: 0.5M,1M,2M.")] = None,
+    workers: Annotated[str | None, typer.Option(help="Runs at a time, or auto.", show_default="auto")] = None,
     *,
     options: StudyOptions,
 ) -> None:
-    """Train architectures side by side under one protocol and rank them, with intervals.
+    """Train architectures and variants of them side by side under one protocol and rank them, with intervals.
 
-    The same command continues an interrupted study and shows a finished one.
+    The same command continues an interrupted study and shows a finished one; with more seeds, or in the folder of --out
+    with more arms, it adds them.
     """
     from assay.cli.progress import StudyProgress
     from assay.cli.show import show_study
     from assay.study import compare as study
+    from assay.study.workers import parse_workers
 
-    config = options.study(architectures, None if seeds is None else parse_seeds(seeds))
+    number = parse_workers(workers)
+    config = options.study(arms, None if seeds is None else parse_seeds(seeds), sizes)
     folder = options.out or Path("runs") / f"compare-{config.identity()[:10]}"
     with StudyProgress(config.training.batch_tokens) as progress:
-        record = study.compare(config, folder, progress)
+        record = study.compare(config, folder, progress, number, lambda text: print(text, file=sys.stderr))
     show_study(record, folder, options.json)
     raise typer.Exit(1 if all(arm.diverged for arm in record.arms) else 0)

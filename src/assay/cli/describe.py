@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from assay.cli.options import Json, Match, Plugin, Set, Size, hold_to_contract, load_plugins, parse_count, setting_path
+from assay.cli.numbers import parse_count
+from assay.cli.options import Json, Match, Plugin, Set, Size, hold_to_contract, load_plugins, setting_path
 from assay.config import parse_assignment
 from assay.errors import RequestError
 
@@ -42,24 +43,25 @@ def _facts(
     from assay.model.accounting import count_flops, count_parameters, count_state_bytes
     from assay.model.architecture import ARCHITECTURES
     from assay.model.sizing import Decoding, build_on_meta
-    from assay.study.protocol import StudyConfig, arm_dimensions, size_arm
+    from assay.study.asked import StudyConfig
+    from assay.study.resolve import arm_dimensions, size_arm
 
     item = ARCHITECTURES.get(architecture)
     dimensions: dict[str, Any] = {}
     for text in assignments:
         key, value = parse_assignment(text)
-        path = setting_path(key, [architecture])
+        path = setting_path(key, {architecture: architecture})
         if not path.startswith("model."):
             raise RequestError(f"--set {key}: no dimension of a model; {', '.join(item.config.model_fields)} are")
         dimensions[path.split(".")[-1]] = value
     values = {
-        "architectures": [architecture],
+        "arms": [architecture],
         "size": None if size is None else parse_count("--size", size),
         "match": match or "total",
         "model": dimensions,
     }
     study = StudyConfig.parse(values, {"match": "--match"})
-    config = size_arm(item, study, arm_dimensions(item, study), Decoding(context))
+    config = size_arm(item, study, arm_dimensions(item, study, study.arms[0]), Decoding(context), study.size)
     model = build_on_meta(item, config)
     return {
         "architecture": item.name,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assay.cli.options import Json, Plugin, load_plugins, parse_count, parse_seed
+from assay.cli.numbers import parse_count, parse_seed
+from assay.cli.options import Json, Plugin, load_plugins
 from assay.errors import RequestError
 
 if TYPE_CHECKING:

@@ -2,20 +2,20 @@
 
 import functools
 import inspect
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assay.cli.numbers import parse_count, parse_counts, parse_rates
 from assay.config import leaf_paths, merge, nested, parse_assignment, read_yaml, resolve_key
 from assay.errors import RequestError
 from assay.registry import is_brought, load_plugin
 
 if TYPE_CHECKING:
-    from assay.study.protocol import StudyConfig
+    from assay.study.asked import StudyConfig
 
 PATHS = {
     "size": "size",
@@ -27,7 +27,6 @@ PATHS = {
     "tokens": "training.tokens",
     "context": "training.context",
     "batch_tokens": "training.batch_tokens",
-    "lr": "training.learning_rate",
     "schedule": "training.schedule",
     "body": "model.body",
     "init": "model.initialisation",
@@ -36,7 +35,12 @@ PATHS = {
 }
 """Where each option stands in config.yaml."""
 
-FLAGS = {path: f"--{name.replace('_', '-')}" for name, path in PATHS.items()} | {"seeds": "--seeds"}
+FLAGS = {path: f"--{name.replace('_', '-')}" for name, path in PATHS.items()} | {
+    "seeds": "--seeds",
+    "sizes": "--sizes",
+    "training.learning_rate": "--lr",
+    "tuning.learning_rates": "--lr",
+}
 
 Size = Annotated[str | None, typer.Option(help="Parameters of every arm, as in 1M or 300k.", show_default="1M")]
 Match = Annotated[
@@ -53,7 +57,10 @@ MaxBytes = Annotated[str | None, typer.Option(help="Read at most so many bytes o
 Tokens = Annotated[str | None, typer.Option(help="Training tokens of a run.", show_default="65536")]
 Context = Annotated[str | None, typer.Option(help="Tokens of a window.", show_default="256")]
 BatchTokens = Annotated[str | None, typer.Option(help="Tokens of a batch.", show_default="512")]
-LearningRate = Annotated[str | None, typer.Option("--lr", help="Highest learning rate.", show_default="0.003")]
+LearningRate = Annotated[
+    str | None,
+    typer.Option("--lr", help="Highest learning rate; a grid as 1e-3..1e-2 or 1e-3,3e-3.", show_default="0.003"),
+]
 Schedule = Annotated[str | None, typer.Option(help="constant, cosine or wsd.", show_default="cosine")]
 Body = Annotated[str | None, typer.Option(help="native, or common: only the mixer differs.", show_default="native")]
 Init = Annotated[str | None, typer.Option(help="own, or blinkdl for every arm.", show_default="own")]
@@ -93,34 +100,64 @@ class StudyOptions:
     plugin: Plugin = None
     json: Json = False
 
-    def study(self, architectures: list[str] | None, seeds: list[int] | None) -> "StudyConfig":
+    def study(self, arms: list[str] | None, seeds: list[int] | None, sizes: str | None = None) -> "StudyConfig":
         """The configuration: defaults, then --config, then the options, then --set."""
-        from assay.study.protocol import StudyConfig
+        from assay.study.asked import StudyConfig
+        from assay.study.sources import load_listed, with_digests
 
-        checked = load_plugins(self.plugin)
         values = read_yaml(self.config) if self.config is not None else {}
         if values.get("plan") and (self.device or self.precision):
             raise RequestError("--config: its plan fixes device and precision; remove `plan` from the file to set them")
+        checked = load_plugins(self.plugin)
+        checked += load_listed(values, self.config, [str(path) for path in self.plugin or []])
         for name, path in PATHS.items():
             if (given := getattr(self, name)) is not None:
                 value = parse_count(f"--{name.replace('_', '-')}", given) if name in COUNTS else given
                 values = merge(values, nested(path, value))
-        if architectures:
-            values["architectures"] = architectures
+        values = merge(values, _rates(self.lr))
+        if sizes is not None:
+            values = {**values, "sizes": parse_counts("--sizes", sizes)}
+            if self.size is None:
+                values.pop("size", None)
+        if arms:
+            values["arms"] = [parse_arm(arm) for arm in arms]
+            values.pop("architectures", None)
         if seeds is not None:
             values["seeds"] = seeds
-        named = values.get("architectures", StudyConfig.model_fields["architectures"].default)
-        named = named if isinstance(named, list) else []
+        architectures = _architectures(values)
         for text in self.set or []:
             key, value = parse_assignment(text)
-            values = merge(values, nested(setting_path(key, named), value))
+            values = merge(values, nested(setting_path(key, architectures), value))
         source = {} if self.config is None else {"": f"--config {self.config}"}
         study = StudyConfig.parse(values, FLAGS | source)
-        hold_to_contract(name for name in study.architectures if name not in checked)
-        return study
+        hold_to_contract(arm.architecture for arm in study.arms if arm.architecture not in checked)
+        return with_digests(study)
 
 
 COUNTS = {"size", "max_bytes", "tokens", "batch_tokens", "context"}
+
+
+def parse_arm(text: str) -> Any:
+    """One arm as it is written; see `assay.study.arm`."""
+    from assay.study import arm
+
+    return arm.parse_arm(text)
+
+
+def _rates(text: str | None) -> dict[str, Any]:
+    """Where --lr stands in config.yaml: one rate among the training settings, several as a grid."""
+    if text is None:
+        return {}
+    rates = parse_rates("--lr", text)
+    return nested("tuning.learning_rates", rates) if len(rates) > 1 else nested("training.learning_rate", rates[0])
+
+
+def _architectures(values: dict[str, Any]) -> dict[str, str]:
+    """Label -> architecture of the arms in `values`, as far as they can be read."""
+    from assay.study.asked import StudyConfig
+
+    given = {name: values[name] for name in ("version", "arms", "architectures") if name in values}
+    return {arm.label: arm.architecture for arm in StudyConfig.parse(given).arms}
 
 
 def load_plugins(paths: Iterable[Path] | None) -> list[str]:
@@ -149,48 +186,20 @@ def hold_to_contract(names: Iterable[str]) -> None:
             check_contract(architecture)
 
 
-def setting_path(key: str, architectures: Iterable[str]) -> str:
-    """The dotted path that --set KEY names; the last part alone of a dimension is that of every arm."""
+def setting_path(key: str, architectures: Mapping[str, str]) -> str:
+    """The dotted path that --set KEY names; the last part alone of a dimension is that of every arm.
+
+    `architectures`: label of an arm -> name of its architecture.
+    """
     from assay.model.architecture import ARCHITECTURES
-    from assay.study.protocol import StudyConfig
+    from assay.study.asked import StudyConfig
 
-    paths = [path for path in leaf_paths(StudyConfig) if path != "model" and not path.startswith("plan")]
-    for name in architectures:
+    written = ("model", "plugins", "corpus_digest", "added", "version", "arms")
+    paths = [path for path in leaf_paths(StudyConfig) if path not in written and not path.startswith("plan.")]
+    for label, name in architectures.items():
         for dimension in ARCHITECTURES.get(name).config.model_fields:
-            paths += [f"model.{dimension}", *([f"model.{name}.{dimension}"] if "." in key else [])]
+            paths += [f"model.{dimension}", *([f"model.{label}.{dimension}"] if "." in key else [])]
     return resolve_key(key, dict.fromkeys(paths))
-
-
-def parse_count(option: str, text: str | int) -> int:
-    """Read 300k, 1M, 1.5M, 2_000 or 2048 as a number of things."""
-    match = re.fullmatch(r"([0-9][0-9_]*(?:\.[0-9]+)?)([kKmMgGbB]?)", str(text).strip())
-    number = (
-        float(match[1].replace("_", "")) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}[match[2].lower()]
-        if match
-        else 0
-    )
-    if number < 1 or number != int(number):
-        raise RequestError(f"{option} {text}: a whole number above zero is needed, as in 300k, 1M or 2048")
-    return int(number)
-
-
-def parse_seeds(text: str) -> list[int]:
-    """ "3" counts seeds 0, 1, 2; "0,5,7" names them."""
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdigit() for part in parts):
-        raise RequestError(f"--seeds {text}: a count (3) or a list (0,5,7) of whole numbers is needed")
-    if "," in text:
-        return [int(part) for part in parts]
-    if int(parts[0]) < 1:
-        raise RequestError(f"--seeds {text}: at least one seed is needed")
-    return list(range(int(parts[0])))
-
-
-def parse_seed(text: str) -> int:
-    """One seed, zero or more."""
-    if not text.strip().isdigit():
-        raise RequestError(f"--seed {text}: a whole number, zero or more, is needed")
-    return int(text)
 
 
 def with_study_options(verb: Callable[..., None]) -> Callable[..., None]:

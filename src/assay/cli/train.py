@@ -1,28 +1,43 @@
-"""`assay train`: one architecture, one seed."""
+"""`assay train`: one arm, one seed."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from assay.cli.options import StudyOptions, parse_seed, with_study_options
+from assay.cli.numbers import parse_seed
+from assay.cli.options import StudyOptions, with_study_options
+from assay.errors import RequestError
 
 
 @with_study_options
 def train(
-    architecture: Annotated[str, typer.Argument(help="A name from `assay list`.")],
-    seed: Annotated[str, typer.Option(help="The seed of the run.")] = "0",
+    arm: Annotated[
+        str | None, typer.Argument(help="ARCH, or ARCH:key=value,...; left out where --config names it.")
+    ] = None,
+    seed: Annotated[str | None, typer.Option(help="The seed of the run.", show_default="0")] = None,
     *,
     options: StudyOptions,
 ) -> None:
-    """Train one architecture with one seed and measure it. The same command continues an interrupted run."""
+    """Train one arm with one seed and measure it. The same command continues an interrupted run.
+
+    With --config RUN/config.yaml it repeats that run, to the same bytes on the same machine.
+    """
     from assay.cli.progress import StudyProgress
     from assay.cli.show import show_run
     from assay.study import run
 
-    config = options.study([architecture], [parse_seed(seed)])
-    folder = options.out or Path("runs") / f"train-{config.identity()[:10]}"
-    with StudyProgress(config.training.batch_tokens, single=architecture) as progress:
-        record = run.train(config, folder, progress.message, [progress.step])
+    if arm is None and options.config is None:
+        raise RequestError("ARM: missing; a name from `assay list`, or --config RUN/config.yaml, would do")
+    seeds = None if seed is None and options.config is not None else [parse_seed(seed or "0")]
+    config = options.study(None if arm is None else [arm], seeds)
+    if len(config.points()) != 1 or len(config.seeds) != 1:
+        raise RequestError(
+            f"train: {len(config.points())} arms and {len(config.seeds)} seeds asked, a run has one of each; "
+            "`assay compare` takes several"
+        )
+    folder = options.out or Path("runs") / f"train-{config.run_identity()[:10]}"
+    with StudyProgress(config.training.batch_tokens, single=config.arms[0].label) as progress:
+        record = run.train(config, folder, progress.message, [progress.single_step])
     show_run(record, folder, options.json)
     raise typer.Exit(0 if record.status == "finished" else 1)

@@ -9,8 +9,7 @@ from assay.model.architecture import build_model
 from assay.model.lm import LanguageModel
 from assay.ops.execution import Execution
 from assay.records import ArmAudit
-from assay.seeding import derive
-from assay.study.protocol import Arm, Study
+from assay.study.resolve import Arm, Study
 from assay.study.subject import load_run
 
 VOCAB_SIZE = 128
@@ -24,7 +23,7 @@ def audit_fresh(study: Study, arm: Arm, seed: int) -> ArmAudit:
         config = arm.architecture.config.parse({**arm.config.model_dump(), **small})
     except RequestError:  # token ids are among its dimensions
         config = arm.config
-    model = build_model(arm.architecture, config, derive(seed, "init")).eval()
+    model = build_model(arm.architecture, config, seed, arm.replicate).eval()
     return _audited(study, arm, seed, model, "before training")
 
 
@@ -36,13 +35,12 @@ def audit_trained(study: Study, arm: Arm, seed: int, folder: Path) -> ArmAudit:
 def _audited(study: Study, arm: Arm, seed: int, model: LanguageModel, moment: Moment) -> ArmAudit:
     """In the form of the ops that the study trains with; a model that cannot be audited is a RequestError."""
     model.set_execution(Execution(study.plan.op_form, study.plan.chunk_length))
-    name = arm.architecture.name
     try:
         report = quick_audit(model, moment == "after training", study.config.training.context)
     except RequestError as error:
-        raise RequestError(f"{name}: cannot be audited: {error}") from error
+        raise RequestError(f"{arm.label}: cannot be audited: {error}") from error
     return ArmAudit(
-        architecture=name,
+        label=arm.label,
         seed=seed,
         moment=moment,
         sound=report.sound,

@@ -14,9 +14,9 @@ from assay.model.architecture import ARCHITECTURES, Architecture, build_model
 from assay.model.contract import check_shapes
 from assay.model.sizing import Decoding
 from assay.registry import blamed, described, is_brought, load_plugin, suggestion
-from assay.seeding import derive
-from assay.study.protocol import StudyConfig, arm_dimensions, size_arm
-from assay.study.subject import load_run
+from assay.study.asked import StudyConfig
+from assay.study.resolve import arm_dimensions, size_arm
+from assay.study.subject import load_run, read_run_config
 
 SIZE = 300_000
 VOCAB_SIZE = 128
@@ -68,10 +68,13 @@ def auditables(subject: str, fresh: Fresh) -> list[Auditable]:
 
 
 def audited_runs(folder: Path) -> list[Path]:
-    """The run itself, or of a study the first run of every arm."""
-    runs = sorted(path.parent for path in folder.glob("runs/*/config.yaml"))
-    first_of = {run.name.rpartition("-seed")[0]: run for run in reversed(runs)}
-    return [first_of[name] for name in sorted(first_of)] or [folder]
+    """The run itself, or of a study the run with the lowest seed of every arm."""
+    first_of: dict[str, tuple[int, Path]] = {}
+    for path in sorted(folder.glob("runs/*/config.yaml")):
+        config = read_run_config(path.parent)
+        label, found = config.arms[0].label, (config.seeds[0], path.parent)
+        first_of[label] = min(first_of.get(label, found), found)
+    return [first_of[label][1] for label in sorted(first_of)] or [folder]
 
 
 def _of_architecture(name: str, fresh: Fresh) -> Auditable:
@@ -81,10 +84,10 @@ def _of_architecture(name: str, fresh: Fresh) -> Auditable:
         check_shapes(architecture)
     dimensions = dict(fresh.model or {})
     size = fresh.size if fresh.size is not None or {"d_model", "n_layers"} & set(dimensions) else SIZE
-    study = StudyConfig.parse({"architectures": [name], "model": dimensions, "size": size})
-    fixed = {"vocab_size": VOCAB_SIZE, **arm_dimensions(architecture, study)}
-    config = size_arm(architecture, study, fixed, Decoding())
-    return Auditable(name, build_model(architecture, config, derive(fresh.seed, "init")), architecture, fresh=True)
+    study = StudyConfig.parse({"arms": [name], "model": dimensions, "size": size})
+    fixed = {"vocab_size": VOCAB_SIZE, **arm_dimensions(architecture, study, study.arms[0])}
+    config = size_arm(architecture, study, fixed, Decoding(), size)
+    return Auditable(name, build_model(architecture, config, fresh.seed), architecture, fresh=True)
 
 
 def _of_run(folder: Path) -> Auditable:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from assay.config import read_yaml
 from assay.data.prepare import prepare
 from assay.data.scoring import scoring_windows
 from assay.errors import RequestError
@@ -14,7 +13,7 @@ from assay.hub.import_ import RECORD
 from assay.model.lm import LanguageModel
 from assay.records import RunRecord
 from assay.study.auditable import Auditable
-from assay.study.protocol import StudyConfig
+from assay.study.subject import read_run_config
 from assay.training.plan import resolve_plan
 
 Tell = Callable[[str], None]
@@ -24,7 +23,7 @@ def data_checks(folder: Path, tell: Tell) -> list[Finding]:
     """Contamination and the tokenizer of the corpus that `folder` was trained on; of a study the chains too."""
     if (folder / RECORD).exists():
         return []
-    config = _config(folder)
+    config = read_run_config(folder)
     records = [RunRecord.read(path) for path in sorted(folder.glob("runs/*/record.json"))]
     single = [RunRecord.read(folder / "record.json")] if (folder / "record.json").exists() else []
     digest = next((record.corpus_digest for record in [*records, *single]), None)
@@ -37,14 +36,10 @@ def honest_scores(item: Auditable, tell: Tell) -> HonestLikelihood:
     """The reported and the honest likelihood of a trained model on its own test split; else a RequestError."""
     if item.run is None or (item.run / RECORD).exists() or not isinstance(item.model, LanguageModel):
         raise RequestError(f"--honest: {item.name} was not trained here; the folder of a run or study would do")
-    config = _config(item.run)
+    config = read_run_config(item.run)
     plan = config.plan or resolve_plan(config.execution, tell)
     corpus = prepare(config.data, tell)
     cap = config.evaluation.test_tokens
     windows = scoring_windows(corpus.test, config.training.context, corpus.tokenizer.token_bytes, 0, cap)
     tell("honest: each target from its prefix alone")
     return honest_likelihood(plan.apply(item.model), windows, plan)
-
-
-def _config(folder: Path) -> StudyConfig:
-    return StudyConfig.parse(read_yaml(folder / "config.yaml"), {"": str(folder / "config.yaml")})

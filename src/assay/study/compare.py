@@ -1,44 +1,27 @@
-"""A whole study: every arm with every seed, the floors, the record and the page. Interrupted, it continues."""
+"""A whole study: every arm with every seed, audits, floors, the record and the page. It continues, and it grows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
-
-from assay.analysis.comparison import compare_runs
-from assay.data.batches import PackedWindows
-from assay.data.scoring import scoring_windows
-from assay.evaluation.floors import ngram_floors
-from assay.evaluation.likelihood import summarise
-from assay.ops.cross_entropy import IGNORED
-from assay.records import ArmAudit, Floor, RunRecord, StudyRecord
-from assay.report.page import PAGE, write_report
+from assay.errors import RequestError
+from assay.records import ArmAudit, RunRecord, StudyRecord
 from assay.study.arm_audit import audit_fresh, audit_trained
-from assay.study.folder import discard, lock, open_folder, refuse_other, stored_config
-from assay.study.protocol import Arm, Study, StudyConfig, resolve
-from assay.study.run import run_arm
+from assay.study.asked import StudyConfig
+from assay.study.conclude import conclude
+from assay.study.execute import Job, RunListener, execute
+from assay.study.folder import discard, lock, open_folder, rewrite_config, stored_config
+from assay.study.growth import grown
+from assay.study.resolve import Arm, Study, resolve
+from assay.study.run import carry_out, finished_record
+from assay.study.sources import only_here
+from assay.study.speeds import measured_speeds
+from assay.study.workers import resolve_workers
+from assay.training.environment import assay_version
 from assay.training.loop import StepEvent
-from assay.training.plan import environment
 
-FLOOR_TOKENS = 20_000_000
-"""The floors learn from at most so many of the tokens that the first arm's runs consumed."""
-
-
-class Listener(Protocol):
-    """Whoever shows a study's progress."""
-
-    def message(self, text: str) -> None:
-        """One line about the preparation."""
-
-    def run_started(self, index: int, runs: int, name: str, steps: int) -> None:
-        """Run `index` of `runs` begins, or goes on."""
-
-    def step(self, event: StepEvent) -> None:
-        """One optimizer step is done."""
-
-    def run_finished(self, record: RunRecord) -> None:
-        """A run is recorded."""
+Listener = RunListener
+"""Whoever shows a study's progress."""
 
 
 class Silent:
@@ -50,116 +33,132 @@ class Silent:
     def run_started(self, index: int, runs: int, name: str, steps: int) -> None:
         pass
 
-    def step(self, event: StepEvent) -> None:
+    def step(self, name: str, event: StepEvent) -> None:
         pass
 
-    def run_finished(self, record: RunRecord) -> None:
+    def run_finished(self, name: str, record: RunRecord) -> None:
         pass
 
 
-def compare(config: StudyConfig, folder: Path, listener: Listener | None = None) -> StudyRecord:
-    """Run the study in `folder`, or what is left of it, and return its record; a finished study is read.
+def compare(
+    config: StudyConfig,
+    folder: Path,
+    listener: Listener | None = None,
+    workers: int | None = None,
+    notice: Callable[[str], None] | None = None,
+) -> StudyRecord:
+    """Run the study in `folder`, or what is missing of it, and return its record; a finished study is read.
 
-    Nothing is created before everything is known to fit: data, sizes, context. A folder that holds something else
-    is a RequestError.
+    More arms, seeds, sizes, learning rates or measurements than the study there has are added to it. Nothing is
+    created before everything is known to fit: data, sizes, context. A folder that holds something else is a
+    RequestError. `workers` is the number of runs at a time, None what suits; `notice` hears what must be said even
+    where progress is not shown: that less was asked than is there.
     """
     listener = listener or Silent()
     stored = stored_config(folder)
     if stored is not None:
-        refuse_other(stored, config, folder)
-        if (folder / "study.json").exists():
-            return StudyRecord.read(folder / "study.json")
-    study = resolve(stored or config, listener.message)
-    made = open_folder(folder, study.config.model_copy(update={"plan": study.plan}))
+        config = grown(stored, config, folder, notice or listener.message)
+        if (record := finished_study(config, folder)) is not None:
+            return record
+    study = resolve(config, listener.message)
+    _refuse_other_code(study, folder)
+    resolved = config.model_copy(update={"plan": study.plan, "corpus_digest": study.corpus.digest})
+    study = Study(resolved, study.arms, study.corpus, study.plan)
+    made = open_folder(folder, resolved)
     try:
         with lock(folder):
-            audits = _audit_fresh(study, listener)
-            runs = _run_all(study, folder, listener)
-            audits += _audit_trained(study, runs, folder, listener)
-            listener.message("floors and report")
-            return conclude(study, runs, folder, audits)
+            rewrite_config(folder, resolved)
+            return _carry_out(study, folder, listener, workers)
     except OSError:
         if not any(folder.glob("runs/*/checkpoint")):
             discard(made)
         raise
 
 
-def conclude(study: Study, runs: Sequence[RunRecord], folder: Path, audits: Sequence[ArmAudit]) -> StudyRecord:
-    """Compare the runs, draw the page, and write study.json last: its presence says that the study is finished."""
-    config = study.config
-    record = compare_runs(
-        list(runs),
-        protocol={**config.model_dump(mode="json", exclude={"plan"}), "body": str(config.model.get("body", "native"))},
-        corpus=study.corpus.summary(),
-        floors=measure_floors(study),
-        environment=environment(study.plan),
-        match=config.match if config.size is not None else None,
-        audits=audits,
+def finished_study(config: StudyConfig, folder: Path) -> StudyRecord | None:
+    """The study's record where it holds all that `config` asks, None where something is left to do."""
+    if not (folder / "study.json").exists():
+        return None
+    record = StudyRecord.read(folder / "study.json")
+    labels = {point.arm.label for point in config.points()}
+    complete = {arm.label for arm in record.arms} == labels and all(
+        set(arm.seeds) == set(config.seeds) for arm in record.arms
     )
-    record = record.model_copy(update={"report": PAGE})
-    write_report(record, list(runs), folder)
-    record.write(folder / "study.json")
-    return record
+    measured = "speed" not in config.measurements or all(arm.speed is not None for arm in record.arms)
+    return record if complete and measured and list(config.added) == record.added else None
 
 
-def measure_floors(study: Study) -> dict[str, Floor]:
-    """N-gram models trained on the tokens that the first seed's runs consumed, scored on the same test targets."""
-    training, corpus = study.config.training, study.corpus
-    windows = PackedWindows(corpus.train.ids, training.context, seed=study.config.seeds[0], order=training.order)
-    steps = min(training.steps, max(1, FLOOR_TOKENS // training.batch_tokens))
-    consumed = np.concatenate([windows.batch(step, training.batch_size) for step in range(steps)])
-    tokenizer = corpus.tokenizer
-    validation = scoring_windows(
-        corpus.validation, training.context, tokenizer.token_bytes, 0, training.validation_tokens
+def _carry_out(study: Study, folder: Path, listener: Listener, workers: int | None) -> StudyRecord:
+    before = StudyRecord.read(folder / "study.json") if (folder / "study.json").exists() else None
+    known = [] if before is None else before.audits
+    audits = [_audit_fresh(study, arm, known, listener) for arm in study.arms]
+    jobs = [_job(study, arm, seed, folder) for seed in study.config.seeds for arm in study.arms]
+    runs = execute(jobs, resolve_workers(workers, study), listener)
+    audits += _audit_trained(study, runs, folder, known, listener)
+    speeds = measured_speeds(study, before, listener.message)
+    listener.message("floors and report")
+    return conclude(study, runs, folder, audits, speeds)
+
+
+def _job(study: Study, arm: Arm, seed: int, folder: Path) -> Job:
+    """Seed by seed, so that an early look already compares."""
+    place = run_folder(study, arm, seed, folder)
+    return Job(
+        name=f"{arm.label}-seed{seed}",
+        folder=place,
+        steps=arm.training.steps,
+        finished=partial(finished_record, study, arm, seed, place),
+        here=partial(carry_out, study, arm, seed, place),
+        prepare=partial(open_folder, place, study.run_config(arm, seed)),
+        only_here=only_here(arm.architecture, study.config.data),
     )
-    test = scoring_windows(corpus.test, training.context, tokenizer.token_bytes, 0, study.config.evaluation.test_tokens)
-    floors = {}
-    for name, scores in ngram_floors(consumed, validation, test, tokenizer.vocab_size).items():
-        nats = np.zeros(test.targets.shape)
-        nats[test.targets != IGNORED] = scores
-        likelihood = summarise(nats, test, corpus.invertible)
-        floors[name] = Floor(
-            nats_per_token=likelihood.nats_per_token,
-            perplexity=likelihood.perplexity,
-            bits_per_byte=likelihood.bits_per_byte,
-        )
-    return floors
 
 
-def _run_all(study: Study, folder: Path, listener: Listener) -> list[RunRecord]:
-    """Every arm with every seed, seed by seed, so that an early look already compares."""
-    runs: list[RunRecord] = []
-    jobs = [(arm, seed) for seed in study.config.seeds for arm in study.arms]
-    for index, (arm, seed) in enumerate(jobs):
-        name = _folder_of(folder, arm, seed).name
-        listener.run_started(index, len(jobs), name, study.config.training.steps)
-        runs.append(run_arm(study, arm, seed, _folder_of(folder, arm, seed), [listener.step]))
-        listener.run_finished(runs[-1])
-    return runs
+def run_folder(study: Study, arm: Arm, seed: int, folder: Path) -> Path:
+    """Where the run of `arm` with `seed` lies in the study's folder."""
+    return folder / "runs" / study.run_name(arm, seed)
 
 
-def _folder_of(folder: Path, arm: Arm, seed: int) -> Path:
-    return folder / "runs" / f"{arm.architecture.name}-seed{seed}"
+def _refuse_other_code(study: Study, folder: Path) -> None:
+    """Raise a RequestError where finished runs were made by another assay: new ones beside them would be a mixture."""
+    for seed in study.config.seeds:
+        for arm in study.arms:
+            record = finished_record(study, arm, seed, run_folder(study, arm, seed, folder))
+            if record is not None and record.environment.get("assay") != assay_version():
+                raise RequestError(
+                    f"--out {folder}: {arm.label}-seed{seed} was made by assay {record.environment.get('assay')} and "
+                    f"this is {assay_version()}; that one can go on with it, or a new folder would do"
+                )
 
 
-def _audit_fresh(study: Study, listener: Listener) -> list[ArmAudit]:
-    """Every arm with the first seed, before a step is made."""
-    audits = []
-    for arm in study.arms:
-        listener.message(f"audit of {arm.architecture.name}")
-        audits.append(audit_fresh(study, arm, study.config.seeds[0]))
-        if not audits[-1].sound:
-            listener.message(f"UNSOUND: {arm.architecture.name} will not be ranked: {audits[-1].summary}")
-    return audits
+def _audit_fresh(study: Study, arm: Arm, known: Sequence[ArmAudit], listener: Listener) -> ArmAudit:
+    """Of the first seed, before a step is made; what an earlier look found stays."""
+    seed = study.config.seeds[0]
+    audit = _found(known, arm, seed, "before training")
+    if audit is None:
+        listener.message(f"audit of {arm.label}")
+        audit = audit_fresh(study, arm, seed)
+    if not audit.sound:
+        listener.message(f"UNSOUND: {arm.label} will not be ranked: {audit.summary}")
+    return audit
 
 
-def _audit_trained(study: Study, runs: Sequence[RunRecord], folder: Path, listener: Listener) -> list[ArmAudit]:
+def _audit_trained(
+    study: Study, runs: Sequence[RunRecord], folder: Path, known: Sequence[ArmAudit], listener: Listener
+) -> list[ArmAudit]:
     """Every arm with its first seed that did not diverge."""
     audits = []
     for arm in study.arms:
-        name = arm.architecture.name
-        seeds = [run.seed for run in runs if run.architecture == name and run.status == "finished"]
-        if seeds:
-            listener.message(f"audit of {name}, trained")
-            audits.append(audit_trained(study, arm, seeds[0], _folder_of(folder, arm, seeds[0])))
+        seeds = [run.seed for run in runs if run.label == arm.label and run.status == "finished"]
+        if not seeds:
+            continue
+        audit = _found(known, arm, seeds[0], "after training")
+        if audit is None:
+            listener.message(f"audit of {arm.label}, trained")
+            audit = audit_trained(study, arm, seeds[0], run_folder(study, arm, seeds[0], folder))
+        audits.append(audit)
     return audits
+
+
+def _found(known: Sequence[ArmAudit], arm: Arm, seed: int, moment: str) -> ArmAudit | None:
+    return next((one for one in known if (one.label, one.seed, one.moment) == (arm.label, seed, moment)), None)

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -12,13 +13,13 @@ from filelock import FileLock, Timeout
 from assay.config import read_yaml
 from assay.errors import RequestError
 from assay.records import write_whole
-from assay.study.protocol import StudyConfig
+from assay.study.asked import StudyConfig
 
 
 def stored_config(folder: Path) -> StudyConfig | None:
     """The configuration of the study or run that `folder` holds, None where it is new or empty.
 
-    A file, or a folder that holds something else, is a RequestError.
+    A file, a folder that holds something else, and one that an older assay began, are a RequestError.
     """
     if not os.path.exists(folder):  # unlike Path.exists, False where it may not look
         return None
@@ -28,15 +29,67 @@ def stored_config(folder: Path) -> StudyConfig | None:
         if any(entry.name != ".lock" for entry in folder.iterdir()):
             raise RequestError(f"--out {folder}: holds other files; give a new folder, or leave --out away")
         return None
-    return StudyConfig.parse(read_yaml(folder / "config.yaml"))
+    values = read_yaml(folder / "config.yaml")
+    if values.get("version") == 1:
+        raise RequestError(
+            f"--out {folder}: was made by an older assay (version 1), whose studies and runs are read (report, audit, "
+            "generate, export) and not continued; a new folder would do"
+        )
+    return StudyConfig.parse(values, {"": str(folder / "config.yaml")})
 
 
-def refuse_other(stored: StudyConfig, asked: StudyConfig, folder: Path) -> None:
-    """Raise a RequestError that names the keys in which the stored and the asked study differ, if any do."""
-    if stored.identity() != asked.identity():
-        a, b = _flat(stored.model_dump(mode="json")), _flat(asked.model_dump(mode="json"))
-        keys = sorted(key for key in {**a, **b} if not key.startswith("plan") and a.get(key) != b.get(key))
-        raise RequestError(f"--out {folder}: holds another study ({', '.join(keys)} differ); give a new folder")
+def refuse_other_run(stored: StudyConfig, asked: StudyConfig, folder: Path) -> None:
+    """Raise a RequestError that names the first key in which two runs differ, and both values, if they do."""
+    refuse_other_plugins(stored, asked, folder)
+    one, other = (
+        flat({**run.model_dump(mode="json", exclude={"plugins", "added", "arms"}), **_only_arm(run)})
+        for run in (stored, asked)
+    )
+    for key in {**one, **other}:
+        if one.get(key) != other.get(key):
+            refuse_value(folder, key, one.get(key), other.get(key))
+
+
+def _only_arm(run: StudyConfig) -> dict[str, object]:
+    return {"arm": run.arms[0].model_dump(mode="json")}
+
+
+def refuse_value(folder: Path, key: str, stored: object, asked: object) -> None:
+    """Raise the RequestError of a changed protocol."""
+    raise RequestError(
+        f"--out {folder}: {key} is {shown(stored)} there and {shown(asked)} now; a new folder, or the same value, "
+        "would do"
+    )
+
+
+def refuse_other_plugins(stored: StudyConfig, asked: StudyConfig, folder: Path) -> None:
+    """An edited plug-in would mix two models under one name: a RequestError that says since when."""
+    old = {Path(plugin.path).name: plugin.digest for plugin in stored.plugins}
+    for plugin in asked.plugins:
+        name = Path(plugin.path).name
+        if plugin.digest and old.get(name) not in (None, "", plugin.digest):
+            raise RequestError(
+                f"--out {folder}: {name} changed since {where_it_stands(folder, name)}; a new folder would do"
+            )
+
+
+def where_it_stands(folder: Path, plugin: str) -> str:
+    """How far the runs in `folder` that need `plugin` have come: "step 40 of ema-seed0", or the last one that ended."""
+    places = [folder, *sorted(path.parent for path in folder.glob("runs/*/config.yaml"))]
+    ended = "the study began"
+    for place in places:
+        values = read_yaml(place / "config.yaml")
+        names = [Path(str(item.get("path"))).name for item in values.get("plugins") or []]
+        if plugin not in names or (place / "runs").exists():
+            continue
+        name = f"{values['arms'][0]['label']}-seed{values['seeds'][0]}"
+        if (place / "record.json").exists():
+            ended = f"the end of {name}"
+        elif (place / "checkpoint" / "progress.json").exists():
+            return f"step {json.loads((place / 'checkpoint' / 'progress.json').read_bytes())['step']} of {name}"
+        else:
+            ended = f"the start of {name}"
+    return ended
 
 
 def open_folder(folder: Path, resolved: StudyConfig) -> list[Path]:
@@ -63,19 +116,32 @@ def discard(made: Sequence[Path]) -> None:
             parent.rmdir()
 
 
-def lock(folder: Path) -> FileLock:
-    """The lock of a study or run, freed when the process dies; a second process is refused in one line."""
+def rewrite_config(folder: Path, resolved: StudyConfig) -> None:
+    """Put the grown study in place of the one that `folder` holds."""
+    write_whole(folder / "config.yaml", resolved.to_yaml().encode())
+
+
+def lock(folder: Path, patience_seconds: float = 0) -> FileLock:
+    """The lock of a study or run, freed when the process dies; a second process is refused in one line.
+
+    `patience_seconds`: how long to wait for one that is about to die.
+    """
     held = FileLock(folder / ".lock")
     try:
-        held.acquire(timeout=0)
+        held.acquire(timeout=patience_seconds)
     except Timeout:
         raise RequestError(f"--out {folder}: another process works there; wait for it or give another folder") from None
     return held
 
 
-def _flat(values: object, path: str = "") -> dict[str, object]:
+def shown(value: object) -> str:
+    """A value of a setting in a message."""
+    return "not set" if value is None else str(value)
+
+
+def flat(values: object, path: str = "") -> dict[str, object]:
     """{"a": {"b": 1}} as {"a.b": 1}."""
     if not isinstance(values, dict):
         return {path: values}
-    parts = [_flat(value, f"{path}.{key}" if path else str(key)) for key, value in values.items()]
+    parts = [flat(value, f"{path}.{key}" if path else str(key)) for key, value in values.items()]
     return {key: value for part in parts for key, value in part.items()}

@@ -16,52 +16,76 @@ from assay.evaluation.signals import measure_signals
 from assay.model.accounting import count_flops, count_parameters, count_state_bytes
 from assay.model.architecture import build_model
 from assay.model.lm import LanguageModel
+from assay.errors import RequestError
 from assay.records import CurvePoint, RunRecord, SignalProfile
-from assay.seeding import derive
-from assay.study.folder import discard, lock, open_folder, refuse_other, stored_config
-from assay.study.protocol import Arm, Study, StudyConfig, resolve
-from assay.training.checkpoint import Progress
+from assay.study.asked import StudyConfig
+from assay.study.folder import discard, lock, open_folder, refuse_other_run, stored_config
+from assay.study.resolve import Arm, Study, resolve
+from assay.training.checkpoint import Progress, recover
+from assay.training.environment import assay_version, environment
 from assay.training.loop import Observer, TrainingRun
-from assay.training.plan import environment
 from assay.training.validation import mean_nats
+
+PATIENCE_SECONDS = 5.0
+"""How long a run waits for its lock: a worker whose parent was killed is about to die."""
 
 
 def train(config: StudyConfig, folder: Path, tell: Callable[[str], None], observers: Sequence[Observer]) -> RunRecord:
     """Train the one arm and the one seed of `config` in `folder`, or finish what was begun there."""
     stored = stored_config(folder)
-    plan = stored.plan if stored is not None else config.plan
-    study = resolve(config.model_copy(update={"plan": plan}), tell)
-    (arm,), (seed,) = study.arms, config.seeds
-    resolved = run_config(study, arm, seed)
     if stored is not None:
-        refuse_other(stored, resolved, folder)
+        written = {"plan": config.plan or stored.plan, "corpus_digest": config.corpus_digest or stored.corpus_digest}
+        config = config.model_copy(update=written)
+    study = resolve(config, tell)
+    if len(study.arms) != 1 or len(config.seeds) != 1:
+        raise RequestError(f"--config: {len(study.arms)} arms and {len(config.seeds)} seeds; a run has one of each")
+    (arm,), (seed,) = study.arms, config.seeds
+    resolved = study.run_config(arm, seed)
+    if stored is not None:
+        refuse_other_run(stored, resolved, folder)
     made = open_folder(folder, resolved)
     try:
-        return run_arm(study, arm, seed, folder, observers)
+        return carry_out(study, arm, seed, folder, observers)
     except OSError:
         if not (folder / "checkpoint").exists():
             discard(made)
         raise
 
 
-def run_arm(study: Study, arm: Arm, seed: int, folder: Path, observers: Sequence[Observer] = ()) -> RunRecord:
-    """Train one architecture with one seed in `folder`, or finish what was begun there, and return its record.
+def carry_out(study: Study, arm: Arm, seed: int, folder: Path, observers: Sequence[Observer] = ()) -> RunRecord:
+    """Train one arm with one seed in `folder`, or finish what was begun there, and return its record.
 
-    A finished run is read, not repeated.
+    A finished run is read, not repeated; a half-done one is not finished by another assay.
     """
-    open_folder(folder, run_config(study, arm, seed))
-    with lock(folder):
-        if (folder / "record.json").exists():
-            return RunRecord.read(folder / "record.json")
+    open_folder(folder, study.run_config(arm, seed))
+    with lock(folder, PATIENCE_SECONDS):
+        if (record := finished_record(study, arm, seed, folder)) is not None:
+            return record
+        _refuse_other_code(folder)
         study.corpus.tokenizer.save(folder / "tokenizer.json")
         return _Run(study, arm, seed, folder).go(observers)
 
 
-def run_config(study: Study, arm: Arm, seed: int) -> StudyConfig:
-    """The resolved configuration of one run, with the execution plan: a study of one arm and one seed."""
-    dimensions = {name: value for name, value in arm.config.model_dump().items() if value is not None}
-    one = {"architectures": [arm.architecture.name], "seeds": [seed], "size": None, "model": dimensions}
-    return study.config.model_copy(update={**one, "plan": study.plan})
+def finished_record(study: Study, arm: Arm, seed: int, folder: Path) -> RunRecord | None:
+    """The record of a run that has ended, None where it has not; that of another run is a RequestError."""
+    if not (folder / "record.json").exists():
+        return None
+    record = RunRecord.read(folder / "record.json")
+    if record.spec_digest != study.digest(arm, seed):
+        raise RequestError(f"{folder}: holds another run (its spec differs); a new folder would do")
+    return record
+
+
+def _refuse_other_code(folder: Path) -> None:
+    """Raise a RequestError where a half-done run was begun by another assay: its steps would be of two programs."""
+    if not recover(folder / "checkpoint"):
+        return
+    begun = Progress.read(folder / "checkpoint" / "progress.json").environment.get("assay")
+    if begun != assay_version():
+        raise RequestError(
+            f"--out {folder}: was begun by assay {begun} and this is {assay_version()}; that one can finish it, or a "
+            "new folder would do"
+        )
 
 
 class _Run:
@@ -72,11 +96,11 @@ class _Run:
         self.arm = arm
         self.seed = seed
         self.folder = folder
-        self.training = study.config.training
+        self.training = arm.training
         self.validation = self._windows("validation", self.training.validation_tokens)
 
     def go(self, observers: Sequence[Observer]) -> RunRecord:
-        model = build_model(self.arm.architecture, self.arm.config, derive(self.seed, "init"))
+        model = build_model(self.arm.architecture, self.arm.config, self.seed, self.arm.replicate)
         windows = PackedWindows(
             self.study.corpus.train.ids, self.training.context, seed=self.seed, order=self.training.order
         )
@@ -89,6 +113,7 @@ class _Run:
             plan,
             lambda m: mean_nats(m, self.validation, plan),
             observers,
+            replicate=self.arm.replicate,
         )
         initial = self._initial_signals(run.model)
         progress = run.go()
@@ -112,13 +137,19 @@ class _Run:
         return self.validation.inputs[rows][:, : int(lengths[rows].min())]
 
     def _record(self, model: LanguageModel, progress: Progress, initial: SignalProfile) -> RunRecord:
-        study, plan = self.study, self.study.plan
+        study, plan, split = self.study, self.study.plan, self.study.config.evaluation.split
         finished = progress.status == "finished"
-        test = self._windows("test", study.config.evaluation.test_tokens) if finished else None
+        held_out = self._windows(split, study.config.evaluation.test_tokens) if finished else None
+        scores = None if held_out is None else measure_likelihood(model, held_out, plan, study.corpus.invertible)
         rows = read_metrics(self.folder)
         return RunRecord(
+            label=self.arm.label,
             architecture=self.arm.architecture.name,
             seed=self.seed,
+            replicate=self.arm.replicate,
+            spec=study.spec(self.arm, self.seed).model_dump(mode="json"),
+            spec_digest=study.digest(self.arm, self.seed),
+            plan=plan.model_dump(mode="json"),
             status="finished" if finished else "diverged",
             steps=progress.step,
             tokens=progress.tokens,
@@ -126,14 +157,15 @@ class _Run:
             flops_per_token=count_flops(model, self.training.context),
             state_bytes=count_state_bytes(model, self.training.context, plan.bytes_per_element),
             dimensions=self.arm.config.model_dump(mode="json"),
-            test=None if test is None else measure_likelihood(model, test, plan, study.corpus.invertible),
+            test=scores if split == "test" else None,
+            validation=scores if split == "validation" else None,
             training_curve=[_point(row, "nats_per_token") for row in rows],
             validation_curve=[
                 _point(row, "validation_nats_per_token") for row in rows if row["validation_nats_per_token"] is not None
             ],
             signals_initial=initial,
             signals_trained=measure_signals(model, self._signal_inputs(), plan) if finished else None,
-            output_health=None if test is None else measure_output_health(model, test, plan),
+            output_health=None if held_out is None else measure_output_health(model, held_out, plan),
             train_tokens_per_second=tokens_per_second(rows, self.training.batch_tokens),
             peak_memory_bytes=progress.peak_memory_bytes,
             data_chain=progress.chain,

@@ -12,7 +12,7 @@ from assay.hub.tensors import fill, read_safetensors
 from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig, assemble
 from assay.model.lm import LanguageModel
 from assay.ops.execution import Execution
-from assay.study.protocol import StudyConfig
+from assay.study.asked import StudyConfig
 from assay.training.plan import ExecutionPlan
 
 
@@ -79,10 +79,17 @@ def load_run(folder: Path) -> LoadedRun:
     if (folder / RECORD).exists():
         record = ImportRecord.read(folder / RECORD)
         return _load(folder, record.architecture, record.dimensions, None, record.ends, record.begins_with_bos)
-    study = StudyConfig.parse(read_yaml(folder / "config.yaml"), {"": str(folder / "config.yaml")})
-    if len(study.architectures) > 1:
+    run = read_run_config(folder)
+    if len(run.points()) > 1 or not (folder / "metrics.jsonl").exists():
         raise RequestError(f"{folder}: is a study without runs yet; the folder of a run would do")
-    return _load(folder, study.architectures[0], study.model, study.plan, None, True)
+    (arm,) = run.arms
+    dimensions = {**run.model, **arm.model}  # version 1 kept those of the run under `model`
+    return _load(folder, arm.architecture, dimensions, run.plan, None, True)
+
+
+def read_run_config(folder: Path) -> StudyConfig:
+    """The configuration of the run or study in `folder`, of this schema or an older one."""
+    return StudyConfig.parse(read_yaml(folder / "config.yaml"), {"": str(folder / "config.yaml")})
 
 
 def _load(

@@ -23,7 +23,8 @@ from assay.training.checkpoint import Progress
 from assay.training.config import TrainingConfig
 from assay.training.memory import PeakMemory
 from assay.training.optim import build_optimizer, learning_rate
-from assay.training.plan import ExecutionPlan, compiled, environment
+from assay.training.environment import environment
+from assay.training.plan import ExecutionPlan, compiled
 
 DIVERGENCE_WINDOW = 20
 DIVERGENCE_NATS = 1.0

@@ -1,7 +1,6 @@
 """The execution plan: device, precision, compile, op form and threads, resolved once and obeyed by every run."""
 
 import os
-import platform
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -52,13 +51,8 @@ def resolve_plan(asked: ExecutionConfig, tell: Callable[[str], None]) -> Executi
     device = asked.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    refuse_missing_device(device)
     kind = torch.device(device).type
-    if kind == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
-        raise RequestError(
-            f"--device {device}: this torch sees {torch.cuda.device_count()} CUDA devices; --device cpu works"
-        )
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise RequestError("--device mps: not available on this machine; --device cpu works")
     precision = asked.precision
     if precision == "auto":
         precision = "bfloat16" if kind == "cuda" and torch.cuda.is_bf16_supported() else "float32"
@@ -76,6 +70,17 @@ def resolve_plan(asked: ExecutionConfig, tell: Callable[[str], None]) -> Executi
     )
 
 
+def refuse_missing_device(device: str) -> None:
+    """Raise a RequestError where the machine has no such device, which a stored plan may name."""
+    kind = torch.device(device).type
+    if kind == "cuda" and (torch.device(device).index or 0) >= torch.cuda.device_count():
+        raise RequestError(
+            f"--device {device}: this torch sees {torch.cuda.device_count()} CUDA devices; --device cpu works"
+        )
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise RequestError("--device mps: not available on this machine; --device cpu works")
+
+
 def available_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -89,31 +94,6 @@ def memory_bytes(device: str) -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
-
-
-def environment(plan: ExecutionPlan) -> dict[str, str]:
-    """What a bit-for-bit repetition needs to be the same: machine, build, threads, precision."""
-    cuda = torch.cuda.get_device_name(plan.device) if plan.device.startswith("cuda") else ""
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "platform": f"{platform.system()} {platform.machine()}",
-        "processor": cuda or processor_name(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "device": plan.device,
-        "precision": plan.precision,
-        "threads": str(plan.threads),
-    }
-
-
-def processor_name() -> str:
-    """The model name of the processor, as far as the system tells."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or "unknown"
 
 
 def compiled(model: nn.Module, plan: ExecutionPlan) -> None:

@@ -1,0 +1,137 @@
+"""ARM = ARCH | ARCH:key=value,... | NAME=ARCH:key=value,...: one arm as it is written, and as a configuration."""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from pydantic import Field, field_validator, model_validator
+
+from assay.config import Config, parse_value
+from assay.errors import RequestError
+from assay.model.architecture import ARCHITECTURES
+from assay.registry import suggestion
+
+OWN_TRAINING = (
+    "learning_rate",
+    "schedule",
+    "warmup_share",
+    "decay_share",
+    "final_share",
+    "weight_decay",
+    "decay_all",
+    "beta1",
+    "beta2",
+    "epsilon",
+    "clip_norm",
+)
+"""The training settings that an arm may have of its own; all others are one for the study."""
+SHORT = {"lr": "learning_rate", "init": "initialisation"}
+"""Names that the command line has for them too."""
+LONGEST_LABEL = 80
+
+
+class ArmConfig(Config):
+    """What is compared: a label, an architecture with the dimensions fixed, and training settings of its own."""
+
+    section: ClassVar[str] = "arms"
+
+    label: str = Field(min_length=1, max_length=LONGEST_LABEL)
+    architecture: str
+    size: int | None = Field(None, gt=0, le=100_000_000_000)
+    """A size of its own; None is the study's."""
+    model: dict[str, Any] = {}
+    """The dimensions that it fixes."""
+    training: dict[str, Any] = {}
+    """The training settings that differ from the study's, of those in OWN_TRAINING."""
+    replicate: int = Field(0, ge=0)
+    """Salts initialisation and dropout, never the data: 1 is a placebo of 0."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _label_by_default(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "label" not in values and "architecture" in values:
+            return {**values, "label": values["architecture"]}
+        return values
+
+    @field_validator("label")
+    @classmethod
+    def _label_is_shown(cls, label: str) -> str:
+        if not label.isprintable() or label != label.strip():
+            raise ValueError("must be printable text without spaces around it")
+        return label
+
+    @field_validator("training")
+    @classmethod
+    def _own_training_only(cls, training: dict[str, Any]) -> dict[str, Any]:
+        for key in training:
+            if key not in OWN_TRAINING:
+                raise ValueError(f"{key} is no setting of one arm; there is {', '.join(OWN_TRAINING)}")
+        return training
+
+
+def parse_arm(text: str) -> ArmConfig:
+    """The arm that `text` writes; what is wrong with it is a RequestError that starts with the text."""
+    head, colon, rest = text.partition(":")
+    name, named, architecture = head.rpartition("=")
+    if (named and not name.strip()) or not architecture.strip() or (colon and not rest.strip()):
+        raise RequestError(f"{text}: no arm; ARCH, ARCH:key=value,... or NAME=ARCH:key=value,... would do")
+    architecture = architecture.strip()
+    if architecture not in ARCHITECTURES.names():
+        raise RequestError(f"{_of(text, architecture)}unknown architecture {architecture!r}: {_near(architecture)}")
+    values: dict[str, Any] = {"label": name.strip() or text.strip(), "architecture": architecture}
+    for key, value in _settings(text, rest):
+        section, key = _place(text, architecture, key)
+        into = values.setdefault(section, {}) if section else values
+        if key in into:
+            raise RequestError(f"{text}: {key} is given twice")
+        into[key] = value
+    try:
+        return ArmConfig.parse(values)
+    except RequestError as error:
+        raise RequestError(f"{text}: {str(error).removeprefix('arms.')}") from None
+
+
+def _of(text: str, architecture: str) -> str:
+    """The text of an arm before a message that names the architecture, where it says more than that."""
+    return "" if text.strip() == architecture else f"{text}: "
+
+
+def _near(architecture: str) -> str:
+    return suggestion(architecture, ARCHITECTURES.names())
+
+
+def _settings(text: str, rest: str) -> Iterator[tuple[str, Any]]:
+    """(key, value) of every key=value; a comma inside brackets parts nothing."""
+    for part in _parts(rest) if rest else []:
+        key, sign, raw = part.partition("=")
+        if not sign or not key.strip() or not raw.strip():
+            raise RequestError(f"{text}: {part.strip() or ','}: key=value is needed, as in head_dim=32")
+        try:
+            yield key.strip(), parse_value(raw)
+        except ValueError:
+            raise RequestError(f"{text}: {part.strip()}: the value is not YAML") from None
+
+
+def _parts(text: str) -> list[str]:
+    """`text` at its commas outside brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[({") - (letter in "])}")
+        if letter == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
+
+
+def _place(text: str, architecture: str, key: str) -> tuple[str, str]:
+    """The section of ArmConfig that `key` belongs to ("" is the arm itself), and its whole name."""
+    key = SHORT.get(key, key)
+    dimensions = [name for name in ARCHITECTURES.get(architecture).config.model_fields if name != "vocab_size"]
+    if key in dimensions:
+        return "model", key
+    if key in OWN_TRAINING:
+        return "training", key
+    if key in ("size", "replicate"):
+        return "", key
+    near = suggestion(key, [*dimensions, *OWN_TRAINING, *SHORT, "size", "replicate"])
+    raise RequestError(f"{text}: {key}: no dimension of {architecture} and no training setting of an arm; {near}")

@@ -1,0 +1,180 @@
+"""What was asked of a study: arms, grids, seeds, data, training, rule. The resolved copy is its config.yaml."""
+
+import itertools
+from typing import Any, Literal, NamedTuple
+
+from pydantic import Field, field_validator, model_validator
+
+from assay.analysis.rule import Rule, Tuning
+from assay.config import Config, digest_of
+from assay.data.config import DataConfig
+from assay.records import Addition, Match, Split
+from assay.report.quantities import count
+from assay.study.arm import ArmConfig, parse_arm
+from assay.training.config import ExecutionConfig, TrainingConfig
+from assay.training.plan import ExecutionPlan
+
+DEFAULT_SIZE = 1_000_000
+SCHEMA = 2
+"""Of configurations and digests: a changed default of any section is a new version, a new key with a default is not."""
+Measurement = Literal["speed"]
+
+
+class EvaluationConfig(Config):
+    """How much held-out text is scored at the end; whole windows in a fixed random order up to the cap."""
+
+    split: Split = "test"
+    """What arms are compared on; `validation` keeps the test split closed."""
+    test_tokens: int | None = Field(32_768, gt=0)
+    """Tokens of that split that are scored; None is all of it."""
+    signal_windows: int = Field(8, gt=0)
+    """Validation windows on which signals are measured."""
+
+
+class PluginFile(Config):
+    """A file given with --plugin, and the SHA-256 of its source and of what it imports from its own folder."""
+
+    path: str
+    digest: str = ""
+    """Empty: whatever it holds."""
+
+
+class Point(NamedTuple):
+    """One arm of the study after its grids are laid out."""
+
+    arm: ArmConfig
+    group: str
+    """The label of the arm that was asked for."""
+    size: int | None
+
+
+class StudyConfig(Config):
+    """Everything that decides a study's numbers; the resolved copy lies beside its results."""
+
+    version: Literal[2] = 2
+    arms: list[ArmConfig] = Field(["gpt1", "rwkv6", "mamba2"], min_length=1, validate_default=True)
+    size: int | None = Field(None, gt=0, le=100_000_000_000)
+    """How much of `match`: a million unless `model` sets a width or depth; None keeps published dimensions."""
+    sizes: list[int] = []
+    """Several sizes: every arm that has none of its own exists at each, and is compared within it."""
+    match: Match = "total"
+    model: dict[str, Any] = {}
+    """Dimensions set for every arm, such as body or initialisation; those of one arm stand under its label."""
+    seeds: list[int] = Field([0, 1, 2], min_length=1)
+    data: DataConfig = DataConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    measurements: list[Measurement] = ["speed"]
+    """What is measured after training, beside what every run records."""
+    rule: Rule = Rule()
+    tuning: Tuning = Tuning()
+    execution: ExecutionConfig = ExecutionConfig()
+    plugins: list[PluginFile] = []
+    """Files that bring architectures or corpora, as --plugin gives them."""
+    plan: ExecutionPlan | None = None
+    """What `execution` was resolved to. assay writes it; a resume, growth and a repetition by --config obey it."""
+    corpus_digest: str | None = None
+    """SHA-256 of the tokenised corpus. assay writes it; other text under the same name is then refused."""
+    added: list[Addition] = []
+    """What was added after the study had begun. assay writes it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_today(cls, values: Any) -> Any:
+        """Fill in the default size, and read what version 1 called its arms."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        if values.get("version") == 1:
+            values["version"] = 2
+            if "architectures" in values:
+                values["arms"] = values.pop("architectures")
+        if "size" in values or values.get("sizes") or {"d_model", "n_layers"} & _all_keys(values.get("model")):
+            return values
+        return {**values, "size": DEFAULT_SIZE}
+
+    @field_validator("arms", mode="before")
+    @classmethod
+    def _arms_as_written(cls, arms: Any) -> Any:
+        return [parse_arm(arm) if isinstance(arm, str) else arm for arm in arms] if isinstance(arms, list) else arms
+
+    @field_validator("plugins", mode="before")
+    @classmethod
+    def _plugins_as_written(cls, plugins: Any) -> Any:
+        if not isinstance(plugins, list):
+            return plugins
+        return [{"path": plugin} if isinstance(plugin, str) else plugin for plugin in plugins]
+
+    @field_validator("seeds", "sizes", "measurements")
+    @classmethod
+    def _no_repeats(cls, values: list[Any]) -> list[Any]:
+        if len(set(values)) != len(values):
+            raise ValueError("must not repeat itself")
+        return values
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_not_negative(cls, values: list[int]) -> list[int]:
+        if min(values) < 0:
+            raise ValueError("must be zero or more")
+        return values
+
+    @field_validator("sizes")
+    @classmethod
+    def _sizes_above_zero(cls, values: list[int]) -> list[int]:
+        if any(value <= 0 for value in values):
+            raise ValueError("must be above zero")
+        return values
+
+    @model_validator(mode="after")
+    def _one_of_size_and_sizes(self) -> "StudyConfig":
+        if self.size is not None and self.sizes:
+            raise ValueError(f"--size {self.size} and --sizes {', '.join(map(str, self.sizes))}: give only one")
+        labels = [point.arm.label for point in self.points()]
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ValueError(
+                    f"arms: {label} stands twice; a name of its own, as in again={label}:replicate=1, would do"
+                )
+        return self
+
+    def points(self) -> list[Point]:
+        """Every arm at every point of the grids; what an arm fixes itself, no grid varies."""
+        points = []
+        for arm in self.arms:
+            sizes: list[int | None] = [None] if arm.size is not None or not self.sizes else list(self.sizes)
+            rates: list[float | None] = list(self.tuning.learning_rates)
+            if "learning_rate" in arm.training or not rates:
+                rates = [None]
+            for size, rate in itertools.product(sizes, rates):
+                points.append(Point(_at(arm, size, rate), arm.label, arm.size or size or self.size))
+        return points
+
+    def identity(self) -> str:
+        """A hash of protocol and arms: what may grow (seeds, measurements) and what the machine decides is left out."""
+        left_out = ("seeds", "measurements", "plan", "corpus_digest", "added", "version", "plugins")
+        asked = {name: value for name, value in self.departures().items() if name not in left_out}
+        asked["arms"] = sorted((arm.departures() for arm in self.arms), key=lambda arm: str(arm["label"]))
+        plugins = sorted(plugin.digest for plugin in self.plugins)
+        return digest_of({"schema": SCHEMA, **asked, **({"plugins": plugins} if plugins else {})})
+
+    def run_identity(self) -> str:
+        """The same of a single run, whose seed is part of it."""
+        return digest_of([self.identity(), self.seeds])
+
+
+def _at(arm: ArmConfig, size: int | None, rate: float | None) -> ArmConfig:
+    """The arm at one point of the grids, which its label names."""
+    label = arm.label
+    if size is not None:
+        label += f"@{count(size)}"
+    if rate is not None:
+        label += f"@lr={rate:g}"
+    training = arm.training if rate is None else {**arm.training, "learning_rate": rate}
+    return arm.model_copy(update={"label": label, "size": arm.size or size, "training": training})
+
+
+def _all_keys(model: Any) -> set[str]:
+    if not isinstance(model, dict):
+        return set()
+    return set(model) | {key for value in model.values() if isinstance(value, dict) for key in value}

@@ -1,0 +1,256 @@
+"""From what was asked to what is run: arms with their dimensions, data, plan, and a spec for each arm and seed."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from assay.data.prepare import TokenizedCorpus, prepare
+from assay.errors import RequestError
+from assay.model.accounting import count_parameters
+from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig
+from assay.model.sizing import Decoding, build_on_meta, solve
+from assay.registry import suggestion
+from assay.study.arm import ArmConfig
+from assay.study.asked import StudyConfig
+from assay.study.sources import arm_plugins
+from assay.study.spec import Spec, folder_name
+from assay.training.config import TrainingConfig
+from assay.training.plan import ExecutionPlan, available_cores, memory_bytes, refuse_missing_device, resolve_plan
+
+SMALL_PARAMETERS = 16_000_000
+"""Up to here two runs of one thread each get further in an hour than one run of two threads."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is compared, with everything about it solved."""
+
+    label: str
+    group: str
+    size: int | None
+    architecture: Architecture
+    config: ModelConfig
+    training: TrainingConfig
+    replicate: int
+    plugins: Mapping[str, str]
+    """Name of each plug-in that it needs -> digest."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A configuration with everything resolved that must be known before the first step."""
+
+    config: StudyConfig
+    arms: list[Arm]
+    corpus: TokenizedCorpus
+    plan: ExecutionPlan
+
+    def spec(self, arm: Arm, seed: int) -> Spec:
+        """All that decides the numbers of `arm` with `seed`."""
+        return Spec(
+            architecture=arm.architecture.name,
+            model=arm.config.model_dump(mode="json"),
+            data=self.config.data,
+            corpus_digest=self.corpus.digest,
+            training=arm.training,
+            evaluation=self.config.evaluation,
+            seed=seed,
+            replicate=arm.replicate,
+            plugins=dict(arm.plugins),
+        )
+
+    def digest(self, arm: Arm, seed: int) -> str:
+        """That of the spec: the run's address."""
+        return self.spec(arm, seed).digest_against(arm.architecture.config)
+
+    def run_name(self, arm: Arm, seed: int) -> str:
+        """What the run's folder is called."""
+        return folder_name(arm.label, seed, self.digest(arm, seed))
+
+    def run_config(self, arm: Arm, seed: int) -> StudyConfig:
+        """The resolved configuration of one run: what `assay train --config` needs to carry it out anywhere."""
+        dimensions = {name: value for name, value in arm.config.model_dump(mode="json").items() if value is not None}
+        one = ArmConfig(
+            label=arm.label, architecture=arm.architecture.name, model=dimensions, replicate=arm.replicate
+        )
+        return StudyConfig(
+            arms=[one],
+            size=None,
+            seeds=[seed],
+            match=self.config.match,
+            data=self.config.data,
+            training=arm.training,
+            evaluation=self.config.evaluation,
+            measurements=[],
+            execution=self.config.execution,
+            plugins=[plugin for plugin in self.config.plugins if Path(plugin.path).name in arm.plugins],
+            plan=self.plan,
+            corpus_digest=self.corpus.digest,
+        )
+
+
+def resolve(config: StudyConfig, tell: Callable[[str], None]) -> Study:
+    """Resolve arms, data and plan; whatever cannot work is a RequestError now and not after an hour."""
+    plan = config.plan or resolve_plan(config.execution, tell)
+    refuse_missing_device(plan.device)
+    _refuse_budget(config)
+    corpus = prepare(config.data, tell)
+    _refuse_other_text(config, corpus)
+    _refuse_short_splits(corpus, config.training.context)
+    training = config.training
+    if training.tokens % training.batch_tokens:
+        whole = training.steps * training.batch_tokens
+        tell(f"--tokens {training.tokens:,}: rounded up to {whole:,}, whole batches of {training.batch_tokens:,}")
+    arms = list(_arms(config, corpus.tokenizer.vocab_size, Decoding(training.context, plan.bytes_per_element)))
+    sizes = [count_parameters(build_on_meta(arm.architecture, arm.config)).total for arm in arms]
+    for arm, size in zip(arms, sizes, strict=True):
+        _refuse_large(arm, size, plan.device)
+    if config.plan is None:
+        plan = plan.model_copy(update={"threads": _threads(config, plan, max(sizes), len(arms) * len(config.seeds))})
+    study = Study(config, arms, corpus, plan)
+    _refuse_equal(study)
+    return study
+
+
+def _arms(config: StudyConfig, vocab_size: int, decoding: Decoding) -> Iterator[Arm]:
+    for point in config.points():
+        architecture = ARCHITECTURES.get(point.arm.architecture)
+        model = _dimensions_with_vocabulary(architecture, config, point.arm, point.group, vocab_size)
+        solved = size_arm(architecture, config, model, decoding, point.size, point.arm.label)
+        _refuse_few_positions(architecture, solved, config.training.context, point.arm.label)
+        training = TrainingConfig.parse({**config.training.model_dump(), **point.arm.training})
+        yield Arm(
+            point.arm.label,
+            point.group,
+            point.size,
+            architecture,
+            solved,
+            training,
+            point.arm.replicate,
+            arm_plugins(architecture, solved, config.data),
+        )
+
+
+def _threads(config: StudyConfig, plan: ExecutionPlan, parameters: int, runs: int) -> int:
+    """Torch threads of every run: one where models are small and there are runs for every core, else all cores."""
+    cores = available_cores()
+    if config.execution.threads is not None:
+        return config.execution.threads
+    return 1 if plan.device == "cpu" and parameters <= SMALL_PARAMETERS and runs >= cores else cores
+
+
+def size_arm(
+    architecture: Architecture,
+    config: StudyConfig,
+    fixed: dict[str, Any],
+    decoding: Decoding,
+    size: int | None,
+    label: str = "",
+) -> ModelConfig:
+    """The arm's dimensions: `fixed` ones over the published, or the others solved around them for `size`."""
+    if size is None:
+        return architecture.config.parse(fixed)
+    try:
+        return solve(architecture, size, config.match, fixed, decoding)
+    except RequestError as error:
+        named = label not in ("", architecture.name)
+        raise RequestError(f"{label}: {error}" if named else str(error)) from None
+
+
+def _dimensions_with_vocabulary(
+    architecture: Architecture, config: StudyConfig, arm: ArmConfig, group: str, vocab_size: int
+) -> dict[str, Any]:
+    fixed = arm_dimensions(architecture, config, arm, group)
+    if fixed.setdefault("vocab_size", vocab_size) != vocab_size:
+        asked = fixed["vocab_size"]
+        raise RequestError(f"model.vocab_size: {asked} given, the tokenizer has {vocab_size}; leave it to --tokenizer")
+    return fixed
+
+
+def arm_dimensions(architecture: Architecture, config: StudyConfig, arm: ArmConfig, group: str = "") -> dict[str, Any]:
+    """The dimensions fixed for this arm: those of all arms, those under its label, its own; the last word wins.
+
+    Unknown ones are a RequestError. `group` is the label of the arm that was asked for, where this is one point of it.
+    """
+    architectures = {one.label: ARCHITECTURES.get(one.architecture) for one in config.arms}
+    known = architecture.config.model_fields
+    fields = {field for item in architectures.values() for field in item.config.model_fields}
+    of_arms = {name: values for name, values in config.model.items() if isinstance(values, dict) and name not in fields}
+    common = {name: value for name, value in config.model.items() if name not in of_arms}
+    for name in of_arms:
+        if name not in architectures:
+            raise RequestError(f"model.{name}: no arm of this study; {suggestion(name, list(architectures))}")
+    own = of_arms.get(group or arm.label, {})
+    for name in {**common, **own}:
+        if name in known:
+            continue
+        having = [label for label, item in architectures.items() if name in item.config.model_fields]
+        if having:
+            what = f"--set model.{having[0]}.{name}=... sets one arm's"
+            raise RequestError(f"model.{name}: {architecture.name} has none; {what}")
+        raise RequestError(f"model.{name}: unknown key for {architecture.name}; {suggestion(name, list(known))}")
+    return {**common, **own, **arm.model}
+
+
+def _refuse_budget(config: StudyConfig) -> None:
+    """Raise a RequestError where the grid costs an arm more runs than the study allows itself."""
+    runs, budget = len(config.tuning.learning_rates) * len(config.seeds), config.tuning.budget
+    if budget is not None and runs > budget:
+        raise RequestError(
+            f"tuning.budget: {budget} runs an arm, and the grid takes {runs} ({len(config.tuning.learning_rates)} "
+            f"learning rates, {len(config.seeds)} seeds); a smaller grid or tuning.budget={runs} would do"
+        )
+
+
+def _refuse_other_text(config: StudyConfig, corpus: TokenizedCorpus) -> None:
+    """Raise a RequestError where the text, or its tokens, are no longer those that the study began with."""
+    if config.corpus_digest not in (None, corpus.digest):
+        raise RequestError(
+            f"--corpus {config.data.corpus}: reads as {corpus.digest[:12]} now, and was {config.corpus_digest[:12]} "
+            "when the study began; the text as it was, or a new --out, would do"
+        )
+
+
+def _refuse_short_splits(corpus: TokenizedCorpus, context: int) -> None:
+    """Raise a RequestError where a split does not hold one whole context."""
+    for name in ("train", "validation", "test"):
+        tokens = len(corpus.split(name).ids)
+        if tokens <= context:
+            raise RequestError(
+                f"--context {context}: the {name} split of --corpus {corpus.name} has {tokens} tokens; "
+                f"a longer text or --context {max(2, tokens // 2)} would do"
+            )
+
+
+def _refuse_large(arm: Arm, parameters: int, device: str) -> None:
+    """Raise a RequestError where float32 weights, their gradients and AdamW's two moments alone exceed the memory."""
+    memory = memory_bytes(device)
+    if memory is not None and 16 * parameters > memory:
+        raise RequestError(
+            f"--size: training {arm.label} of {parameters:,} parameters takes over {16 * parameters / 1e9:,.0f} GB, "
+            f"and {device} has {memory / 1e9:,.0f} GB; {memory // 64_000_000}M would do"
+        )
+
+
+def _refuse_few_positions(architecture: Architecture, model: ModelConfig, context: int, label: str) -> None:
+    positions = architecture.max_positions(model)
+    if positions is not None and context > positions:
+        own = f"--set model.{label}.max_positions" if label == architecture.name else "in the arm max_positions"
+        raise RequestError(
+            f"--context {context}: {label} has {positions} positions; give at most that, or {own}={context}"
+        )
+
+
+def _refuse_equal(study: Study) -> None:
+    """Raise a RequestError where two arms would be the same runs under two names."""
+    seen: dict[str, str] = {}
+    for arm in study.arms:
+        digest = study.digest(arm, study.config.seeds[0])
+        if digest in seen:
+            text = f"NAME={arm.architecture.name}:replicate={arm.replicate + 1}"
+            raise RequestError(
+                f"arms {seen[digest]} and {arm.label}: equal in everything that decides their numbers; leave one away, "
+                f"or {text} draws another initialisation as a placebo"
+            )
+        seen[digest] = arm.label

@@ -1,0 +1,52 @@
+"""A process that carries out one run from its folder's config.yaml and knows nothing else: `python -m` this, FOLDER.
+
+It ends with its parent: standard input is a pipe that the parent holds open. Exit status 0 done, 2 the request is
+wrong (one line on standard error), anything else a death.
+"""
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+WRONG_REQUEST = 2
+
+
+def main(folder: Path) -> int:
+    """Finish the run in `folder`."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    from assay.blame import blamed
+    from assay.errors import RequestError
+    from assay.study.folder import stored_config
+    from assay.study.run import train
+    from assay.study.sources import load_needed
+
+    try:
+        config = stored_config(folder)
+        if config is None:
+            raise RequestError(f"{folder}: holds no run")
+        load_needed(config)
+        train(config, folder, lambda _: None, [])
+    except RequestError as error:
+        return _complain(str(error))
+    except Exception as error:
+        line = blamed(error)
+        if line is None:
+            raise
+        return _complain(line)
+    return 0
+
+
+def _end_with_parent() -> None:
+    """Block until the parent closes the pipe, which its death does too."""
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+def _complain(line: str) -> int:
+    print(" ".join(line.split()), file=sys.stderr, flush=True)
+    return WRONG_REQUEST
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,65 @@
+"""How many runs go on at a time: as many as cores where models are small, fewer where memory would not do."""
+
+import os
+
+from assay.errors import RequestError
+from assay.model.accounting import count_flops, count_parameters
+from assay.model.sizing import build_on_meta
+from assay.study.resolve import Study
+from assay.training.plan import available_cores, memory_bytes
+
+WORTH_A_PROCESS_FLOPS = 2e11
+"""A run of fewer training FLOPs takes no longer than a process takes to begin: some seconds."""
+PROCESS_BYTES = 700_000_000
+"""What Python with torch takes, about, before a model is there."""
+LOGIT_BYTES = 16
+"""A logit in float32, its gradient and what the loss keeps beside them."""
+
+
+def parse_workers(text: str | None) -> int | None:
+    """A number of workers, None where assay decides; anything else than that or `auto` is a RequestError."""
+    if text is None or text.strip() == "auto":
+        return None
+    if not text.strip().isdigit() or int(text) < 1:
+        raise RequestError(f"--workers {text}: auto, or a whole number above zero, is needed")
+    return int(text)
+
+
+def resolve_workers(asked: int | None, study: Study) -> int:
+    """The number of runs that go on at a time; None leaves it to the size of the models, the cores and the memory."""
+    runs = len(study.arms) * len(study.config.seeds)
+    if asked is not None:
+        return min(asked, runs)
+    if study.plan.device != "cpu" or _flops(study) < WORTH_A_PROCESS_FLOPS:
+        return 1
+    by_memory = (_available_bytes() or 0) // _bytes_of_a_run(study)
+    return max(1, min(available_cores() // study.plan.threads, by_memory, runs))
+
+
+def _flops(study: Study) -> float:
+    """Training FLOPs of the cheapest run."""
+    training = study.config.training
+    return min(
+        count_flops(build_on_meta(arm.architecture, arm.config), training.context).training * training.tokens
+        for arm in study.arms
+    )
+
+
+def _bytes_of_a_run(study: Study) -> int:
+    """A generous estimate: weights, gradients, AdamW's moments, the activations of a batch, and the process itself."""
+    training = study.config.training
+    tokens = training.micro_batch_tokens or training.batch_tokens
+    needed = []
+    for arm in study.arms:
+        parameters = count_parameters(build_on_meta(arm.architecture, arm.config)).total
+        activations = tokens * (100 * arm.config.d_model * arm.config.n_layers + LOGIT_BYTES * arm.config.vocab_size)
+        needed.append(16 * parameters + activations)
+    return PROCESS_BYTES + max(needed)
+
+
+def _available_bytes() -> int | None:
+    """Memory that is free now, where the system tells; else all there is."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return memory_bytes("cpu")

@@ -1,0 +1,57 @@
+"""Under what a run runs: this assay, torch, the machine, the threads; what a bit-for-bit repetition must find again."""
+
+import functools
+import hashlib
+import importlib.metadata
+import platform
+from pathlib import Path
+
+import torch
+
+from assay.training.plan import ExecutionPlan
+
+DECIDING = ("config.py", "seeding.py", "ops", "layers", "model", "data", "training", "evaluation", "study/run.py")
+"""The sources of assay that decide a run's numbers; what shows and compares them may change."""
+
+
+@functools.cache
+def assay_version() -> str:
+    """The version of assay and a short SHA-256 of its sources that decide numbers: "0.1.0 (3f2a9c01b7d4)"."""
+    package = Path(__file__).parents[1]
+    sources = hashlib.sha256()
+    for place in DECIDING:
+        for path in _sources(package / place):
+            content = path.read_bytes()
+            sources.update(f"{path.relative_to(package).as_posix()}\0{len(content)}\0".encode() + content)
+    return f"{importlib.metadata.version('assay')} ({sources.hexdigest()[:12]})"
+
+
+def _sources(place: Path) -> list[Path]:
+    """A file, or the Python files of a folder; an audit trains nothing."""
+    return sorted(path for path in place.rglob("*.py") if "audit" not in path.parts) if place.is_dir() else [place]
+
+
+def environment(plan: ExecutionPlan) -> dict[str, str]:
+    """What a bit-for-bit repetition needs to be the same: machine, build, threads, precision."""
+    cuda = torch.cuda.get_device_name(plan.device) if plan.device.startswith("cuda") else ""
+    return {
+        "assay": assay_version(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": f"{platform.system()} {platform.machine()}",
+        "processor": cuda or processor_name(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "device": plan.device,
+        "precision": plan.precision,
+        "threads": str(plan.threads),
+    }
+
+
+def processor_name() -> str:
+    """The model name of the processor, as far as the system tells."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or "unknown"
