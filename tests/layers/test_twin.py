@@ -1,7 +1,6 @@
 """Twin with every fusion: the contract, that both paths are the mixers' own, path drop, the debate loss, costs."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,8 +22,8 @@ from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
 from assay.ops.execution import Execution
 from assay.training.config import ExecutionConfig, TrainingConfig
-from assay.training.loop import TrainingRun
 from assay.training.plan import resolve_plan
+from assay.training.step import accumulate_gradients
 from contracts import test_architectures as contract
 
 D = 32
@@ -188,19 +187,19 @@ def test_the_debate_loss_is_a_mean_over_blocks(fusion: FusionName) -> None:
     assert losses == {}
 
 
-def accumulated(folder: Path, **training: Any) -> tuple[list[Tensor], dict[str, float], LanguageModel]:
+def accumulated(**training: Any) -> tuple[list[Tensor], dict[str, float], LanguageModel]:
     """The gradients of one batch as the loop forms them, what it tells of the auxiliary losses, and the model."""
     config = TrainingConfig.parse({"tokens": 64, "batch_tokens": 64, "context": 16, **training})
     plan = resolve_plan(ExecutionConfig(device="cpu", threads=1), lambda _: None)
     windows = PackedWindows(np.arange(500, dtype=np.uint16) * 7 % 61, 16, seed=0)
-    run = TrainingRun(folder, model(), windows, config, plan, lambda _: 0.0)
-    _, auxiliary = run._accumulate(windows.batch(0, 4), 0)
-    return [p.grad for p in run.model.parameters() if p.grad is not None], auxiliary, run.model
+    trained = model()
+    _, auxiliary = accumulate_gradients(plan.apply(trained), windows.batch(0, 4), config, plan, seed=0, step=0)
+    return [p.grad for p in trained.parameters() if p.grad is not None], auxiliary, trained
 
 
-def test_the_loop_adds_the_debate_loss_once_whatever_the_micro_batches(tmp_path: Path) -> None:
-    whole, told, trained = accumulated(tmp_path)
-    parts, told_in_parts, _ = accumulated(tmp_path, micro_batch_tokens=16)
+def test_the_loop_adds_the_debate_loss_once_whatever_the_micro_batches() -> None:
+    whole, told, trained = accumulated()
+    parts, told_in_parts, _ = accumulated(micro_batch_tokens=16)
     trained.zero_grad()
     batch = torch.from_numpy(PackedWindows(np.arange(500, dtype=np.uint16) * 7 % 61, 16, seed=0).batch(0, 4))
     with collected_losses() as losses:

@@ -23,16 +23,17 @@ Validate = Callable[[LanguageModel], float]
 
 
 def training_run(
-    folder: Path, validate: Validate = lambda _: 1.5, **values: Any
+    folder: Path, validate: Validate = lambda _: 1.5, dropout: float = 0.0, replicate: int = 0, **values: Any
 ) -> tuple[TrainingRun, list[StepEvent]]:
     """A tiny run of up to 30 steps on made-up tokens, and what its observer hears."""
     architecture = ARCHITECTURES.get("gpt1")
-    model = build_model(architecture, architecture.config.parse(architecture.tiny), 0)
+    model = build_model(architecture, architecture.config.parse({**architecture.tiny, "dropout": dropout}), 0)
     ids = np.arange(500, dtype=np.uint16) * 7 % 61
     config = TrainingConfig.parse({"tokens": 30 * 32, "batch_tokens": 32, "context": 16, **values})
     plan = resolve_plan(ExecutionConfig(device="cpu", threads=1), lambda _: None)
     events: list[StepEvent] = []
-    return TrainingRun(folder, model, PackedWindows(ids, 16, seed=0), config, plan, validate, [events.append]), events
+    windows = PackedWindows(ids, 16, seed=0)
+    return TrainingRun(folder, model, windows, config, plan, validate, [events.append], replicate), events
 
 
 def judged(run: TrainingRun, losses: list[float]) -> Progress:
@@ -89,15 +90,6 @@ def test_a_careless_validation_does_not_move_training(tmp_path: Path) -> None:
     assert all(modes)
 
 
-def test_clipping_bounds_the_step_and_reports_the_norm_before(tmp_path: Path) -> None:
-    run, _ = training_run(tmp_path, clip_norm=1e-3)
-    run._accumulate(run.windows.batch(0, 2), 0)
-    norm = run._gradient_norm()
-    clipped = torch.cat([p.grad.flatten() for p in run.model.parameters() if p.grad is not None]).norm().item()
-    assert norm > 1e-2
-    assert clipped == pytest.approx(1e-3, rel=1e-3)
-
-
 def test_a_loss_that_is_not_finite_stops_at_once(tmp_path: Path) -> None:
     run, events = training_run(tmp_path)
     with torch.no_grad():
@@ -130,6 +122,21 @@ def test_a_nat_above_the_first_loss_for_twenty_steps_is_divergence(tmp_path: Pat
     assert judged(run, [4.0, *[4.99] * 60]).status == "running"
     assert judged(run, [4.0, *[3.0] * 30, 20.0, *[3.0] * 30]).status == "running", "one spike passes"
     assert judged(run, [4.0, *[3.0] * 30, *[9.0] * 30]).status == "diverged"
+
+
+@pytest.mark.parametrize(("dropout", "moves"), [(0.0, False), (0.2, True)])
+def test_a_replicate_moves_the_masks_and_nothing_else(dropout: float, moves: bool, tmp_path: Path) -> None:
+    """Runs that differ in the replicate alone see the same batches, and differ where a layer draws."""
+    heard = []
+    for replicate in (0, 1):
+        folder = tmp_path / str(replicate)
+        folder.mkdir()
+        run, events = training_run(folder, dropout=dropout, replicate=replicate, tokens=3 * 32)
+        run.go()
+        heard.append(events)
+    assert [event.chain for event in heard[0]] == [event.chain for event in heard[1]]
+    losses = [[event.nats_per_token for event in events] for events in heard]
+    assert (losses[0] != losses[1]) is moves
 
 
 def test_a_run_is_finished_at_its_last_step(tmp_path: Path) -> None:

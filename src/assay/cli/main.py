@@ -78,6 +78,8 @@ def main(arguments: list[str] | None = None) -> int:
         return DONE
     except OSError as error:
         return _complain(_explain(error), WRONG_REQUEST)
+    except WorkerDied as error:
+        return _complain(str(error), OUR_FAULT)
     except Exception as error:
         plugin = blamed(error)
         return _confess(error) if plugin is None else _complain(plugin, WRONG_REQUEST)

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ FIRST_LINE_SECONDS, LINE_SECONDS = 2.0, 10.0
 
 
 class StudyProgress:
-    """A Listener: one bar for the study, one for the run at hand with its loss and speed.
+    """A Listener: one bar for the study, one for each run that is under way with its loss and speed.
 
     Lines about the preparation are held back until the first run begins, or for ten seconds: a request that turns
     out wrong before is answered by one line and nothing else. `single` is the name of the one run of `train`.
@@ -38,10 +38,11 @@ class StudyProgress:
             disable=not self.bars,
         )
         self.study = self.progress.add_task("study", total=None, detail="")
-        self.run = self.progress.add_task("run", total=None, detail="", visible=False)
-        self.steps_done = 0
+        self.runs: dict[str, TaskID] = {}
+        self.names: dict[str, str] = {}
+        self.done: dict[str, int] = {}
+        """Steps done of every run that has begun."""
         self.started = self.last_line = time.monotonic()
-        self.name = ""
         self.held: list[str] = []
 
     def __enter__(self) -> Self:
@@ -51,7 +52,7 @@ class StudyProgress:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if not self.name and value is not None:
+        if not self.names and value is not None:
             for task in self.progress.task_ids:
                 self.progress.update(task, visible=False)
         else:
@@ -60,39 +61,48 @@ class StudyProgress:
 
     def message(self, text: str) -> None:
         self.held.append(text)
-        if self.name or (not self.bars and time.monotonic() - self.started > LINE_SECONDS):
+        if self.names or (not self.bars and time.monotonic() - self.started > LINE_SECONDS):
             self._release()
         else:
             self.progress.update(self.study, description=text)
 
     def run_started(self, index: int, runs: int, name: str, steps: int) -> None:
         self._release()
-        self.name = name if self.single else f"{name} ({index + 1} of {runs})"
-        self.steps_done = index * steps
-        self.progress.update(
-            self.study, description="study", total=runs * steps, completed=self.steps_done, visible=not self.single
-        )
-        self.progress.reset(self.run, total=steps, description=name, detail="", visible=True)
-        self._line(f"{self.name}: {steps} steps")
+        self.names[name] = name if self.single else f"{name} ({index + 1} of {runs})"
+        self.done[name] = 0
+        self.progress.update(self.study, description="study", total=runs * steps, visible=not self.single)
+        if name not in self.runs:
+            self.runs[name] = self.progress.add_task(name, total=steps, detail="")
+        self._line(f"{self.names[name]}: {steps} steps")
 
-    def step(self, event: "StepEvent") -> None:
-        if self.single and not self.name:
-            self.run_started(0, 1, self.single, event.steps)
+    def single_step(self, event: "StepEvent") -> None:
+        """A step of the one run of `train`, which begins with it."""
+        name = self.single or ""
+        if not self.names:
+            self.run_started(0, 1, name, event.steps)
+        self.step(name, event)
+
+    def step(self, name: str, event: "StepEvent") -> None:
+        self.done[name] = event.step
         speed = self.batch_tokens / max(event.seconds, 1e-9)
         detail = f"loss {event.nats_per_token:.3f}  {speed:,.0f} tokens/s"
-        self.progress.update(self.run, completed=event.step, detail=detail)
-        self.progress.update(self.study, completed=self.steps_done + event.step)
+        self.progress.update(self.runs[name], completed=event.step, detail=detail)
+        self.progress.update(self.study, completed=sum(self.done.values()))
         if event.step == event.steps:
-            self.progress.update(self.run, detail="measuring on the test split")
+            self.progress.update(self.runs[name], detail="measuring")
         if not self.bars and time.monotonic() - self.last_line > LINE_SECONDS:
             left = (event.steps - event.step) * event.seconds
-            self._line(f"{self.name}: step {event.step} of {event.steps}, {detail}, about {left:.0f} s left")
+            self._line(f"{self.names[name]}: step {event.step} of {event.steps}, {detail}, about {left:.0f} s left")
 
-    def run_finished(self, record: "RunRecord") -> None:
-        if record.test is None:
-            self._line(f"{self.name}: diverged at step {record.steps}")
+    def run_finished(self, name: str, record: "RunRecord") -> None:
+        self.done[name] = record.steps
+        self.progress.update(self.study, completed=sum(self.done.values()))
+        self.progress.remove_task(self.runs.pop(name))
+        if record.scores is None:
+            self._line(f"{self.names[name]}: diverged at step {record.steps}")
         else:
-            self._line(f"{self.name}: {record.test.nats_per_token:.4f} nats per token on the test split")
+            split = "test" if record.test is not None else "validation"
+            self._line(f"{self.names[name]}: {record.scores.nats_per_token:.4f} nats per token on the {split} split")
 
     def _release(self) -> None:
         for text in self.held:

@@ -34,6 +34,10 @@ class ArmAudit(Record):
     findings: list[dict[str, Any]]
 
 
+UNSTEADY = 1.5
+"""Where the fastest round is so many times as fast as the slowest, the machine was busy and the median says little."""
+
+
 class Speed(Record):
     """Training steps of all arms in short alternating bursts in one process, after training: median and range."""
 
@@ -49,8 +53,8 @@ class Speed(Record):
 
     @property
     def unsteady(self) -> bool:
-        """Whether something else used the machine: the range exceeds 1.5 times."""
-        return self.high > 1.5 * self.low
+        """Whether the rounds differ too much for the median to be relied on."""
+        return self.high / self.low > UNSTEADY
 
 
 class Arm(Record):

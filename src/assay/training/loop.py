@@ -1,30 +1,23 @@
 """The one training loop: batches in, checkpoints and metrics out, exact resume, a clear stop at divergence."""
 
 import json
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from assay.data.batches import Chain, PackedWindows
-from assay.layers.auxiliary import collected_losses
-from assay.layers.randomness import drawing_from
 from assay.model.lm import LanguageModel
-from assay.ops.cross_entropy import summed_nats
 from assay.ops.execution import recorded_forms
 from assay.records import write_whole
-from assay.seeding import derive
 from assay.training import checkpoint
 from assay.training.checkpoint import Progress
 from assay.training.config import TrainingConfig
+from assay.training.environment import environment
 from assay.training.memory import PeakMemory
 from assay.training.optim import build_optimizer, learning_rate
-from assay.training.environment import environment
 from assay.training.plan import ExecutionPlan, compiled
+from assay.training.step import take_step
 
 DIVERGENCE_WINDOW = 20
 DIVERGENCE_NATS = 1.0
@@ -55,7 +48,8 @@ class TrainingRun:
     """One model under one protocol in one folder. `go` trains what is left to train and returns the progress.
 
     `validate` gives nats per token on held-out text; `observers` hear every step. Batch t depends on the windows' seed
-    and t alone, so neither validation nor an interruption moves the data.
+    and t alone, so neither validation nor an interruption moves the data; another `replicate` moves the draws of
+    stochastic layers, not the data.
     """
 
     def __init__(
@@ -67,6 +61,7 @@ class TrainingRun:
         plan: ExecutionPlan,
         validate: Callable[[LanguageModel], float],
         observers: Sequence[Observer] = (),
+        replicate: int = 0,
     ) -> None:
         self.folder = folder
         self.model = plan.apply(model)
@@ -75,6 +70,7 @@ class TrainingRun:
         self.plan = plan
         self.validate = validate
         self.observers = observers
+        self.replicate = replicate
         self.optimizer = build_optimizer(self.model, config)
         compiled(self.model, plan)
 
@@ -126,16 +122,11 @@ class TrainingRun:
         batch = self.windows.batch(step, config.batch_size)
         chain.update(batch)
         with recorded_forms() as forms:
-            nats, auxiliary = self._accumulate(batch, step)
-        norm = self._gradient_norm()
-        finite = math.isfinite(nats) and math.isfinite(norm)
-        if finite:
-            for group in self.optimizer.param_groups:
-                group["lr"] = learning_rate(config, step)
-            self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+            taken = take_step(
+                self.model, self.optimizer, batch, config, self.plan, self.windows.seed, step, self.replicate
+            )
         seconds = time.perf_counter() - started
-        progress = self._judge(progress, nats, finite).model_copy(
+        progress = self._judge(progress, taken.nats_per_token, taken.finite).model_copy(
             update={
                 "step": step + 1,
                 "tokens": (step + 1) * config.batch_tokens,
@@ -143,44 +134,20 @@ class TrainingRun:
                 "forms": progress.forms or {op: sorted(ran) for op, ran in forms.items()},
             }
         )
-        validation = None
-        if finite and (progress.status == "finished" or (step + 1) % config.interval(config.validation_interval) == 0):
-            validation = self.validate(self.model)
-        rate = learning_rate(config, step)
+        due = progress.status == "finished" or (step + 1) % config.interval(config.validation_interval) == 0
+        validation = self.validate(self.model) if taken.finite and due else None
         return progress, StepEvent(
-            step + 1, config.steps, progress.tokens, nats, rate, norm, seconds, chain.head, validation, auxiliary
+            step=step + 1,
+            steps=config.steps,
+            tokens=progress.tokens,
+            nats_per_token=taken.nats_per_token,
+            learning_rate=learning_rate(config, step),
+            gradient_norm=taken.gradient_norm,
+            seconds=seconds,
+            chain=chain.head,
+            validation_nats_per_token=validation,
+            auxiliary=taken.auxiliary,
         )
-
-    def _accumulate(self, batch: np.ndarray, step: int) -> tuple[float, dict[str, float]]:
-        """Gradients of the mean nats per token and the auxiliary losses over the whole batch, by micro-batches.
-
-        Returns both means. Layers draw from a generator of (seed, step, micro-batch), so there is none to save.
-        """
-        config = self.config
-        rows = (config.micro_batch_tokens or config.batch_tokens) // config.context
-        total, auxiliary = 0.0, dict[str, float]()
-        self.model.train()
-        for index, part in enumerate(torch.from_numpy(batch).to(self.plan.device).split(rows)):
-            share = part[:, 1:].numel() / config.batch_tokens
-            generator = torch.Generator(self.plan.device)
-            generator.manual_seed(derive(self.windows.seed, "dropout", step, index))
-            with self.plan.autocast(), drawing_from(generator), collected_losses() as losses:
-                hidden, _ = self.model.hidden(part[:, :-1])
-                targets = part[:, 1:].reshape(-1)
-                nats = summed_nats(hidden.flatten(0, 1), self.model.head_weight, targets) / config.batch_tokens
-                loss = sum((value * share for value in losses.values()), nats)
-            loss.backward()
-            total += nats.item()
-            for name, value in losses.items():
-                auxiliary[name] = auxiliary.get(name, 0.0) + value.item() * share
-        return total, auxiliary
-
-    def _gradient_norm(self) -> float:
-        parameters = [p for p in self.model.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if self.config.clip_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(parameters, self.config.clip_norm, norm)
-        return norm.item()
 
     def _judge(self, progress: Progress, nats: float, finite: bool) -> Progress:
         """Decide whether the run goes on."""

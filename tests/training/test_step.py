@@ -1,0 +1,76 @@
+"""One step: what is clipped, what stays where it is when a loss breaks, and what the dropout masks depend on."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from assay.model.architecture import ARCHITECTURES, build_model
+from assay.model.lm import LanguageModel
+from assay.training.config import TrainingConfig
+from assay.training.optim import build_optimizer, learning_rate
+from assay.training.plan import ExecutionPlan
+from assay.training.step import accumulate_gradients, clip_gradients, take_step
+
+PLAN = ExecutionPlan(device="cpu", precision="float32", compile=False, op_form="chunked", chunk_length=64, threads=1)
+CONFIG = TrainingConfig(tokens=320, batch_tokens=32, context=16)
+BATCH = np.arange(2 * 17).reshape(2, 17) * 7 % 61
+
+
+def tiny(**dimensions: object) -> LanguageModel:
+    architecture = ARCHITECTURES.get("gpt1")
+    return build_model(architecture, architecture.config.parse({**architecture.tiny, **dimensions}), 0)
+
+
+def gradients(model: LanguageModel) -> Tensor:
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+def test_clipping_bounds_the_gradients_and_reports_the_norm_before() -> None:
+    model = tiny()
+    accumulate_gradients(model, BATCH, CONFIG, PLAN, seed=0, step=0)
+    before = gradients(model).clone()
+    assert clip_gradients(model, None) == pytest.approx(before.norm().item(), rel=1e-5)
+    assert torch.equal(gradients(model), before), "nothing is scaled where no norm is given"
+    assert before.norm() > 1e-2
+    assert clip_gradients(model, 1e-3) == pytest.approx(before.norm().item(), rel=1e-5)
+    torch.testing.assert_close(gradients(model), before / before.norm() * 1e-3, rtol=1e-3, atol=0)
+
+
+def test_a_step_moves_the_weights_at_the_rate_of_its_number_and_leaves_no_gradient() -> None:
+    model = tiny()
+    optimizer = build_optimizer(model, CONFIG)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    taken = take_step(model, optimizer, BATCH, CONFIG, PLAN, seed=0, step=4)
+    assert taken.finite
+    assert taken.nats_per_token == pytest.approx(math.log(61), abs=0.1)
+    assert [group["lr"] for group in optimizer.param_groups] == [learning_rate(CONFIG, 4)] * 2
+    assert all(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_a_broken_loss_moves_nothing(broken: float) -> None:
+    model = tiny()
+    optimizer = build_optimizer(model, CONFIG)
+    with torch.no_grad():
+        model.embedding.tokens[3, 0] = broken
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert not take_step(model, optimizer, BATCH, CONFIG, PLAN, seed=0, step=0).finite
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0, equal_nan=True)
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_masks_depend_on_seed_step_and_replicate_and_on_nothing_else() -> None:
+    model = tiny(dropout=0.2)
+
+    def nats(**numbers: int) -> float:
+        return accumulate_gradients(model, BATCH, CONFIG, PLAN, **{"seed": 0, "step": 0, **numbers})[0]
+
+    first = nats()
+    torch.rand(3, generator=torch.default_generator)
+    assert nats() == nats(replicate=0) == first
+    assert len({first, nats(seed=1), nats(step=1), nats(replicate=1), nats(replicate=2)}) == 5
