@@ -1,5 +1,9 @@
-"""The one exception that means "the request is wrong": its text is the one line a user reads."""
+"""Exceptions whose text is the one line that a user reads."""
 
 
 class RequestError(ValueError):
     """A request that cannot be met. The message names the option, what was given and what would do."""
+
+
+class WorkerDied(Exception):
+    """Runs that could not be finished, each with the last lines that its worker processes said."""

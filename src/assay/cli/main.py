@@ -21,7 +21,7 @@ from assay.cli.listing import list_all
 from assay.cli.new import new
 from assay.cli.report import report
 from assay.cli.train import train
-from assay.errors import RequestError
+from assay.errors import RequestError, WorkerDied
 from assay.registry import blamed
 
 DONE, NEGATIVE, WRONG_REQUEST, OUR_FAULT, INTERRUPTED = 0, 1, 2, 70, 130

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 
-from assay.errors import RequestError
+from assay.errors import RequestError, WorkerDied
 from assay.records import RunRecord
 from assay.study.worker import WRONG_REQUEST
 from assay.training.loop import Observer, StepEvent
@@ -23,10 +23,6 @@ TRIES = 2
 LAST_LINES = 3
 LOG = ".worker.log"
 """What a worker said, in the run's folder; removed when the run is done."""
-
-
-class WorkerDied(Exception):
-    """Runs that could not be finished: each with the last lines that its workers said."""
 
 
 class RunListener(Protocol):
