@@ -8,7 +8,6 @@ from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
 from assay.model.sizing import solve
 from assay.records import Match, StudyRecord
-from assay.seeding import derive
 from assay.study.compare import Listener
 from assay.study.compare import compare as compare_study
 from assay.study.protocol import StudyConfig
@@ -25,7 +24,7 @@ def build(
     architecture = ARCHITECTURES.get(name)
     fixed = {**overrides, "vocab_size": vocab_size}
     config = architecture.config.parse(fixed) if size is None else solve(architecture, size, match, fixed)
-    return build_model(architecture, config, derive(seed, "init"))
+    return build_model(architecture, config, seed)
 
 
 def compare(

@@ -9,7 +9,6 @@ from assay.model.architecture import build_model
 from assay.model.lm import LanguageModel
 from assay.ops.execution import Execution
 from assay.records import ArmAudit
-from assay.seeding import derive
 from assay.study.protocol import Arm, Study
 from assay.study.subject import load_run
 
@@ -24,7 +23,7 @@ def audit_fresh(study: Study, arm: Arm, seed: int) -> ArmAudit:
         config = arm.architecture.config.parse({**arm.config.model_dump(), **small})
     except RequestError:  # token ids are among its dimensions
         config = arm.config
-    model = build_model(arm.architecture, config, derive(seed, "init")).eval()
+    model = build_model(arm.architecture, config, seed).eval()
     return _audited(study, arm, seed, model, "before training")
 
 

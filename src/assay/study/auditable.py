@@ -14,7 +14,6 @@ from assay.model.architecture import ARCHITECTURES, Architecture, build_model
 from assay.model.contract import check_shapes
 from assay.model.sizing import Decoding
 from assay.registry import blamed, described, is_brought, load_plugin, suggestion
-from assay.seeding import derive
 from assay.study.protocol import StudyConfig, arm_dimensions, size_arm
 from assay.study.subject import load_run
 
@@ -84,7 +83,7 @@ def _of_architecture(name: str, fresh: Fresh) -> Auditable:
     study = StudyConfig.parse({"architectures": [name], "model": dimensions, "size": size})
     fixed = {"vocab_size": VOCAB_SIZE, **arm_dimensions(architecture, study)}
     config = size_arm(architecture, study, fixed, Decoding())
-    return Auditable(name, build_model(architecture, config, derive(fresh.seed, "init")), architecture, fresh=True)
+    return Auditable(name, build_model(architecture, config, fresh.seed), architecture, fresh=True)
 
 
 def _of_run(folder: Path) -> Auditable:

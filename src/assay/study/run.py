@@ -17,7 +17,6 @@ from assay.model.accounting import count_flops, count_parameters, count_state_by
 from assay.model.architecture import build_model
 from assay.model.lm import LanguageModel
 from assay.records import CurvePoint, RunRecord, SignalProfile
-from assay.seeding import derive
 from assay.study.folder import discard, lock, open_folder, refuse_other, stored_config
 from assay.study.protocol import Arm, Study, StudyConfig, resolve
 from assay.training.checkpoint import Progress
@@ -76,7 +75,7 @@ class _Run:
         self.validation = self._windows("validation", self.training.validation_tokens)
 
     def go(self, observers: Sequence[Observer]) -> RunRecord:
-        model = build_model(self.arm.architecture, self.arm.config, derive(self.seed, "init"))
+        model = build_model(self.arm.architecture, self.arm.config, self.seed)
         windows = PackedWindows(
             self.study.corpus.train.ids, self.training.context, seed=self.seed, order=self.training.order
         )
