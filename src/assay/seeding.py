@@ -3,12 +3,13 @@
 import hashlib
 
 
-def derive(seed: int, purpose: str, step: int = 0, part: int = 0, replicate: int = 0) -> int:
+def derive(seed: int, purpose: str, step: int = 0, part: int = 0, *, replicate: int = 0) -> int:
     """Return a 63-bit integer that is a function of its arguments alone, on every machine.
 
     `purpose` separates streams ("init", "data", "dropout", "evaluation"), so that drawing more from one never
-    moves another; `part` separates the micro-batches of one step.
+    moves another; `part` separates the micro-batches of one step. Each `replicate` gives a seed another stream; 0 is
+    the one it has without.
     """
-    text = f"assay/{seed}/{purpose}/{step}/{part}" + (f"/{replicate}" if replicate else "")
-    digest = hashlib.sha256(text.encode()).digest()
+    salt = f"r{replicate}/" if replicate else ""  # before the seed, where no digit can be taken for it
+    digest = hashlib.sha256(f"assay/{salt}{seed}/{purpose}/{step}/{part}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

@@ -15,7 +15,6 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from assay.hub.auto_config import AssayConfig
 from assay.model.architecture import ARCHITECTURES, build_model
-from assay.seeding import derive
 
 
 class AssayForCausalLM(PreTrainedModel, GenerationMixin):
@@ -37,7 +36,7 @@ class AssayForCausalLM(PreTrainedModel, GenerationMixin):
         # Not "meta", where transformers loads: what a layer computes once must be there. Nor in a narrow type: not
         # every initialisation can be drawn in it.
         with torch.device("cpu"), _default_dtype(torch.float32):
-            self.model = build_model(architecture, dimensions, derive(0, "init"))
+            self.model = build_model(architecture, dimensions, 0)
         self.model.to(wanted)
         self._constants = {module: _unsaved_buffers(module) for module in self.model.modules()}
         self.post_init()

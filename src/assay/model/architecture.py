@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import nn
 
 from assay.config import Config
 from assay.layers.basic import RMSNorm, SwiGLU
 from assay.layers.mixer import Layer, SequenceLayer
+from assay.model.initialisation import Initialisation, initialise
 from assay.model.lm import Block, Draw, Embedding, LanguageModel
 from assay.model.proportions import swiglu_width, transformer_depth
 from assay.registry import Registry
@@ -30,7 +30,7 @@ class ModelConfig(Config):
     tied_embeddings: bool = True
     body: Literal["native", "common"] = "native"
     """`common`: RMSNorm and SwiGLU for every architecture, only the mixer (and its positions) differs."""
-    initialisation: Literal["own", "blinkdl"] = "own"
+    initialisation: Initialisation = "own"
     dropout: float = Field(0.0, ge=0, lt=1)
     """In training: after the embedding, on what each layer adds to the stream, on attention weights."""
 
@@ -158,25 +158,12 @@ def assemble(architecture: Architecture, config: ModelConfig) -> LanguageModel:
     )
 
 
-def initialise(model: LanguageModel, name: Literal["own", "blinkdl"], generator: torch.Generator) -> None:
-    """Draw every parameter: `own`, or `blinkdl`, which lays B. Peng's small embedding and zero outputs over it.
+def build_model(architecture: Architecture, config: ModelConfig, seed: int, replicate: int = 0) -> LanguageModel:
+    """Assemble and initialise on the CPU: the same weights for a seed whatever device the model goes to.
 
-    `blinkdl`, from document 000: embeddings uniform within +-1e-4, every projection into the residual stream zero.
+    `seed` is the run's own. Each part is drawn for itself, so what two configurations share has the same weights;
+    `replicate` draws others for the same seed, of the mixers alone in a common body: see assay.model.initialisation.
     """
-    with torch.no_grad():
-        model.reset_parameters(generator)
-        if name == "blinkdl":
-            tables: list[Tensor] = [p for p in (model.embedding.tokens, model.embedding.positions) if p is not None]
-            for table in tables:
-                nn.init.uniform_(table, -1e-4, 1e-4, generator=generator)
-            for block in model.sequence_blocks():
-                for layer in block.layers():
-                    for weight in layer.residual_outputs():
-                        nn.init.zeros_(weight)
-
-
-def build_model(architecture: Architecture, config: ModelConfig, seed: int) -> LanguageModel:
-    """Assemble and initialise on the CPU: the same weights for a seed whatever device the model goes to."""
     model = assemble(architecture, config)
-    initialise(model, config.initialisation, torch.Generator().manual_seed(seed))
+    initialise(model, config.initialisation, seed, replicate, mixers_only=config.body == "common")
     return model

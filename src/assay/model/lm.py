@@ -3,7 +3,7 @@
 Shapes: B batch, T tokens of this call, D d_model, V vocabulary.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -17,6 +17,19 @@ from assay.ops.execution import Execution
 
 Draw = Callable[[Tensor, torch.Generator], object]
 """Fills a tensor in place from a generator."""
+
+
+class Part(NamedTuple):
+    """What is initialised as one: its role, how it is drawn, the index of its block (0 for what is in none)."""
+
+    role: str
+    draw: Callable[[torch.Generator], object]
+    block: int = 0
+
+
+def table_part(role: str, table: Tensor, draw: Draw) -> Part:
+    """A table of the model's own, as a part."""
+    return Part(role, lambda generator: draw(table.data, generator))
 
 
 class BlockState(NamedTuple):
@@ -71,12 +84,17 @@ class Embedding(Layer):
         dropped: Tensor = self.dropout(x)
         return dropped
 
-    def reset_parameters(self, generator: torch.Generator) -> None:
-        self._draw(self.tokens.data, generator)
+    def parts(self) -> Iterator[Part]:
+        """The tables, then the norm."""
+        yield table_part("tokens", self.tokens, self._draw)
         if self.positions is not None:
-            self._position_draw(self.positions.data, generator)
+            yield table_part("positions", self.positions, self._position_draw)
         if self.norm is not None:
-            self.norm.reset_parameters(generator)
+            yield Part("embedding_norm", self.norm.reset_parameters)
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        for part in self.parts():
+            part.draw(generator)
 
 
 class Block(nn.Module):
@@ -181,16 +199,22 @@ class LanguageModel(Layer):
             states.append(BlockState(*layer_states) if len(layer_states) == 2 else BlockState(layer_states[0], ()))
         return ModelState(0, tuple(states))
 
-    def reset_parameters(self, generator: torch.Generator) -> None:
-        """Draw every parameter: each layer its own, the wrapper none of theirs."""
-        self.embedding.reset_parameters(generator)
-        for block in self.sequence_blocks():
-            for layer in (block.mixer_norm, block.mixer, block.channel_mixer_norm, block.channel_mixer):
+    def parts(self) -> Iterator[Part]:
+        """Every parameter in one part: each layer draws its own, the wrapper none of theirs."""
+        yield from self.embedding.parts()
+        for index, block in enumerate(self.sequence_blocks()):
+            for role in ("mixer_norm", "mixer", "channel_mixer_norm", "channel_mixer"):
+                layer: Layer | None = getattr(block, role)
                 if layer is not None:
-                    layer.reset_parameters(generator)
-        self.norm.reset_parameters(generator)
+                    yield Part(role, layer.reset_parameters, index)
+        yield Part("norm", self.norm.reset_parameters)
         if self.untied_head is not None and self._head_draw is not None:
-            self._head_draw(self.untied_head.data, generator)
+            yield table_part("untied_head", self.untied_head, self._head_draw)
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Draw the parts one after the other; `assay.model.initialisation` gives each a generator of its own."""
+        for part in self.parts():
+            part.draw(generator)
 
     def sequence_blocks(self) -> list[Block]:
         """The blocks, typed."""
