@@ -121,10 +121,8 @@ def main() -> int:
     except RequestError as error:
         print(f"phase0: {error}", file=sys.stderr)
         return 2
-    results = {}
-    for name in PUBLISHED:
-        records = sorted(options.out.glob(f"runs/{name}-seed*/record.json"))
-        results[name] = summarise([RunRecord.read(path) for path in records])
+    records = [RunRecord.read(path) for path in sorted(options.out.glob("runs/*/record.json"))]
+    results = {name: summarise([run for run in records if run.label == name]) for name in PUBLISHED}
     if options.json:
         print(json.dumps({"results": results, "published": PUBLISHED, "report": str(options.out / str(study.report))}))
     else:

@@ -15,7 +15,7 @@ CASES = {
     "unknown architecture": ("compare gpt11", "unknown architecture 'gpt11': did you mean 'gpt1'?"),
     "unknown architecture to train": ("train rwkv", "unknown architecture 'rwkv': did you mean 'rwkv7'?"),
     "unknown architecture to describe": ("describe mamba", "did you mean 'mamba2'?"),
-    "architecture twice": ("compare gpt1 gpt1", "architectures: .* given, must not repeat"),
+    "architecture twice": ("compare gpt1 gpt1", "arms: gpt1 stands twice; a name of its own, as in again=gpt1:replicate=1"),
     "impossible size": ("train gpt1 {tokens} --size 3", "--size 3: no gpt1 within 1% .* nearest .* is [0-9,]+$"),
     "size in words": ("train gpt1 --size abc", "--size abc: a whole number above zero is needed, as in 300k"),
     "negative size": ("train gpt1 --size -5", "--size -5: a whole number above zero is needed"),
@@ -109,7 +109,7 @@ CASES = {
         "train gpt1 --set training.learning_rte=1",
         "--set training.learning_rte: unknown key; did you mean 'training.learning_rate'?",
     ),
-    "strange key in --set": ("train gpt1 --set foo=1", "--set foo: unknown key; there is architectures, data, "),
+    "strange key in --set": ("train gpt1 --set foo=1", "--set foo: unknown key; there is data, "),
     "--set without a value": ("train gpt1 --set tokens", "--set tokens: KEY=VALUE is needed, as in --set training"),
     "plug-in": ("list --plugin {bad}/absent.py", "--plugin {bad}/absent.py: no such file"),
     # folders
@@ -152,7 +152,7 @@ def test_one_line(case: str, assay: Assay, bad: Path, monkeypatch: pytest.Monkey
 
 def test_a_size_beyond_the_memory(assay: Assay, monkeypatch: pytest.MonkeyPatch) -> None:
     """16 bytes a parameter: float32 weights, gradients and two moments; a quarter of the most that fits would do."""
-    monkeypatch.setattr("assay.study.protocol.memory_bytes", lambda _: 1_000_000_000)
+    monkeypatch.setattr("assay.study.resolve.memory_bytes", lambda _: 1_000_000_000)
     got = assay("train", "gpt1", *assay.tokens, "--size", "100M")
     assert (got.status, got.out, assay.left()) == (2, "", [])
     (line,) = got.lines

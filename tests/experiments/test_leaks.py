@@ -13,7 +13,8 @@ import pytest
 from assay.model.accounting import count_parameters
 from assay.model.architecture import ARCHITECTURES
 from assay.model.sizing import build_on_meta
-from assay.study.protocol import StudyConfig, arm_dimensions
+from assay.study.asked import StudyConfig
+from assay.study.resolve import arm_dimensions
 from study.made_up import write_corpus
 
 LEAKS = Path(__file__).parents[2] / "experiments/leaks"
@@ -33,11 +34,11 @@ def script(name: str) -> ModuleType:
 def test_the_protocol_is_the_same_for_both_arms(scale: str) -> None:
     """A study that parses, in which the arms differ by the replica's unused projections alone: within a tenth."""
     module = script("document_001")
-    config = StudyConfig.parse({"architectures": list(module.ARMS), **module.protocol("stdlib", scale)})
+    config = StudyConfig.parse({"arms": list(module.ARMS), **module.protocol("stdlib", scale)})
     totals = []
-    for name in module.ARMS:
-        architecture = ARCHITECTURES.get(name)
-        dimensions = architecture.config.parse({"vocab_size": 258, **arm_dimensions(architecture, config)})
+    for arm in config.arms:
+        architecture = ARCHITECTURES.get(arm.architecture)
+        dimensions = architecture.config.parse({"vocab_size": 258, **arm_dimensions(architecture, config, arm)})
         totals.append(count_parameters(build_on_meta(architecture, dimensions)).total)
     assert abs(totals[0] - totals[1]) < 0.1 * max(totals)
     assert ARCHITECTURES.get(module.ARMS[0]).sound_twin == module.ARMS[1]

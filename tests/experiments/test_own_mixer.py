@@ -14,7 +14,8 @@ from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.sizing import Decoding, build_on_meta
 from assay.ops.cross_entropy import summed_nats
 from assay.registry import load_plugin
-from assay.study.protocol import StudyConfig, resolve_arm
+from assay.study.asked import StudyConfig
+from assay.study.resolve import resolve_arms
 from contracts import test_architectures as contract
 from study.made_up import write_corpus
 
@@ -66,8 +67,8 @@ def test_both_scales_are_studies_of_two_arms_that_differ_in_the_mixer_alone() ->
     load_plugin(FOLDER / "my_mixer.py")
     script = runpy.run_path(str(FOLDER / "run.py"))
     for smoke in (True, False):
-        config = StudyConfig.parse({"architectures": script["ARMS"], **script["protocol"]("stdlib", "bytes", smoke)})
-        arms = [resolve_arm(ARCHITECTURES.get(name), config, 256, Decoding(128, 4)) for name in config.architectures]
+        config = StudyConfig.parse({"arms": script["ARMS"], **script["protocol"]("stdlib", "bytes", smoke)})
+        arms = list(resolve_arms(config, 256, Decoding(128, 4)))
         assert {arm.config.body for arm in arms} == {"common"}
         sizes = [count_parameters(build_on_meta(arm.architecture, arm.config)).total for arm in arms]
         assert smoke or max(sizes) / min(sizes) < 1.01

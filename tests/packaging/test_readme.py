@@ -14,7 +14,7 @@ from typer.main import get_command
 import assay
 from assay.cli.main import app
 from assay.records import StudyRecord
-from assay.study.protocol import StudyConfig
+from assay.study.asked import StudyConfig
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

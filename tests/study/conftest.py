@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from assay.study.protocol import StudyConfig
+from assay.study.arm import parse_arm
+from assay.study.asked import StudyConfig
 from study.made_up import Make, write_corpus
 
 
@@ -16,20 +17,18 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make(corpus: Path) -> Make:
-    """A study configuration; keyword arguments are laid over it, section by section."""
+    """A study configuration of arms as they are written; keyword arguments are laid over it, section by section."""
 
-    def build(
-        architectures: tuple[str, ...] = ("gpt1",), seeds: tuple[int, ...] = (0,), **sections: Any
-    ) -> StudyConfig:
+    def build(arms: tuple[str, ...] = ("gpt1",), seeds: tuple[int, ...] = (0,), **sections: Any) -> StudyConfig:
         dimensions = {
             "gpt1": {"n_heads": 2},
             "rwkv6": {"head_dim": 16, "shift_rank": 4, "decay_rank": 8},
             "mamba2": {"head_dim": 16, "d_state": 16},
         }
         values: dict[str, Any] = {
-            "architectures": list(architectures),
+            "arms": list(arms),
             "seeds": list(seeds),
-            "model": {"d_model": 32, "n_layers": 2, **{name: dimensions[name] for name in architectures}},
+            "model": {"d_model": 32, "n_layers": 2, **{arm.label: dimensions[arm.architecture] for arm in map(parse_arm, arms)}},
             "data": {"corpus": f"text:{corpus}", "tokenizer": "bytes"},
             "training": {"tokens": 12 * 256, "batch_tokens": 256, "context": 32, "validation_tokens": 512},
             "evaluation": {"test_tokens": 1024},

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from assay.study.protocol import StudyConfig
+from assay.study.asked import StudyConfig
 
 Make = Callable[..., StudyConfig]
 

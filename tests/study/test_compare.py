@@ -38,7 +38,7 @@ def test_study_json_has_the_promised_fields(finished: Path) -> None:
         assert arm["parameters"].keys() >= {"total", "embedding", "non_embedding"}
         assert arm["flops_per_token"] > 0
         assert arm["state_bytes"] > 0
-        assert arm["train_tokens_per_second"] > 0
+        assert arm["speed"]["low"] <= arm["speed"]["tokens_per_second"] <= arm["speed"]["high"]
         assert arm["diverged"] == 0
         for score in ("nats_per_token", "perplexity", "bits_per_byte"):
             interval = arm["test"][score]
@@ -86,9 +86,9 @@ def test_a_finished_study_is_read_and_not_repeated(make: Make, finished: Path) -
     assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
 
 
-def test_another_study_in_the_folder_is_refused(make: Make, finished: Path) -> None:
-    with pytest.raises(RequestError, match=r"another study \(seeds differ\)"):
-        compare(make(ARMS, (0, 2)), finished)
+def test_another_protocol_in_the_folder_is_refused(make: Make, finished: Path) -> None:
+    with pytest.raises(RequestError, match=r"training.tokens is 3072 there and 512 now; a new folder"):
+        compare(make(ARMS, (0, 1), training={"tokens": 512}), finished)
 
 
 def test_an_occupied_folder_is_refused_and_left_alone(make: Make, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_an_occupied_folder_is_refused_and_left_alone(make: Make, tmp_path: Path
 
 def test_a_second_process_is_refused(make: Make, tmp_path: Path) -> None:
     class Intruder(Silent):
-        def step(self, event: StepEvent) -> None:
+        def step(self, name: str, event: StepEvent) -> None:
             with pytest.raises(RequestError, match="another process"):
                 compare(make(), tmp_path / "out")
 

@@ -14,7 +14,7 @@ import pytest
 
 from assay.records import RunRecord
 from assay.study.compare import compare
-from assay.study.protocol import StudyConfig
+from assay.study.asked import StudyConfig
 from assay.study.run import train
 from assay.training.loop import StepEvent
 from study.made_up import Make

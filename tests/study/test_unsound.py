@@ -4,14 +4,14 @@ from pathlib import Path
 
 from assay.records import StudyRecord
 from assay.study.compare import compare
-from assay.study.protocol import StudyConfig
+from assay.study.asked import StudyConfig
 from study.made_up import write_corpus
 
 
-def study(folder: Path, *architectures: str) -> StudyRecord:
+def study(folder: Path, *arms: str) -> StudyRecord:
     config = StudyConfig.parse(
         {
-            "architectures": list(architectures),
+            "arms": list(arms),
             "seeds": [0],
             "size": 40_000,
             "model": {"groundthink-v7": {"pattern": "GS"}},
@@ -34,7 +34,7 @@ def test_what_cheats_is_shown_and_not_ranked(tmp_path: Path) -> None:
     assert cheat.unsound is not None
     assert "blocks." in cheat.unsound
     assert record.pairs == []
-    assert [(a.architecture, a.moment, a.sound) for a in record.audits] == [
+    assert [(a.label, a.moment, a.sound) for a in record.audits] == [
         ("gpt1", "before training", True),
         ("groundthink-v7", "before training", False),
         ("gpt1", "after training", True),

@@ -1,6 +1,8 @@
-"""`assay list`: what there is on each plug-in axis."""
+"""`assay list`: what there is on each plug-in axis; `assay list runs`: what was studied."""
 
 import json
+from pathlib import Path
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -8,25 +10,64 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.cli.options import Json, Plugin, load_plugins
+from assay.errors import RequestError
+
+AXES = ("architectures", "corpora")
 
 
-def list_all(plugin: Plugin = None, as_json: Json = False) -> None:
-    """List architectures and corpora, a line each."""
+def list_all(
+    what: Annotated[
+        str | None, typer.Argument(help="architectures, corpora or runs.", show_default="architectures and corpora")
+    ] = None,
+    folder: Annotated[Path | None, typer.Argument(help="With runs: where they lie.", show_default="runs")] = None,
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """List architectures and corpora, a line each; or studies and runs, with what they asked, their state and answer."""
+    if what == "runs":
+        _list_runs(folder or Path("runs"), as_json)
+        return
+    if what not in (None, *AXES):
+        raise RequestError(f"list {what}: unknown; there is {', '.join(AXES)} and runs [FOLDER]")
+    if folder is not None:
+        raise RequestError(f"list {what} {folder}: only `assay list runs` takes a folder")
+    axes = _axes(plugin)
+    chosen = {axis: items for axis, items in axes.items() if what in (None, axis)}
+    if as_json:
+        typer.echo(json.dumps(chosen))
+        return
+    for axis, items in chosen.items():
+        table = Table(title=axis, title_justify="left", box=None, show_header=False, pad_edge=False)
+        for name, text in items.items():
+            table.add_row(Text(name), Text(text))
+        Console().print(table, "")
+
+
+def _axes(plugin: list[Path] | None) -> dict[str, dict[str, str]]:
     from assay.data.corpus import CORPORA
     from assay.model.architecture import ARCHITECTURES
 
     load_plugins(plugin)
-    axes = {
+    return {
         "architectures": {
             item.name: item.summary if item.unsound is None else f"UNSOUND: {item.summary}" for item in ARCHITECTURES
         },
         "corpora": {item.name: item.description for item in CORPORA},
     }
+
+
+def _list_runs(folder: Path, as_json: bool) -> None:
+    """Needs no torch."""
+    from assay.report.inventory import inventory
+
+    entries = inventory(folder)
     if as_json:
-        typer.echo(json.dumps(axes))
+        typer.echo(json.dumps({"runs": [entry.model_dump() for entry in entries]}))
         return
-    for axis, items in axes.items():
-        table = Table(title=axis, title_justify="left", box=None, show_header=False, pad_edge=False)
-        for name, text in items.items():
-            table.add_row(Text(name), Text(text))
-        Console().print(table, "")
+    console = Console(highlight=False)
+    if not entries:
+        console.print(f"{folder}: no studies and no runs", markup=False)
+    for entry in entries:
+        console.print(Text(entry.folder, "bold") + Text(f"  {entry.kind}, {entry.state}", "not bold"))
+        for line in filter(None, (entry.asked, entry.answer)):
+            console.print(Text(f"  {line}"))

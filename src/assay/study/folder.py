@@ -121,7 +121,7 @@ def rewrite_config(folder: Path, resolved: StudyConfig) -> None:
     write_whole(folder / "config.yaml", resolved.to_yaml().encode())
 
 
-def lock(folder: Path, patience_seconds: float = 0) -> FileLock:
+def lock(folder: Path, patience_seconds: float = 1.0) -> FileLock:
     """The lock of a study or run, freed when the process dies; a second process is refused in one line.
 
     `patience_seconds`: how long to wait for one that is about to die.

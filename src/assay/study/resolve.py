@@ -102,7 +102,7 @@ def resolve(config: StudyConfig, tell: Callable[[str], None]) -> Study:
     if training.tokens % training.batch_tokens:
         whole = training.steps * training.batch_tokens
         tell(f"--tokens {training.tokens:,}: rounded up to {whole:,}, whole batches of {training.batch_tokens:,}")
-    arms = list(_arms(config, corpus.tokenizer.vocab_size, Decoding(training.context, plan.bytes_per_element)))
+    arms = list(resolve_arms(config, corpus.tokenizer.vocab_size, Decoding(training.context, plan.bytes_per_element)))
     sizes = [count_parameters(build_on_meta(arm.architecture, arm.config)).total for arm in arms]
     for arm, size in zip(arms, sizes, strict=True):
         _refuse_large(arm, size, plan.device)
@@ -113,7 +113,8 @@ def resolve(config: StudyConfig, tell: Callable[[str], None]) -> Study:
     return study
 
 
-def _arms(config: StudyConfig, vocab_size: int, decoding: Decoding) -> Iterator[Arm]:
+def resolve_arms(config: StudyConfig, vocab_size: int, decoding: Decoding) -> Iterator[Arm]:
+    """Every arm at every point of the grids, with its dimensions solved and checked against the study's context."""
     for point in config.points():
         architecture = ARCHITECTURES.get(point.arm.architecture)
         model = _dimensions_with_vocabulary(architecture, config, point.arm, point.group, vocab_size)

@@ -1,0 +1,108 @@
+"""What lies in a folder of results: studies and runs, what each was asked, how far it is, what it answered. No torch."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+
+from assay.analysis.headline import join_names
+from assay.config import read_yaml
+from assay.errors import RequestError
+from assay.records import Record, RunRecord, StudyRecord
+from assay.report import quantities
+
+
+class Entry(Record):
+    """One study or run."""
+
+    folder: str
+    kind: Literal["study", "run", "import"]
+    asked: str
+    """Arms, seeds, size, corpus and tokens, in words."""
+    state: str
+    """finished, N of M runs, at work, or why it cannot be read."""
+    answer: str
+    """The result in one sentence, "" before there is one."""
+    arms: list[str] = []
+    seeds: list[int] = []
+
+
+def inventory(folder: Path) -> list[Entry]:
+    """The studies and runs in `folder`, by name; `folder` itself where it is one. Runs of a study stand in it."""
+    if not folder.is_dir():
+        raise RequestError(f"{folder}: no such folder; `assay compare` writes below runs/")
+    places = [folder] if (folder / "config.yaml").exists() else sorted(path for path in folder.iterdir())
+    return [_entry(place) for place in places if (place / "config.yaml").exists() or (place / "import.json").exists()]
+
+
+def _entry(place: Path) -> Entry:
+    if not (place / "config.yaml").exists():
+        return Entry(folder=str(place), kind="import", asked="", state="finished", answer="")
+    is_run = not (place / "runs").exists() and (place / "metrics.jsonl").exists()
+    kind: Literal["study", "run"] = "run" if is_run else "study"
+    try:
+        values = read_yaml(place / "config.yaml")
+        arms, seeds = _arms(values), [int(seed) for seed in values.get("seeds") or []]
+        state, answer = (_of_run if is_run else _of_study)(place, len(arms) * len(seeds))
+        asked = _asked(values, arms, seeds)
+    except (RequestError, ValueError, TypeError, AttributeError, KeyError) as error:
+        return Entry(folder=str(place), kind=kind, asked="", state=f"unreadable: {error}", answer="")
+    return Entry(folder=str(place), kind=kind, asked=asked, state=state, answer=answer, arms=arms, seeds=seeds)
+
+
+def _arms(values: Mapping[str, Any]) -> list[str]:
+    """Labels, also of version 1, which knew arms by their architecture."""
+    arms = values.get("arms") or values.get("architectures") or []
+    return [arm if isinstance(arm, str) else str(arm["label"]) for arm in arms]
+
+
+def _asked(values: Mapping[str, Any], arms: list[str], seeds: list[int]) -> str:
+    sizes = values.get("sizes") or ([values["size"]] if values.get("size") else [])
+    rates = (values.get("tuning") or {}).get("learning_rates") or []
+    parts = [", ".join(arms), f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"]
+    parts += [f"{' / '.join(map(quantities.count, sizes))} {values.get('match', 'total')}"] if sizes else []
+    parts += [f"{len(rates)} learning rates"] if rates else []
+    parts += [f"{quantities.count(values['training']['tokens'])} tokens of {values['data']['corpus']}"]
+    return "; ".join(parts)
+
+
+def _of_study(place: Path, points: int) -> tuple[str, str]:
+    """State and answer. `points` counts the runs asked, but for grids, whose runs the folder tells."""
+    if (place / "study.json").exists():
+        record = StudyRecord.read(place / "study.json")
+        concluded = sum(len(arm.seeds) for arm in record.arms)
+        there = len(list(place.glob("runs/*/config.yaml")))
+        more = f", grows: {there - concluded} runs more" if there > concluded else ""
+        return f"finished, {concluded} runs{more}{_at_work(place)}", _answer(record)
+    done = len(list(place.glob("runs/*/record.json")))
+    return f"{done} of {max(points, len(list(place.glob('runs/*/config.yaml'))))} runs{_at_work(place)}", ""
+
+
+def _answer(record: StudyRecord) -> str:
+    if record.not_ranked_because is not None:
+        return f"not ranked: {record.not_ranked_because}"
+    first = [arm for arm in record.arms if arm.rank == 1]
+    resolved = sum(pair.resolved for pair in record.pairs)
+    scores = [f"{arm.label} {arm.scores.nats_per_token.mean:.3f}" for arm in first if arm.scores is not None]
+    return f"{join_names(scores)} nats/token leads; {resolved} of {len(record.pairs)} pairs resolved"
+
+
+def _of_run(place: Path, _: int) -> tuple[str, str]:
+    if not (place / "record.json").exists():
+        steps = len((place / "metrics.jsonl").read_bytes().splitlines())
+        return f"step {steps}{_at_work(place)}", ""
+    record = RunRecord.read(place / "record.json")
+    answer = "" if record.scores is None else f"{record.scores.nats_per_token:.3f} nats/token"
+    return record.status, answer
+
+
+def _at_work(place: Path) -> str:
+    """Whether a process holds the lock; asking does not take it away."""
+    if not (place / ".lock").exists():
+        return ""
+    try:
+        with FileLock(place / ".lock").acquire(timeout=0):
+            return ""
+    except (Timeout, OSError):
+        return ", at work"
