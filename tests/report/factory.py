@@ -1,6 +1,7 @@
 """Made-up but plausible records of runs: three architectures, a falling loss, seeds that spread by 0.02 nats."""
 
 import hashlib
+import json
 import math
 from typing import Any, Literal
 
@@ -38,16 +39,54 @@ CORPUS = {"name": "stdlib", "tokenizer": "bpe:4096", "documents": {"train": 812,
 ENVIRONMENT = {"assay": "0.1.0", "python": "3.11.9", "torch": "2.13.0", "processor": "two cores"}
 
 
-def run(architecture: str, seed: int, nats: float | None = None, **changes: Any) -> RunRecord:
-    """One finished run; `nats` fixes its test score, `changes` replaces fields of the record."""
-    generator = np.random.default_rng(derive(seed, f"test/{architecture}"))
+def spec(label: str, seed: int, architecture: str | None = None, **changes: Any) -> dict[str, Any]:
+    """What a run was asked: `changes` are keys of its training or its model."""
+    training = {"tokens": TOKENS, "learning_rate": 0.003, "weight_decay": 0.1, "context": 256}
+    model = {"d_model": 128, "n_layers": 6, "d_ff": 512, "tied_embeddings": True, "body": "native"}
+    model |= {"initialisation": "own", "dropout": 0.0, "vocab_size": 4096}
+    own = {key: value for key, value in changes.items() if key not in training}
+    training |= {key: value for key, value in changes.items() if key in training}
+    replicate = own.pop("replicate", 0)
+    return {
+        "architecture": architecture or label,
+        "seed": seed,
+        "replicate": replicate,
+        "model": model | own,
+        "training": training,
+        "data": {"corpus": "stdlib", "tokenizer": "bpe:4096"},
+    }
+
+
+def arm_run(label: str, seed: int, nats: float | None = None, architecture: str = "gpt1", **asked: Any) -> RunRecord:
+    """One run of an arm that was `asked` something else than the architecture of its name."""
+    said = spec(label, seed, architecture, **asked)
+    return run(
+        label, seed, nats, architecture=architecture, spec=said, spec_digest=digest(said), replicate=said["replicate"]
+    )
+
+
+def digest(of: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
+
+
+def run(label: str, seed: int, nats: float | None = None, **changes: Any) -> RunRecord:
+    """One finished run, of the architecture that is called `label`.
+
+    `nats` fixes its test score, `changes` replaces fields of the record.
+    """
+    architecture = str(changes.get("architecture", label))
+    generator = np.random.default_rng(derive(seed, f"test/{label}"))
     # What a seed does to all arms alike (its batches) is larger than what is left between them.
     shared = np.random.default_rng(derive(seed, "test")).normal(0, 0.02)
     level = LEVELS.get(architecture, 4.9) + shared + generator.normal(0, 0.004) if nats is None else nats
     depth = 6 if architecture != "mamba2" else 12
     fields: dict[str, Any] = {
+        "label": label,
         "architecture": architecture,
         "seed": seed,
+        "spec": spec(label, seed),
+        "spec_digest": digest(spec(label, seed)),
+        "plan": {"device": "cpu", "precision": "float32", "threads": 2},
         "status": "finished",
         "steps": TOKENS // 4096,
         "tokens": TOKENS,
@@ -73,19 +112,11 @@ def run(architecture: str, seed: int, nats: float | None = None, **changes: Any)
     return RunRecord.model_validate({**fields, **changes})
 
 
-def diverged(architecture: str, seed: int) -> RunRecord:
+def diverged(label: str, seed: int, **changes: Any) -> RunRecord:
     """A run that stopped at step 40: fewer tokens, another chain, no scores."""
-    return run(
-        architecture,
-        seed,
-        status="diverged",
-        steps=40,
-        tokens=40 * 4096,
-        test=None,
-        data_chain="d" * 64,
-        output_health=None,
-        signals_trained=None,
-    )
+    stopped: dict[str, Any] = {"status": "diverged", "steps": 40, "tokens": 40 * 4096, "test": None}
+    stopped |= {"data_chain": "d" * 64, "output_health": None, "signals_trained": None}
+    return run(label, seed, **stopped | changes)
 
 
 def runs(seeds: int = 3, names: tuple[str, ...] = ("gpt1", "rwkv6", "mamba2")) -> list[RunRecord]:
@@ -93,10 +124,14 @@ def runs(seeds: int = 3, names: tuple[str, ...] = ("gpt1", "rwkv6", "mamba2")) -
 
 
 def study(
-    of: list[RunRecord], match: Literal["total", "non-embedding"] | None = "total", **changes: Any
+    of: list[RunRecord],
+    match: Literal["total", "non-embedding"] | None = "total",
+    changes: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> StudyRecord:
-    record = compare_runs(of, PROTOCOL, CORPUS, FLOORS, ENVIRONMENT, match)
-    return StudyRecord.model_validate({**record.model_dump(), **changes})
+    """Their record; `settings` are those of `compare_runs`, `changes` replaces fields of what it gives."""
+    record = compare_runs(of, PROTOCOL, CORPUS, FLOORS, ENVIRONMENT, match, **settings)
+    return StudyRecord.model_validate({**record.model_dump(), **(changes or {})})
 
 
 def likelihood(nats: float, generator: np.random.Generator) -> Likelihood:

@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study with a hostile name, a diverged seed and a hostile environment."""
     some = [*runs(2, ("gpt1", "mamba2")), run(EVIL, 0, 4.2), run(EVIL, 1, 4.25), run("rwkv6", 0), diverged("rwkv6", 1)]
     folder = tmp_path_factory.mktemp("report")
-    write_report(study(some, environment={"python": "3.11", EVIL: EVIL}), some, folder)
+    write_report(study(some, changes={"environment": {"python": "3.11", EVIL: EVIL}}), some, folder)
     return folder
 
 

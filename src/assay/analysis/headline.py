@@ -1,91 +1,142 @@
 """The sentences that must be read before the table of a study: what it can and cannot show."""
 
+import statistics
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from assay.records import Arm, ArmAudit, Floor, Pair
+from assay.analysis import additions, choosing, differences, setups
+from assay.analysis.contests import Contest
+from assay.analysis.pairs import over_pairs
+from assay.analysis.rule import Rule, Tuning
+from assay.analysis.wording import counted, join_names
+from assay.records import Addition, Arm, ArmAudit, Floor, Pair, RunRecord, Speed, Split
 
 COMPUTE_OPTIMAL_TOKENS_PER_PARAMETER = 20
 """Hoffmann et al. 2022, table 3."""
-BODIES = {
-    "native": "Body native: each architecture as published, so norm, channel mixer, positions and initialisation "
-    "differ along with the mixer.",
-    "common": "Body common: norm, SwiGLU and tying are shared; only the mixer differs.",
-}
+MANY = 8
+"""So many arms are counted rather than named where the same is said of all."""
 
 
-def headline(
-    arms: Sequence[Arm],
-    pairs: Sequence[Pair],
-    floors: Mapping[str, Floor],
-    not_ranked_because: str | None,
-    tokens_per_parameter: float,
-    body: str,
-    broken_chains: Mapping[str, int],
-    audits: Sequence[ArmAudit] = (),
-) -> list[str]:
-    """`body` is a key of BODIES; `broken_chains`: architecture -> runs that were resumed elsewhere."""
-    lines = [_tokens(tokens_per_parameter), "Every arm: one learning rate, untuned.", BODIES[body]]
-    lines += _audited(arms, audits)
-    if not_ranked_because is not None:
-        lines.append(f"Not ranked: {not_ranked_because}.")
-    lines += [
-        f"{arm.architecture}: {arm.diverged} of {len(arm.seeds)} diverged, so it is not ranked."
-        for arm in arms
-        if arm.diverged and arm.unsound is None
-    ]
-    lines += [
-        f"{name}: {count} run{'s' if count > 1 else ''} resumed on another set-up, so not bit for bit."
-        for name, count in broken_chains.items()
-        if count
-    ]
-    if max(len(arm.seeds) for arm in arms) == 1:
+class Findings(NamedTuple):
+    """All that the sentences are about."""
+
+    runs: Sequence[RunRecord]
+    contests: Sequence[Contest]
+    arms: Sequence[Arm]
+    pairs: Sequence[Pair]
+    floors: Mapping[str, Floor]
+    audits: Sequence[ArmAudit]
+    speeds: Mapping[str, Speed]
+    added: Sequence[Addition]
+    rule: Rule
+    tuning: Tuning
+    split: Split
+
+
+def headline(of: Findings, body: str) -> list[str]:
+    """`body` is what the study set for all arms: a key of `differences.BODIES`."""
+    entrants = [entrant for contest in of.contests for entrant in contest.entrants]
+    choices = [choice for contest in of.contests for choice in contest.choices]
+    lines = [_tokens(of.contests)]
+    if of.split == "validation":
+        lines.append("Scored on the validation split; the test split stays closed.")
+    lines += choosing.said(choices, entrants, of.tuning, of.split)
+    lines += differences.said({contest.name: contest.entrants for contest in of.contests}, body)
+    lines.append(_rule(of))
+    lines += _audited(of.arms, of.audits)
+    lines += [f"Not ranked: {contest.named(contest.reason)}." for contest in of.contests if contest.reason is not None]
+    lines += _diverged(of.arms)
+    lines += additions.said(of.added)
+    lines += setups.said(of.runs) + _broken_chains(of.runs) + setups.said_of_speeds(of.speeds)
+    if max(len(arm.seeds) for arm in of.arms) == 1:
         lines.append("One seed: nothing is resolved.")
-    elif pairs and not_ranked_because is None:
-        lines.append(_resolved(pairs))
-    return lines + _under_floors(arms, floors)
+    elif of.pairs and any(contest.ranked for contest in of.contests):
+        lines.append(_resolved(of.pairs))
+    return lines + _under_floors(of.arms, of.floors)
 
 
-def _audited(arms: Sequence[Arm], audits: Sequence[ArmAudit]) -> list[str]:
-    """Which arms were audited and are sound; those that are not, and why."""
-    lines = [f"UNSOUND: {arm.architecture} is not ranked: {arm.unsound}." for arm in arms if arm.unsound is not None]
-    sound = [arm.architecture for arm in arms if arm.unsound is None]
-    audited = [name for name in sound if any(audit.architecture == name for audit in audits)]
-    moments = [moment for moment in ("before", "after") if any(audit.moment.startswith(moment) for audit in audits)]
-    if audited:
-        lines.append(f"Audited {join_names(moments)} training: {join_names(audited)} sound.")
-    return lines
+def tokens_per_parameter(contest: Contest) -> float:
+    """Training tokens over the mean of the total parameters of the arms of one size."""
+    sizes = [entrant.any.parameters.total for entrant in contest.entrants]
+    return max(run.tokens for entrant in contest.entrants for run in entrant.runs.values()) / statistics.fmean(sizes)
 
 
-def join_names(names: Sequence[str]) -> str:
-    """a; a and b; a, b and c."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _tokens(per_parameter: float) -> str:
-    start = f"{per_parameter:.3g} training tokens per parameter"
-    if per_parameter >= COMPUTE_OPTIMAL_TOKENS_PER_PARAMETER:
+def _tokens(contests: Sequence[Contest]) -> str:
+    counts = [tokens_per_parameter(contest) for contest in contests]
+    at = [
+        f"{of:.3g} at {contest.name}" if contest.name else f"{of:.3g}"
+        for of, contest in zip(counts, contests, strict=True)
+    ]
+    start = (
+        f"{at[0]} training tokens per parameter" if len(at) == 1 else f"Training tokens per parameter: {join_names(at)}"
+    )
+    if min(counts) >= COMPUTE_OPTIMAL_TOKENS_PER_PARAMETER:
         return f"{start}."
     optimum = f"about {COMPUTE_OPTIMAL_TOKENS_PER_PARAMETER} are compute-optimal (Hoffmann et al. 2022)"
     return f"{start} (this ranks early learning); {optimum}."
 
 
+def _rule(of: Findings) -> str:
+    family = over_pairs(of.rule, len(of.pairs)) if of.pairs else "no pair to decide"
+    at = f"{100 * of.rule.level:.4g}%"
+    return f"Rule: paired difference of {of.split} nats per token over seeds at {at}, {family}."
+
+
+def _audited(arms: Sequence[Arm], audits: Sequence[ArmAudit]) -> list[str]:
+    """Which arms were audited and are sound; those that are not, and why."""
+    lines = [f"UNSOUND: {arm.label} is not ranked: {arm.unsound}." for arm in arms if arm.unsound is not None]
+    sound = [arm.label for arm in arms if arm.unsound is None]
+    audited = [label for label in sound if any(audit.label == label for audit in audits)]
+    moments = [moment for moment in ("before", "after") if any(audit.moment.startswith(moment) for audit in audits)]
+    if audited:
+        all_of_many = len(audited) == len(arms) > MANY
+        names = f"all {len(arms)} arms" if all_of_many else join_names(audited)
+        lines.append(f"Audited {join_names(moments)} training: {names} sound.")
+    return lines
+
+
+def _diverged(arms: Sequence[Arm]) -> list[str]:
+    """Arms that are not ranked as a seed diverged; points of grids together."""
+    lost = [arm for arm in arms if arm.diverged and arm.unsound is None]
+    lines = [
+        f"{arm.label}: {arm.diverged} of {len(arm.seeds)} diverged, so it is not ranked."
+        for arm in lost
+        if arm.selected is None
+    ]
+    points = [f"{arm.label} ({arm.diverged} of {len(arm.seeds)})" for arm in lost if arm.selected is not None]
+    return [*lines, f"Not to be chosen, as seeds diverged: {join_names(points)}."] if points else lines
+
+
+def _broken_chains(runs: Sequence[RunRecord]) -> list[str]:
+    broken: dict[str, int] = {}
+    for run in runs:
+        broken[run.label] = broken.get(run.label, 0) + (run.chain_broken is not None)
+    return [
+        f"{label}: {counted(count, 'run')} resumed on another set-up, so not bit for bit."
+        for label, count in broken.items()
+        if count
+    ]
+
+
 def _resolved(pairs: Sequence[Pair]) -> str:
     resolved = sum(pair.resolved for pair in pairs)
+    nominal = sum(pair.resolved and pair.nominal is not None for pair in pairs)
+    nominally = f", {'nominally' if nominal == resolved else f'{nominal} of them nominally'}" if nominal else ""
     if resolved == len(pairs):
-        return "The one pair is resolved." if len(pairs) == 1 else f"All {len(pairs)} pairs are resolved."
+        return f"{'The one pair is' if len(pairs) == 1 else f'All {len(pairs)} pairs are'} resolved{nominally}."
     if resolved == 0:
         return "No pair is resolved: the order may be chance."
-    return f"Resolved: {resolved} of {len(pairs)} pairs; the order within the others may be chance."
+    return f"Resolved: {resolved} of {len(pairs)} pairs{nominally}; the order within the others may be chance."
 
 
 def _under_floors(arms: Sequence[Arm], floors: Mapping[str, Floor]) -> list[str]:
     """Arms that a model without a network beats: they learnt less than counting does."""
-    lines = []
+    under: dict[str, list[str]] = {}
     for arm in arms:
-        if arm.unsound is not None:
+        if arm.unsound is not None or arm.selected is False or arm.scores is None:
             continue
-        nats = arm.test.nats_per_token.mean if arm.test else None
-        better = [name for name, floor in floors.items() if nats is not None and floor.nats_per_token < nats]
+        nats = arm.scores.nats_per_token.mean
+        better = [name for name, floor in floors.items() if floor.nats_per_token < nats]
         if better:
-            lines.append(f"{arm.architecture} does not beat the {join_names(better)} floor{'s' * (len(better) > 1)}.")
-    return lines
+            under.setdefault(f"the {join_names(better)} floor{'s' * (len(better) > 1)}", []).append(arm.label)
+    return [f"{join_names(labels)} do{'es' * (len(labels) == 1)} not beat {which}." for which, labels in under.items()]

@@ -5,7 +5,6 @@ from typing import Literal
 from pydantic import Field
 
 from assay.config import Config
-from assay.records import Split
 
 
 class Rule(Config):
@@ -28,3 +27,6 @@ class Tuning(Config):
     """What the choice goes by, at the end of training: the lowest mean nats per token over the seeds."""
     budget: int | None = Field(None, gt=0)
     """The most runs that an arm may spend on its grid, the same for all arms; a study that asks for more is refused."""
+
+
+USUAL_RULE, UNTUNED = Rule(), Tuning()

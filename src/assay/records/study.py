@@ -2,12 +2,12 @@
 
 from typing import Any, ClassVar, Literal
 
-from assay.records.run import Parameters, Split
+from assay.records.run import Match, Parameters, Split
 from assay.records.versioned import Record, Versioned
 
 
 class Interval(Record):
-    """A mean over seeds with its Student t interval; low and high are None with fewer than two seeds."""
+    """A mean over seeds with its Student t interval at the study's level; no ends with fewer than two seeds."""
 
     mean: float
     low: float | None
@@ -112,14 +112,14 @@ class Pair(Record):
     low: float | None
     high: float | None
     level: float | None
-    """Of the interval: that of the step at which Holm decided the pair, so that the two agree."""
+    """Of the interval: that of the step at which the rule decided the pair, so that the two agree."""
     p_value: float | None
-    """Paired t, two-sided, after Holm's correction over the pairs."""
+    """Paired t, two-sided, after the rule's correction over all pairs of the study."""
     resolved: bool
-    """The study is ranked and the interval excludes zero."""
+    """Arms of this size are ranked and the interval excludes zero."""
     bootstrap_low: float | None
     bootstrap_high: float | None
-    """95% over documents, seeds held fixed."""
+    """At the study's level over documents, seeds held fixed."""
     n_seeds: int
     nominal: str | None = None
     """What was added after a look, where the pair rests on it: its level is then nominal."""
@@ -153,23 +153,30 @@ class StudyRecord(Versioned):
     headline: list[str]
     """Sentences that must be read before the table."""
     ranked: bool
+    """Whether every size of it is; arms of a size that is have their ranks either way."""
     not_ranked_because: str | None
     protocol: dict[str, Any]
     arms: list[Arm]
-    """Best first where ranked."""
+    """Size by size; in each the ranked ones, best first, then the others, points that were not selected last."""
     audits: list[ArmAudit] = []
     pairs: list[Pair]
     floors: dict[str, Floor]
     tokens_per_parameter: float
+    """Of the largest size."""
     chains_equal: bool
     matched_within: float
-    """The largest relative deviation of the matched quantity from its mean over arms."""
+    """The largest relative deviation of the matched quantity from its mean over the arms of one size."""
     corpus: dict[str, Any]
     environment: dict[str, str]
     added: list[Addition] = []
     """What was added when, first to last."""
     split: Split = "test"
     """What the arms are scored on."""
+    level: float = 0.95
+    """Of the intervals of single arms, and of the rule before its correction."""
+    correction: Literal["holm", "none"] = "holm"
+    match: Match | None = None
+    """What a size of an arm counts; None where sizes were given by hand, or in a version-1 study."""
     report: str | None
 
     @classmethod

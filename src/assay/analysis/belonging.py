@@ -1,0 +1,83 @@
+"""Whether runs are of one study: one corpus, one number of tokens, one set of targets, one arm to a label."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from assay.analysis.entrants import scores_of
+from assay.errors import RequestError
+from assay.records import RunRecord, Split
+
+
+def refuse_strangers(runs: Sequence[RunRecord], split: Split) -> None:
+    """Raise a RequestError where the runs cannot be of one study that is scored on `split`."""
+    if not runs:
+        raise RequestError("a study needs at least one run; none given")
+    _refuse_repeats(runs)
+    first = runs[0]
+    for run in runs:
+        if run.corpus_digest != first.corpus_digest:
+            raise RequestError(f"{_name(run)} was trained on another corpus than {first.label}; compare on one")
+    _refuse_other_measures([run for run in runs if run.status == "finished"], split)
+    of_label: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        of_label.setdefault(run.label, []).append(run)
+    for of in of_label.values():
+        _refuse_two_arms(of)
+
+
+def _refuse_repeats(runs: Sequence[RunRecord]) -> None:
+    """No run twice, and no arm under two names."""
+    seen: set[tuple[str, int]] = set()
+    specs: dict[tuple[str, int], str] = {}
+    for run in runs:
+        if (run.label, run.seed) in seen:
+            raise RequestError(f"{_name(run)} is there twice; give every run once")
+        seen.add((run.label, run.seed))
+        other = specs.setdefault((run.spec_digest, run.seed), run.label) if run.spec_digest else run.label
+        if other != run.label:
+            raise RequestError(f"{run.label} and {other} are one arm under two names; give it once")
+
+
+def _refuse_other_measures(finished: Sequence[RunRecord], split: Split) -> None:
+    """All finished runs are scored on `split`, on the same documents, after the same number of tokens."""
+    for run in finished:
+        first, scores = finished[0], scores_of(run, split)
+        if scores is None:
+            other = scores_of(run, "validation" if split == "test" else "test")
+            told = f"; it was scored on the {'validation' if split == 'test' else 'test'} split" if other else ""
+            raise RequestError(f"{_name(run)} has no {split} scores{told or '; finish the run first'}")
+        if run.tokens != first.tokens:
+            wanted = f"{first.tokens:,} of {first.label}"
+            raise RequestError(
+                f"{_name(run)} was trained on {run.tokens:,} tokens, not {wanted}; compare at one number"
+            )
+        documents = scores_of(first, split)
+        if documents is not None and scores.document_tokens != documents.document_tokens:
+            raise RequestError(f"{_name(run)} was scored on other {split} documents than {first.label}")
+
+
+def _refuse_two_arms(runs: Sequence[RunRecord]) -> None:
+    """The runs of one label are one arm: their specs differ in nothing but the seed, and their sizes not at all."""
+    first = runs[0]
+    told = next((run for run in runs if run.spec), first)
+    for run in runs:
+        other_spec = run.spec and _without_seed(run.spec) != _without_seed(told.spec)
+        if other_spec or (run.architecture, run.replicate) != (first.architecture, first.replicate):
+            seeds = f"seeds {told.seed if other_spec else first.seed} and {run.seed}"
+            raise RequestError(
+                f"label {run.label} names two different arms: its runs with {seeds} were asked different things"
+            )
+        if (run.parameters, run.flops_per_token, run.state_bytes) != (
+            first.parameters,
+            first.flops_per_token,
+            first.state_bytes,
+        ):
+            raise RequestError(f"{run.label} has one size with seed {first.seed}, another with {run.seed}")
+
+
+def _without_seed(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in spec.items() if key != "seed"}
+
+
+def _name(run: RunRecord) -> str:
+    return f"{run.label} with seed {run.seed}"

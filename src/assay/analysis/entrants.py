@@ -1,0 +1,99 @@
+"""An arm with its runs over the seeds: what was asked of it, which runs count, and what they scored."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from assay.records import ArmAudit, Likelihood, RunRecord, Split
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where an arm stands in its study."""
+
+    group: str
+    """The arm that was asked for; those of one group and size are the points of its grid."""
+    size: int | None = None
+    """The size that was asked for it."""
+    learning_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """The runs of one arm, by seed."""
+
+    label: str
+    point: Point
+    runs: Mapping[int, RunRecord]
+    split: Split
+    """What it is scored on."""
+    unsound: str | None = None
+    """What an audit found, or None."""
+
+    @property
+    def any(self) -> RunRecord:
+        """One of its runs, for what all of them share."""
+        return next(iter(self.runs.values()))
+
+    @property
+    def scores(self) -> dict[int, Likelihood]:
+        """By seed, of the runs that finished; nats that are not finite are a divergence, whatever the status says."""
+        of = {seed: scores_of(run, self.split) for seed, run in self.runs.items()}
+        return {seed: scores for seed, scores in of.items() if scores and math.isfinite(scores.nats_per_token)}
+
+    @property
+    def finished(self) -> list[RunRecord]:
+        """The runs that have scores."""
+        return [self.runs[seed] for seed in self.scores]
+
+    @property
+    def diverged(self) -> int:
+        """How many have none."""
+        return len(self.runs) - len(self.scores)
+
+    @property
+    def mean_nats(self) -> float:
+        """Over the seeds: what ranks go by."""
+        return statistics.fmean(scores.nats_per_token for scores in self.scores.values())
+
+    @property
+    def validation_nats(self) -> float | None:
+        """Mean over the seeds at the end of training; None where a run diverged, or was not validated at its end."""
+        curves = [(run.validation_curve[-1], run.steps) for run in self.runs.values() if run.validation_curve]
+        at_the_end = [point.nats_per_token for point, steps in curves if point.step == steps]
+        if self.diverged or len(at_the_end) < len(self.runs):
+            return None
+        mean = statistics.fmean(at_the_end)
+        return mean if math.isfinite(mean) else None
+
+
+def scores_of(run: RunRecord, split: Split) -> Likelihood | None:
+    """The scores of `run` on `split`, never those on the other one."""
+    return run.test if split == "test" else run.validation
+
+
+def gather(
+    runs: Sequence[RunRecord], points: Mapping[str, Point], split: Split, audits: Sequence[ArmAudit]
+) -> list[Entrant]:
+    """The runs by label, in the order given; the seeds of each in ascending order."""
+    unsound = {audit.label: audit.summary for audit in reversed(audits) if not audit.sound}
+    by_label: dict[str, dict[int, RunRecord]] = {run.label: {} for run in runs}
+    for run in sorted(runs, key=lambda run: run.seed):
+        by_label[run.label][run.seed] = run
+    return [Entrant(label, _point(label, of, points), of, split, unsound.get(label)) for label, of in by_label.items()]
+
+
+def by_size(entrants: Sequence[Entrant]) -> dict[int | None, list[Entrant]]:
+    """The arms of each size, small to large; those without a size last."""
+    sizes = {entrant.point.size for entrant in entrants}
+    order = sorted(sizes, key=lambda size: (size is None, size or 0))
+    return {size: [entrant for entrant in entrants if entrant.point.size == size] for size in order}
+
+
+def _point(label: str, runs: Mapping[int, RunRecord], points: Mapping[str, Point]) -> Point:
+    """As given, but with the learning rate that its runs say they had, where they say it."""
+    given = points.get(label, Point(label))
+    specs = [run.spec for run in runs.values() if run.spec]
+    rate = specs[0].get("training", {}).get("learning_rate") if specs else None
+    return Point(given.group, given.size, given.learning_rate if rate is None else rate)

@@ -1,0 +1,58 @@
+"""Whether all runs had one machine, one build and one execution plan; where not, in what they differ."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from assay.analysis.wording import counted, join_names
+from assay.records import RunRecord, Speed
+
+FEW = 3
+"""So many runs are named; more are counted."""
+
+
+def said(runs: Sequence[RunRecord]) -> list[str]:
+    """A line for environments that differ and one for plans that do."""
+    planned = [run for run in runs if run.plan]  # version 1 does not say
+    return [
+        *_line("Runs had different set-ups", runs, [run.environment for run in runs]),
+        *_line("Runs had different execution plans, so they are not alike", planned, [run.plan for run in planned]),
+    ]
+
+
+def said_of_speeds(speeds: Mapping[str, Speed]) -> list[str]:
+    """Speeds that something else disturbed, and speeds that were not measured alike."""
+    lines = []
+    unsteady = [
+        f"{label} ({speed.low:,.0f} to {speed.high:,.0f} tokens/s)" for label, speed in speeds.items() if speed.unsteady
+    ]
+    if unsteady:
+        lines.append(f"Speed is not to be trusted, as something else used the machine: {join_names(unsteady)}.")
+    measured = {
+        label: (of.device, of.precision, of.threads, of.rounds, of.steps_per_round) for label, of in speeds.items()
+    }
+    if len(set(measured.values())) > 1:
+        ways = [
+            f"{join_names([label for label, of in measured.items() if of == way])} on {way[0]} in {way[1]} with "
+            f"{counted(way[2], 'thread')}, {way[3]} rounds of {counted(way[4], 'step')}"
+            for way in dict.fromkeys(measured.values())
+        ]
+        lines.append(f"Speeds were not measured alike, so do not compare them: {'; '.join(ways)}.")
+    return lines
+
+
+def _line(start: str, runs: Sequence[RunRecord], values: Sequence[Mapping[str, Any]]) -> list[str]:
+    keys = dict.fromkeys(key for of in values for key in of)
+    texts = []
+    for key in keys:
+        having: dict[str, list[RunRecord]] = {}
+        for run, of in zip(runs, values, strict=True):
+            having.setdefault(str(of.get(key, "not recorded")), []).append(run)
+        if len(having) > 1:
+            texts.append(f"{key} {join_names([f'{value} ({_who(of)})' for value, of in having.items()])}")
+    return [f"{start}: {'; '.join(texts)}."] if texts else []
+
+
+def _who(runs: Sequence[RunRecord]) -> str:
+    if len(runs) > FEW:
+        return f"{len(runs)} runs"
+    return ", ".join(f"{run.label} seed {run.seed}" for run in runs)
