@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assay.blame import is_brought
 from assay.config import leaf_paths, merge, nested, parse_assignment, read_yaml, resolve_key
 from assay.errors import RequestError
-from assay.registry import is_brought, load_plugin
+from assay.plugins import load_plugin
 
 if TYPE_CHECKING:
     from assay.study.protocol import StudyConfig
