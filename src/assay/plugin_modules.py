@@ -80,8 +80,8 @@ class PluginFolder:
         """
         before, self._plugin, self.used = (self._plugin, self.used), (plugin, given), set()
         path, bytecode = list(sys.path), sys.dont_write_bytecode
-        hidden = {name: sys.modules.pop(name) for name in self._plain_names()}
-        finder = _PlainNames(self)
+        hidden = {name: sys.modules.pop(name) for name in self._plain_names() if name != plugin.stem}
+        finder = _PlainNames(self, plugin.stem)
         sys.meta_path.insert(0, finder)
         sys.dont_write_bytecode = True
         try:
@@ -101,14 +101,25 @@ class PluginFolder:
         return Path(entry).resolve().is_relative_to(self.root)
 
     def _plain_names(self) -> list[str]:
-        """Modules of others that have the plain name of one of ours: Python would not look further."""
+        """Others' modules that have the plain name of one of ours: Python would not look further."""
         there = {path.stem for path in self.root.iterdir() if path.suffix == ".py" or path.is_dir()}
         tops = {name for name in there & {name.partition(".")[0] for name in sys.modules} if self._means(name)}
         return [name for name in sys.modules if name.partition(".")[0] in tops]
 
     def _means(self, name: str) -> bool:
-        found = located(name, [self.root], {})
-        return found is not None and found.data is not None
+        """Whether a plain name means a module here, not one that is installed and imported already."""
+        found, file = located(name, [self.root], {}), getattr(sys.modules.get(name), "__file__", None)
+        return found is not None and found.data is not None and not (file and is_installed(Path(file), self.root))
+
+    def asks(self) -> bool:
+        """Whether the import that is going on stands in a file of this folder."""
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(
+            ("<frozen ", importlib.__file__, __file__)
+        ):
+            frame = frame.f_back
+        file = Path(frame.f_code.co_filename)
+        return file.is_relative_to(self.root) and not is_installed(file, self.root)
 
 
 def folder_of(path: Path) -> PluginFolder:
@@ -190,15 +201,15 @@ class _PrivateNames(importlib.abc.MetaPathFinder):
 class _PlainNames(importlib.abc.MetaPathFinder):
     """While a plug-in is loaded: what importlib and sys.path find in its folder is the module of the private name."""
 
-    def __init__(self, folder: PluginFolder) -> None:
-        self.folder = folder
+    def __init__(self, folder: PluginFolder, own: str) -> None:
+        self.folder, self.own = folder, own
         self.aliases: list[str] = []
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """None for what does not lie in the folder."""
-        if PRIVATE_NAME.fullmatch(fullname):
+        if PRIVATE_NAME.fullmatch(fullname) or fullname == self.own or not self.folder.asks():
             return None
         if self.folder.find(fullname) is None and not self._is_on_path(fullname, path):
             return None

@@ -3,6 +3,7 @@
 import importlib
 import sys
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from types import ModuleType
 
@@ -91,7 +92,7 @@ def _read(path: Path, folder: PluginFolder, given: str) -> Modules:
     """
     try:
         start = {_name(path): SourceModule(path, path.read_bytes())}
-        for name, module in _loaded[path].modules.items() if path in _loaded else ():
+        for name, module in sorted(_loaded[path].modules.items(), key=itemgetter(0)) if path in _loaded else ():
             extra = SourceModule(module.path, module.path.read_bytes()) if _is_extra(name) else None
             found = extra or located(name, folder.roots, start)
             if found is not None:
