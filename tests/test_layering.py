@@ -11,9 +11,21 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src"
 
+PLUGINS = {"blame", "source_files", "origins", "entry_points", "registry", "plugin_modules", "plugins"}
 ORDER = [
     {"errors"},
-    {"config", "seeding", "records", "registry"},
+    {
+        "config",
+        "seeding",
+        "records",
+        "blame",
+        "source_files",
+        "origins",
+        "plugin_modules",
+        "entry_points",
+        "registry",
+        "plugins",
+    },
     {"analysis"},
     {"report"},
     {"ops"},
@@ -31,7 +43,7 @@ ORDER = [
 ]
 """Left to right: a module imports from its own set and from those before it."""
 
-WITHOUT_TORCH = {"errors", "config", "seeding", "records", "registry", "analysis", "report", "data"}
+WITHOUT_TORCH = {"errors", "config", "seeding", "records", *PLUGINS, "analysis", "report", "data"}
 
 Sources = dict[str, str]
 """{dotted module name: source text}; a package stands under its own name."""

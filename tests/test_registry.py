@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from assay.blame import blamed, place_of
 from assay.errors import RequestError
-from assay.registry import Registry, blamed, load_plugin, place_of, suggestion
+from assay.plugins import load_plugin
+from assay.registry import Registry, suggestion
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from assay import registry
+from assay import blame
 from assay.model.architecture import ARCHITECTURES
 from cli.command import Assay
 
@@ -134,7 +134,7 @@ def test_an_installed_package_is_held_to_it_too(assay: Assay, monkeypatch: pytes
     name = f"brought_for_{verb}"
     path = written(assay.cwd / f"{name}.py", name, *MISTAKES["place"][:2])
     monkeypatch.syspath_prepend(str(assay.cwd))
-    monkeypatch.setitem(registry._packages, str(assay.cwd), "package of-somebody")
+    monkeypatch.setitem(blame._packages, str(assay.cwd), "package of-somebody")
     importlib.invalidate_caches()
     importlib.import_module(name)
     said = assay(verb, name, *(assay.small if verb == "train" else []))

@@ -9,7 +9,8 @@ import torch
 from assay.data.config import DataConfig
 from assay.data.corpus import CORPORA
 from assay.model.architecture import ARCHITECTURES, build_model
-from assay.registry import Registry, load_plugin
+from assay.plugins import load_plugin
+from assay.registry import Registry
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
 

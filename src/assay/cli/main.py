@@ -10,6 +10,7 @@ import typer
 from typer.exceptions import TyperException
 
 from assay import __version__
+from assay.blame import blamed
 from assay.cli.audit import audit
 from assay.cli.check import check
 from assay.cli.compare import compare
@@ -22,7 +23,6 @@ from assay.cli.new import new
 from assay.cli.report import report
 from assay.cli.train import train
 from assay.errors import RequestError, WorkerDied
-from assay.registry import blamed
 
 DONE, NEGATIVE, WRONG_REQUEST, OUR_FAULT, INTERRUPTED = 0, 1, 2, 70, 130
 

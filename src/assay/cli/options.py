@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assay.blame import is_brought
 from assay.cli.numbers import parse_count, parse_counts, parse_rates
 from assay.config import leaf_paths, merge, nested, parse_assignment, read_yaml, resolve_key
 from assay.errors import RequestError
-from assay.registry import is_brought, load_plugin
+from assay.plugins import load_plugin
 
 if TYPE_CHECKING:
     from assay.study.asked import StudyConfig

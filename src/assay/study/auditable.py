@@ -9,11 +9,13 @@ from typing import Any
 
 from torch import nn
 
+from assay.blame import blamed, described, is_brought
 from assay.errors import RequestError
 from assay.model.architecture import ARCHITECTURES, Architecture, build_model
 from assay.model.contract import check_shapes
 from assay.model.sizing import Decoding
-from assay.registry import blamed, described, is_brought, load_plugin, suggestion
+from assay.plugins import load_plugin
+from assay.registry import suggestion
 from assay.study.asked import StudyConfig
 from assay.study.resolve import arm_dimensions, size_arm
 from assay.study.subject import load_run, read_run_config

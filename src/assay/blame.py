@@ -1,0 +1,92 @@
+"""Whose code an error came from: one line that names the plug-in or the installed package, its file and its line."""
+
+import functools
+import inspect
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from types import CodeType
+
+_outside: dict[str, str] = {}
+"""Files that are not ours, and what a message calls each."""
+_packages: dict[str, str] = {}
+"""Folders of installed packages that bring something, and what a message calls each package."""
+
+
+def know_file(file: Path | str, called: str) -> None:
+    """From now on messages call `file`, which is not ours, `called`."""
+    _outside[str(file)] = called
+
+
+def know_folders(folders: Iterable[str], package: str) -> None:
+    """From now on messages call a file in one of `folders` "PACKAGE: FILE"."""
+    _packages.update(dict.fromkeys(folders, package))
+
+
+def blamed(error: BaseException) -> str | None:
+    """One line that says where in a plug-in `error`, or what caused it, arose; None where it passed through none."""
+    if isinstance(error, SyntaxError) and error.filename and (name := _called(error.filename)):
+        return f"{name}: line {error.lineno}: {described(error)}"
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if name := _called(frame.filename):
+            return f"{name}: line {frame.lineno}: {described(error, frame.line)}"
+    return None if error.__cause__ is None else blamed(error.__cause__)
+
+
+def described(error: BaseException, line: str | None = None) -> str:
+    """The exception's type and its text in one line; the line of source that raised it where there is no text."""
+    text = " ".join(str(error).split()) or line
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def place_of(*things: object) -> str:
+    """What a message calls the first line of a function or class: "--plugin FILE: line N", or its file and line.
+
+    Of several things the first that a plug-in or a package brought, else the first.
+    """
+    thing = next((thing for thing in things if is_brought(thing)), things[0])
+    file = file_of(thing)
+    return f"{_called(file) or file}: line {_line(thing)}"
+
+
+def is_brought(*things: object) -> bool:
+    """Whether one of the functions and classes comes from a plug-in or an installed package."""
+    return any(_called(file_of(thing)) for thing in things)
+
+
+def _called(file: str) -> str | None:
+    """What a message calls a file that is not ours."""
+    if file in _outside:
+        return _outside[file]
+    package = next((name for folder, name in _packages.items() if Path(file).is_relative_to(folder)), None)
+    return None if package is None else f"{package}: {file}"
+
+
+def file_of(thing: object) -> str:
+    """Where a function or a class is defined; of another object its class."""
+    code = _code(thing)
+    try:
+        return code.co_filename if code is not None else inspect.getfile(_class(thing))
+    except (OSError, TypeError):  # built into Python, or typed at a prompt
+        return _class(thing).__module__
+
+
+def _line(thing: object) -> int:
+    code = _code(thing)
+    try:
+        return code.co_firstlineno if code is not None else inspect.getsourcelines(_class(thing))[1]
+    except (OSError, TypeError):
+        return 0
+
+
+def _code(thing: object) -> CodeType | None:
+    while isinstance(thing, functools.partial):
+        thing = thing.func
+    code = getattr(inspect.unwrap(thing), "__code__", None) if callable(thing) else None
+    return code if isinstance(code, CodeType) else None
+
+
+def _class(thing: object) -> type:
+    while isinstance(thing, functools.partial):
+        thing = thing.func
+    return thing if isinstance(thing, type) else type(thing)

@@ -1,0 +1,42 @@
+"""What installed packages register through their entry points."""
+
+import importlib.metadata
+import importlib.util
+import re
+
+from assay.blame import blamed, described, know_file, know_folders
+from assay.errors import RequestError
+from assay.origins import Origin, Registrant, own, registering
+from assay.source_files import package_digest
+
+
+def load_entry(entry: importlib.metadata.EntryPoint) -> None:
+    """Import what an installed package registers; its failure is a RequestError that names the package, file and line.
+
+    SystemExit is a failure too: it would end every command.
+    """
+    name = entry.dist.name if entry.dist is not None else entry.name
+    package = f"package {name}" if entry.dist is not None else f"entry point {name}"
+    module = re.split(r"[.:]", entry.value.strip())[0]
+    registrant = Registrant(Origin("package", name, package_digest(module)))
+    _remember(module, package, registrant)
+    try:
+        with registering(registrant):
+            entry.load()
+    except (Exception, SystemExit) as error:
+        what = blamed(error) or f"{package}: its entry point {entry.name} = {entry.value}: {described(error)}"
+        raise RequestError(what) from error
+
+
+def _remember(module: str, package: str, registrant: Registrant) -> None:
+    """Know the files of a top-level module, which is not imported, as those of `package`."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return
+    if spec is not None and spec.submodule_search_locations:
+        know_folders(spec.submodule_search_locations, package)
+        own(registrant, *spec.submodule_search_locations)
+    elif spec is not None and spec.origin is not None:
+        know_file(spec.origin, f"{package}: {spec.origin}")
+        own(registrant, spec.origin)

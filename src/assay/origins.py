@@ -1,0 +1,127 @@
+"""Who registered an item: assay itself, an installed package, a plug-in file, or the Python that calls assay."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from assay.blame import file_of
+from assay.source_files import OURS, SourceModule, closure, definitions, digest, is_installed
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an item comes from. `digest` is that of its source, None where there is none or where it is ours."""
+
+    kind: Literal["built-in", "package", "plug-in", "caller"]
+    name: str
+    digest: str | None = None
+    path: Path | None = field(default=None, compare=False)
+    """Of a plug-in, or of the caller's file."""
+
+
+@dataclass
+class Registrant:
+    """One loading of a plug-in or a package; its digest is known when all of it is loaded."""
+
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Who registered an item, and the file that did it."""
+
+    registrant: Registrant
+    file: str
+
+
+BUILT_IN = Registrant(Origin("built-in", "assay"))
+UNKNOWN = Registration(Registrant(Origin("caller", "<python>")), "")
+LOADERS = {str(OURS / "plugins.py"), str(OURS / "entry_points.py")}
+"""Files whose functions execute others' code: what runs inside them runs for the registrant that is being loaded."""
+_loading: list[Registrant] = []
+_owners: dict[str, Registrant] = {}
+"""{file or folder: whose it is}."""
+
+
+@contextmanager
+def registering(registrant: Registrant) -> Iterator[None]:
+    """What is registered inside is `registrant`'s."""
+    _loading.append(registrant)
+    try:
+        yield
+    finally:
+        _loading.pop()
+
+
+def own(registrant: Registrant, *places: Path | str) -> None:
+    """What a file in one of `places` registers is `registrant`'s, now and later."""
+    _owners.update(dict.fromkeys(map(str, places), registrant))
+
+
+def owner_of(file: str) -> Registrant | None:
+    """The plug-in or the package that `file` belongs to."""
+    if file in _owners:
+        return _owners[file]
+    return next((_owners[str(folder)] for folder in Path(file).parents if str(folder) in _owners), None)
+
+
+def registration(package: str, item: object) -> Registration:
+    """Who registers `item`, seen from the stack: the innermost frame that belongs to somebody known.
+
+    `package` holds the built-in items. Otherwise the innermost frame outside assay is the caller's.
+    """
+    frame, outside = sys._getframe(1), None
+    while frame is not None:
+        file, module = frame.f_code.co_filename, str(frame.f_globals.get("__name__"))
+        if module == package or module.startswith(f"{package}."):
+            return Registration(BUILT_IN, file)
+        if (owner := owner_of(file)) is not None:
+            return Registration(owner, file)
+        if outside is None and not file.startswith("<frozen ") and not _is_ours(file):
+            outside = file
+        if _loading and file in LOADERS:
+            return Registration(_loading[-1], outside or file)
+        frame = frame.f_back  # type: ignore[assignment]
+    return Registration(Registrant(_caller(outside or "<python>", item)), outside or "<python>")
+
+
+def _is_ours(file: str) -> bool:
+    return Path(file).is_relative_to(OURS)
+
+
+def _caller(file: str, item: object) -> Origin:
+    """The script or the notebook whose code registers `item`, with what defines the item."""
+    path = Path(file).resolve()
+    if not path.is_file():
+        return Origin("caller", "<python>", _definitions_digest(file, item))
+    return Origin("caller", path.name, _definitions_digest(file, item), path)
+
+
+def _definitions_digest(file: str, item: object) -> str | None:
+    """Digest of the functions and classes in the files that define `item`; None where one of them has no source."""
+    parts = [item, *_attributes(item)]
+    files = {file, *(file_of(part) for part in parts if callable(part))}
+    contents: dict[str, bytes] = {}
+    for path in {Path(name).resolve() for name in files if not _is_installed(name)}:
+        try:
+            found = closure({path.stem: SourceModule(path, path.read_bytes())}, [path.parent], {})
+            for module in found.values():
+                if module.data is not None:
+                    name = module.path.relative_to(path.parent).as_posix()
+                    contents[name] = contents.get(name, b"") + definitions(module.data).encode()
+        except (OSError, SyntaxError, ValueError):  # typed at a prompt, or edited meanwhile; a RequestError too
+            return None
+    return digest(contents)
+
+
+def _attributes(item: object) -> list[Any]:
+    return list(vars(item).values()) if hasattr(item, "__dict__") else []
+
+
+def _is_installed(file: str) -> bool:
+    """Ours, Python's, an installed package's; also what is built into Python, whose file is called by its module."""
+    path = Path(file)
+    return file in sys.builtin_module_names or is_installed(path.resolve(), path.resolve().parent)

@@ -1,0 +1,195 @@
+"""The Python files that a file is made of: itself and what it imports from its own folder; and digests of them.
+
+Imports are read from the source, those inside functions too; nothing is executed.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import sys
+import sysconfig
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from assay.errors import RequestError
+
+OURS = Path(__file__).resolve().parent
+_LIBRARIES = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+_INSTALLED = {"site-packages", "dist-packages"}
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+
+
+@dataclass(frozen=True)
+class SourceModule:
+    """A module as it was read: its file and the bytes in it; a folder without `__init__.py` is a path without bytes."""
+
+    path: Path
+    data: bytes | None
+    is_package: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where the modules of a package lie."""
+        return self.path if self.data is None else self.path.parent
+
+
+Modules = dict[str, SourceModule]
+"""{dotted name as it stands in an import: module}."""
+
+
+def closure(start: Mapping[str, SourceModule], roots: list[Path], read: Mapping[str, SourceModule]) -> Modules:
+    """The modules of `start` and all that they import from the folders `roots`; those in `read` are not read again.
+
+    A file there with the name of a module of Python itself is a RequestError where that name is imported: it could
+    mean either.
+    """
+    found, to_do = dict(start), list(start)
+    while to_do:
+        name = to_do.pop()
+        own = {module.path for module in start.values()}
+        for wanted in sorted(imported_names(name, found[name])):
+            _refuse_python_name(wanted.partition(".")[0], roots, own)
+            parts = wanted.split(".")
+            for inner in (".".join(parts[:count]) for count in range(1, len(parts) + 1)):
+                if inner not in found and (module := read.get(inner) or located(inner, roots, found)) is not None:
+                    found[inner] = module
+                    to_do.append(inner)
+    return found
+
+
+def located(name: str, roots: Iterable[Path], known: Mapping[str, SourceModule]) -> SourceModule | None:
+    """Read the module with the dotted name `name` below `roots`; its parent is in `known`. None where there is none.
+
+    Ours, Python's and installed ones are not found, wherever they lie.
+    """
+    parent, _, last = name.rpartition(".")
+    if parent:
+        folders = [known[parent].folder] if parent in known and known[parent].is_package else []
+    else:
+        folders = [] if last == "assay" or last in sys.stdlib_module_names else list(roots)
+    if not last.isidentifier():
+        return None
+    for folder in folders:
+        for path in (folder / last / "__init__.py", folder / f"{last}.py"):
+            if path.is_file() and not is_installed(path, folder):
+                return SourceModule(path, path.read_bytes(), is_package=path.name == "__init__.py")
+    for path in (folder / last for folder in folders):
+        if path.is_dir() and not is_installed(path, path.parent) and (parent or not _is_elsewhere(last)):
+            return SourceModule(path, None, is_package=True)
+    return None
+
+
+def is_installed(path: Path, root: Path) -> bool:
+    """Whether `path` is ours, Python's, or of an installed package or an environment below `root`."""
+    places = {OURS, *_LIBRARIES}
+    prefix = Path(sys.prefix).resolve()
+    if prefix != root and prefix.is_relative_to(root):
+        places.add(prefix)
+    return bool(_INSTALLED & set(path.parts)) or any(path.is_relative_to(place) for place in places)
+
+
+def _is_elsewhere(name: str) -> bool:
+    """Whether Python finds a module `name`, other than a mere folder: that one is meant, as Python has it."""
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None and spec.origin is not None
+
+
+def _refuse_python_name(name: str, roots: list[Path], own: set[Path]) -> None:
+    if name not in sys.stdlib_module_names:
+        return
+    for path in (path for root in roots for path in (root / f"{name}.py", root / name / "__init__.py")):
+        if path.is_file() and path not in own:
+            raise RequestError(f"{path}: has the name of a module of Python that is imported; my_{name} would do")
+
+
+def imported_names(name: str, module: SourceModule) -> set[str]:
+    """Every dotted name that the module called `name` imports; `from a import b` is both a and a.b."""
+    try:
+        tree = _parsed(module.data or b"")
+    except (SyntaxError, ValueError, RecursionError):  # executing it says so, with its line
+        return set()
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = name.split(".") if module.is_package else name.split(".")[:-1]
+            parents = package[: len(package) + 1 - node.level] if node.level else []
+            base = ".".join([*parents, *([node.module] if node.module else [])])
+            if base and (parents or not node.level):
+                names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Call) and _called(node.func) in {"import_module", "__import__"}:
+            given = node.args[0] if node.args else None
+            if isinstance(given, ast.Constant) and isinstance(given.value, str) and not given.value.startswith("."):
+                names.add(given.value)
+    return names
+
+
+def _called(function: ast.expr) -> str | None:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", None)
+
+
+def _parsed(data: bytes) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # executing it warns
+        return ast.parse(data)
+
+
+def digest(contents: Mapping[str, bytes]) -> str:
+    """SHA-256 of {relative name: bytes}, whatever the order."""
+    total = hashlib.sha256()
+    for name in sorted(contents):
+        total.update(f"{name}\0{len(contents[name])}\0".encode())
+        total.update(contents[name])
+    return total.hexdigest()
+
+
+def package_digest(module: str) -> str | None:
+    """Digest of all .py files of an installed top-level module or package; None where it has none."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    folders = [Path(folder) for folder in spec.submodule_search_locations or ()]
+    files = {path: folder.parent for folder in folders for path in folder.rglob("*.py")}
+    if not folders and spec.origin is not None and spec.origin.endswith(".py"):
+        files = {Path(spec.origin): Path(spec.origin).parent}
+    if not files:
+        return None
+    return digest({path.relative_to(root).as_posix(): path.read_bytes() for path, root in files.items()})
+
+
+def definitions(data: bytes) -> str:
+    """The functions and classes of a source file, and what it assigns to names that they read; no other statement.
+
+    Neither a comment nor a changed call at the top level changes it.
+    """
+    tree = _parsed(data)
+    parts = list(_outermost(tree))
+    assigned = [node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign)]
+    while True:
+        read = {node.id for part in parts for node in ast.walk(part) if isinstance(node, ast.Name)}
+        more = [node for node in assigned if node not in parts and read & _targets(node)]
+        if not more:
+            return "\n".join(ast.dump(part) for part in parts)
+        parts += more
+
+
+def _outermost(tree: ast.AST) -> Iterator[ast.AST]:
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, _DEFINITIONS):
+            yield node
+        else:
+            yield from _outermost(node)
+
+
+def _targets(node: ast.Assign | ast.AnnAssign | ast.AugAssign) -> set[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
