@@ -138,7 +138,7 @@ def parse_value(text: str) -> Any:
         value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ValueError(f"{text!r} is not YAML") from error
-    number = parse_number(value) if isinstance(value, str) else None
+    number = parse_number(value) if value == text.strip() else None  # what stands in quotes is text
     return value if number is None else number
 
 

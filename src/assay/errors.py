@@ -5,5 +5,5 @@ class RequestError(ValueError):
     """A request that cannot be met. The message names the option, what was given and what would do."""
 
 
-class WorkerDied(Exception):
+class WorkerError(Exception):
     """Runs that could not be finished, each with the last lines that its worker processes said."""

@@ -15,7 +15,10 @@ CASES = {
     "unknown architecture": ("compare gpt11", "unknown architecture 'gpt11': did you mean 'gpt1'?"),
     "unknown architecture to train": ("train rwkv", "unknown architecture 'rwkv': did you mean 'rwkv7'?"),
     "unknown architecture to describe": ("describe mamba", "did you mean 'mamba2'?"),
-    "architecture twice": ("compare gpt1 gpt1", "arms: gpt1 stands twice; a name of its own, as in again=gpt1:replicate=1"),
+    "architecture twice": (
+        "compare gpt1 gpt1",
+        "arms: gpt1 stands twice; a name of its own, as in again=gpt1:replicate=1",
+    ),
     "impossible size": ("train gpt1 {tokens} --size 3", "--size 3: no gpt1 within 1% .* nearest .* is [0-9,]+$"),
     "size in words": ("train gpt1 --size abc", "--size abc: a whole number above zero is needed, as in 300k"),
     "negative size": ("train gpt1 --size -5", "--size -5: a whole number above zero is needed"),

@@ -25,10 +25,15 @@ def make(corpus: Path) -> Make:
             "rwkv6": {"head_dim": 16, "shift_rank": 4, "decay_rank": 8},
             "mamba2": {"head_dim": 16, "d_state": 16},
         }
+        own = {arm.label: dimensions[arm.architecture] for arm in map(parse_arm, arms)}
         values: dict[str, Any] = {
             "arms": list(arms),
             "seeds": list(seeds),
-            "model": {"d_model": 32, "n_layers": 2, **{arm.label: dimensions[arm.architecture] for arm in map(parse_arm, arms)}},
+            "model": {
+                "d_model": 32,
+                "n_layers": 2,
+                **own,
+            },
             "data": {"corpus": f"text:{corpus}", "tokenizer": "bytes"},
             "training": {"tokens": 12 * 256, "batch_tokens": 256, "context": 32, "validation_tokens": 512},
             "evaluation": {"test_tokens": 1024},

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from assay.records import RunRecord
-from assay.study.compare import compare
 from assay.study.asked import StudyConfig
+from assay.study.compare import compare
 from assay.study.run import train
 from assay.training.loop import StepEvent
 from study.made_up import Make

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from assay.records import StudyRecord
-from assay.study.compare import compare
 from assay.study.asked import StudyConfig
+from assay.study.compare import compare
 from study.made_up import write_corpus
 
 

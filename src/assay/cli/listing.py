@@ -23,7 +23,7 @@ def list_all(
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
-    """List architectures and corpora, a line each; or studies and runs, with what they asked, their state and answer."""
+    """List architectures and corpora, a line each; or studies and runs: what they asked, their state, the answer."""
     if what == "runs":
         _list_runs(folder or Path("runs"), as_json)
         return

@@ -22,7 +22,7 @@ from assay.cli.listing import list_all
 from assay.cli.new import new
 from assay.cli.report import report
 from assay.cli.train import train
-from assay.errors import RequestError, WorkerDied
+from assay.errors import RequestError, WorkerError
 
 DONE, NEGATIVE, WRONG_REQUEST, OUR_FAULT, INTERRUPTED = 0, 1, 2, 70, 130
 
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         return DONE
     except OSError as error:
         return _complain(_explain(error), WRONG_REQUEST)
-    except WorkerDied as error:
+    except WorkerError as error:
         return _complain(str(error), OUR_FAULT)
     except Exception as error:
         plugin = blamed(error)

@@ -104,13 +104,12 @@ class StudyOptions:
     def study(self, arms: list[str] | None, seeds: list[int] | None, sizes: str | None = None) -> "StudyConfig":
         """The configuration: defaults, then --config, then the options, then --set."""
         from assay.study.asked import StudyConfig
-        from assay.study.sources import load_listed, with_digests
+        from assay.study.sources import with_digests
 
         values = read_yaml(self.config) if self.config is not None else {}
         if values.get("plan") and (self.device or self.precision):
             raise RequestError("--config: its plan fixes device and precision; remove `plan` from the file to set them")
-        checked = load_plugins(self.plugin)
-        checked += load_listed(values, self.config, [str(path) for path in self.plugin or []])
+        values, checked = self._with_plugins(values)
         for name, path in PATHS.items():
             if (given := getattr(self, name)) is not None:
                 value = parse_count(f"--{name.replace('_', '-')}", given) if name in COUNTS else given
@@ -133,6 +132,22 @@ class StudyOptions:
         study = StudyConfig.parse(values, FLAGS | source)
         hold_to_contract(arm.architecture for arm in study.arms if arm.architecture not in checked)
         return with_digests(study)
+
+    def _with_plugins(self, values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """`values` with the files of --plugin among the plug-ins of --config, all loaded; what architectures came."""
+        from assay.study.asked import PluginFile
+        from assay.study.sources import load_listed
+
+        given = [PluginFile(path=str(path)) for path in self.plugin or []]
+        checked = load_plugins(self.plugin)
+        listed = values.get("plugins")
+        if not isinstance(listed, list):  # a wrong type is said when all is parsed
+            return ({**values, "plugins": given} if given else values), checked
+        files = [PluginFile(path=item) if isinstance(item, str) else PluginFile.parse(item) for item in listed]
+        names = {Path(plugin.path).name for plugin in given}
+        rest = [plugin for plugin in files if Path(plugin.path).name not in names]
+        load_listed(rest, f"--config {self.config}: plugin")
+        return {**values, "plugins": [*given, *rest]}, checked
 
 
 COUNTS = {"size", "max_bytes", "tokens", "batch_tokens", "context"}
@@ -157,7 +172,7 @@ def _architectures(values: dict[str, Any]) -> dict[str, str]:
     """Label -> architecture of the arms in `values`, as far as they can be read."""
     from assay.study.asked import StudyConfig
 
-    given = {name: values[name] for name in ("version", "arms", "architectures") if name in values}
+    given: dict[str, Any] = {name: values[name] for name in ("version", "arms", "architectures") if name in values}
     return {arm.label: arm.architecture for arm in StudyConfig.parse(given).arms}
 
 

@@ -144,6 +144,6 @@ class RunRecord(Versioned):
         return self.test or self.validation
 
     @classmethod
-    def upgraded(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
+    def upgraded(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Version 1 keyed everything by architecture and did not say what a run was asked."""
         return {**values, "label": values["architecture"]}

@@ -180,7 +180,7 @@ class StudyRecord(Versioned):
     report: str | None
 
     @classmethod
-    def upgraded(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
+    def upgraded(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Version 1 keyed everything by architecture, and showed training's own speed as the arm's."""
         arms = [
             {name: value for name, value in arm.items() if name != "train_tokens_per_second"}

@@ -34,8 +34,8 @@ class Versioned(Record):
         return version or cls.version
 
     @classmethod
-    def upgraded(cls, values: dict[str, Any], version: int) -> dict[str, Any]:
-        """The `values` of an older `version` in the fields of today."""
+    def upgraded(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """The `values` of an older version in the fields of today."""
         return values
 
     @classmethod
@@ -54,7 +54,7 @@ class Versioned(Record):
             raise RequestError(f"{path}: schema version {version}; this assay reads {known}")
         try:
             if version < cls.version:
-                content = json.dumps({**cls.upgraded(values, version), "schema_version": cls.version}).encode()
+                content = json.dumps({**cls.upgraded(values), "schema_version": cls.version}).encode()
             return cls.model_validate_json(content)
         except (pydantic.ValidationError, KeyError, TypeError, AttributeError) as error:
             raise RequestError(f"{path}: not a {cls.__name__} this assay can read ({_first(error)})") from None

@@ -1,4 +1,4 @@
-"""What lies in a folder of results: studies and runs, what each was asked, how far it is, what it answered. No torch."""
+"""What lies in a folder of results: studies and runs, what each was asked, how far it is, its answer; no torch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from assay.analysis.headline import join_names
+from assay.analysis.wording import join_names
 from assay.config import read_yaml
 from assay.errors import RequestError
 from assay.records import Record, RunRecord, StudyRecord

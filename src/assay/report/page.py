@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
-from assay.analysis.headline import join_names
+from assay.analysis.wording import join_names
 from assay.errors import RequestError
 from assay.records import RunRecord, StudyRecord, write_whole
 from assay.report import quantities

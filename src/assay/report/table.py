@@ -173,6 +173,8 @@ COLUMNS: tuple[Column, ...] = (
     _measured(
         "training",
         "peak memory",
-        lambda arm: Cell(quantities.rate(arm.train_tokens_per_second), quantities.bytes_(arm.peak_memory_bytes)),
+        lambda arm: Cell(
+            quantities.rate(arm.speed.tokens_per_second if arm.speed else 0), quantities.bytes_(arm.peak_memory_bytes)
+        ),
     ),
 )

@@ -35,7 +35,7 @@ class PluginFile(Config):
     """A file given with --plugin, and the SHA-256 of its source and of what it imports from its own folder."""
 
     path: str
-    digest: str = ""
+    sha256: str = ""
     """Empty: whatever it holds."""
 
 
@@ -155,7 +155,7 @@ class StudyConfig(Config):
         left_out = ("seeds", "measurements", "plan", "corpus_digest", "added", "version", "plugins")
         asked = {name: value for name, value in self.departures().items() if name not in left_out}
         asked["arms"] = sorted((arm.departures() for arm in self.arms), key=lambda arm: str(arm["label"]))
-        plugins = sorted(plugin.digest for plugin in self.plugins)
+        plugins = sorted(plugin.sha256 for plugin in self.plugins)
         return digest_of({"schema": SCHEMA, **asked, **({"plugins": plugins} if plugins else {})})
 
     def run_identity(self) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from assay.analysis.comparison import Point, compare_runs
+from assay.analysis.comparison import compare_runs
+from assay.analysis.entrants import Point
 from assay.data.batches import PackedWindows
 from assay.data.scoring import scoring_windows
 from assay.evaluation.floors import ngram_floors

@@ -1,4 +1,4 @@
-"""Carries out the runs of a study: here, one after the other, or in worker processes that know nothing but their spec."""
+"""Carries out the runs of a study: here, one by one, or in worker processes that know nothing but their spec."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Protocol
 
-from assay.errors import RequestError, WorkerDied
+from assay.errors import RequestError, WorkerError
 from assay.records import RunRecord
 from assay.study.worker import WRONG_REQUEST
 from assay.training.loop import Observer, StepEvent
@@ -60,7 +60,7 @@ class Job:
 def execute(jobs: Sequence[Job], workers: int, listener: RunListener) -> list[RunRecord]:
     """Carry out `jobs` with at most `workers` at a time and return their records in the order given.
 
-    A worker that dies is named and its run tried once more while the others go on; a WorkerDied says at the end which
+    A worker that dies is named and its run tried once more while the others go on; a WorkerError says at the end which
     runs could not be finished.
     """
     done: dict[int, RunRecord] = {}
@@ -96,7 +96,9 @@ class _Process:
     waiting: bytes = field(default=b"")
 
 
-def _in_workers(jobs: Sequence[Job], indices: Sequence[int], workers: int, listener: RunListener) -> dict[int, RunRecord]:
+def _in_workers(
+    jobs: Sequence[Job], indices: Sequence[int], workers: int, listener: RunListener
+) -> dict[int, RunRecord]:
     """Records of the runs that workers finished."""
     queue = [(index, 1) for index in indices]
     active: list[_Process] = []
@@ -135,7 +137,7 @@ def _in_workers(jobs: Sequence[Job], indices: Sequence[int], workers: int, liste
     if wrong:
         raise RequestError("; ".join(wrong))
     if died:
-        raise WorkerDied(f"{'; '.join(died)}; the other runs are done, and the same command tries again")
+        raise WorkerError(f"{'; '.join(died)}; the other runs are done, and the same command tries again")
     return done
 
 

@@ -64,10 +64,10 @@ def refuse_value(folder: Path, key: str, stored: object, asked: object) -> None:
 
 def refuse_other_plugins(stored: StudyConfig, asked: StudyConfig, folder: Path) -> None:
     """An edited plug-in would mix two models under one name: a RequestError that says since when."""
-    old = {Path(plugin.path).name: plugin.digest for plugin in stored.plugins}
+    old = {Path(plugin.path).name: plugin.sha256 for plugin in stored.plugins}
     for plugin in asked.plugins:
         name = Path(plugin.path).name
-        if plugin.digest and old.get(name) not in (None, "", plugin.digest):
+        if plugin.sha256 and old.get(name) not in (None, "", plugin.sha256):
             raise RequestError(
                 f"--out {folder}: {name} changed since {where_it_stands(folder, name)}; a new folder would do"
             )

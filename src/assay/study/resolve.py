@@ -71,9 +71,7 @@ class Study:
     def run_config(self, arm: Arm, seed: int) -> StudyConfig:
         """The resolved configuration of one run: what `assay train --config` needs to carry it out anywhere."""
         dimensions = {name: value for name, value in arm.config.model_dump(mode="json").items() if value is not None}
-        one = ArmConfig(
-            label=arm.label, architecture=arm.architecture.name, model=dimensions, replicate=arm.replicate
-        )
+        one = ArmConfig(label=arm.label, architecture=arm.architecture.name, model=dimensions, replicate=arm.replicate)
         return StudyConfig(
             arms=[one],
             size=None,

@@ -10,13 +10,13 @@ import numpy as np
 
 from assay.data.batches import PackedWindows
 from assay.data.scoring import ScoringWindows, scoring_windows
+from assay.errors import RequestError
 from assay.evaluation.likelihood import measure_likelihood
 from assay.evaluation.output_health import measure_output_health
 from assay.evaluation.signals import measure_signals
 from assay.model.accounting import count_flops, count_parameters, count_state_bytes
 from assay.model.architecture import build_model
 from assay.model.lm import LanguageModel
-from assay.errors import RequestError
 from assay.records import CurvePoint, RunRecord, SignalProfile
 from assay.study.asked import StudyConfig
 from assay.study.folder import discard, lock, open_folder, refuse_other_run, stored_config

@@ -1,7 +1,7 @@
-"""The code from outside that a study needs: plug-in files loaded as its configuration lists them, and who brought what."""
+"""The code from outside that a study needs: its plug-in files, and who brought what an arm is made of."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from assay.data.config import DataConfig
@@ -14,16 +14,16 @@ from assay.plugins import load_plugin, plugin_source
 from assay.study.asked import PluginFile, StudyConfig
 
 
-def load_listed(plugins: list[PluginFile], where: str) -> None:
+def load_listed(plugins: Sequence[PluginFile], where: str) -> None:
     """Load the plug-in files of a configuration; one that is not what it was is a RequestError that begins `where`."""
     for plugin in plugins:
         path = Path(plugin.path)
         _refuse_inside_results(path, where)
         load_plugin(path, where)
         now = plugin_source(path).digest
-        if plugin.digest not in ("", now):
+        if plugin.sha256 not in ("", now):
             raise RequestError(
-                f"{where} {path}: changed since the configuration was written ({plugin.digest[:8]} then, {now[:8]} "
+                f"{where} {path}: changed since the configuration was written ({plugin.sha256[:8]} then, {now[:8]} "
                 f"now); --plugin {path} takes it as it is"
             )
 
@@ -47,7 +47,7 @@ def with_digests(config: StudyConfig) -> StudyConfig:
     plugins = []
     for path in listed.values():
         load_plugin(Path(path))
-        plugins.append(PluginFile(path=path, digest=plugin_source(Path(path)).digest))
+        plugins.append(PluginFile(path=path, sha256=plugin_source(Path(path)).digest))
     return config.model_copy(update={"plugins": plugins})
 
 

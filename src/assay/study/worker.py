@@ -19,13 +19,13 @@ def main(folder: Path) -> int:
     from assay.errors import RequestError
     from assay.study.folder import stored_config
     from assay.study.run import train
-    from assay.study.sources import load_needed
+    from assay.study.sources import load_listed
 
     try:
         config = stored_config(folder)
         if config is None:
             raise RequestError(f"{folder}: holds no run")
-        load_needed(config)
+        load_listed(config.plugins, f"{folder.name}: plugin")
         train(config, folder, lambda _: None, [])
     except RequestError as error:
         return _complain(str(error))
