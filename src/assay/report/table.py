@@ -47,12 +47,17 @@ class StudyTable:
         for group in by_size(self.study):
             if group.heading:
                 yield Text(f"{group.heading}\n", style="bold")
-            for columns in folded(self.study, options.max_width):
-                yield _table(self.study, group, columns, options.max_width)
+            for index, columns in enumerate(folded(self.study, options.max_width)):
+                yield _table(self.study, group if index == 0 else _selected(group), columns, options.max_width)
             for pair in group.pairs:
                 yield Text(pair.sentence, style="bold" if pair.resolved else "")
             if group.heading:
                 yield Text()
+
+
+def _selected(group: SizeGroup) -> SizeGroup:
+    """Without the points that were not selected: their scores stand in the first table, the page has the rest."""
+    return group._replace(arms=[arm for arm in group.arms if arm.selected is not False] or group.arms)
 
 
 def folded(study: StudyRecord, width: int) -> Iterator[Sequence[Column]]:
