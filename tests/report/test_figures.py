@@ -7,8 +7,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from assay.report import figures
-from assay.report.charts import colours
+from assay.report.figure import NARROW, Figure, write
+from assay.report.figures import study_figures
+from assay.report.looks import colours, looks
 from assay.report.series import stretches
 from report.factory import TOKENS, diverged, run, runs, study
 
@@ -22,12 +23,12 @@ def texts(svg: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def drawn() -> dict[str, figures.Figure]:
+def drawn() -> dict[str, Figure]:
     some = runs()
-    return figures.study_figures(study(some), some)
+    return study_figures(study(some), some)
 
 
-def test_all_five_are_drawn(drawn: dict[str, figures.Figure]) -> None:
+def test_all_five_are_drawn(drawn: dict[str, Figure]) -> None:
     assert list(drawn) == ["loss", "test", "growth", "position", "recall"]
     assert all(figure.title.endswith("over 3 seeds") for figure in drawn.values())
 
@@ -43,19 +44,19 @@ def test_all_five_are_drawn(drawn: dict[str, figures.Figure]) -> None:
     ],
 )
 def test_svg_is_wellformed_titled_labelled_and_of_the_width_asked(
-    drawn: dict[str, figures.Figure], name: str, axes: set[str]
+    drawn: dict[str, Figure], name: str, axes: set[str]
 ) -> None:
-    svg = drawn[name].svg(figures.NARROW)
+    svg = drawn[name].svg(NARROW)
     found = texts(svg)
     assert drawn[name].title.replace(" ", "") in "".join(found).replace(" ", ""), "over two lines where it is narrow"
     assert axes | {"gpt1", "mamba2", "rwkv6"} <= set(found)
-    assert ElementTree.fromstring(svg).get("width") == str(figures.NARROW)
+    assert ElementTree.fromstring(svg).get("width") == str(NARROW)
     assert 'font-family="sans-serif"' in svg
     assert all(colour in svg for colour in ("#0072B2", "#D55E00", "#009E73"))
 
 
-def test_written_files_are_the_figure_and_its_data(drawn: dict[str, figures.Figure], tmp_path: Path) -> None:
-    paths = figures.write(drawn["growth"], tmp_path, "growth")
+def test_written_files_are_the_figure_and_its_data(drawn: dict[str, Figure], tmp_path: Path) -> None:
+    paths = write(drawn["growth"], tmp_path, "growth")
     assert [path.name for path in paths] == ["growth.svg", "growth.csv"]
     rows = list(csv.DictReader(io.StringIO(paths[1].read_text())))
     assert len(rows) == 2 * (7 + 7 + 13), "two moments; the embedding and 6, 6 and 12 blocks"
@@ -65,7 +66,7 @@ def test_written_files_are_the_figure_and_its_data(drawn: dict[str, figures.Figu
 
 def test_names_are_escaped() -> None:
     some = [run(EVIL, 0), run('a"&b', 0)]
-    svg = figures.study_figures(study(some), some)["test"].svg()
+    svg = study_figures(study(some), some)["test"].svg()
     assert "<script" not in svg
     assert {EVIL, 'a"&b'} <= set(texts(svg))
 
@@ -73,7 +74,7 @@ def test_names_are_escaped() -> None:
 def test_a_colour_belongs_to_a_name_whatever_the_rank() -> None:
     some = [run("gpt1", 0, 4.0), run("rwkv6", 0, 4.5)]
     other = [run("gpt1", 0, 4.5), run("rwkv6", 0, 4.0)]
-    scales = [colours(sorted(arm.architecture for arm in study(these).arms)) for these in (some, other)]
+    scales = [colours(looks(study(these)), ["gpt1", "rwkv6"]) for these in (some, other)]
     assert scales[0].to_dict() == scales[1].to_dict() == {"domain": ["gpt1", "rwkv6"], "range": ["#0072B2", "#D55E00"]}
 
 
@@ -82,7 +83,7 @@ def test_single_seeds_diverged_runs_and_missing_measurements() -> None:
     assert bare.test is not None
     no_recall = bare.test.model_copy(update={"recall_nats": None, "other_nats": None, "nats_by_position": []})
     some = [bare.model_copy(update={"test": no_recall}), diverged("rwkv6", 0)]
-    drawn = figures.study_figures(study(some), some)
+    drawn = study_figures(study(some), some)
     assert list(drawn) == ["loss", "test"]
     assert drawn["loss"].title == "Loss against training tokens, one seed"
     assert "rwkv6" not in drawn["loss"].csv(), "diverged runs are left out of the means"
@@ -91,7 +92,7 @@ def test_single_seeds_diverged_runs_and_missing_measurements() -> None:
 
 
 def test_nothing_to_draw_draws_nothing() -> None:
-    assert figures.study_figures(study([diverged("rwkv6", 0)]), [diverged("rwkv6", 0)]) == {}
+    assert study_figures(study([diverged("rwkv6", 0)]), [diverged("rwkv6", 0)]) == {}
 
 
 def test_stretches_average_without_losing_a_point() -> None:

@@ -24,7 +24,7 @@ def test_units() -> None:
     assert quantities.bytes_(412_000_000) == "412 MB"
     assert quantities.bytes_(0) == "0 B"
     assert quantities.bytes_(None) == "not measured"
-    assert quantities.rate(12_345.6) == "12.3k/s"
+    assert quantities.rate(12_345.6) == "12.3k tok/s"
 
 
 @pytest.mark.parametrize(("number", "text"), PERPLEXITIES.items())

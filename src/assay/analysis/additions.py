@@ -36,9 +36,11 @@ def _line(addition: Addition) -> str:
     what = join_names(parts)
     start = f"{what[0].upper()}{what[1:]}" if not addition.arms else what
     start += f" {_after(addition)} ({addition.when[:10]})"
+    things = len(addition.arms) + len(addition.seeds) + len(addition.measurements)
+    them = "it" if things == 1 else "them"
     if not addition.arms and not addition.seeds:
-        return f"{start}: no verdict rests on them."
-    return f"{start}: looking and adding is a choice, so verdicts that rest on them are nominal."
+        return f"{start}: no verdict rests on {them}."
+    return f"{start}: looking and adding is a choice, so verdicts that rest on {them} are nominal."
 
 
 def _parts(addition: Addition, measurements: Sequence[str] = ()) -> list[str]:

@@ -66,11 +66,10 @@ def said(choices: Sequence[Choice], entrants: Sequence[Entrant], tuning: Tuning,
     if not choices:
         return [_untuned(entrants)]
     lines = [_chosen(of, split) for of in _by_rates(choices)]
-    ends = [f"{choice.where} ({number(choice.chosen.point.learning_rate)})" for choice in choices if choice.at_an_end
-            and choice.chosen]  # fmt: skip
+    ends = [choice for choice in choices if choice.at_an_end]
     if ends:
-        verb = "chose the end of its grid" if len(ends) == 1 else "chose an end of their grids"
-        lines.append(f"{join_names(ends)} {verb}: a wider grid might find a better one.")
+        verb = "is" if len(ends) == 1 else "are"
+        lines.append(f"{_rates_of(ends, choices)} {verb} at an end of the grid: a wider grid might find a better one.")
     lines += [
         f"{choice.where}: no learning rate can be chosen ("
         + ", ".join(f"{point.label}: {why_not(point)}" for point in choice.points)
@@ -101,12 +100,25 @@ def _by_rates(choices: Sequence[Choice]) -> list[list[Choice]]:
 def _chosen(choices: Sequence[Choice], split: Split) -> str:
     """One sentence for choices among the same learning rates."""
     rates = ", ".join(number(rate) for rate in choices[0].rates)
-    found = [f"{choice.where} {number(choice.chosen.point.learning_rate)}" for choice in choices if choice.chosen]
     also = "; the arms are scored on that split too, so the chosen points look better than they are"
     return (
         f"Learning rate chosen among {rates} by the lowest mean nats on the validation split at the end of training"
-        f"{also if split == 'validation' else ''}: {join_names(found) if found else 'none'}."
+        f"{also if split == 'validation' else ''}: {_rates_of(choices, choices)}."
     )
+
+
+def _rates_of(choices: Sequence[Choice], out_of: Sequence[Choice]) -> str:
+    """ "gpt1 0.003, rwkv6 0.003 at 0.5M parameters": sizes are named where not all of those in `out_of` agree."""
+    rates: dict[tuple[str, str], list[str]] = {}
+    for choice in choices:
+        if choice.chosen is not None:
+            rates.setdefault((choice.group, number(choice.chosen.point.learning_rate)), []).append(choice.size)
+    sizes = {group: [choice.size for choice in out_of if choice.group == group] for group, _ in rates}
+    found = [
+        f"{group} {rate}" if of == sizes[group] else f"{group} {rate} at {join_names(of)}"
+        for (group, rate), of in rates.items()
+    ]
+    return join_names(found) if found else "none"
 
 
 def _not_alike(choices: Sequence[Choice], entrants: Sequence[Entrant], tuning: Tuning) -> list[str]:

@@ -72,6 +72,11 @@ def _within_architectures(told: Mapping[str, Sequence[Entrant]], said_already: S
 def _per_size(
     start: str, entrants: Mapping[str, Sequence[Entrant]], found: Mapping[str, Mapping[str, Values]]
 ) -> list[str]:
+    """One sentence where it is the same at all sizes, else one for each of them."""
+    texts = {name: _listed(start, "", entrants[name], of) for name, of in found.items()}
+    same = list(texts.values())
+    if all(of == same[0] for of in same):
+        return same[0]
     return [line for name, of in found.items() for line in _listed(start, name, entrants[name], of)]
 
 

@@ -31,19 +31,21 @@ def show_run(run: "RunRecord", folder: Path, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({**run.model_dump(mode="json"), "folder": str(folder)}))
         return
-    replicate = f", replicate {run.replicate}" if run.replicate else ""
-    lines = [f"{run.label}, seed {run.seed}{replicate}: {run.status} after {run.steps} steps, {run.tokens:,} tokens"]
+    architecture = "" if run.label == run.architecture else f" ({run.architecture})"
+    seed = f"seed {run.seed}, replicate {run.replicate}" if run.replicate else f"seed {run.seed}"
+    lines = [f"{run.label}{architecture}, {seed}: {run.status} after {run.steps} steps, {run.tokens:,} tokens"]
     lines.append(f"parameters        {run.parameters.total:,} ({run.parameters.non_embedding:,} non-embedding)")
-    if run.scores is not None:
-        bits = "" if run.scores.bits_per_byte is None else f", {run.scores.bits_per_byte:.3f} bits per byte"
-        scores = f"{run.scores.nats_per_token:.4f} nats per token, perplexity {run.scores.perplexity:.2f}{bits}"
-        lines.append(f"{'test' if run.test is not None else 'validation':<18}{scores}")
+    for split, scores in (("test", run.test), ("validation", run.validation)):
+        if scores is not None:
+            bits = "" if scores.bits_per_byte is None else f", {scores.bits_per_byte:.3f} bits per byte"
+            text = f"{scores.nats_per_token:.4f} nats per token, perplexity {scores.perplexity:.2f}{bits}"
+            lines.append(f"{split:<18}{text}")
     if run.signals_trained is not None:
         growth = f"{run.signals_trained.growth_without_embedding:.2f}x over the blocks"
         lines.append(f"residual stream   {growth}: {run.signals_trained.verdict_without_embedding}")
     if run.output_health is not None:
         lines.append(f"output            {run.output_health.verdict}")
-    lines.append(f"speed             {run.train_tokens_per_second:,.0f} tok/s while training")
+    lines.append(f"while training    {run.train_tokens_per_second:,.0f} tokens/s, beside whatever else ran")
     if run.chain_broken:
         lines.append(f"not bit for bit   resumed elsewhere: {run.chain_broken}")
     typer.echo("\n".join([*lines, f"folder: {folder}"]))

@@ -1,53 +1,63 @@
-"""How every chart of assay looks: colours by name, lines with a band, quiet axes, generic fonts."""
+"""How every chart of assay looks: lines with a band, quiet axes, generic fonts."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import altair as alt
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6BB1")
-"""Okabe and Ito 2008, with a violet for their yellow and black, which vanish on one of the two backgrounds."""
-SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
+from assay.report.looks import Looks, colours, crowded, shapes
+
 GREY, INK = "#888888", "#444444"
 
 Chart: TypeAlias = alt.Chart | alt.LayerChart
 
 
-def colours(names: Sequence[str]) -> alt.Scale:
-    """One colour a name, the same in every chart drawn with the same `names`."""
-    return alt.Scale(domain=list(names), range=[PALETTE[index % len(PALETTE)] for index in range(len(names))])
+class Lines(NamedTuple):
+    """A chart of lines with bands: for each of `names` one of each of `kinds`, drawn solid, then dotted."""
+
+    names: Sequence[str]
+    looks: Looks
+    x: str
+    """The field of the data that is drawn to the right."""
+    y_title: str = "nats per token"
+    y_scale: Literal["linear", "log"] = "linear"
+    dashed_by: str | None = None
+    kinds: Sequence[str] = ()
 
 
-def shapes(names: Sequence[str]) -> alt.Scale:
-    """One shape a name, so that colour is not the only difference."""
-    return alt.Scale(domain=list(names), range=[SHAPES[index % len(SHAPES)] for index in range(len(names))])
-
-
-def lines_and_band(
-    data: alt.InlineData,
-    names: Sequence[str],
-    x: alt.X,
-    y_title: str = "nats per token",
-    y_scale: Literal["linear", "log"] = "linear",
-    dashed_by: str | None = None,
-    kinds: Sequence[str] = (),
-) -> Chart:
-    """A line through `mean` and a band from `low` to `high` for each architecture.
-
-    `dashed_by` names a field of the data whose `kinds` are drawn solid, then dotted.
-    """
-    legend = alt.Legend(symbolOpacity=1, symbolType="square", symbolSize=90)
-    colour = alt.Color("architecture:N", scale=colours(names), title=None, legend=legend)
-    scale = alt.Scale(type=y_scale, zero=False)
-    y = alt.Y("mean:Q", title=y_title, scale=scale, axis=alt.Axis(tickCount=6 if y_scale == "linear" else 3))
+def lines_and_band(data: alt.InlineData, lines: Lines, x: alt.X) -> Chart:
+    """A line through `mean` and a band from `low` to `high` for each arm; `x` is the axis of `lines.x`."""
+    many = crowded(lines.names)
+    symbol: dict[str, Any] = {} if many else {"symbolType": "square"}
+    legend = alt.Legend(symbolOpacity=1, symbolSize=90, **symbol)
+    colour = alt.Color("arm:N", scale=colours(lines.looks, lines.names), title=None, legend=legend)
+    scale = alt.Scale(type=lines.y_scale, zero=False)
+    ticks = alt.Axis(tickCount=6 if lines.y_scale == "linear" else 3)
+    y = alt.Y("mean:Q", title=lines.y_title, scale=scale, axis=ticks)
     line: dict[str, Any] = {"x": x, "y": y, "color": colour}
     band: dict[str, Any] = {"x": x, "y": alt.Y("low:Q", scale=scale), "y2": "high:Q", "color": colour}
-    if dashed_by is not None:
-        dashes = alt.Scale(domain=list(kinds), range=[[1, 0], [2, 3]])
-        line["strokeDash"] = alt.StrokeDash(f"{dashed_by}:N", scale=dashes, title=None, legend=alt.Legend(orient="top"))
-        band["detail"] = f"{dashed_by}:N"
+    if lines.dashed_by is not None:
+        dashes = alt.Scale(domain=list(lines.kinds), range=[[1, 0], [2, 3]])
+        top = alt.Legend(orient="top")
+        line["strokeDash"] = alt.StrokeDash(f"{lines.dashed_by}:N", scale=dashes, title=None, legend=top)
+        band["detail"] = f"{lines.dashed_by}:N"
     base = alt.Chart(data)
-    return layer(base.mark_area(opacity=0.18).encode(**band), base.mark_line(strokeWidth=2).encode(**line))
+    charts = [base.mark_area(opacity=0.18).encode(**band), base.mark_line(strokeWidth=2).encode(**line)]
+    if many:
+        charts.append(_ends(data, lines, {"x": x, "y": y, "color": colour}))
+    return layer(*charts)
+
+
+def _ends(data: alt.InlineData, lines: Lines, encoding: dict[str, Any]) -> alt.Chart:
+    """A mark in the shape of its arm at the end of every solid line."""
+    ends: alt.Chart = alt.Chart(data)
+    if lines.dashed_by is not None:
+        ends = ends.transform_filter(f"datum.{lines.dashed_by} == '{lines.kinds[0]}'")
+    ends = ends.transform_joinaggregate(last=f"max({lines.x})", groupby=["arm"])
+    ends = ends.transform_filter(f"datum.{lines.x} == datum.last")
+    shape = alt.Shape("arm:N", scale=shapes(lines.looks, lines.names), title=None)
+    marks: alt.Chart = ends.mark_point(filled=True, size=70, opacity=1).encode(**encoding, shape=shape)
+    return marks
 
 
 def layer(*charts: alt.Chart) -> Chart:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,24 +11,18 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
+from assay.analysis.entrants import scores_of
 from assay.analysis.wording import join_names
 from assay.errors import RequestError
-from assay.records import RunRecord, StudyRecord, write_whole
+from assay.records import Addition, RunRecord, StudyRecord, write_whole
 from assay.report import quantities
-from assay.report.charts import PALETTE
-from assay.report.figures import NARROW, Figure, study_figures, write
-from assay.report.table import COLUMNS, Cell, name_cell
+from assay.report.columns import study_columns
+from assay.report.figure import NARROW, Figure, write
+from assay.report.figures import study_figures
+from assay.report.groups import asked_for
+from assay.report.results import answer, question, size_rows
 
 PAGE = "report.html"
-
-
-class TableRow(NamedTuple):
-    """One row of the results: an arm, or a floor (whose rank is None and whose colour is empty)."""
-
-    rank: str
-    name: Cell
-    colour: str
-    cells: Sequence[Cell]
 
 
 class Drawing(NamedTuple):
@@ -41,23 +36,20 @@ class Drawing(NamedTuple):
 
 
 class ChainRow(NamedTuple):
-    """The chains of one seed, in the order of the arms, and whether those of finished runs are equal."""
+    """The chains of one arm, seed by seed, each with the status of its run."""
 
-    seed: int
+    label: str
     chains: Sequence[tuple[str, str]]
-    equal: bool
 
 
-def write_report(study: StudyRecord, runs: list[RunRecord], folder: Path) -> Path:
+def write_report(study: StudyRecord, runs: Sequence[RunRecord], folder: Path) -> Path:
     """Write report.html and report/ (SVG and CSV of each figure) into `folder`; return the page's path.
 
     Both are written elsewhere first and moved, so an interrupted call leaves the old report. The same records give
-    the same bytes. An arm that cheats stands in the table and in no figure.
+    the same bytes. Of `runs` only those are used that the study's record is about: its folder may hold newer ones.
     """
-    sound = [arm for arm in study.arms if arm.unsound is None] or study.arms
-    names = {arm.architecture for arm in sound}
-    drawn = study.model_copy(update={"arms": sound})
-    figures = study_figures(drawn, [run for run in runs if run.architecture in names])
+    runs = runs_in_order(study, runs)
+    figures = study_figures(study, runs)
     page = folder / PAGE
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as temporary:
@@ -73,6 +65,12 @@ def write_report(study: StudyRecord, runs: list[RunRecord], folder: Path) -> Pat
     return page
 
 
+def runs_in_order(study: StudyRecord, runs: Sequence[RunRecord]) -> list[RunRecord]:
+    """Those of `runs` that the study's record is about, in the order of its arms and seeds."""
+    order = {(arm.label, seed): (index, seed) for index, arm in enumerate(study.arms) for seed in arm.seeds}
+    return sorted((run for run in runs if (run.label, run.seed) in order), key=lambda run: order[run.label, run.seed])
+
+
 def _render(study: StudyRecord, runs: Sequence[RunRecord], drawings: Sequence[Drawing]) -> str:
     """The page as text; every name and value in it is escaped."""
     environment = jinja2.Environment(
@@ -83,63 +81,29 @@ def _render(study: StudyRecord, runs: Sequence[RunRecord], drawings: Sequence[Dr
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    seeds = sorted({run.seed for run in runs})
     return environment.get_template("report.html").render(
         study=study,
-        names=join_names([arm.architecture for arm in study.arms]),
-        question=_question(study, runs),
-        answer=_answer(study),
-        heads=[column.head for column in COLUMNS],
-        rows=_table_rows(study),
+        names=join_names(asked_for(study.arms)),
+        question=question(study, max((run.tokens for run in runs), default=0)),
+        answer=answer(study),
+        heads=[column.head for column in study_columns(study)],
+        groups=size_rows(study),
         drawings=drawings,
-        runs=_runs_in_order(study, runs),
-        chains=list(_chain_rows(study, runs)),
+        runs=runs,
+        scores={(run.label, run.seed): scores_of(run, study.split) for run in runs},
+        seeds=seeds,
+        chains=list(_chain_rows(study, runs, seeds)),
+        equal=[_equal(study, runs, seed) for seed in seeds],
+        added=list(map(_addition, study.added)),
         protocol=list(_flat(study.protocol)),
         corpus=list(_flat(study.corpus)),
         environment=list(_flat(study.environment)),
+        command=_repeat(study.protocol),
+        level=quantities.percent(study.level),
         digest=hashlib.sha256(study.content()).hexdigest(),
         quantities=quantities,
     )
-
-
-def _question(study: StudyRecord, runs: Sequence[RunRecord]) -> str:
-    sizes = sorted(arm.parameters.total for arm in study.arms)
-    low, high = quantities.count(sizes[0]), quantities.count(sizes[-1])
-    size = low if low == high else f"{low} to {high}"
-    tokens = max((run.tokens for run in runs), default=0)
-    after = f"after {tokens:,} training tokens and with {size} parameters" if tokens else f"with {size} parameters"
-    if len(study.arms) == 1:
-        return f"How well does {study.arms[0].architecture} predict text it has not seen, {after}?"
-    names = join_names([arm.architecture for arm in study.arms])
-    return f"Which of {names} predicts text it has not seen best, {after}?"
-
-
-def _answer(study: StudyRecord) -> str:
-    """The result in one sentence; how far to trust it is said by the headline under it."""
-    if study.not_ranked_because is not None:
-        return f"No ranking: {study.not_ranked_because}."
-    first = [arm for arm in study.arms if arm.rank == 1]
-    score = first[0].test
-    if score is None:
-        raise ValueError("an arm without scores has a rank")
-    bits = score.bits_per_byte
-    per_byte = f", {quantities.nats(bits.mean)} bits per byte" if bits is not None else ""
-    return (
-        f"{join_names([arm.architecture for arm in first])}: lowest test loss, "
-        f"{quantities.nats(score.nats_per_token.mean)} nats per token (perplexity "
-        f"{quantities.perplexity(score.perplexity.mean)}{per_byte})."
-    )
-
-
-def _table_rows(study: StudyRecord) -> list[TableRow]:
-    names = sorted(arm.architecture for arm in study.arms)
-    rows = []
-    for arm in study.arms:
-        colour = PALETTE[names.index(arm.architecture) % len(PALETTE)]
-        cells = [column.of_arm(arm) for column in COLUMNS]
-        rows.append(TableRow(quantities.MISSING if arm.rank is None else str(arm.rank), name_cell(arm), colour, cells))
-    for name, floor in study.floors.items():
-        rows.append(TableRow("", Cell(name, "floor"), "", [column.of_floor(floor) for column in COLUMNS]))
-    return rows
 
 
 def _drawing(name: str, figure: Figure, folder: Path) -> Drawing:
@@ -148,25 +112,44 @@ def _drawing(name: str, figure: Figure, folder: Path) -> Drawing:
     return Drawing(name, figure.title, figure.caption, Markup(wide), Markup(figure.svg(NARROW)))
 
 
-def _runs_in_order(study: StudyRecord, runs: Sequence[RunRecord]) -> list[RunRecord]:
-    order = [arm.architecture for arm in study.arms]
-    return sorted(runs, key=lambda run: (order.index(run.architecture), run.seed))
+def _chain_rows(study: StudyRecord, runs: Sequence[RunRecord], seeds: Sequence[int]) -> Iterator[ChainRow]:
+    by_key = {(run.label, run.seed): (run.data_chain, run.status) for run in runs}
+    for arm in study.arms:
+        yield ChainRow(arm.label, [by_key.get((arm.label, seed), ("", "no run")) for seed in seeds])
 
 
-def _chain_rows(study: StudyRecord, runs: Sequence[RunRecord]) -> Iterator[ChainRow]:
-    by_key = {(run.architecture, run.seed): run for run in runs}
-    for seed in sorted({run.seed for run in runs}):
-        of_seed = [by_key.get((arm.architecture, seed)) for arm in study.arms]
-        finished = {run.data_chain for run in of_seed if run is not None and run.status == "finished"}
-        chains = [(run.data_chain, run.status) if run is not None else ("", "no run") for run in of_seed]
-        yield ChainRow(seed, chains, len(finished) == 1)
+def _equal(study: StudyRecord, runs: Sequence[RunRecord], seed: int) -> bool:
+    """Whether all finished runs of `seed` consumed the same batches, at each size."""
+    sizes = {arm.label: arm.size for arm in study.arms}
+    chains: dict[int | None, set[str]] = {}
+    for run in runs:
+        if run.seed == seed and run.status == "finished":
+            chains.setdefault(sizes[run.label], set()).add(run.data_chain)
+    return bool(chains) and all(len(of) == 1 for of in chains.values())
+
+
+def _addition(addition: Addition) -> tuple[str, str, str]:
+    """When, how often results had been shown before, what."""
+    what = [("arms", addition.arms), ("seeds", map(str, addition.seeds)), ("measurements", addition.measurements)]
+    texts = [(name, ", ".join(of)) for name, of in what]
+    shown = {0: "never", 1: "once"}.get(addition.looks, f"{addition.looks} times")
+    return addition.when, shown, "; ".join(f"{name} {text}" for name, text in texts if text)
+
+
+def _repeat(protocol: Mapping[str, Any]) -> str:
+    """The command that repeats the study, with the plug-ins that it needs."""
+    plugins = [plugin["path"] if isinstance(plugin, Mapping) else plugin for plugin in protocol.get("plugins", [])]
+    words = [word for plugin in plugins for word in ("--plugin", str(plugin))]
+    return shlex.join(["assay", "compare", "--config", "config.yaml", "--out", "repeated", *words])
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """("training.context", "256") for every leaf of nested mappings."""
+    """("training.context", "256") for every leaf of nested mappings, those in lists too."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
+            yield from _flat({str(index): item for index, item in enumerate(value)}, f"{prefix}{key}.")
         elif isinstance(value, list | tuple):
             yield prefix + key, ", ".join(map(str, value))
         else:

@@ -1,4 +1,4 @@
-"""Numbers as people read them: 1.02M, 3.10 MFLOP, 48.0 kB, 12.3k/s; steps of 1000, three digits."""
+"""Numbers as people read them: 1.02M, 3.10 MFLOP, 48.0 kB, 12.3k tok/s; steps of 1000, three digits."""
 
 import math
 from collections.abc import Callable
@@ -28,9 +28,14 @@ def bytes_(number: float | None) -> str:
     return f"{value} {prefix}B"
 
 
-def rate(per_second: float) -> str:
-    """12.3k/s."""
-    return f"{count(per_second)}/s"
+def rate(tokens_per_second: float) -> str:
+    """12.3k tok/s."""
+    return f"{count(tokens_per_second)} tok/s"
+
+
+def percent(share: float) -> str:
+    """95%, 99.5%."""
+    return f"{100 * share:.4g}%"
 
 
 def nats(number: float) -> str:

@@ -38,8 +38,8 @@ def stretches(curve: Sequence[CurvePoint], edges: Sequence[float]) -> Iterator[t
 
 
 def seeds_of(runs: Sequence[RunRecord]) -> str:
-    """How many seeds the architectures have, in words."""
-    return count_of_seeds(list(Counter(run.architecture for run in runs).values()))
+    """How many seeds the arms have, in words."""
+    return count_of_seeds(list(Counter(run.label for run in runs).values()))
 
 
 def count_of_seeds(counts: Sequence[int]) -> str:

@@ -1,8 +1,7 @@
-"""The table of a study in a terminal: folds into several tables where the window is narrow, never cuts a number."""
+"""The tables of a study in a terminal, one a size: they fold where the window is narrow and never cut a number."""
 
 import io
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.cells import cell_len
@@ -10,30 +9,16 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from assay.records import Arm, Floor, Interval, StudyRecord
-from assay.report import quantities
+from assay.records import StudyRecord
+from assay.report.columns import Cell, Column, name_cell, study_columns
+from assay.report.groups import SizeGroup, by_size
 from assay.report.quantities import MISSING
 
 GAP = 2
 """Spaces between columns: the padding and the one that rich draws as a divider."""
 
-LONGEST_NAME = 28
+LONGEST_NAME = 32
 """A longer name is folded, so that it does not push the numbers out."""
-
-
-class Cell(NamedTuple):
-    """Two lines of one cell; the second is shown dimmed."""
-
-    first: str
-    second: str = ""
-
-
-class Column(NamedTuple):
-    """A column: what its two lines are, and how they are read off an arm and a floor."""
-
-    head: Cell
-    of_arm: Callable[[Arm], Cell]
-    of_floor: Callable[[Floor], Cell]
 
 
 def study_table(study: StudyRecord) -> "StudyTable":
@@ -50,7 +35,7 @@ def plain(study: StudyRecord, width: int = 100) -> str:
 
 
 class StudyTable:
-    """A rich renderable: headline, one row an architecture, floors, pairs."""
+    """A rich renderable: headline; for each size a row an arm, the floors, the pairs."""
 
     def __init__(self, study: StudyRecord) -> None:
         self.study = study
@@ -59,10 +44,20 @@ class StudyTable:
         for line in self.study.headline:
             yield Text(line, style="bold" if line.startswith(("Not ranked", "UNSOUND")) else "")
         yield Text()
-        for columns in folded(self.study, options.max_width):
-            yield _table(self.study, columns, options.max_width)
-        for pair in self.study.pairs:
-            yield Text(pair.sentence, style="bold" if pair.resolved else "")
+        for group in by_size(self.study):
+            if group.heading:
+                yield Text(f"{group.heading}\n", style="bold")
+            for index, columns in enumerate(folded(self.study, options.max_width)):
+                yield _table(self.study, group if index == 0 else _selected(group), columns, options.max_width)
+            for pair in group.pairs:
+                yield Text(pair.sentence, style="bold" if pair.resolved else "")
+            if group.heading:
+                yield Text()
+
+
+def _selected(group: SizeGroup) -> SizeGroup:
+    """Without the points that were not selected: their scores stand in the first table, the page has the rest."""
+    return group._replace(arms=[arm for arm in group.arms if arm.selected is not False] or group.arms)
 
 
 def folded(study: StudyRecord, width: int) -> Iterator[Sequence[Column]]:
@@ -70,7 +65,7 @@ def folded(study: StudyRecord, width: int) -> Iterator[Sequence[Column]]:
     room = width - sum(_name_widths(study))
     taken: list[Column] = []
     used = 0
-    for column in COLUMNS:
+    for column in study_columns(study):
         needed = GAP + _width(study, column)
         if taken and used + needed > room:
             yield taken
@@ -80,17 +75,18 @@ def folded(study: StudyRecord, width: int) -> Iterator[Sequence[Column]]:
     yield taken
 
 
-def _table(study: StudyRecord, columns: Sequence[Column], width: int) -> Table:
+def _table(study: StudyRecord, group: SizeGroup, columns: Sequence[Column], width: int) -> Table:
     rank, name = _name_widths(study)
     name = max(min(name, width - rank - sum(GAP + _width(study, column) for column in columns)), GAP + 8)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, GAP - 1, 0, 0), pad_edge=False, show_edge=False, expand=False)
     table.add_column(Text("#"), width=rank - GAP, justify="right", no_wrap=True)
-    table.add_column(Text("architecture"), width=name - GAP, overflow="fold")
+    table.add_column(Text("arm"), width=name - GAP, overflow="fold")
     for column in columns:
         table.add_column(_lines(column.head), min_width=_width(study, column), justify="right", no_wrap=True)
-    for arm in study.arms:
+    for arm in group.arms:
         place = MISSING if arm.rank is None else str(arm.rank)
-        table.add_row(Text(place), _lines(name_cell(arm)), *(_lines(column.of_arm(arm)) for column in columns))
+        cells = [name_cell(arm), *(column.of_arm(arm) for column in columns)]
+        table.add_row(Text(place), *map(_lines, cells), style="dim" if arm.selected is False else "")
     for floor_name, floor in study.floors.items():
         cells = [column.of_floor(floor) for column in columns]
         if any(cell.first for cell in cells):
@@ -99,82 +95,18 @@ def _table(study: StudyRecord, columns: Sequence[Column], width: int) -> Table:
     return table
 
 
-def name_cell(arm: Arm) -> Cell:
-    n = len(arm.seeds)
-    if arm.unsound is not None:
-        return Cell(arm.architecture, "UNSOUND")
-    if arm.diverged:
-        return Cell(arm.architecture, f"{arm.diverged} of {n} diverged")
-    return Cell(arm.architecture, f"{n} seed{'s' if n > 1 else ''}")
-
-
 def _name_widths(study: StudyRecord) -> tuple[int, int]:
     """Of the rank and of the name, gaps included."""
-    names = [line for arm in study.arms for line in name_cell(arm)]
-    name = max(cell_len(line) for line in ["architecture", *names, *(f"{floor} floor" for floor in study.floors)])
+    names = [line for arm in study.arms for line in name_cell(arm).lines]
+    name = max(cell_len(line) for line in ["arm", *names, *(f"{floor} floor" for floor in study.floors)])
     return len(str(len(study.arms))) + GAP, min(name, LONGEST_NAME) + GAP
 
 
 def _width(study: StudyRecord, column: Column) -> int:
     cells = [column.head, *map(column.of_arm, study.arms), *map(column.of_floor, study.floors.values())]
-    return max(cell_len(line) for cell in cells for line in cell)
+    return max(cell_len(line) for cell in cells for line in cell.lines)
 
 
 def _lines(cell: Cell) -> Text:
     text = Text(cell.first)
     return text.append("\n").append(cell.second, style="dim") if cell.second else text
-
-
-def _score(name: str, form: Callable[[float], str]) -> Column:
-    """A test score with its interval: `name` is a field of TestScores and of Floor."""
-
-    def of_arm(arm: Arm) -> Cell:
-        score: Interval | None = getattr(arm.test, name) if arm.test else None
-        return Cell(MISSING) if score is None else Cell(form(score.mean), quantities.interval(score, form))
-
-    def of_floor(floor: Floor) -> Cell:
-        value: float | None = getattr(floor, name)
-        return Cell(MISSING if value is None else form(value))
-
-    heads = {"nats_per_token": "nats/token", "perplexity": "perplexity", "bits_per_byte": "bits/byte"}
-    return Column(Cell(heads[name], "95% interval"), of_arm, of_floor)
-
-
-def _measured(first: str, second: str, of_arm: Callable[[Arm], Cell]) -> Column:
-    """A column that a floor has nothing in."""
-    return Column(Cell(first, second), of_arm, lambda _: Cell(""))
-
-
-COLUMNS: tuple[Column, ...] = (
-    _score("nats_per_token", quantities.nats),
-    _score("perplexity", quantities.perplexity),
-    _score("bits_per_byte", quantities.nats),
-    _measured(
-        "growth",
-        "w/ embedding",
-        lambda arm: Cell(quantities.ratio(arm.growth_without_embedding), quantities.ratio(arm.growth_with_embedding)),
-    ),
-    _measured(
-        "output",
-        "signal",
-        lambda arm: Cell((arm.output_verdict or MISSING).lower(), (arm.signal_verdict or MISSING).lower()),
-    ),
-    _measured(
-        "parameters",
-        "non-embedding",
-        lambda arm: Cell(quantities.count(arm.parameters.total), quantities.count(arm.parameters.non_embedding)),
-    ),
-    _measured(
-        "compute",
-        "per token",
-        lambda arm: Cell(quantities.flops(arm.flops_per_token)),
-    ),
-    _measured("state", "", lambda arm: Cell(quantities.bytes_(arm.state_bytes))),
-    _measured(
-        "training",
-        "peak memory",
-        lambda arm: Cell(
-            quantities.rate(arm.speed.tokens_per_second if arm.speed else 0), quantities.bytes_(arm.peak_memory_bytes)
-        ),
-    ),
-)

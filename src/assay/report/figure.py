@@ -1,0 +1,75 @@
+"""One figure: a question, its data and how it is drawn, as SVG at any width and as CSV."""
+
+import csv
+import dataclasses
+import io
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import altair as alt
+import vl_convert
+
+from assay.records import Arm, RunRecord, Split, write_whole
+from assay.report.charts import Chart, styled
+from assay.report.looks import Looks
+from assay.report.series import Row
+
+WIDE, NARROW = 620, 330
+"""Widths of a whole figure in pixels: for a desk, for a telephone."""
+MARGIN = 60
+"""About what an axis and its labels take of the width."""
+
+
+class Drawn(NamedTuple):
+    """What the figures of one size are drawn from."""
+
+    arms: Sequence[Arm]
+    runs: Sequence[RunRecord]
+    """The finished ones of `names`."""
+    names: Sequence[str]
+    """The labels that have lines, in the order of the legend."""
+    looks: Looks
+    split: Split
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One chart: `rows` are its data; `draw(data, width)` gives it without title, `width` without the margin."""
+
+    title: str
+    caption: str
+    rows: Sequence[Row]
+    draw: Callable[[alt.InlineData, int], Chart]
+    height: int = 300
+
+    def svg(self, width: int = WIDE) -> str:
+        """The figure as SVG, `width` pixels wide."""
+        title = alt.TitleParams(textwrap.wrap(self.title, width // 10), anchor="start", frame="bounds", offset=12)
+        chart = self.draw(alt.InlineData(values=list(self.rows)), width - MARGIN)
+        fit = alt.AutoSizeParams(type="fit-x", contains="padding")
+        chart = chart.properties(title=title, width=width, height=self.height, autosize=fit)
+        svg: str = vl_convert.vegalite_to_svg(styled(chart, width))
+        return svg
+
+    def csv(self) -> str:
+        """The data as CSV, one row a point."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(self.rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        return text.getvalue()
+
+    def about(self, heading: str, remark: str) -> "Figure":
+        """The same with `heading` (a size) in its title and `remark` after its caption, where there are any."""
+        title = f"{self.title}, {heading}" if heading else self.title
+        return dataclasses.replace(self, title=title, caption=f"{self.caption} {remark}".strip())
+
+
+def write(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write `name`.svg and `name`.csv into `folder`."""
+    paths = [folder / f"{name}.svg", folder / f"{name}.csv"]
+    for path, text in zip(paths, (figure.svg(), figure.csv()), strict=True):
+        write_whole(path, text.encode())
+    return paths

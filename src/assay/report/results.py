@@ -1,0 +1,83 @@
+"""What the page says first: the question, the answer, and the rows of the results, size by size."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from assay.analysis.wording import join_names
+from assay.records import Arm, Pair, StudyRecord
+from assay.report import quantities
+from assay.report.columns import Cell, Column, name_cell, study_columns
+from assay.report.groups import SizeGroup, asked_for, by_size
+from assay.report.looks import Looks, looks
+
+
+class TableRow(NamedTuple):
+    """One row of the results: an arm, or a floor (whose rank and colour are empty)."""
+
+    rank: str
+    name: Cell
+    colour: str
+    cells: Sequence[Cell]
+    kind: str = ""
+    """arm, other (a point that was not selected) or floor."""
+
+
+class SizeRows(NamedTuple):
+    """The rows and the pairs of one size; no heading where the study has one."""
+
+    heading: str
+    rows: Sequence[TableRow]
+    pairs: Sequence[Pair]
+
+
+def question(study: StudyRecord, tokens: int) -> str:
+    """What the study asked, after `tokens` of training."""
+    sizes = sorted(arm.parameters.total for arm in study.arms)
+    low, high = quantities.count(sizes[0]), quantities.count(sizes[-1])
+    size = low if low == high else f"{low} to {high}"
+    after = f"after {tokens:,} training tokens and with {size} parameters" if tokens else f"with {size} parameters"
+    names = asked_for(study.arms)
+    if len(names) == 1:
+        return f"How well does {names[0]} predict text it has not seen, {after}?"
+    return f"Which of {join_names(names)} predicts text it has not seen best, {after}?"
+
+
+def answer(study: StudyRecord) -> str:
+    """The result in a sentence for each size; how far to trust it is said by the headline under it."""
+    sentences = [_best(group, study) for group in by_size(study) if any(arm.rank == 1 for arm in group.arms)]
+    if study.not_ranked_because is not None:
+        sentences.append(f"No ranking: {study.not_ranked_because}.")
+    return " ".join(sentences)
+
+
+def _best(group: SizeGroup, study: StudyRecord) -> str:
+    first = [arm for arm in group.arms if arm.rank == 1]
+    score = first[0].scores
+    if score is None:
+        raise ValueError("an arm without scores has a rank")
+    bits = score.bits_per_byte
+    per_byte = f", {quantities.nats(bits.mean)} bits per byte" if bits is not None else ""
+    return (
+        f"{f'At {group.heading}, ' if group.heading else ''}{join_names([arm.label for arm in first])}: lowest "
+        f"{study.split} loss, {quantities.nats(score.nats_per_token.mean)} nats per token (perplexity "
+        f"{quantities.perplexity(score.perplexity.mean)}{per_byte})."
+    )
+
+
+def size_rows(study: StudyRecord) -> list[SizeRows]:
+    """The results of each size: its arms, then the floors."""
+    columns, look = study_columns(study), looks(study)
+    floors = [
+        TableRow("", Cell(name, "floor"), "", [column.of_floor(floor) for column in columns], "floor")
+        for name, floor in study.floors.items()
+    ]
+    return [
+        SizeRows(group.heading, [*(_row(arm, columns, look) for arm in group.arms), *floors], group.pairs)
+        for group in by_size(study)
+    ]
+
+
+def _row(arm: Arm, columns: Sequence[Column], look: Looks) -> TableRow:
+    rank = quantities.MISSING if arm.rank is None else str(arm.rank)
+    kind = "other" if arm.selected is False else "arm"
+    return TableRow(rank, name_cell(arm), look[arm.label].colour, [column.of_arm(arm) for column in columns], kind)
