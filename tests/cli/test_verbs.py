@@ -9,7 +9,6 @@ import pytest
 from assay import __version__
 from assay.model.architecture import ARCHITECTURES
 from assay.records import RunRecord, StudyRecord
-from assay.study import compare as study
 from cli.command import Assay
 
 PLUGIN = '''
@@ -173,7 +172,7 @@ def test_compare_and_report(assay: Assay, monkeypatch: pytest.MonkeyPatch) -> No
         (folder / "report.html").write_text(f"{len(record.arms)} arms, {len(runs)} runs")
         return folder / "report.html"
 
-    monkeypatch.setattr(study, "write_report", page)
+    monkeypatch.setattr("assay.study.conclude.write_report", page)
     monkeypatch.setattr("assay.report.page.write_report", page)
     command = ["compare", "gpt1", "mamba2", "--seeds", "1,4", *assay.tokens, "--size", "30k", "--out", "study"]
     done = assay(*command, "--json")

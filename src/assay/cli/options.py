@@ -101,7 +101,13 @@ class StudyOptions:
     plugin: Plugin = None
     json: Json = False
 
-    def study(self, arms: list[str] | None, seeds: list[int] | None, sizes: str | None = None) -> "StudyConfig":
+    def study(
+        self,
+        arms: list[str] | None,
+        seeds: list[int] | None,
+        sizes: str | None = None,
+        default_seeds: list[int] | None = None,
+    ) -> "StudyConfig":
         """The configuration: defaults, then --config, then the options, then --set."""
         from assay.study.asked import StudyConfig
         from assay.study.sources import with_digests
@@ -124,6 +130,8 @@ class StudyOptions:
             values.pop("architectures", None)
         if seeds is not None:
             values["seeds"] = seeds
+        elif default_seeds is not None:
+            values.setdefault("seeds", default_seeds)
         architectures = _architectures(values)
         for text in self.set or []:
             key, value = parse_assignment(text)

@@ -29,11 +29,11 @@ def train(
 
     if arm is None and options.config is None:
         raise RequestError("ARM: missing; a name from `assay list`, or --config RUN/config.yaml, would do")
-    seeds = None if seed is None and options.config is not None else [parse_seed(seed or "0")]
-    config = options.study(None if arm is None else [arm], seeds)
+    seeds = None if seed is None else [parse_seed(seed)]
+    config = options.study(None if arm is None else [arm], seeds, default_seeds=[0])
     if len(config.points()) != 1 or len(config.seeds) != 1:
         raise RequestError(
-            f"train: {len(config.points())} arms and {len(config.seeds)} seeds asked, a run has one of each; "
+            f"train: {len(config.points())} arms and {len(config.seeds)} seeds were asked for, a run has one of each; "
             "`assay compare` takes several"
         )
     folder = options.out or Path("runs") / f"train-{config.run_identity()[:10]}"

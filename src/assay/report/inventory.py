@@ -39,7 +39,7 @@ def inventory(folder: Path) -> list[Entry]:
 def _entry(place: Path) -> Entry:
     if not (place / "config.yaml").exists():
         return Entry(folder=str(place), kind="import", asked="", state="finished", answer="")
-    is_run = not (place / "runs").exists() and (place / "metrics.jsonl").exists()
+    is_run = not (place / "runs").exists() and (place / "metrics.jsonl").exists()  # version 1 did not say
     kind: Literal["study", "run"] = "run" if is_run else "study"
     try:
         values = read_yaml(place / "config.yaml")

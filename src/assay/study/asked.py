@@ -52,6 +52,8 @@ class StudyConfig(Config):
     """Everything that decides a study's numbers; the resolved copy lies beside its results."""
 
     version: Literal[2] = 2
+    kind: Literal["study", "run"] = "study"
+    """What the folder of this config.yaml holds."""
     arms: list[ArmConfig] = Field(["gpt1", "rwkv6", "mamba2"], min_length=1, validate_default=True)
     size: int | None = Field(None, gt=0, le=100_000_000_000)
     """How much of `match`: a million unless `model` sets a width or depth; None keeps published dimensions."""
@@ -152,7 +154,7 @@ class StudyConfig(Config):
 
     def identity(self) -> str:
         """A hash of protocol and arms: what may grow (seeds, measurements) and what the machine decides is left out."""
-        left_out = ("seeds", "measurements", "plan", "corpus_digest", "added", "version", "plugins")
+        left_out = ("seeds", "measurements", "plan", "corpus_digest", "added", "version", "kind", "plugins")
         asked = {name: value for name, value in self.departures().items() if name not in left_out}
         asked["arms"] = sorted((arm.departures() for arm in self.arms), key=lambda arm: str(arm["label"]))
         plugins = sorted(plugin.sha256 for plugin in self.plugins)

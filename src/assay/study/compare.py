@@ -55,7 +55,8 @@ def compare(
     where progress is not shown: that less was asked than is there.
     """
     listener = listener or Silent()
-    stored = stored_config(folder)
+    stored = stored_config(folder, "study")
+    config = config.model_copy(update={"kind": "study", "added": []})  # a repetition of a study has its own history
     if stored is not None:
         config = grown(stored, config, folder, notice or listener.message)
         if (record := finished_study(config, folder)) is not None:

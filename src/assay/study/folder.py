@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
@@ -16,10 +17,10 @@ from assay.records import write_whole
 from assay.study.asked import StudyConfig
 
 
-def stored_config(folder: Path) -> StudyConfig | None:
+def stored_config(folder: Path, kind: Literal["study", "run"]) -> StudyConfig | None:
     """The configuration of the study or run that `folder` holds, None where it is new or empty.
 
-    A file, a folder that holds something else, and one that an older assay began, are a RequestError.
+    A file, a folder that holds something else than this kind, and one that an older assay began, are a RequestError.
     """
     if not os.path.exists(folder):  # unlike Path.exists, False where it may not look
         return None
@@ -35,7 +36,10 @@ def stored_config(folder: Path) -> StudyConfig | None:
             f"--out {folder}: was made by an older assay (version 1), whose studies and runs are read (report, audit, "
             "generate, export) and not continued; a new folder would do"
         )
-    return StudyConfig.parse(values, {"": str(folder / "config.yaml")})
+    stored = StudyConfig.parse(values, {"": str(folder / "config.yaml")})
+    if stored.kind != kind:
+        raise RequestError(f"--out {folder}: holds a {stored.kind}, and a {kind} needs a folder of its own")
+    return stored
 
 
 def refuse_other_run(stored: StudyConfig, asked: StudyConfig, folder: Path) -> None:

@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 
 GROWS = ("arms", "seeds", "sizes", "measurements", "tuning.learning_rates")
 """What may be added to. All else decides the numbers of runs that are there already."""
-WRITTEN = ("plan", "corpus_digest", "added", "version", "plugins")
+WRITTEN = ("plan", "corpus_digest", "added", "version", "kind", "plugins")
 """What assay writes; plans and plug-ins are compared by rules of their own."""
 
 

@@ -73,6 +73,7 @@ class Study:
         dimensions = {name: value for name, value in arm.config.model_dump(mode="json").items() if value is not None}
         one = ArmConfig(label=arm.label, architecture=arm.architecture.name, model=dimensions, replicate=arm.replicate)
         return StudyConfig(
+            kind="run",
             arms=[one],
             size=None,
             seeds=[seed],

@@ -32,7 +32,7 @@ PATIENCE_SECONDS = 5.0
 
 def train(config: StudyConfig, folder: Path, tell: Callable[[str], None], observers: Sequence[Observer]) -> RunRecord:
     """Train the one arm and the one seed of `config` in `folder`, or finish what was begun there."""
-    stored = stored_config(folder)
+    stored = stored_config(folder, "run")
     if stored is not None:
         written = {"plan": config.plan or stored.plan, "corpus_digest": config.corpus_digest or stored.corpus_digest}
         config = config.model_copy(update=written)

@@ -22,7 +22,7 @@ def main(folder: Path) -> int:
     from assay.study.sources import load_listed
 
     try:
-        config = stored_config(folder)
+        config = stored_config(folder, "run")
         if config is None:
             raise RequestError(f"{folder}: holds no run")
         load_listed(config.plugins, f"{folder.name}: plugin")
