@@ -38,8 +38,9 @@ def main(folder: Path) -> int:
 
 
 def _end_with_parent() -> None:
-    """Block until the parent closes the pipe, which its death does too."""
-    sys.stdin.buffer.read()
+    """Block until the parent closes the pipe, which its death does too; by the descriptor, as sys.stdin has a lock."""
+    while os.read(0, 1):
+        pass
     os._exit(1)
 
 
