@@ -1,8 +1,10 @@
 """A study with four arms, a grid, two sizes and an addition after a look: table, page and figures keep them apart."""
 
 import csv
+import hashlib
 import io
 import itertools
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -180,7 +182,9 @@ def test_level_of_the_rule_stands_over_the_columns(tmp_path: Path) -> None:
 def test_version_1_is_read_and_drawn(tmp_path: Path) -> None:
     record = StudyRecord.read(FIXTURE / "study.json")
     some = [RunRecord.read(path) for path in sorted(FIXTURE.glob("runs/*/record.json"))]
+    shutil.copy(FIXTURE / "study.json", tmp_path)
     words = page_of(record, some, tmp_path)
+    assert hashlib.sha256((FIXTURE / "study.json").read_bytes()).hexdigest() in words, "of the file as it lies there"
     assert "rwkv6: lowest test loss, 5.219 nats per token" in words
     assert "None" not in words
     assert {path.stem for path in (tmp_path / "report").glob("*.svg")} >= {"loss", "test"}
