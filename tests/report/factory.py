@@ -59,10 +59,10 @@ def spec(label: str, seed: int, architecture: str | None = None, **changes: Any)
 
 def arm_run(label: str, seed: int, nats: float | None = None, architecture: str = "gpt1", **asked: Any) -> RunRecord:
     """One run of an arm that was `asked` something else than the architecture of its name."""
+    said_digest = asked.pop("spec_digest", None)
     said = spec(label, seed, architecture, **asked)
-    return run(
-        label, seed, nats, architecture=architecture, spec=said, spec_digest=digest(said), replicate=said["replicate"]
-    )
+    fields = {"spec": said, "spec_digest": digest(said) if said_digest is None else said_digest}
+    return run(label, seed, nats, architecture=architecture, replicate=said["replicate"], **fields)
 
 
 def digest(of: dict[str, Any]) -> str:

@@ -48,11 +48,11 @@ def _line(start: str, runs: Sequence[RunRecord], values: Sequence[Mapping[str, A
         for run, of in zip(runs, values, strict=True):
             having.setdefault(str(of.get(key, "not recorded")), []).append(run)
         if len(having) > 1:
-            texts.append(f"{key} {join_names([f'{value} ({_who(of)})' for value, of in having.items()])}")
+            texts.append(f"{key} {join_names([f'{value} ({_who(of, len(runs))})' for value, of in having.items()])}")
     return [f"{start}: {'; '.join(texts)}."] if texts else []
 
 
-def _who(runs: Sequence[RunRecord]) -> str:
-    if len(runs) > FEW:
-        return f"{len(runs)} runs"
+def _who(runs: Sequence[RunRecord], out_of: int) -> str:
+    if len(runs) > FEW or 2 * len(runs) > out_of:
+        return counted(len(runs), "run")
     return ", ".join(f"{run.label} seed {run.seed}" for run in runs)

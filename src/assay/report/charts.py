@@ -25,11 +25,11 @@ class Lines(NamedTuple):
     kinds: Sequence[str] = ()
 
 
-def lines_and_band(data: alt.InlineData, lines: Lines, x: alt.X) -> Chart:
+def lines_and_band(data: alt.InlineData, lines: Lines, x: alt.X, width: int) -> Chart:
     """A line through `mean` and a band from `low` to `high` for each arm; `x` is the axis of `lines.x`."""
     many = crowded(lines.names)
     symbol: dict[str, Any] = {} if many else {"symbolType": "square"}
-    legend = alt.Legend(symbolOpacity=1, symbolSize=90, **symbol)
+    legend = alt.Legend(symbolOpacity=1, symbolSize=90, columns=legend_columns(lines.names, width), **symbol)
     colour = alt.Color("arm:N", scale=colours(lines.looks, lines.names), title=None, legend=legend)
     scale = alt.Scale(type=lines.y_scale, zero=False)
     ticks = alt.Axis(tickCount=6 if lines.y_scale == "linear" else 3)
@@ -60,6 +60,11 @@ def _ends(data: alt.InlineData, lines: Lines, encoding: dict[str, Any]) -> alt.C
     return marks
 
 
+def legend_columns(names: Sequence[str], width: int) -> int:
+    """How many of `names` stand beside each other in a legend of `width` pixels."""
+    return max(1, width // (7 * max(map(len, names)) + 32))
+
+
 def layer(*charts: alt.Chart) -> Chart:
     """The charts on top of each other, first at the bottom."""
     return alt.LayerChart(layer=list(charts))
@@ -78,7 +83,6 @@ def styled(chart: Chart, width: int) -> dict[str, Any]:
         **text,
         **ink,
         orient="bottom",
-        columns=max(1, width // 150),
         labelLimit=width // 2,
         symbolStrokeWidth=2,
         symbolBaseFillColor=GREY,

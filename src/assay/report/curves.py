@@ -31,7 +31,7 @@ def loss_against_tokens(of: Drawn) -> Figure | None:
         axis = alt.Axis(format="~s", tickCount=width // 80)
         scale = alt.Scale(type="log", nice=False)
         return lines_and_band(
-            data, lines, alt.X("tokens:Q", title="training tokens (log scale)", axis=axis, scale=scale)
+            data, lines, alt.X("tokens:Q", title="training tokens (log scale)", axis=axis, scale=scale), width
         )
 
     return Figure(
@@ -63,7 +63,7 @@ def growth_by_depth(of: Drawn) -> Figure | None:
         label = "datum.value == 0 ? 'emb.' : datum.value"
         axis = alt.Axis(labelExpr=label, tickMinStep=1, tickCount=width // 60, grid=False)
         return lines_and_band(
-            data, lines, alt.X("depth:Q", title="blocks passed (emb.: after the embedding)", axis=axis)
+            data, lines, alt.X("depth:Q", title="blocks passed (emb.: after the embedding)", axis=axis), width
         )
 
     return Figure(
@@ -92,7 +92,9 @@ def nats_by_position(of: Drawn) -> Figure | None:
 
     def draw(data: alt.InlineData, width: int) -> Chart:
         axis = alt.Axis(tickCount=width // 80)
-        return lines_and_band(data, lines, alt.X("position:Q", title="position in the context (tokens)", axis=axis))
+        return lines_and_band(
+            data, lines, alt.X("position:Q", title="position in the context (tokens)", axis=axis), width
+        )
 
     return Figure(
         f"{of.split.capitalize()} nats by position in the context, {seeds_of(of.runs)}",

@@ -4,7 +4,7 @@ import altair as alt
 
 from assay.analysis.entrants import scores_of
 from assay.records import Arm, StudyRecord
-from assay.report.charts import GREY, Chart, layer
+from assay.report.charts import GREY, Chart, layer, legend_columns
 from assay.report.figure import Drawn, Figure
 from assay.report.looks import colours, shapes
 from assay.report.quantities import percent
@@ -99,11 +99,11 @@ def tuning(of: Drawn) -> Figure | None:
 
     def draw(data: alt.InlineData, width: int) -> Chart:
         values = sorted({float(row["learning_rate"]) for row in rows})
-        axis = alt.Axis(values=values, format=".2~e", labelOverlap=width < 60 * len(values))
+        axis = alt.Axis(values=values, format=".2~e")
         scale = alt.Scale(type="log", nice=False, padding=20)
         x = alt.X("learning_rate:Q", title="learning rate (log scale)", axis=axis, scale=scale)
         y = alt.Y("mean:Q", title="validation nats per token", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))
-        legend = alt.Legend(symbolOpacity=1, symbolSize=90)
+        legend = alt.Legend(symbolOpacity=1, symbolSize=90, columns=legend_columns(names, width))
         colour = alt.Color("group:N", scale=colours(first, names), title=None, legend=legend)
         shape = alt.Shape("group:N", scale=shapes(first, names), title=None)
         base = alt.Chart(data).encode(x=x, y=y, color=colour)

@@ -55,7 +55,8 @@ def write_report(study: StudyRecord, runs: Sequence[RunRecord], folder: Path) ->
         with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as temporary:
             new, old = Path(temporary, "new"), Path(temporary, "old")
             new.mkdir()
-            html = _render(study, runs, [_drawing(name, figure, new) for name, figure in figures.items()])
+            drawings = [_drawing(name, figure, new) for name, figure in figures.items()]
+            html = _render(study, runs, drawings, _digest(study, folder))
             if (folder / "report").exists():
                 os.replace(folder / "report", old)
             os.replace(new, folder / "report")
@@ -71,7 +72,15 @@ def runs_in_order(study: StudyRecord, runs: Sequence[RunRecord]) -> list[RunReco
     return sorted((run for run in runs if (run.label, run.seed) in order), key=lambda run: order[run.label, run.seed])
 
 
-def _render(study: StudyRecord, runs: Sequence[RunRecord], drawings: Sequence[Drawing]) -> str:
+def _digest(study: StudyRecord, folder: Path) -> str:
+    """SHA-256 of study.json: of the file that holds this record, of an older version it may be, or will hold it."""
+    path, content = folder / "study.json", study.content()
+    if path.exists() and StudyRecord.read(path) == study:
+        content = path.read_bytes()
+    return hashlib.sha256(content).hexdigest()
+
+
+def _render(study: StudyRecord, runs: Sequence[RunRecord], drawings: Sequence[Drawing], digest: str) -> str:
     """The page as text; every name and value in it is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("assay.report", "templates"),
@@ -101,7 +110,7 @@ def _render(study: StudyRecord, runs: Sequence[RunRecord], drawings: Sequence[Dr
         environment=list(_flat(study.environment)),
         command=_repeat(study.protocol),
         level=quantities.percent(study.level),
-        digest=hashlib.sha256(study.content()).hexdigest(),
+        digest=digest,
         quantities=quantities,
     )
 

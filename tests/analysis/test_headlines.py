@@ -1,0 +1,181 @@
+"""What must be read before the table: the rule, additions after a look, set-ups, speeds, what arms differ in."""
+
+from typing import Any
+
+import pytest
+
+from assay.analysis.comparison import compare_runs
+from assay.analysis.rule import Rule
+from assay.records import Addition, RunRecord, StudyRecord
+from report.factory import CORPUS, ENVIRONMENT, FLOORS, PROTOCOL, arm_run, run, runs, study
+from report.made_up import speed
+
+WHEN = "2026-11-28T18:00:00Z"
+
+
+def clear(seeds: int = 3) -> list[RunRecord]:
+    """Three arms, 0.3 nats apart."""
+    noise = (0.01, -0.02, 0.015, -0.004, 0.008)
+    return [
+        run(name, seed, 4 + 0.3 * index + noise[(seed + index) % 5])
+        for index, name in enumerate(("gpt1", "rwkv6", "mamba2"))
+        for seed in range(seeds)
+    ]
+
+
+def line_with(record: StudyRecord, words: str) -> str:
+    (line,) = [line for line in record.headline if words in line]
+    return line
+
+
+def differing(**asked: dict[str, Any]) -> list[str]:
+    """The headline of one run for each label, each asked for something."""
+    some = []
+    for name, of in asked.items():
+        architecture = of.pop("architecture", "gpt1")
+        some.append(arm_run(name, 0, None, architecture, **of))
+    return study(some).headline
+
+
+def test_rule_is_said_and_kept() -> None:
+    record = study(clear())
+    assert "Rule: paired difference of test nats per token over seeds at 95%, Holm over 3 pairs." in record.headline
+    strict = study(clear(), rule=Rule(level=0.999, correction="none"))
+    assert (strict.level, strict.correction) == (0.999, "none")
+    assert line_with(strict, "Rule:").endswith("at 99.9%, no correction for 3 pairs.")
+    assert {pair.level for pair in strict.pairs} == {0.999}
+    assert not all(pair.resolved for pair in strict.pairs)
+    assert "(99.9% interval" in strict.pairs[0].sentence
+    wide, narrow = strict.arms[0].test, record.arms[0].test
+    assert wide is not None
+    assert narrow is not None
+    assert (wide.nats_per_token.low or 9) < (narrow.nats_per_token.low or 0)
+    for pair in strict.pairs:
+        assert pair.low is not None
+        assert pair.high is not None
+        assert pair.resolved == (pair.low > 0 or pair.high < 0)
+
+
+def test_without_a_correction_p_is_the_plain_one() -> None:
+    plain = {(p.a, p.b): p.p_value for p in study(clear(), rule=Rule(correction="none")).pairs}
+    for pair in study(clear()).pairs:
+        before = plain[pair.a, pair.b]
+        assert pair.p_value is not None
+        assert before is not None
+        assert pair.p_value >= before
+
+
+def test_only_pairs_that_rest_on_additions_after_a_look_are_nominal() -> None:
+    arms = study(clear(), added=[Addition(when=WHEN, looks=1, arms=["mamba2"])])
+    nominal = {frozenset((pair.a, pair.b)): pair.nominal for pair in arms.pairs}
+    assert nominal[frozenset(("gpt1", "rwkv6"))] is None
+    assert nominal[frozenset(("gpt1", "mamba2"))] == "arm mamba2 was added after the first look"
+    assert "All 3 pairs are resolved, 2 of them nominally." in arms.headline
+    by_arm = [pair for pair in arms.pairs if pair.nominal]
+    assert all(
+        pair.sentence.endswith(": nominally resolved, as arm mamba2 was added after the first look.") for pair in by_arm
+    )
+
+
+def test_seeds_added_after_a_look() -> None:
+    record = study(clear(5), added=[Addition(when=WHEN, looks=1, seeds=[3, 4])])
+    assert line_with(record, "looking and adding") == (
+        "Seeds 3 and 4 after the first look (2026-11-28): looking and adding is a choice, so verdicts that rest on "
+        "them are nominal."
+    )
+    assert {pair.nominal for pair in record.pairs} == {"seeds 3 and 4 were added after the first look"}
+    assert record.added[0].seeds == [3, 4]
+
+
+@pytest.mark.parametrize(
+    "addition",
+    [Addition(when=WHEN, looks=0, seeds=[1]), Addition(when=WHEN, looks=2, measurements=["speed"])],
+    ids=["before a look", "a measurement"],
+)
+def test_what_no_verdict_rests_on_makes_none_nominal(addition: Addition) -> None:
+    record = study(clear(), added=[addition])
+    assert [pair.nominal for pair in record.pairs] == [None] * 3
+    lines = [line for line in record.headline if "2026-11-28" in line]
+    assert lines == (
+        ["Measurement speed after 2 looks (2026-11-28): no verdict rests on it."] if addition.looks else []
+    )
+
+
+def test_an_undecided_pair_keeps_its_further_seeds() -> None:
+    some = [
+        run(name, seed, 4 + 0.02 * ((seed * k) % 3)) for name, k in (("gpt1", 1), ("rwkv6", 2)) for seed in range(4)
+    ]
+    some[0] = run("gpt1", 0, 4.01)
+    (pair,) = study(some, added=[Addition(when=WHEN, looks=1, seeds=[3])]).pairs
+    assert "not resolved (nominally, as seed 3 was added after the first look);" in pair.sentence
+    assert "further seed" in pair.sentence
+
+
+def test_set_ups_and_plans_that_differ_are_said() -> None:
+    some = runs(2, ("gpt1", "rwkv6"))
+    assert not any("set-ups" in line or "plans" in line for line in study(some).headline)
+    other = some[3].environment | {"processor": "four cores", "threads": "4"}
+    some[3] = some[3].model_copy(update={"environment": other, "plan": some[3].plan | {"threads": 4}})
+    lines = study(some).headline
+    assert (
+        "Runs had different set-ups: processor two cores (3 runs) and four cores (rwkv6 seed 1); threads not recorded "
+        "(3 runs) and 4 (rwkv6 seed 1)." in lines
+    )
+    assert any(line.startswith("Runs had different execution plans") and "threads 2 (" in line for line in lines)
+
+
+def test_speeds_are_the_arms_and_unsteady_ones_are_named() -> None:
+    record = study(runs(1), speeds={"gpt1": speed(3000), "rwkv6": speed(2000, 0.4)})
+    assert {arm.label: arm.speed.tokens_per_second if arm.speed else None for arm in record.arms} == {
+        "gpt1": 3000,
+        "rwkv6": 2000,
+        "mamba2": None,
+    }
+    assert line_with(record, "Speed").endswith("used the machine: rwkv6 (1,200 to 2,800 tokens/s).")
+    mixed = study(runs(1), speeds={"gpt1": speed(3000), "rwkv6": speed(2000).model_copy(update={"threads": 4})})
+    assert "gpt1 on cpu in float32 with 2 threads, 5 rounds of 3 steps" in line_with(mixed, "not measured alike")
+
+
+def test_the_validation_split_is_said_and_the_test_stays_closed() -> None:
+    some = [of.model_copy(update={"test": None, "validation": of.test}) for of in runs()]
+    record = study(some, split="validation")
+    assert "Scored on the validation split; the test split stays closed." in record.headline
+    assert "paired difference of validation nats" in line_with(record, "Rule:")
+    assert [arm.test for arm in record.arms] == [None] * 3
+    assert all(arm.validation for arm in record.arms)
+    assert [arm.rank for arm in record.arms] == [1, 2, 3]
+    assert record.split == "validation"
+
+
+def test_settings_that_differ_are_merged_into_one_line() -> None:
+    lines = differing(a={}, b={"dropout": 0.1}, c={"weight_decay": 0.0}, d={"d_ff": 8})
+    assert (
+        "Beyond the mixer, arms differ in weight_decay (0 for c, 0.1 for the others) and dropout (0.1 for b, 0 for the "
+        "others)." in lines
+    )
+    assert "Arms of gpt1 differ in d_ff (8 for d, 512 for the others)." in lines
+
+
+def test_another_draw_is_a_placebo_only_where_nothing_else_differs() -> None:
+    lines = differing(a={}, b={"replicate": 1}, c={"replicate": 1, "d_ff": 8})
+    assert "b is a with another draw of initialisation and dropout (replicate 1): a placebo." in lines
+    assert "c has another draw of initialisation and dropout (replicate 1)." in lines
+
+
+def test_a_common_body_names_the_shapes_that_are_left() -> None:
+    common = {"body": "common"}
+    lines = differing(a=dict(common), b={**common, "architecture": "rwkv6", "d_model": 120})
+    assert "Body common: norm and SwiGLU are shared." in lines
+    assert "The common body has different shapes: d_model (128 for a, 120 for b)." in lines
+    alike = differing(a=dict(common), b={**common, "architecture": "rwkv6"})
+    assert any("only the mixer differs" in line for line in alike)
+    mixed = differing(a=dict(common), b={"architecture": "rwkv6"})
+    assert not any(line.startswith("Body ") for line in mixed)
+    assert "Beyond the mixer, arms differ in body (common for a, native for b)." in mixed
+
+
+def test_version_1_says_nothing_of_differences() -> None:
+    bare = [of.model_copy(update={"spec": {}, "spec_digest": "", "plan": {}}) for of in runs()]
+    assert study(bare).headline[:4] == study(runs()).headline[:4]
+    common = compare_runs(bare, {**PROTOCOL, "body": "common"}, CORPUS, FLOORS, ENVIRONMENT, "total")
+    assert any("only the mixer differs" in line for line in common.headline)
