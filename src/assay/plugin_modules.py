@@ -27,7 +27,7 @@ PRIVATE_NAME = re.compile(r"assay_plugin_(?P<top>[^.]+)_(?P<tag>[0-9a-f]{8})(?P<
 
 
 class PluginFolder:
-    """The modules of the folder `root` that plug-ins import; `roots` are the folders in it that they import from."""
+    """The modules of the folder `root` that plug-ins import; `roots` are those that the last one imported from."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -79,7 +79,7 @@ class PluginFolder:
         before when it is over.
         """
         before, self._plugin, self.used = (self._plugin, self.used), (plugin, given), set()
-        path, bytecode = list(sys.path), sys.dont_write_bytecode
+        path, bytecode, self.roots = list(sys.path), sys.dont_write_bytecode, [self.root]
         hidden = {name: sys.modules.pop(name) for name in self._plain_names() if name != plugin.stem}
         finder = _PlainNames(self, plugin.stem)
         sys.meta_path.insert(0, finder)
