@@ -11,6 +11,7 @@ from types import ModuleType
 
 import pytest
 
+from assay.blame import blamed
 from assay.errors import RequestError
 from assay.plugins import load_plugin, loaded_plugins, plugin_source
 from assay.registry import Registry
@@ -179,6 +180,8 @@ def test_what_is_imported_later_is_what_was_hashed(tmp_path: Path) -> None:
     again, after = loaded(path)
     assert again.f() == 2
     assert before != after
+    with pytest.raises(ImportError, match=r"^helper is asked for by code that is no longer loaded"):
+        module.f()
 
 
 def test_what_was_not_there_when_it_was_loaded_is_refused_later(tmp_path: Path) -> None:
@@ -391,3 +394,33 @@ def test_what_a_plugin_makes_is_pickled_like_any_other(tmp_path: Path) -> None:
     module = load_plugin(path)
     for cls in (module.C, module.helper.Base):
         assert type(pickle.loads(pickle.dumps(cls()))) is cls
+
+
+def test_a_package_imports_itself_by_its_name_now_and_later(tmp_path: Path) -> None:
+    package(
+        tmp_path,
+        init="from parts.a import f\n",
+        a="def f():\n    import parts.b\n    return parts.b.value\n",
+        b="value = 1\n",
+    )
+    path = write(tmp_path, it="import parts\n")
+    assert load_plugin(path).parts.f() == 1
+    assert covered(path) == {"it.py", "parts/__init__.py", "parts/a.py", "parts/b.py"}
+
+
+def test_what_fails_later_in_a_sibling_is_told_with_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, it="def f():\n    import helper\n", helper="x = 1\nx / 0\n")
+    module = load_plugin(path)
+    with pytest.raises(ZeroDivisionError) as caught:
+        module.f()
+    assert blamed(caught.value) == f"--plugin {path}: helper.py: line 2: ZeroDivisionError: division by zero"
+
+
+def test_a_sibling_may_be_called_as_what_it_wraps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "site-packages", alien_y="value = 'library'\n")
+    source = "from alien_y import value\n"
+    path = write(tmp_path / "mine", it=source, alien_y=source)
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(str(tmp_path / "site-packages"))
+        assert load_plugin(path).value == "library"
+    del sys.modules["alien_y"]

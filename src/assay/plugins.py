@@ -137,11 +137,14 @@ def _unload(path: Path, folder: PluginFolder) -> None:
 
 def _execute(path: Path, folder: PluginFolder, current: Modules, given: str) -> ModuleType:
     registrant = Registrant(Origin("plug-in", path.name, path=path))
-    own(registrant, *(module.path for module in current.values() if module.data is not None))
+    files = [module.path for module in current.values() if module.data is not None]
+    own(registrant, *files)
     before, names, known = dict(folder.modules), folder.imported(), set(sys.modules)
     folder.modules.update(current)
     try:
         with folder.open(path, given), registering(registrant):
+            for file in files:
+                folder.tell_of(file)
             module = importlib.import_module(folder.private(_name(path)))
             used = {name: folder.modules[name] for name in folder.used}
         modules = closure({**current, **used}, folder.roots, folder.modules) | _loaded_otherwise(folder, known)
