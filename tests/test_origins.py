@@ -46,8 +46,8 @@ def enter(monkeypatch: pytest.MonkeyPatch, folder: Path, value: str, dist: str |
 
 
 def test_what_assay_brings_is_built_in() -> None:
-    assert {ARCHITECTURES.origin(name) for name in ("gpt1", "rwkv6")} == {Origin("built-in", "assay")}
-    assert CORPORA.origin("stdlib") == Origin("built-in", "assay")
+    assert {ARCHITECTURES.origin(name) for name in ("gpt1", "rwkv6", "twin")} == {Origin("built-in", "assay")}
+    assert {CORPORA.origin(name) for name in CORPORA.names()} == {Origin("built-in", "assay")}
 
 
 def test_a_plugins_item_has_its_name_and_digest(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import pickle
 import py_compile
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from types import ModuleType
 
 import pytest
 
+from assay.blame import blamed
 from assay.errors import RequestError
 from assay.plugins import load_plugin, loaded_plugins, plugin_source
 from assay.registry import Registry
@@ -178,6 +180,8 @@ def test_what_is_imported_later_is_what_was_hashed(tmp_path: Path) -> None:
     again, after = loaded(path)
     assert again.f() == 2
     assert before != after
+    with pytest.raises(ImportError, match=r"^helper is asked for by code that is no longer loaded"):
+        module.f()
 
 
 def test_what_was_not_there_when_it_was_loaded_is_refused_later(tmp_path: Path) -> None:
@@ -321,3 +325,102 @@ def test_any_name_of_a_file_will_do(tmp_path: Path, name: str) -> None:
     )
     assert load_plugin(path).C().x == 1
     assert covered(path) == {name, "helper.py"}
+
+
+def test_what_is_imported_no_more_is_covered_no_more(tmp_path: Path) -> None:
+    path = write(tmp_path, it="import helper\n", helper="")
+    load_plugin(path)
+    path.write_text("x = 1\n")
+    digest = loaded(path)[1]
+    assert covered(path) == {"it.py"}
+    twin = write(tmp_path / "twin", it="x = 1\n")
+    assert loaded(twin)[1] == digest
+
+
+def test_a_path_that_is_put_in_and_taken_out_again_is_followed(tmp_path: Path) -> None:
+    source = "import sys, os\nsys.path.insert(0, os.path.dirname(__file__) + '/lib')\nimport deep\nsys.path.pop(0)\n"
+    path = write(tmp_path, it=source)
+    write(tmp_path / "lib", deep="import deeper\n", deeper="value = 1\n")
+    module = load_plugin(path)
+    assert covered(path) == {"it.py", "lib/deep.py", "lib/deeper.py"}
+    assert load_plugin(path) is module
+    write(tmp_path / "lib", deeper="value = 2\n")
+    assert load_plugin(path).deep.deeper.value == 2
+
+
+def test_a_new_sibling_that_was_asked_for_in_vain_is_a_change(tmp_path: Path) -> None:
+    path = write(tmp_path, it="try:\n    import helper\nexcept ImportError:\n    helper = None\n")
+    assert load_plugin(path).helper is None
+    write(tmp_path, helper="value = 1\n")
+    assert load_plugin(path).helper.value == 1
+
+
+def test_a_plugin_that_is_gone_is_unloaded(tmp_path: Path) -> None:
+    path = write(tmp_path, it=REGISTER + "FRUITS.register('fig', '')\n")
+    load_plugin(path)
+    path.unlink()
+    assert refusal(path) == f"--plugin {path}: no such file"
+    assert "fig" not in FRUITS.names()
+
+
+def test_a_failure_of_one_leaves_what_another_shares(tmp_path: Path) -> None:
+    source = "def f():\n    import helper\n    return helper.value\n"
+    one, two = write(tmp_path, one=source, helper="value = 1\n"), write(tmp_path, two=source)
+    module = load_plugin(one)
+    load_plugin(two)
+    two.write_text("import helper\nx = 1 / 0\n")
+    refusal(two)
+    assert module.f() == 1
+    two.unlink()
+    refusal(two)
+    assert load_plugin(one) is module
+
+
+def test_a_sibling_hides_nothing_from_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed library that imports a module of a sibling's name while the plug-in is loaded gets its own."""
+    site = tmp_path / "site-packages"
+    write(site, library_x="import alien_x\n", alien_x="value = 'library'\n")
+    source = "import library_x, alien_x\nvalues = library_x.alien_x.value, alien_x.value\n"
+    path = write(tmp_path / "mine", it=source, alien_x="value = 'sibling'\n")
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(str(site))
+        assert load_plugin(path).values == ("library", "sibling")
+    for name in ("library_x", "alien_x"):
+        del sys.modules[name]
+
+
+def test_what_a_plugin_makes_is_pickled_like_any_other(tmp_path: Path) -> None:
+    path = write(tmp_path, it="import helper\n\nclass C(helper.Base):\n    pass\n", helper="class Base:\n    pass\n")
+    module = load_plugin(path)
+    for cls in (module.C, module.helper.Base):
+        assert type(pickle.loads(pickle.dumps(cls()))) is cls
+
+
+def test_a_package_imports_itself_by_its_name_now_and_later(tmp_path: Path) -> None:
+    package(
+        tmp_path,
+        init="from parts.a import f\n",
+        a="def f():\n    import parts.b\n    return parts.b.value\n",
+        b="value = 1\n",
+    )
+    path = write(tmp_path, it="import parts\n")
+    assert load_plugin(path).parts.f() == 1
+    assert covered(path) == {"it.py", "parts/__init__.py", "parts/a.py", "parts/b.py"}
+
+
+def test_what_fails_later_in_a_sibling_is_told_with_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, it="def f():\n    import helper\n", helper="x = 1\nx / 0\n")
+    module = load_plugin(path)
+    with pytest.raises(ZeroDivisionError) as caught:
+        module.f()
+    assert blamed(caught.value) == f"--plugin {path}: helper.py: line 2: ZeroDivisionError: division by zero"
+
+
+def test_a_sibling_may_be_called_as_what_it_wraps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "site-packages", alien_y="value = 'library'\n")
+    source = "from alien_y import value\n"
+    path = write(tmp_path / "mine", it=source, alien_y=source)
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(str(tmp_path / "site-packages"))
+        assert load_plugin(path).value == "library"
+    del sys.modules["alien_y"]

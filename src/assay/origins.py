@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, Literal
 
 from assay.blame import file_of
@@ -31,7 +32,7 @@ class Registrant:
 
 @dataclass(frozen=True)
 class Registration:
-    """Who registered an item, and the file that did it."""
+    """Who registered an item, and the file that did it; where a module does when it is imported, that module's."""
 
     registrant: Registrant
     file: str
@@ -73,18 +74,20 @@ def registration(package: str, item: object) -> Registration:
 
     `package` holds the built-in items. Otherwise the innermost frame outside assay is the caller's.
     """
-    frame, outside = sys._getframe(1), None
+    frame: FrameType | None = sys._getframe(1)
+    outside = imported = None
     while frame is not None:
         file, module = frame.f_code.co_filename, str(frame.f_globals.get("__name__"))
         if module == package or module.startswith(f"{package}."):
             return Registration(BUILT_IN, file)
-        if (owner := owner_of(file)) is not None:
-            return Registration(owner, file)
         if outside is None and not file.startswith("<frozen ") and not _is_ours(file):
             outside = file
+            imported = file if frame.f_code.co_name == "<module>" else None
+        if (owner := owner_of(file)) is not None:
+            return Registration(owner, imported or file)
         if _loading and file in LOADERS:
             return Registration(_loading[-1], outside or file)
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return Registration(Registrant(_caller(outside or "<python>", item)), outside or "<python>")
 
 
@@ -112,7 +115,12 @@ def _definitions_digest(file: str, item: object) -> str | None:
                 if module.data is not None:
                     name = module.path.relative_to(path.parent).as_posix()
                     contents[name] = contents.get(name, b"") + definitions(module.data).encode()
-        except (OSError, SyntaxError, ValueError):  # typed at a prompt, or edited meanwhile; a RequestError too
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+            RecursionError,
+        ):  # typed at a prompt, or edited meanwhile; a RequestError too
             return None
     return digest(contents)
 

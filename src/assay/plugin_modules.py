@@ -27,7 +27,7 @@ PRIVATE_NAME = re.compile(r"assay_plugin_(?P<top>[^.]+)_(?P<tag>[0-9a-f]{8})(?P<
 
 
 class PluginFolder:
-    """The modules of the folder `root` that plug-ins import; `roots` are the folders in it that they import from."""
+    """The modules of the folder `root` that plug-ins import; `roots` are those that the last one imported from."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -79,9 +79,9 @@ class PluginFolder:
         before when it is over.
         """
         before, self._plugin, self.used = (self._plugin, self.used), (plugin, given), set()
-        path, bytecode = list(sys.path), sys.dont_write_bytecode
-        hidden = {name: sys.modules.pop(name) for name in self._plain_names() if name != plugin.stem}
-        finder = _PlainNames(self, plugin.stem)
+        path, bytecode, self.roots = list(sys.path), sys.dont_write_bytecode, [self.root]
+        hidden = {name: sys.modules.pop(name) for name in self._plain_names()}
+        finder = _PlainNames(self)
         sys.meta_path.insert(0, finder)
         sys.dont_write_bytecode = True
         try:
@@ -111,15 +111,14 @@ class PluginFolder:
         found, file = located(name, [self.root], {}), getattr(sys.modules.get(name), "__file__", None)
         return found is not None and found.data is not None and not (file and is_installed(Path(file), self.root))
 
-    def asks(self) -> bool:
-        """Whether the import that is going on stands in a file of this folder."""
-        frame = sys._getframe(1)
-        while frame.f_back is not None and frame.f_code.co_filename.startswith(
-            ("<frozen ", importlib.__file__, __file__)
-        ):
+    def asks(self, name: str) -> bool:
+        """Whether the import of `name` that is going on stands in a file of this folder, other than what it names."""
+        frame, machinery = sys._getframe(1), ("<frozen ", importlib.__file__, __file__)
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(machinery):
             frame = frame.f_back
-        file = Path(frame.f_code.co_filename)
-        return file.is_relative_to(self.root) and not is_installed(file, self.root)
+        file, meant = Path(frame.f_code.co_filename), self.modules.get(name)
+        itself = meant is not None and not meant.is_package and meant.path == file
+        return not itself and file.is_relative_to(self.root) and not is_installed(file, self.root)
 
 
 def folder_of(path: Path) -> PluginFolder:
@@ -162,10 +161,16 @@ def _import(
     fromlist: Sequence[str] | None = (),
     level: int = 0,
 ) -> Any:
-    """What `import name` does in a module of `folder`; no module means itself by its own name."""
-    top = name.partition(".")[0]
-    if level or top == importer or folder.find(top) is None:
+    """What `import name` does in the module `importer` of `folder`; by its own name no file means itself."""
+    top, asks = name.partition(".")[0], folder.modules.get(importer)
+    itself = top == importer and asks is not None and not asks.is_package
+    if level or itself or folder.find(top) is None:
         return builtins.__import__(name, globals, locals, fromlist or (), level)
+    current = sys.modules.get(folder.private(importer))
+    if globals is not None and (current is None or vars(current) is not globals):
+        raise ImportError(
+            f"{name} is asked for by code that is no longer loaded: {importer} was loaded anew, or failed"
+        )
     module = builtins.__import__(folder.private(name), globals, locals, fromlist or (), 0)
     return module if fromlist else sys.modules[folder.private(top)]
 
@@ -201,15 +206,15 @@ class _PrivateNames(importlib.abc.MetaPathFinder):
 class _PlainNames(importlib.abc.MetaPathFinder):
     """While a plug-in is loaded: what importlib and sys.path find in its folder is the module of the private name."""
 
-    def __init__(self, folder: PluginFolder, own: str) -> None:
-        self.folder, self.own = folder, own
+    def __init__(self, folder: PluginFolder) -> None:
+        self.folder = folder
         self.aliases: list[str] = []
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """None for what does not lie in the folder."""
-        if PRIVATE_NAME.fullmatch(fullname) or fullname == self.own or not self.folder.asks():
+        if PRIVATE_NAME.fullmatch(fullname) or not self.folder.asks(fullname):
             return None
         if self.folder.find(fullname) is None and not self._is_on_path(fullname, path):
             return None

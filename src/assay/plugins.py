@@ -2,8 +2,7 @@
 
 import importlib
 import sys
-from dataclasses import dataclass
-from operator import itemgetter
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -33,6 +32,7 @@ class _Loaded:
     source: PluginSource
     given: str
     modules: Modules
+    roots: list[Path]
     registrant: Registrant
 
 
@@ -48,24 +48,7 @@ def load_plugin(path: Path, option: str = "--plugin") -> ModuleType:
 
     `option` is how a user gave it, "" for an argument: messages start with that and the path.
     """
-    given, path = f"{option} {path}".strip(), path.resolve()
-    if not path.is_file():
-        raise RequestError(f"{given}: no such file")
-    if path.suffix != ".py":
-        raise RequestError(f"{given}: not a Python file")
-    folder = folder_of(path)
-    current, private = _read(path, folder, given), folder.private(_name(path))
-    if path in _loaded and current == _loaded[path].modules and private in sys.modules:
-        return sys.modules[private]
-    others = {other: loaded for other, loaded in _loaded.items() if other.parent == path.parent and other != path}
-    changed = {other: loaded for other, loaded in others.items() if not _is_current(loaded)}
-    for other in (path, *changed):
-        _unload(other, folder, [loaded for kept, loaded in others.items() if kept not in changed])
-    module = _execute(path, folder, current, given)
-    for other, loaded in changed.items():
-        if other not in _loaded:
-            _execute(other, folder, _read(other, folder, loaded.given), loaded.given)
-    return module
+    return _up_to_date(path.resolve(), f"{option} {path}".strip())
 
 
 def loaded_plugins() -> list[PluginSource]:
@@ -80,27 +63,59 @@ def plugin_source(path: Path) -> PluginSource:
     return _loaded[path.resolve()].source
 
 
+def _up_to_date(path: Path, given: str) -> ModuleType:
+    folder = folder_of(path)
+    try:
+        if not path.is_file():
+            raise RequestError("no such file")
+        if path.suffix != ".py":
+            raise RequestError("not a Python file")
+        if _is_unchanged(path, folder):
+            return sys.modules[folder.private(_name(path))]
+        current = _read(path, {}, [folder.root])
+    except (OSError, RequestError) as error:
+        _unload(path, folder)
+        raise RequestError(f"{given}: {error if isinstance(error, RequestError) else described(error)}") from error
+    return _load(path, folder, current, given)
+
+
 def _name(path: Path) -> str:
     """What a plug-in is imported as; a colon for a dot, as the file is no package."""
     return path.stem.replace(".", ":")
 
 
-def _read(path: Path, folder: PluginFolder, given: str) -> Modules:
-    """The plug-in as it is on disk now: its file, what it imports, what it was seen to import when it was loaded.
+def _read(path: Path, seen: Modules, roots: list[Path]) -> Modules:
+    """The plug-in as it is on disk now: its file, what it imports, and what it was `seen` to import before."""
+    start = {_name(path): SourceModule(path, path.read_bytes())}
+    for name in sorted(seen):
+        found = located(name, roots, start)
+        if found is None and seen[name].path.is_file():  # found by means of the plug-in's own
+            found = replace(seen[name], data=seen[name].path.read_bytes())
+        if found is not None:
+            start.setdefault(name, found)
+    return closure(start, roots, {})
 
-    Where it cannot be read it is unloaded.
-    """
-    try:
-        start = {_name(path): SourceModule(path, path.read_bytes())}
-        for name, module in sorted(_loaded[path].modules.items(), key=itemgetter(0)) if path in _loaded else ():
-            extra = SourceModule(module.path, module.path.read_bytes()) if _is_extra(name) else None
-            found = extra or located(name, folder.roots, start)
-            if found is not None:
-                start.setdefault(name, found)
-        return closure(start, folder.roots, {})
-    except (OSError, RequestError) as error:
-        _unload(path, folder, [])
-        raise RequestError(f"{given}: {error if isinstance(error, RequestError) else described(error)}") from error
+
+def _is_unchanged(path: Path, folder: PluginFolder) -> bool:
+    old = _loaded.get(path)
+    if old is None or folder.private(_name(path)) not in sys.modules:
+        return False
+    return _read(path, old.modules, old.roots) == old.modules
+
+
+def _load(path: Path, folder: PluginFolder, current: Modules, given: str) -> ModuleType:
+    """Load it in place of what it was, and again the plug-ins beside it that have changed."""
+    changed = {other: loaded for other, loaded in _beside(path).items() if not _is_current(loaded)}
+    for old in (path, *changed):
+        _unload(old, folder)
+    module = _execute(path, folder, current, given)
+    for other, loaded in changed.items():
+        _up_to_date(other, loaded.given)
+    return module
+
+
+def _beside(path: Path) -> dict[Path, _Loaded]:
+    return {other: loaded for other, loaded in _loaded.items() if other.parent == path.parent and other != path}
 
 
 def _is_current(loaded: _Loaded) -> bool:
@@ -110,24 +125,26 @@ def _is_current(loaded: _Loaded) -> bool:
         return False
 
 
-def _unload(path: Path, folder: PluginFolder, kept: list[_Loaded]) -> None:
-    """Forget the plug-in, its modules and what they registered, but for those that the plug-ins `kept` share."""
+def _unload(path: Path, folder: PluginFolder) -> None:
+    """Forget the plug-in, its modules and what they registered, but for those that an unchanged plug-in shares."""
     if path not in _loaded:
         return
     gone = _loaded.pop(path)
-    heirs = {str(file): loaded.registrant for loaded in kept for file in loaded.source.files}
-    forget(gone.registrant, heirs)
-    shared = {name for loaded in kept for name in loaded.modules}
-    folder.drop(set(gone.modules) - shared)
+    kept = [loaded for loaded in _beside(path).values() if _is_current(loaded)]
+    forget(gone.registrant, {str(file): loaded.registrant for loaded in kept for file in loaded.source.files})
+    folder.drop(set(gone.modules) - {name for loaded in kept for name in loaded.modules})
 
 
 def _execute(path: Path, folder: PluginFolder, current: Modules, given: str) -> ModuleType:
     registrant = Registrant(Origin("plug-in", path.name, path=path))
-    own(registrant, *(module.path for module in current.values() if module.data is not None))
+    files = [module.path for module in current.values() if module.data is not None]
+    own(registrant, *files)
     before, names, known = dict(folder.modules), folder.imported(), set(sys.modules)
     folder.modules.update(current)
     try:
         with folder.open(path, given), registering(registrant):
+            for file in files:
+                folder.tell_of(file)
             module = importlib.import_module(folder.private(_name(path)))
             used = {name: folder.modules[name] for name in folder.used}
         modules = closure({**current, **used}, folder.roots, folder.modules) | _loaded_otherwise(folder, known)
@@ -142,7 +159,7 @@ def _execute(path: Path, folder: PluginFolder, current: Modules, given: str) -> 
     source = _source(path, modules)
     registrant.origin = Origin("plug-in", source.name, source.digest, path)
     own(registrant, *source.files)
-    _loaded[path] = _Loaded(source, given, modules, registrant)
+    _loaded[path] = _Loaded(source, given, modules, list(folder.roots), registrant)
     return module
 
 
@@ -157,10 +174,6 @@ def _loaded_otherwise(folder: PluginFolder, known: set[str]) -> Modules:
         for path in extras
         if not is_installed(path, folder.root)
     }
-
-
-def _is_extra(name: str) -> bool:
-    return name.startswith("/")
 
 
 def _source(path: Path, modules: Modules) -> PluginSource:
