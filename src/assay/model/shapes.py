@@ -77,9 +77,9 @@ class Shapes:
         self.chosen = sorted(own)
         """The names of the dimensions that are chosen where they are not fixed."""
 
-    def config(self, width: int, n_layers: int, fine: int) -> ModelConfig:
-        """A RequestError where they do not fit together; whatever is fixed stays so."""
-        return self.architecture.config.parse({**self._values(width, n_layers, fine), **self.fixed})
+    def config(self, width: int, n_layers: int, fine: int) -> ModelConfig | None:
+        """Whatever is fixed stays so; None where it does not fit together, and `refusal` says why."""
+        return self._parsed({**self._values(width, n_layers, fine), **self.fixed})
 
     def reaches(self) -> list[Reach]:
         """From natural shapes to strange ones; shapes that nobody would choose only around what somebody fixed."""
@@ -91,16 +91,41 @@ class Shapes:
     def candidates(self, target: int, reach: Reach) -> Iterator[Candidate]:
         """Candidates of every depth in reach, at widths around the one that is naturally right."""
         for width in self._widths(target, reach):
-            default = self.fine.default(width)
-            plane, natural = self._plane(width, default), self._natural_depth(width)
-            for n_layers in self._depths(width, reach.stretch):
-                size, slope = plane.base + n_layers * plane.layer, plane.fine_base + n_layers * plane.fine_layer
-                fine = self._solve_fine(default, (target - size) / slope, reach.stretch) if slope else default
-                strangeness = abs(math.log(n_layers / natural)) + abs(math.log(fine / default))
-                size += slope * (fine - default)
-                yield Candidate(width, n_layers, fine, size, strangeness)
-                if n_layers > 2 * natural and size > 2 * target:
-                    break
+            try:
+                yield from self._at(width, target, reach)
+            except RequestError as error:  # the next value of the fine dimension does not fit
+                self.refusal = error
+
+    def _at(self, width: int, target: int, reach: Reach) -> Iterator[Candidate]:
+        plane, natural = self._plane(width, self.fine.default(width)), self._natural_depth(width)
+        for n_layers in self._depths(width, reach.stretch):
+            candidate = self._candidate(target, width, n_layers, plane, reach.stretch)
+            yield candidate
+            if n_layers > 2 * natural and candidate.size > 2 * target:
+                break
+
+    def _candidate(self, target: int, width: int, n_layers: int, plane: Plane, stretch: float) -> Candidate:
+        """With the fine dimension that is right if sizes grow evenly with it."""
+        default, fine = self.fine.default(width), self.fine.default(width)
+        size, slope = plane.base + n_layers * plane.layer, plane.fine_base + n_layers * plane.fine_layer
+        if slope:
+            fine = self._solve_fine(default, (target - size) / slope, stretch)
+        if slope and "d_model" in self.fixed and not self.has_depth:  # nothing else is free, so it must be right
+            fine = self._search_fine(target, width, max(default, 2 * fine))
+        strangeness = abs(math.log(n_layers / self._natural_depth(width))) + abs(math.log(fine / default))
+        return Candidate(width, n_layers, fine, size + slope * (fine - default), strangeness)
+
+    def _search_fine(self, target: int, width: int, most: int) -> int:
+        """The largest up to `most` that is not too large, or the step after it if that is nearer: by bisection."""
+        step = self.fine.step
+
+        def excess(index: int) -> float:
+            base, _ = self._line(width, (index + 1) * step)
+            return base - target
+
+        over = bisect.bisect_left(range(max(1, most // step)), 0.0, key=excess)
+        nearest = min((max(0, over - 1), over), key=lambda index: abs(excess(index)))
+        return (nearest + 1) * step
 
     def _refuse_what_counts_nothing(self) -> None:
         """Raise where a fixed width or depth is no number to calculate with."""
@@ -117,18 +142,33 @@ class Shapes:
 
     def _values(self, width: int, n_layers: int, fine: int) -> dict[str, Any]:
         """The chosen dimensions, with what goes with the width."""
-        values = {**self.architecture.scale.dimensions(width), "d_model": width, self.fine.name: fine}
+        values = {**self._heads(width), "d_model": width, self.fine.name: fine}
         return {**values, "n_layers": n_layers} if self.has_depth else values
+
+    def _heads(self, width: int) -> dict[str, Any]:
+        """What goes with the width; where number or width of the heads is fixed, they are together as wide as usual."""
+        usual = self.architecture.scale.dimensions(width)
+        if {"n_heads", "head_dim"} <= usual.keys():
+            together = usual["n_heads"] * usual["head_dim"]
+            for one, other in (("n_heads", "head_dim"), ("head_dim", "n_heads")):
+                given = self.fixed.get(one)
+                if type(given) is int and given > 0:
+                    usual[other] = max(1, round(together / given))
+        return usual
 
     def _fits(self, width: int) -> bool:
         """Whether everything else that is fixed goes with this width."""
         if width not in self._fit:
-            try:
-                self.config(width, 2, self.fine.default(width))
-                self._fit[width] = True
-            except RequestError as error:
-                self._fit[width], self.refusal = False, error
+            values = self._values(width, 2, self.fine.default(width))
+            self._fit[width] = self._parsed({**values, **self.fixed}) is not None
         return self._fit[width]
+
+    def _parsed(self, values: Mapping[str, Any]) -> ModelConfig | None:
+        try:
+            return self.architecture.config.parse(values)
+        except RequestError as error:
+            self.refusal = error
+            return None
 
     def _next_fitting(self, width: int, step: int) -> int | None:
         """The first multiple of `step` from `width` on that fits; None where there is none near."""
@@ -165,7 +205,10 @@ class Shapes:
             base, layer = self._line(width, self.fine.default(width))
             return base + self._natural_depth(width) * layer >= target
 
-        return (bisect.bisect_left(range(MAX_WIDTH // step), True, key=reaches_target) + 1) * step
+        enough = MAX_WIDTH // step
+        if not self._fits(coarse):  # it takes long to find what fits among enormous widths
+            enough = next(n for n in (2**k for k in range(64)) if n >= enough or reaches_target(n - 1))
+        return (bisect.bisect_left(range(enough), True, key=reaches_target) + 1) * step
 
     def _natural_depth(self, width: int) -> float:
         if self.has_depth and "n_layers" in self.fixed:

@@ -1,8 +1,7 @@
 """Finds the dimensions that give an architecture a wanted size, measured on the built model, within one per cent."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import torch
@@ -20,6 +19,8 @@ CLOSE = 0.003
 """Among sizes this close to the target the most natural shape wins."""
 TRIED = 40
 """So many of the best candidates are built; they miss only where a size is not the sum that they assume."""
+TRIED_LAYERS = 1000
+"""And so many layers, as a deep model takes long to build."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,13 @@ def solve(
     decoding = decoding or Decoding()
     shapes = Shapes(architecture, match, fixed, _line(architecture, match, decoding))
     nearest: int | None = None
+    seen: set[tuple[int, int, int]] = set()
     for reach in shapes.reaches():
-        candidates = sorted(shapes.candidates(target, reach), key=lambda c: _order(c, target))
-        for candidate in islice(candidates, TRIED):
-            try:
-                config = shapes.config(candidate.width, candidate.n_layers, candidate.fine)
-            except RequestError as error:
-                shapes.refusal = error
+        for candidate in _best(shapes.candidates(target, reach), target):
+            shape = (candidate.width, candidate.n_layers, candidate.fine)
+            config = None if shape in seen else shapes.config(*shape)
+            seen.add(shape)
+            if config is None:
                 continue
             size = MEASURES[match](build_on_meta(architecture, config), decoding)
             if abs(size / target - 1) <= TOLERANCE:
@@ -120,6 +121,15 @@ def _line(architecture: Architecture, match: Match, decoding: Decoding) -> Line:
     return line
 
 
+def _best(candidates: Iterable[Candidate], target: int) -> Iterator[Candidate]:
+    """Those that are worth building, the best first."""
+    layers = 0
+    for candidate in sorted(candidates, key=lambda c: _order(c, target))[:TRIED]:
+        if layers < TRIED_LAYERS:
+            yield candidate
+        layers += candidate.n_layers
+
+
 def _order(candidate: Candidate, target: int) -> tuple[bool, float]:
     """Those close to the target first, by shape; then by distance."""
     distance = abs(candidate.size / target - 1)
@@ -128,12 +138,11 @@ def _order(candidate: Candidate, target: int) -> tuple[bool, float]:
 
 def _refusal(shapes: Shapes, target: int, match: Match, nearest: int | None) -> RequestError:
     """What was asked, what is fixed, what can be had; where nothing fits together, why."""
+    fixed = ", ".join(f"{name}={shapes.fixed[name]!r}" for name in shapes.chosen if name in shapes.fixed)
     if nearest is None and shapes.refusal is not None:
-        return shapes.refusal
-    fixed = [f"{name}={shapes.fixed[name]!r}" for name in shapes.chosen if name in shapes.fixed]
+        return RequestError(f"--size {target:,} with {fixed}: {shapes.refusal}") if fixed else shapes.refusal
     words = f"--size {target:,}: no {shapes.architecture.name} within 1% of that ({match}: {UNITS[match]})"
-    if fixed:
-        words += f" with {', '.join(fixed)}"
-    if nearest is not None:
-        words += f"; the nearest that can be had is {nearest:,}"
-    return RequestError(f"{words}; that, or fewer fixed dimensions, would do" if fixed else words)
+    there_is = "" if nearest is None else f"; the nearest that can be had is {nearest:,}"
+    if not fixed:
+        return RequestError(words + there_is)
+    return RequestError(f"{words} with {fixed}{there_is}; that size or fewer fixed dimensions would do")
