@@ -6,7 +6,7 @@ from typing import Any
 
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
-from assay.model.sizing import solve
+from assay.model.sizing import refuse_chosen, solve
 from assay.records import Match, StudyRecord
 from assay.study.asked import StudyConfig
 from assay.study.compare import Listener
@@ -24,7 +24,11 @@ def build(
     """
     architecture = ARCHITECTURES.get(name)
     fixed = {**overrides, "vocab_size": vocab_size}
-    config = architecture.config.parse(fixed) if size is None else solve(architecture, size, match, fixed)
+    if size is None:
+        config = architecture.config.parse(fixed)
+    else:
+        refuse_chosen(architecture, size, match, fixed)
+        config = solve(architecture, size, match, fixed)
     return build_model(architecture, config, seed)
 
 

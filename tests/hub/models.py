@@ -28,11 +28,11 @@ class Made(NamedTuple):
         return export_model(self.architecture, self.config, self.model, self.tokenizer, True, folder)
 
 
-def make(name: str, **dimensions: object) -> Made:
+def make(name: str, seed: int = 0, **dimensions: object) -> Made:
     """A tiny model that reads bytes."""
     architecture = ARCHITECTURES.get(name)
     config = architecture.config.parse({**architecture.tiny, "vocab_size": BYTES, **dimensions})
-    model = redrawn(build_model(architecture, config, 0), torch.Generator().manual_seed(1)).eval()
+    model = redrawn(build_model(architecture, config, seed), torch.Generator().manual_seed(1)).eval()
     return Made(architecture, config, model, build_tokenizer("bytes", []))
 
 

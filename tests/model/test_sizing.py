@@ -1,7 +1,13 @@
 """Sizes are met within one per cent as built, or refused with the nearest that can be had."""
 
+import itertools
+import re
+import time
+from typing import Any
+
 import pytest
 
+import assay
 from assay.errors import RequestError
 from assay.model import sizing
 from assay.model.accounting import count_flops, count_parameters, count_state_bytes
@@ -10,6 +16,7 @@ from assay.model.sizing import Decoding, build_on_meta, solve
 from assay.records import Match
 
 NAMES = ARCHITECTURES.names()
+FAMILIES = [name for name in NAMES if not name.startswith(("gpt2ish", "s-gpt2ish"))]
 MILLION = 1_000_000
 CONTEXT = 512
 
@@ -69,11 +76,119 @@ def test_an_impossible_size_is_refused_with_the_nearest() -> None:
 
 
 @pytest.mark.parametrize("dimension", ["d_model", "n_layers", "d_ff", "n_heads"])
-def test_a_dimension_that_the_size_decides_cannot_be_given(dimension: str) -> None:
+def test_build_takes_a_size_or_a_dimension_that_it_decides(dimension: str) -> None:
     with pytest.raises(
         RequestError, match=rf"^--size 1000000: chooses {dimension} itself, which is set to 4; give only"
     ):
-        solve(ARCHITECTURES.get("gpt1"), MILLION, "total", {"vocab_size": 258, dimension: 4})
+        assay.build("gpt1", MILLION, 258, **{dimension: 4})
+
+
+def dimensions(name: str, config: ModelConfig) -> dict[str, int]:
+    """The widths, depths, heads and ranks of an architecture, as a free solution has them."""
+    values = {key: value for key, value in config.model_dump().items() if key not in ("vocab_size", "max_positions")}
+    published = {"n_kv_heads": 2, "value_dim": 32, "n_value_heads": 2, "decay_rank": 16, "d_ff": 128}
+    values |= {key: value for key, value in published.items() if key in values and values[key] is None}
+    if name == "mamba2":
+        del values["d_ff"]  # it has none
+    return {key: value for key, value in values.items() if type(value) is int}
+
+
+def around_fixed(name: str, target: int, match: Match, fixed: dict[str, int]) -> bool:
+    """Whether a size can be had with what is fixed; what is refused is one line, whose nearest size can be had."""
+    began = time.process_time()
+    try:
+        config = check(name, target, 258, match, **fixed)
+    except RequestError as error:
+        words = str(error)
+        assert "\n" not in words
+        nearest = re.search(r"the nearest that can be had is ([0-9,]+)", words)
+        if nearest is not None:
+            offered = int(nearest[1].replace(",", ""))
+            assert abs(offered / target - 1) > 0.01
+            assert all(f"{key}={value}" in words for key, value in fixed.items()) or set(fixed) - WRITTEN
+            check(name, offered, 258, match, **fixed)
+        return False
+    finally:
+        assert time.process_time() - began < 10  # a second or two, and as long for what is offered
+    given = config.model_dump()
+    assert {key: given[key] for key in fixed} == fixed
+    return True
+
+
+WRITTEN = {"d_model", "n_layers", "d_ff", "n_heads", "head_dim", "d_state"}
+"""Dimensions that a size decides in any architecture; of others a refusal needs to say nothing."""
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_sizes_are_solved_around_each_fixed_dimension(name: str) -> None:
+    """Each alone, as a free solution has it; a width of half of that where depth or the fine dimension makes up."""
+    natural = dimensions(name, check(name, MILLION, 258, "total"))
+    assert [key for key, value in natural.items() if not around_fixed(name, MILLION, "total", {key: value})] == []
+    around_fixed(name, MILLION, "total", {"d_model": natural["d_model"] // 4 * 2})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("factor", [0.5, 0.9, 1, 2, 3])
+@pytest.mark.parametrize("match", ["total", "non-embedding", "flops", "state"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_fixed_dimensions_are_kept_or_refused(name: str, match: Match, factor: float) -> None:
+    natural = dimensions(name, check(name, MILLION, 258, match))
+    for key, value in natural.items():
+        around_fixed(name, MILLION, match, {key: max(1, int(value * factor))})
+    for one, other in itertools.combinations(natural, 2):
+        around_fixed(name, MILLION, match, {one: natural[one], other: max(1, int(natural[other] * factor))})
+
+
+@pytest.mark.parametrize(
+    ("name", "fixed"),
+    [
+        ("rwkv6", {"head_dim": 32, "d_ff": 256}),
+        ("gpt1", {"d_model": 64}),
+        ("gpt1", {"d_model": 64, "n_layers": 2}),
+        ("gpt1", {"n_heads": 3, "n_layers": 5}),
+        ("mamba2", {"d_state": 16}),
+        ("delta-net", {"head_dim": 16}),
+        ("groundthink-v7", {"head_dim": 48}),
+    ],
+)
+def test_what_is_left_is_solved(name: str, fixed: dict[str, int]) -> None:
+    assert around_fixed(name, 1_010_000, "total", fixed)
+
+
+def test_a_refusal_is_true() -> None:
+    """With heads of 32 and a channel mixer of 256 only multiples of 32 and depths are left: none is near a million."""
+    fixed = {"vocab_size": 258, "head_dim": 32, "d_ff": 256}
+    with pytest.raises(RequestError, match=r"with d_ff=256, head_dim=32; the nearest that can be had is 1,010,560;"):
+        solve(ARCHITECTURES.get("rwkv6"), MILLION, "total", fixed)
+    off = []
+    for width in range(32, 1024, 32):
+        config = [ARCHITECTURES.get("rwkv6").config.parse({**fixed, "d_model": width, "n_layers": n}) for n in (1, 2)]
+        one, two = (built_size("rwkv6", given, "total") for given in config)
+        off += [abs((one + (n - 1) * (two - one)) / MILLION - 1) for n in range(1, 100)]
+    assert min(off) == pytest.approx(0.010560)
+
+
+def test_heads_of_a_fixed_width_are_together_as_wide_as_usual() -> None:
+    given = check("delta-net", MILLION, 258, "total", head_dim=16).model_dump()
+    assert given["n_heads"] * 16 == pytest.approx(given["d_model"], abs=16)
+
+
+@pytest.mark.parametrize(
+    ("name", "fixed", "says"),
+    [
+        ("gpt1", {"d_model": 96, "n_layers": 1, "d_ff": 64}, "with d_ff=64, d_model=96, n_layers=1; the nearest"),
+        ("gpt1", {"d_model": 96, "n_heads": 7}, r"with d_model=96, n_heads=7: model.d_model: 96 given, not a multiple"),
+        ("gpt1", {"n_heads": 0}, "model.n_heads: 0 given, should be greater"),
+        ("gpt1", {"d_model": "wide"}, "model.d_model: 'wide' given, should be a valid integer"),
+        ("gpt1", {"n_layers": True}, "model.n_layers: True given, a whole number of at least 1 would do"),
+        ("groundthink", {"n_layers": 5}, "the pattern 'GGGGGS' has 6; leave n_layers out"),
+        ("mamba2", {"d_ff": 64}, "Mamba-2 has no channel mixer"),
+    ],
+)
+def test_what_cannot_be_had_around_fixed_dimensions_is_refused(name: str, fixed: dict[str, Any], says: str) -> None:
+    with pytest.raises(RequestError, match=says) as caught:
+        solve(ARCHITECTURES.get(name), MILLION, "total", {"vocab_size": 258, **fixed})
+    assert "\n" not in str(caught.value)
 
 
 def test_a_dimension_it_does_not_decide_is_kept() -> None:

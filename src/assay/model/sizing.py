@@ -1,20 +1,17 @@
 """Finds the dimensions that give an architecture a wanted size, measured on the built model, within one per cent."""
 
-import bisect
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
 from assay.errors import RequestError
 from assay.model.accounting import count_flops, count_parameters, count_state_bytes
-from assay.model.architecture import Architecture, Fine, ModelConfig, assemble
+from assay.model.architecture import Architecture, ModelConfig, assemble
 from assay.model.lm import Block, LanguageModel
-from assay.model.proportions import swiglu_width
+from assay.model.shapes import Candidate, Line, Shapes
 from assay.records import Match
 
 TOLERANCE = 0.01
@@ -22,8 +19,8 @@ CLOSE = 0.003
 """Among sizes this close to the target the most natural shape wins."""
 TRIED = 40
 """So many of the best candidates are built; they miss only where a size is not the sum that they assume."""
-MAX_WIDTH = 1 << 20
-WIDTHS = 64
+TRIED_LAYERS = 1000
+"""And so many layers, as a deep model takes long to build."""
 
 
 @dataclass(frozen=True)
@@ -57,16 +54,6 @@ UNITS: dict[Match, str] = {
 }
 
 
-class Candidate(NamedTuple):
-    """A shape that was considered, its expected size and how far it is from the natural shape."""
-
-    width: int
-    n_layers: int
-    fine: int
-    size: float
-    strangeness: float
-
-
 class _Undrawn(TorchFunctionMode):
     """Passes over what torch's own modules draw when they are made; that takes most of the time on no memory."""
 
@@ -90,27 +77,57 @@ def solve(
 ) -> ModelConfig:
     """Return the configuration whose size is within 1% of `target`, of the most natural shape there is.
 
-    `match` says what a size is; FLOPs and state bytes are those at `decoding`. `fixed` holds the dimensions the study
-    sets (vocabulary, tying, body, ...); one that the solver would choose itself is a RequestError, and so is a target
-    that cannot be met, with the nearest size that can be had.
+    `match` says what a size is; FLOPs and state bytes are those at `decoding`. `fixed` holds what is set (vocabulary,
+    tying, body, ..., and any dimension): it stays as it is, and the other dimensions are solved around it. A target
+    that cannot be met so is a RequestError with the nearest size that can be had.
     """
-    search = _Search(architecture, match, fixed, decoding or Decoding())
-    for name in sorted(search.free & set(fixed)):
-        raise RequestError(f"--size {target}: chooses {name} itself, which is set to {fixed[name]!r}; give only one")
+    decoding = decoding or Decoding()
+    shapes = Shapes(architecture, match, fixed, _line(architecture, match, decoding))
     nearest: int | None = None
-    for step, spread in ((architecture.scale.width_step, 1.5), (2, 3.0), (1, 3.0)):
-        candidates = sorted(search.candidates(target, step, spread), key=lambda c: _order(c, target))
-        for candidate in islice(candidates, TRIED):
-            config = search.config(candidate.width, candidate.n_layers, candidate.fine)
-            size = search.size(config)
+    seen: set[tuple[int, int, int]] = set()
+    for reach in shapes.reaches():
+        for candidate in _best(shapes.candidates(target, reach), target):
+            shape = (candidate.width, candidate.n_layers, candidate.fine)
+            config = None if shape in seen else shapes.config(*shape)
+            seen.add(shape)
+            if config is None:
+                continue
+            size = MEASURES[match](build_on_meta(architecture, config), decoding)
             if abs(size / target - 1) <= TOLERANCE:
                 return config
             if nearest is None or abs(size - target) < abs(nearest - target):
                 nearest = size
-    there_is = "" if nearest is None else f"; the nearest that can be had is {nearest:,}"
-    raise RequestError(
-        f"--size {target:,}: no {architecture.name} within 1% of that ({match}: {UNITS[match]}){there_is}"
-    )
+    raise _refusal(shapes, target, match, nearest)
+
+
+def refuse_chosen(architecture: Architecture, size: int, match: Match, fixed: Mapping[str, Any]) -> None:
+    """Raise a RequestError where `fixed` holds a dimension that a size alone decides."""
+    chosen = Shapes(architecture, match, fixed, _line(architecture, match, Decoding())).chosen
+    for name in chosen:
+        if name in fixed:
+            raise RequestError(f"--size {size}: chooses {name} itself, which is set to {fixed[name]!r}; give only one")
+
+
+def _line(architecture: Architecture, match: Match, decoding: Decoding) -> Line:
+    """Measures the size without the blocks and that of a block, on models of two."""
+
+    def line(config: ModelConfig) -> tuple[float, float]:
+        model = build_on_meta(architecture, config)
+        size, layer = float(MEASURES[match](model, decoding)), 0.0
+        if architecture.scale.depth is not None:
+            layer = float(BLOCK_MEASURES[match](model.sequence_blocks()[-1], decoding))
+        return size - 2 * layer, layer
+
+    return line
+
+
+def _best(candidates: Iterable[Candidate], target: int) -> Iterator[Candidate]:
+    """Those that are worth building, the best first."""
+    layers = 0
+    for candidate in sorted(candidates, key=lambda c: _order(c, target))[:TRIED]:
+        if layers < TRIED_LAYERS:
+            yield candidate
+        layers += candidate.n_layers
 
 
 def _order(candidate: Candidate, target: int) -> tuple[bool, float]:
@@ -119,101 +136,13 @@ def _order(candidate: Candidate, target: int) -> tuple[bool, float]:
     return distance > CLOSE, candidate.strangeness if distance <= CLOSE else distance
 
 
-class _Search:
-    """The sizes of one architecture over width, depth and its fine dimension."""
-
-    def __init__(self, architecture: Architecture, match: Match, fixed: Mapping[str, Any], decoding: Decoding) -> None:
-        self.architecture = architecture
-        self.match = match
-        self.fixed = fixed
-        self.decoding = decoding
-        scale = architecture.scale
-        native = Fine(scale.fine, scale.fine_step, scale.fine_default)
-        self.fine = native
-        if match == "state" and scale.state_fine is not None and self._takes(scale.state_fine):
-            self.fine = scale.state_fine
-        elif fixed.get("body") == "common" and (match != "state" or scale.fine == "d_ff"):
-            self.fine = Fine("d_ff", 4, swiglu_width)
-        self.fine_matters = True
-        self.lines: dict[tuple[int, int], tuple[float, float]] = {}
-        self.free = {"d_model", self.fine.name, *scale.dimensions(64)} | ({"n_layers"} if scale.depth else set())
-
-    def _takes(self, fine: Fine) -> bool:
-        """Whether the architecture has this dimension with what is fixed: a hybrid has that of its mixers."""
-        width = 16 * self.architecture.scale.width_step
-        values = {**self.architecture.scale.dimensions(width), **self.fixed, "d_model": width}
-        try:
-            self.architecture.config.parse({**values, fine.name: fine.default(width)})
-        except RequestError:
-            return False
-        return True
-
-    def config(self, width: int, n_layers: int, fine: int) -> ModelConfig:
-        chosen = {"d_model": width, self.fine.name: fine}
-        if self.architecture.scale.depth is not None:
-            chosen["n_layers"] = n_layers
-        return self.architecture.config.parse({**self.architecture.scale.dimensions(width), **self.fixed, **chosen})
-
-    def size(self, config: ModelConfig) -> int:
-        return MEASURES[self.match](build_on_meta(self.architecture, config), self.decoding)
-
-    def candidates(self, target: int, step: int, spread: float) -> Iterator[Candidate]:
-        """Candidates of every depth up to twice the natural one, at widths around the one that is naturally right."""
-        scale = self.architecture.scale
-        for width in self._widths(target, step, spread):
-            default = self.fine.default(width)
-            try:
-                base, layer, fine, layer_fine = self._plane(width, default)
-            except RequestError:  # a width at which the other dimensions do not fit together
-                continue
-            natural = scale.natural_depth(width)
-            for n_layers in range(1, 2 if scale.depth is None else math.ceil(2 * natural) + 1):
-                size, slope = base + n_layers * layer, fine + n_layers * layer_fine
-                value = self._solve_fine(default, (target - size) / slope) if slope else default
-                strangeness = abs(math.log(n_layers / natural)) + abs(math.log(value / default))
-                yield Candidate(width, n_layers, value, size + slope * (value - default), strangeness)
-
-    def _widths(self, target: int, step: int, spread: float) -> Sequence[int]:
-        """At most 64 multiples of `step`, up to a factor of `spread` from the width whose natural depth is right.
-
-        That one is found by bisection. With a spread of 1.5 a depth within a factor of two makes up for the width.
-        """
-        coarse = self.architecture.scale.width_step
-
-        def natural_size(index: int) -> int:
-            width = (index + 1) * coarse
-            base, layer = self._line(width, self.fine.default(width))
-            return round(base + self.architecture.scale.natural_depth(width) * layer)
-
-        middle = (bisect.bisect_left(range(MAX_WIDTH // coarse), target, key=natural_size) + 1) * coarse // step
-        low, high = max(1, int(middle / spread)), int(middle * spread) + 1
-        return range(low * step, (high + 1) * step, step * max(1, (high - low) // WIDTHS))
-
-    def _plane(self, width: int, fine: int) -> tuple[float, float, float, float]:
-        """Coefficients of the size as base + n * layer + (fine - default) * (slope + n * layer_slope).
-
-        All blocks of an architecture are alike, but for the first, and widths enter once each, so two small builds
-        tell all.
-        """
-        base, layer = self._line(width, fine)
-        if not self.fine_matters:
-            return base, layer, 0.0, 0.0
-        base_up, layer_up = self._line(width, fine + self.fine.step)
-        self.fine_matters = (base_up, layer_up) != (base, layer)
-        return base, layer, (base_up - base) / self.fine.step, (layer_up - layer) / self.fine.step
-
-    def _line(self, width: int, fine: int) -> tuple[float, float]:
-        """Coefficients of the size as base + n * layer."""
-        if (width, fine) not in self.lines:
-            model = build_on_meta(self.architecture, self.config(width, 2, fine))
-            size, layer = float(MEASURES[self.match](model, self.decoding)), 0.0
-            if self.architecture.scale.depth is not None:
-                layer = float(BLOCK_MEASURES[self.match](model.sequence_blocks()[-1], self.decoding))
-            self.lines[width, fine] = size - 2 * layer, layer
-        return self.lines[width, fine]
-
-    def _solve_fine(self, default: int, change: float) -> int:
-        """The fine dimension nearest to default + change, in steps and within a factor of two of the default."""
-        step = self.fine.step
-        low, high = math.ceil(default / 2 / step), max(1, 2 * default // step)
-        return step * min(max(round((default + change) / step), low), high)
+def _refusal(shapes: Shapes, target: int, match: Match, nearest: int | None) -> RequestError:
+    """What was asked, what is fixed, what can be had; where nothing fits together, why."""
+    fixed = ", ".join(f"{name}={shapes.fixed[name]!r}" for name in shapes.chosen if name in shapes.fixed)
+    if nearest is None and shapes.refusal is not None:
+        return RequestError(f"--size {target:,} with {fixed}: {shapes.refusal}") if fixed else shapes.refusal
+    words = f"--size {target:,}: no {shapes.architecture.name} within 1% of that ({match}: {UNITS[match]})"
+    there_is = "" if nearest is None else f"; the nearest that can be had is {nearest:,}"
+    if not fixed:
+        return RequestError(words + there_is)
+    return RequestError(f"{words} with {fixed}{there_is}; that size or fewer fixed dimensions would do")
