@@ -187,3 +187,19 @@ def test_one_generator_for_all_parts_would_be_noticed() -> None:
         model.reset_parameters(torch.Generator().manual_seed(0))
     changed = f"blocks.{CHANGED_BLOCK}.mixer."
     assert not same(*(weights(model, changed) for model in models))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_number_of_threads_moves_no_bit(name: str) -> None:
+    """A run in a worker of one thread starts from the weights of a run that has all cores."""
+    item = ARCHITECTURES.get(name)
+    config = item.config.parse({**item.tiny, "vocab_size": 509})
+    threads, built = torch.get_num_threads(), []
+    try:
+        for count in (1, 4):
+            torch.set_num_threads(count)
+            built.append(build_model(item, config, 3).state_dict())
+    finally:
+        torch.set_num_threads(threads)
+    one, four = built
+    assert all(torch.equal(one[name], four[name]) for name in one)

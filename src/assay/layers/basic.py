@@ -61,6 +61,19 @@ def uniform_fan_in_(weight: Tensor, generator: torch.Generator) -> None:
     nn.init.uniform_(weight, -bound, bound, generator=generator)
 
 
+def orthogonal_(weight: Tensor, gain: float, generator: torch.Generator) -> None:
+    """gain * Q of a normal matrix [rows, columns], R's diagonal made positive (Saxe et al. 2014); Q^T where wider.
+
+    In float64: the last bits of a QR depend on the number of threads and on the build, and float32 keeps none of them.
+    """
+    rows, columns = weight.shape
+    normal = torch.empty(max(rows, columns), min(rows, columns), dtype=torch.float64)
+    q, r = torch.linalg.qr(normal.normal_(0, 1, generator=generator))
+    q = q * r.diagonal().sign()
+    with torch.no_grad():
+        weight.copy_(gain * (q if rows >= columns else q.T))
+
+
 class ProjectionDraws(NamedTuple):
     """How a layer fills its matrices: `inner` those that read the residual stream, `output` those that add to it."""
 

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from assay.layers.basic import Tap, uniform_fan_in_
+from assay.layers.basic import Tap, orthogonal_, uniform_fan_in_
 from assay.layers.mixer import ExecutedFlops, Layer, SequenceLayer, Shared
 from assay.ops.delta_rule import ErrorTaken, delta_rule, delta_rule_flops
 
@@ -67,7 +67,7 @@ class Markers(Layer):
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         if self.bank is not None:
-            nn.init.orthogonal_(self.bank, generator=generator)
+            orthogonal_(self.bank, 1.0, generator)
 
 
 class MemoryLayer(SequenceLayer):

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from assay.errors import RequestError
-from assay.layers.basic import Tap
+from assay.layers.basic import Tap, orthogonal_
 from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared
 from assay.layers.token_shift import ShiftState, shift_difference
 from assay.ops.wkv6 import wkv6, wkv6_flops
@@ -138,7 +138,7 @@ class RWKV6TimeMix(SequenceLayer):
         nn.init.constant_(self.norm_weight, ((self.layer + 1) / self.n_layers) ** 0.7)
         nn.init.zeros_(self.norm_bias)
         for linear, gain in ((self.receptance, 1.0), (self.key, 0.1), (self.value, 1.0), (self.gate, 0.1)):
-            nn.init.orthogonal_(linear.weight, gain, generator=generator)
+            orthogonal_(linear.weight, gain, generator)
         nn.init.zeros_(self.output.weight)
 
     def residual_outputs(self) -> tuple[Tensor, ...]:
@@ -210,7 +210,7 @@ class RWKV6ChannelMix(SequenceLayer):
         lerp = 1 - (torch.arange(D, dtype=torch.float64) / D) ** (1 - self.layer / self.n_layers)
         self.mu_k.copy_(lerp)
         self.mu_r.copy_(lerp)
-        nn.init.orthogonal_(self.key.weight, generator=generator)
+        orthogonal_(self.key.weight, 1.0, generator)
         nn.init.zeros_(self.receptance.weight)
         nn.init.zeros_(self.value.weight)
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from assay.errors import RequestError
-from assay.layers.basic import Tap
+from assay.layers.basic import Tap, orthogonal_
 from assay.layers.mixer import ExecutedFlops, Layer, SequenceLayer, Shared
 from assay.layers.token_shift import ShiftState, shift_difference
 from assay.ops.wkv7 import wkv7, wkv7_flops
@@ -88,7 +88,7 @@ class LowRank(Layer):
     def reset_parameters(self, generator: torch.Generator) -> None:
         nn.init.zeros_(self.down)
         rank, d_model = self.up.shape
-        nn.init.orthogonal_(self.up, 0.1 * max(1.0, math.sqrt(rank / d_model)), generator=generator)
+        orthogonal_(self.up, 0.1 * max(1.0, math.sqrt(rank / d_model)), generator)
 
     def set_base(self, base: Tensor) -> None:
         """Overwrite the bias with `base` [D]."""
@@ -202,7 +202,7 @@ class RWKV7TimeMix(SequenceLayer):
         nn.init.constant_(self.norm_weight, ((self.layer + 1) / self.n_layers) ** 0.7)
         nn.init.zeros_(self.norm_bias)
         for linear, gain in ((self.receptance, 1.0), (self.key, 0.1), (self.value, 1.0)):
-            nn.init.orthogonal_(linear.weight, gain, generator=generator)
+            orthogonal_(linear.weight, gain, generator)
         nn.init.zeros_(self.output.weight)
 
     def residual_outputs(self) -> tuple[Tensor, ...]:
@@ -267,7 +267,7 @@ class RWKV7ChannelMix(SequenceLayer):
     def reset_parameters(self, generator: torch.Generator) -> None:
         D = len(self.mu_k)
         self.mu_k.copy_(1 - (torch.arange(D, dtype=torch.float64) / D) ** ((1 - self.layer / self.n_layers) ** 4))
-        nn.init.orthogonal_(self.key.weight, generator=generator)
+        orthogonal_(self.key.weight, 1.0, generator)
         nn.init.zeros_(self.value.weight)
 
     def residual_outputs(self) -> tuple[Tensor, ...]:

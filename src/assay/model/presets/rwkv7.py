@@ -4,9 +4,9 @@ import math
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
-from assay.layers.basic import LayerNorm
+from assay.layers.basic import LayerNorm, orthogonal_
 from assay.layers.rwkv7 import Ranks, RWKV7ChannelMix, RWKV7TimeMix, official_ranks
 from assay.model.architecture import Architecture, ModelConfig, Scale, register, uniform
 from assay.model.proportions import head_dim_of
@@ -46,7 +46,7 @@ def mlp_width(d_model: int) -> int:
 def orthogonal_head(weight: Tensor, generator: torch.Generator) -> None:
     """The official head [V, D]: orthogonal with gain 0.5 sqrt(V / D), or 0.5 where V is no larger than D."""
     vocab_size, d_model = weight.shape
-    nn.init.orthogonal_(weight, 0.5 * math.sqrt(max(1.0, vocab_size / d_model)), generator=generator)
+    orthogonal_(weight, 0.5 * math.sqrt(max(1.0, vocab_size / d_model)), generator)
 
 
 register(
