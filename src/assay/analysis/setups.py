@@ -27,13 +27,11 @@ def said_of_speeds(speeds: Mapping[str, Speed]) -> list[str]:
     ]
     if unsteady:
         lines.append(f"Speed is not to be trusted, as something else used the machine: {join_names(unsteady)}.")
-    measured = {
-        label: (of.device, of.precision, of.threads, of.rounds, of.steps_per_round) for label, of in speeds.items()
-    }
+    measured = {label: (of.device, of.precision, of.threads) for label, of in speeds.items()}
     if len(set(measured.values())) > 1:
         ways = [
             f"{join_names([label for label, of in measured.items() if of == way])} on {way[0]} in {way[1]} with "
-            f"{counted(way[2], 'thread')}, {way[3]} rounds of {counted(way[4], 'step')}"
+            f"{counted(way[2], 'thread')}"
             for way in dict.fromkeys(measured.values())
         ]
         lines.append(f"Speeds were not measured alike, so do not compare them: {'; '.join(ways)}.")
