@@ -133,7 +133,9 @@ def test_speeds_are_the_arms_and_unsteady_ones_are_named() -> None:
     }
     assert line_with(record, "Speed").endswith("used the machine: rwkv6 (1,200 to 2,800 tokens/s).")
     mixed = study(runs(1), speeds={"gpt1": speed(3000), "rwkv6": speed(2000).model_copy(update={"threads": 4})})
-    assert "gpt1 on cpu in float32 with 2 threads, 5 rounds of 3 steps" in line_with(mixed, "not measured alike")
+    assert "gpt1 on cpu in float32 with 2 threads; rwkv6 on cpu in float32 with 4 threads" in line_with(
+        mixed, "not measured alike"
+    )
 
 
 def test_the_validation_split_is_said_and_the_test_stays_closed() -> None:

@@ -23,7 +23,7 @@ CASES = {
     "size in words": ("train gpt1 --size abc", "--size abc: a whole number above zero is needed, as in 300k"),
     "negative size": ("train gpt1 --size -5", "--size -5: a whole number above zero is needed"),
     "size beyond reason": ("train gpt1 --size 900G", "--size: 900000000000 given, should be less than or equal"),
-    "size and width": ("train gpt1 {small} --size 30k", "--size 30000: chooses d_model itself.* give only one"),
+    "size and width": ("train gpt1 {small} --size 30k", "--size 30,000: .* with d_model=64, n_layers=1; .* fewer"),
     "heads": ("train gpt1 {tokens} --set d_model=30", r"model.d_model: 30 given, .* n_heads \(4\); 28 would do"),
     "width in words": ("train gpt1 {tokens} --set d_model=x", "model.d_model: 'x' given, should be a valid integer"),
     "heads to describe": ("describe gpt1 --set d_model=30", "model.d_model: 30 given, .* 28 would do"),

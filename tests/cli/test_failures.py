@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 from assay.cli.main import main
 from assay.cli.progress import LINE_SECONDS, StudyProgress
 from assay.records import RunRecord
-from assay.study import compare as study
 from assay.study import run as study_run
 from assay.training import checkpoint
 from cli.command import Assay
@@ -89,10 +88,10 @@ def test_no_space_for_the_record_or_the_page(assay: Assay, monkeypatch: Patch) -
         patch.setattr(RunRecord, "write", full)
         assert assay(*command).status == 2
     with monkeypatch.context() as patch:
-        patch.setattr(study, "write_report", full)
+        patch.setattr("assay.study.conclude.write_report", full)
         assert assay(*command).status == 2
     assert not (assay.cwd / "out" / "study.json").exists()
-    monkeypatch.setattr(study, "write_report", lambda *_: Path("report.html"))
+    monkeypatch.setattr("assay.study.conclude.write_report", lambda *_: Path("report.html"))
     assert assay(*command, "--json").status == 0
 
 

@@ -64,11 +64,12 @@ def test_several_prompts_are_the_texts_of_each_alone(assay: Assay, run: str) -> 
     options = [part for prompt in prompts for part in ("--prompt", prompt)]
     got = assay("generate", run, *options, *SHORT)
     assert got.out == "\n".join(f"{prompt}{expected(run, prompt, 12)}\n" for prompt in prompts)
-    assert got.err.startswith("36 tokens in ")
     said = last_line(assay("generate", run, *options, *SHORT, "--json").out)
+    assert got.err.startswith(f"{sum(len(text['ids']) for text in said['texts'])} tokens in ")
     assert [text["prompt"] for text in said["texts"]] == prompts
     assert [text["text"] for text in said["texts"]] == [expected(run, prompt, 12) for prompt in prompts]
-    assert {text["ended"] for text in said["texts"]} == {"max tokens"}
+    for text in said["texts"]:
+        assert text["ended"] == ("max tokens" if len(text["ids"]) == 12 else "end of text")
     assert (said["architecture"], said["sampler"], said["subject"]) == ("gpt1", "greedy", "run")
 
 
@@ -155,7 +156,7 @@ def test_a_plugin_is_needed_again(assay: Assay, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(ARCHITECTURES, "_items", before)
     got = assay("generate", "run", "--prompt", "a")
     assert (got.status, got.out) == (2, "")
-    assert got.lines == ["assay: run: its architecture 'mine' is not known here; --plugin FILE.py brings one's own"]
+    assert got.lines == ["assay: run: its architecture 'mine' is not known here; --plugin mine.py brings it"]
 
 
 def broken_weights(run: str) -> None:
@@ -205,7 +206,7 @@ def test_a_wrong_request_is_one_line(case: str, assay: Assay, trained: Path) -> 
             lambda run: Path(run, "tokenizer.json").unlink(),
             "run: has no tokenizer.json, so it reads and writes no text",
         ),
-        (lambda run: Path(run, "config.yaml").write_text("architectures: [gpt1, rwkv6]"), "a study without runs yet"),
+        (lambda run: Path(run, "config.yaml").write_text("arms: [gpt1, rwkv6]"), "a study without runs yet"),
         (lambda run: Path(run, "config.yaml").write_text("colour: red"), "run/config.yaml: unknown key 'colour'"),
     ],
 )

@@ -195,6 +195,7 @@ def test_a_tokenizer_made_elsewhere_is_skipped_and_bytes_pass(tmp_path: Path) ->
 
 def run(architecture: str, seed: int, chain: str, status: str = "finished") -> RunRecord:
     return RunRecord(
+        label=architecture,
         architecture=architecture,
         seed=seed,
         status=status,

@@ -99,7 +99,7 @@ def test_readme_shows_every_verb() -> None:
 
 @pytest.mark.parametrize(
     ("line", "error"),
-    [("compare --no-such-option 3", "NoSuchOption"), ("no-such-verb", "KeyError"), ("train", "MissingParameter")],
+    [("compare --no-such-option 3", "NoSuchOption"), ("no-such-verb", "KeyError"), ("describe", "MissingParameter")],
 )
 def test_command_that_does_not_parse_is_caught(line: str, error: str) -> None:
     (arguments,) = assay_commands(f"```sh\n.venv/bin/assay {line}  # a remark\n```\n")

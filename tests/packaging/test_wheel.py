@@ -25,6 +25,7 @@ print(assay.report.page.write_report(study, [run], folder))
 
 def run_record() -> RunRecord:
     return RunRecord(
+        label="gpt1",
         architecture="gpt1",
         seed=0,
         status="finished",
@@ -54,6 +55,7 @@ def run_record() -> RunRecord:
 def study_record() -> StudyRecord:
     score = Interval(mean=2.0, low=None, high=None)
     arm = Arm(
+        label="gpt1",
         architecture="gpt1",
         seeds=[0],
         diverged=0,
@@ -62,7 +64,6 @@ def study_record() -> StudyRecord:
         flops_per_token=2000,
         state_bytes=512,
         test=records.TestScores(nats_per_token=score, perplexity=score, bits_per_byte=None),
-        train_tokens_per_second=1000.0,
         peak_memory_bytes=None,
         data_chain="0" * 64,
         growth_with_embedding=None,

@@ -55,7 +55,7 @@ def chain_finding(records: Sequence[RunRecord]) -> Finding:
     for run in runs:
         first = first_of.setdefault(run.seed, run)
         if run.data_chain != first.data_chain:
-            unequal.append(f"seed {run.seed}: {run.architecture} consumed other batches than {first.architecture}")
+            unequal.append(f"seed {run.seed}: {run.label} consumed other batches than {first.label}")
     if len(runs) == len(first_of):
         words = "no seed has two finished runs, so there are no chains to compare"
         return Finding(check="chains", status="skip", explanation=words)

@@ -8,12 +8,16 @@ from pydantic import Field, field_validator, model_validator
 from assay.analysis.rule import Rule, Tuning
 from assay.config import Config, digest_of
 from assay.data.config import DataConfig
+from assay.errors import RequestError
+from assay.model.architecture import ARCHITECTURES
 from assay.records import Addition, Match, Split
+from assay.registry import suggestion
 from assay.report.quantities import count
 from assay.study.arm import ArmConfig, parse_arm
 from assay.training.config import ExecutionConfig, TrainingConfig
 from assay.training.plan import ExecutionPlan
 
+DEFAULT_ARMS = ("gpt1", "rwkv6", "mamba2")
 DEFAULT_SIZE = 1_000_000
 SCHEMA = 2
 """Of configurations and digests: a changed default of any section is a new version, a new key with a default is not."""
@@ -54,14 +58,14 @@ class StudyConfig(Config):
     version: Literal[2] = 2
     kind: Literal["study", "run"] = "study"
     """What the folder of this config.yaml holds."""
-    arms: list[ArmConfig] = Field(["gpt1", "rwkv6", "mamba2"], min_length=1, validate_default=True)
+    arms: list[ArmConfig] = Field(min_length=1)
     size: int | None = Field(None, gt=0, le=100_000_000_000)
     """How much of `match`: a million unless `model` sets a width or depth; None keeps published dimensions."""
     sizes: list[int] = []
     """Several sizes: every arm that has none of its own exists at each, and is compared within it."""
     match: Match = "total"
     model: dict[str, Any] = {}
-    """Dimensions set for every arm, such as body or initialisation; those of one arm stand under its label."""
+    """Dimensions set for every arm, such as body or initialisation; those under an arm's label become that arm's."""
     seeds: list[int] = Field([0, 1, 2], min_length=1)
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
@@ -91,14 +95,10 @@ class StudyConfig(Config):
             values["version"] = 2
             if "architectures" in values:
                 values["arms"] = values.pop("architectures")
-        if "size" in values or values.get("sizes") or {"d_model", "n_layers"} & _all_keys(values.get("model")):
+        values = _with_own_dimensions(values)
+        if "size" in values or values.get("sizes") or {"d_model", "n_layers"} & set(values.get("model") or {}):
             return values
         return {**values, "size": DEFAULT_SIZE}
-
-    @field_validator("arms", mode="before")
-    @classmethod
-    def _arms_as_written(cls, arms: Any) -> Any:
-        return [parse_arm(arm) if isinstance(arm, str) else arm for arm in arms] if isinstance(arms, list) else arms
 
     @field_validator("plugins", mode="before")
     @classmethod
@@ -176,7 +176,20 @@ def _at(arm: ArmConfig, size: int | None, rate: float | None) -> ArmConfig:
     return arm.model_copy(update={"label": label, "size": arm.size or size, "training": training})
 
 
-def _all_keys(model: Any) -> set[str]:
-    if not isinstance(model, dict):
-        return set()
-    return set(model) | {key for value in model.values() if isinstance(value, dict) for key in value}
+def _with_own_dimensions(values: dict[str, Any]) -> dict[str, Any]:
+    """The arms read, each with the dimensions that `model` has under its label; what an arm says itself goes before."""
+    arms, model = values.get("arms", list(DEFAULT_ARMS)), values.get("model", {})
+    if not isinstance(arms, list) or not isinstance(model, dict):
+        return values  # the types of the fields say what is wrong
+    read = [parse_arm(arm) if isinstance(arm, str) else ArmConfig.model_validate(arm) for arm in arms]
+    labels = [arm.label for arm in read]
+    known = {arm.architecture for arm in read} & set(ARCHITECTURES.names())  # a plug-in's may be read without it
+    fields = {name for architecture in known for name in ARCHITECTURES.get(architecture).config.model_fields}
+    own = {
+        name: dimensions for name, dimensions in model.items() if isinstance(dimensions, dict) and name not in fields
+    }
+    for name in own:
+        if name not in labels:
+            raise RequestError(f"model.{name}: no arm of this study; {suggestion(name, labels)}")
+    read = [arm.model_copy(update={"model": {**own.get(arm.label, {}), **arm.model}}) for arm in read]
+    return {**values, "arms": read, "model": {name: value for name, value in model.items() if name not in own}}

@@ -116,7 +116,7 @@ def resolve_arms(config: StudyConfig, vocab_size: int, decoding: Decoding) -> It
     """Every arm at every point of the grids, with its dimensions solved and checked against the study's context."""
     for point in config.points():
         architecture = ARCHITECTURES.get(point.arm.architecture)
-        model = _dimensions_with_vocabulary(architecture, config, point.arm, point.group, vocab_size)
+        model = _dimensions_with_vocabulary(architecture, config, point.arm, vocab_size)
         solved = size_arm(architecture, config, model, decoding, point.size, point.arm.label)
         _refuse_few_positions(architecture, solved, config.training.context, point.arm.label)
         training = TrainingConfig.parse({**config.training.model_dump(), **point.arm.training})
@@ -159,38 +159,27 @@ def size_arm(
 
 
 def _dimensions_with_vocabulary(
-    architecture: Architecture, config: StudyConfig, arm: ArmConfig, group: str, vocab_size: int
+    architecture: Architecture, config: StudyConfig, arm: ArmConfig, vocab_size: int
 ) -> dict[str, Any]:
-    fixed = arm_dimensions(architecture, config, arm, group)
+    fixed = arm_dimensions(architecture, config, arm)
     if fixed.setdefault("vocab_size", vocab_size) != vocab_size:
         asked = fixed["vocab_size"]
         raise RequestError(f"model.vocab_size: {asked} given, the tokenizer has {vocab_size}; leave it to --tokenizer")
     return fixed
 
 
-def arm_dimensions(architecture: Architecture, config: StudyConfig, arm: ArmConfig, group: str = "") -> dict[str, Any]:
-    """The dimensions fixed for this arm: those of all arms, those under its label, its own; the last word wins.
-
-    Unknown ones are a RequestError. `group` is the label of the arm that was asked for, where this is one point of it.
-    """
-    architectures = {one.label: ARCHITECTURES.get(one.architecture) for one in config.arms}
+def arm_dimensions(architecture: Architecture, config: StudyConfig, arm: ArmConfig) -> dict[str, Any]:
+    """The dimensions fixed for this arm: those of all arms and its own, which go before; unknown ones are refused."""
     known = architecture.config.model_fields
-    fields = {field for item in architectures.values() for field in item.config.model_fields}
-    of_arms = {name: values for name, values in config.model.items() if isinstance(values, dict) and name not in fields}
-    common = {name: value for name, value in config.model.items() if name not in of_arms}
-    for name in of_arms:
-        if name not in architectures:
-            raise RequestError(f"model.{name}: no arm of this study; {suggestion(name, list(architectures))}")
-    own = of_arms.get(group or arm.label, {})
-    for name in {**common, **own}:
+    for name in {**config.model, **arm.model}:
         if name in known:
             continue
-        having = [label for label, item in architectures.items() if name in item.config.model_fields]
+        having = [one.label for one in config.arms if name in ARCHITECTURES.get(one.architecture).config.model_fields]
         if having:
             what = f"--set model.{having[0]}.{name}=... sets one arm's"
             raise RequestError(f"model.{name}: {architecture.name} has none; {what}")
         raise RequestError(f"model.{name}: unknown key for {architecture.name}; {suggestion(name, list(known))}")
-    return {**common, **own, **arm.model}
+    return {**config.model, **arm.model}
 
 
 def _refuse_budget(config: StudyConfig) -> None:

@@ -84,6 +84,9 @@ def load_run(folder: Path) -> LoadedRun:
         raise RequestError(f"{folder}: is a study without runs yet; the folder of a run would do")
     (arm,) = run.arms
     dimensions = {**run.model, **arm.model}  # version 1 kept those of the run under `model`
+    if arm.architecture not in ARCHITECTURES.names() and run.plugins:
+        brings = " ".join(f"--plugin {plugin.path}" for plugin in run.plugins)
+        raise RequestError(f"{folder}: its architecture {arm.architecture!r} is not known here; {brings} brings it")
     return _load(folder, arm.architecture, dimensions, run.plan, None, True)
 
 
