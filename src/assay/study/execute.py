@@ -5,11 +5,11 @@ import os
 import site
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from time import sleep as pause
 from typing import IO, Protocol
 
 from assay.errors import RequestError, WorkerError
@@ -21,6 +21,8 @@ POLL_SECONDS = 0.1
 TRIES = 2
 """A run whose worker died is tried once more, from its last checkpoint."""
 LAST_LINES = 3
+COMMAND = (sys.executable, "-P", "-m", "assay.study.worker")
+"""What carries out the run in the folder that follows."""
 LOG = ".worker.log"
 """What a worker said, in the run's folder; removed when the run is done."""
 
@@ -111,7 +113,7 @@ def _in_workers(
                 index, tries = queue.pop(0)
                 listener.run_started(index, len(jobs), jobs[index].name, jobs[index].steps)
                 active.append(_start(jobs[index], index, tries))
-            time.sleep(POLL_SECONDS)
+            pause(POLL_SECONDS)
             for worker in list(active):
                 job = jobs[worker.index]
                 status = worker.process.poll()  # before its metrics are read, so that none is missed
@@ -147,7 +149,7 @@ def _start(job: Job, index: int, tries: int) -> _Process:
     metrics = job.folder / "metrics.jsonl"
     log = (job.folder / LOG).open("wb")
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "assay.study.worker", str(job.folder)],
+        [*COMMAND, str(job.folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=log,

@@ -115,7 +115,7 @@ def resolve(config: StudyConfig, tell: Callable[[str], None]) -> Study:
 def resolve_arms(config: StudyConfig, vocab_size: int, decoding: Decoding) -> Iterator[Arm]:
     """Every arm at every point of the grids, with its dimensions solved and checked against the study's context."""
     for point in config.points():
-        architecture = ARCHITECTURES.get(point.arm.architecture)
+        architecture = _known(point.arm, config)
         model = _dimensions_with_vocabulary(architecture, config, point.arm, vocab_size)
         solved = size_arm(architecture, config, model, decoding, point.size, point.arm.label)
         _refuse_few_positions(architecture, solved, config.training.context, point.arm.label)
@@ -130,6 +130,13 @@ def resolve_arms(config: StudyConfig, vocab_size: int, decoding: Decoding) -> It
             point.arm.replicate,
             arm_plugins(architecture, solved, config.data),
         )
+
+
+def _known(arm: ArmConfig, config: StudyConfig) -> Architecture:
+    if arm.architecture not in ARCHITECTURES.names() and config.plugins:
+        brings = " ".join(f"--plugin {plugin.path}" for plugin in config.plugins)
+        raise RequestError(f"{arm.label}: architecture {arm.architecture!r} is not known here; {brings} brings it")
+    return ARCHITECTURES.get(arm.architecture)
 
 
 def _threads(config: StudyConfig, plan: ExecutionPlan, parameters: int, runs: int) -> int:

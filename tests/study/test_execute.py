@@ -1,0 +1,204 @@
+"""Runs in worker processes: the same bytes as here; a worker that dies is named and tried once more."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from assay.errors import RequestError, WorkerError
+from assay.records import RunRecord
+from assay.study.compare import Silent, compare
+from assay.study.execute import Job, execute
+from assay.study.workers import parse_workers
+from assay.training.loop import Observer, StepEvent
+from report.factory import run as made_up_run
+from study.made_up import Make
+
+STEPS = 4
+FAKE = """
+import json, os, pathlib, signal, sys
+folder = pathlib.Path(sys.argv[1])
+plan = json.loads((folder / "plan.json").read_text())
+tries = folder / "tries"
+number = int(tries.read_text()) if tries.exists() else 0
+tries.write_text(str(number + 1))
+event = {"nats_per_token": 1.0, "learning_rate": 1.0, "gradient_norm": 1.0, "seconds": 0.1, "chain": "", "tokens": 1,
+         "validation_nats_per_token": None, "auxiliary": {}, "steps": 4}
+with (folder / "metrics.jsonl").open("a") as metrics:
+    for step in range(1, 5):
+        metrics.write(json.dumps({**event, "step": step}) + "\\n")
+        metrics.flush()
+        if step == 3 and number < plan["dies"]:
+            print("first line", file=sys.stderr)
+            print("out of luck", file=sys.stderr, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+if plan["says"]:
+    print(plan["says"], file=sys.stderr)
+    sys.exit(2)
+(folder / "record.json").write_text(plan["record"])
+"""
+
+
+class Heard(Silent):
+    """Remembers what it hears."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.steps: list[tuple[str, int]] = []
+        self.ended: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.lines.append(text)
+
+    def step(self, name: str, event: StepEvent) -> None:
+        self.steps.append((name, event.step))
+
+    def run_finished(self, name: str, record: RunRecord) -> None:
+        self.ended.append(name)
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A worker that needs no torch and dies as often as its folder's plan says."""
+    script = tmp_path / "fake.py"
+    script.write_text(FAKE)
+    monkeypatch.setattr("assay.study.execute.COMMAND", (sys.executable, str(script)))
+    return tmp_path
+
+
+def job(folder: Path, name: str, dies: int = 0, says: str = "", only_here: str = "") -> Job:
+    place = folder / name
+    record = made_up_run(name, 0)
+
+    def prepare() -> None:
+        place.mkdir(exist_ok=True)
+        plan = {"dies": dies, "says": says, "record": record.model_dump_json()}
+        (place / "plan.json").write_text(json.dumps(plan))
+
+    def here(_: Sequence[Observer]) -> RunRecord:
+        return record
+
+    def finished() -> RunRecord | None:
+        return RunRecord.read(place / "record.json") if (place / "record.json").exists() else None
+
+    return Job(name, place, STEPS, finished, here, prepare, only_here)
+
+
+def test_records_come_in_the_order_given_and_steps_are_heard(fake: Path) -> None:
+    heard = Heard()
+    records = execute([job(fake, name) for name in ("a", "b", "c")], 2, heard)
+    assert [record.label for record in records] == ["a", "b", "c"]
+    for name in ("a", "b", "c"):
+        assert [step for of, step in heard.steps if of == name] == [1, 2, 3, 4]
+    assert sorted(heard.ended) == ["a", "b", "c"]
+    assert heard.lines == []
+    assert not list(fake.rglob(".worker.log"))
+
+
+def test_a_worker_that_dies_is_named_and_tried_once_more(fake: Path) -> None:
+    heard = Heard()
+    records = execute([job(fake, "a", dies=1), job(fake, "b")], 2, heard)
+    assert [record.label for record in records] == ["a", "b"]
+    assert heard.lines == [
+        "a: its worker was killed by signal 9 (first line / out of luck); once more from its checkpoint"
+    ]
+
+
+def test_a_worker_that_dies_again_stops_nothing_else(fake: Path) -> None:
+    heard = Heard()
+    jobs = [job(fake, "a", dies=2), job(fake, "b"), job(fake, "c")]
+    with pytest.raises(WorkerError, match=r"^a: its worker was killed by signal 9 2 times \(.*out of luck\);"):
+        execute(jobs, 2, heard)
+    assert sorted(heard.ended) == ["b", "c"]
+    assert (fake / "a" / "tries").read_text() == "2"
+    assert [record.label for record in execute(jobs, 2, heard)] == ["a", "b", "c"], "the same command tries again"
+
+
+def test_a_wrong_request_is_said_and_not_tried_again(fake: Path) -> None:
+    with pytest.raises(RequestError, match=r"^a: no such thing$"):
+        execute([job(fake, "a", says="no such thing"), job(fake, "b")], 2, Heard())
+    assert (fake / "a" / "tries").read_text() == "1"
+    assert (fake / "b" / "record.json").exists()
+
+
+def test_what_only_this_python_knows_runs_here_with_one_line(fake: Path) -> None:
+    heard = Heard()
+    why = "mine: needs what is registered in this Python only, so it runs in this process"
+    jobs = [job(fake, "x", only_here=why), job(fake, "a"), job(fake, "b"), job(fake, "y", only_here=why)]
+    assert [record.label for record in execute(jobs, 2, heard)] == ["x", "a", "b", "y"]
+    assert heard.lines == [why]
+    assert not (fake / "x").exists()
+
+
+def test_an_interruption_ends_all_workers(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = (
+        "import os, pathlib, sys, time; pathlib.Path(sys.argv[1], 'pid').write_text(str(os.getpid())); time.sleep(60)"
+    )
+    monkeypatch.setattr("assay.study.execute.COMMAND", (sys.executable, "-c", script))
+    polls = iter(range(1000))
+
+    def sleep(seconds: float) -> None:
+        time.sleep(seconds)
+        if len(list(fake.glob("*/pid"))) == 2 or next(polls) > 100:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("assay.study.execute.pause", sleep)
+    with pytest.raises(KeyboardInterrupt):
+        execute([job(fake, "a"), job(fake, "b")], 2, Heard())
+    for path in fake.glob("*/pid"):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(path.read_text()), 0)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "two", "1.5", ""])
+def test_a_wrong_number_of_workers_is_one_line(text: str) -> None:
+    with pytest.raises(RequestError, match=f"--workers {text}: auto, or a whole number above zero"):
+        parse_workers(text)
+
+
+def test_workers_here_and_elsewhere_end_in_the_same_bytes(make: Make, tmp_path: Path) -> None:
+    """Two workers, this process, and `assay train --config` in another folder."""
+    config = make(("gpt1", "rwkv6:dropout=0.1"), (0,), measurements=[], execution={"threads": None})
+    config = config.model_copy(update={"training": config.training.model_copy(update={"tokens": 4 * 256})})
+    for workers in (1, 2):
+        compare(config, tmp_path / str(workers), workers=workers)
+    runs = sorted(path.name for path in (tmp_path / "1" / "runs").iterdir())
+    assert runs == sorted(path.name for path in (tmp_path / "2" / "runs").iterdir())
+    for name in runs:
+        first, second = (tmp_path / folder / "runs" / name for folder in ("1", "2"))
+        assert weights(first) == weights(second)
+    config_file = tmp_path / "1" / "runs" / runs[-1] / "config.yaml"
+    command = [sys.executable, "-m", "assay", "train", "--config", config_file, "--out", "elsewhere"]
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    assert weights(tmp_path / "elsewhere") == weights(config_file.parent)
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "checkpoint" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_study_that_is_killed_with_its_workers_ends_in_the_same_bytes(
+    how: signal.Signals, make: Make, tmp_path: Path
+) -> None:
+    """The parent dies at random moments; its workers die with it, and the same command continues."""
+    config = make(
+        ("gpt1", "mamba2"), (0, 1), measurements=[], training={"tokens": 300 * 256, "checkpoint_interval": 20}
+    )
+    compare(config, tmp_path / "whole", workers=1)
+    (tmp_path / "config.yaml").write_text(config.to_yaml())
+    command = [sys.executable, "-m", "assay", "compare", "--config", "config.yaml", "--out", "parts", "--workers", "2"]
+    for seconds in (5.0, 7.0, 9.0):
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            time.sleep(seconds)
+            process.send_signal(how)
+    assert subprocess.run(command, cwd=tmp_path, check=False, capture_output=True).returncode == 0
+    for whole in (tmp_path / "whole" / "runs").iterdir():
+        assert weights(tmp_path / "parts" / "runs" / whole.name) == weights(whole)
