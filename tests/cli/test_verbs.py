@@ -183,7 +183,7 @@ def test_compare_and_report(assay: Assay, monkeypatch: pytest.MonkeyPatch) -> No
     assert said["ranked"]
     assert (said["folder"], said["report"]) == ("study", "study/report.html")
     assert len(done.out.splitlines()) == 1
-    assert [line for line in done.lines if line.startswith("mamba2-seed4 (4 of 4): 2 steps")]
+    assert [line for line in done.lines if line.startswith("mamba2-seed4 (3 of 4): 2 steps")]
     again = assay(*command)
     assert (again.status, again.err) == (0, "")
     assert "study/report.html" in again.out
@@ -210,3 +210,42 @@ def test_a_negative_finding_is_status_one(assay: Assay) -> None:
     got = assay("train", "gpt1", *assay.small, *wild, "--tokens", "10k", "--json")
     assert got.status == 1
     assert last_line(got.out)["status"] == "diverged"
+
+
+def test_variants_are_described_and_audited(assay: Assay) -> None:
+    facts = last_line(assay("describe", "rwkv6:head_dim=16,d_model=64", "--json").out)
+    assert (facts["dimensions"]["head_dim"], facts["dimensions"]["d_model"]) == (16, 64)
+    sized = last_line(assay("describe", "x=gpt1:n_layers=3", "--size", "300k", "--json").out)
+    assert sized["dimensions"]["n_layers"] == 3
+    assert sized["parameters"]["total"] == pytest.approx(300_000, rel=0.01)
+    report = last_line(assay("audit", "gpt1:d_model=32,n_layers=1,n_heads=2", "--json").out)
+    assert report["sound"]
+    wrong = assay("audit", "gpt1:heads=2")
+    assert (wrong.status, len(wrong.lines)) == (2, 1)
+    assert "gpt1:heads=2: heads: no dimension of gpt1" in wrong.err
+
+
+def test_runs_are_listed_with_what_they_asked(assay: Assay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assay.study.conclude.write_report", lambda *_: None)
+    less = ["--set", "measurements=[]"]
+    assert assay("compare", "gpt1", "slow=gpt1:lr=1e-4", "--seeds", "2", *assay.small, *less).status == 0
+    assert assay("train", "mamba2", "--seed", "5", *assay.small).status == 0
+    (assay.cwd / "runs" / "other").mkdir()
+    (assay.cwd / "runs" / "broken").mkdir()
+    (assay.cwd / "runs" / "broken" / "config.yaml").write_text("arms: 3\n")
+    entries = last_line(assay("list", "runs", "--json").out)["runs"]
+    (study,) = [entry for entry in entries if entry["kind"] == "study" and entry["arms"]]
+    assert (study["arms"], study["seeds"]) == (["gpt1", "slow"], [0, 1])
+    shown = assay("list", "runs")
+    assert shown.status == 0
+    assert "study, finished, 4 runs" in shown.out
+    assert "gpt1, slow; 2 seeds; 512 tokens of text:" in shown.out.replace("\n", "")
+    assert "of 1 pairs resolved" in shown.out.replace("\n", " ")
+    assert "run, finished" in shown.out
+    assert "mamba2; seed 5" in shown.out
+    assert "broken  study, unreadable" in shown.out
+    one = next(path for path in (assay.cwd / "runs").iterdir() if path.name.startswith("compare"))
+    assert len(last_line(assay("list", "runs", str(one), "--json").out)["runs"]) == 1
+    for wrong in (["list", "rums"], ["list", "runs", "nowhere"], ["list", "corpora", "x"]):
+        got = assay(*wrong)
+        assert (got.status, len(got.lines)) == (2, 1)

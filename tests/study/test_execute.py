@@ -14,7 +14,8 @@ import pytest
 from assay.errors import RequestError, WorkerError
 from assay.records import RunRecord
 from assay.study.compare import Silent, compare
-from assay.study.execute import Job, execute
+from assay.study.execute import execute
+from assay.study.job import Job
 from assay.study.workers import parse_workers
 from assay.training.loop import Observer, StepEvent
 from report.factory import run as made_up_run
@@ -53,7 +54,7 @@ class Heard(Silent):
         self.steps: list[tuple[str, int]] = []
         self.ended: list[str] = []
 
-    def message(self, text: str) -> None:
+    def notice(self, text: str) -> None:
         self.lines.append(text)
 
     def step(self, name: str, event: StepEvent) -> None:
@@ -68,7 +69,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A worker that needs no torch and dies as often as its folder's plan says."""
     script = tmp_path / "fake.py"
     script.write_text(FAKE)
-    monkeypatch.setattr("assay.study.execute.COMMAND", (sys.executable, str(script)))
+    monkeypatch.setattr("assay.study.pool.COMMAND", (sys.executable, str(script)))
     return tmp_path
 
 
@@ -140,7 +141,7 @@ def test_an_interruption_ends_all_workers(fake: Path, monkeypatch: pytest.Monkey
     script = (
         "import os, pathlib, sys, time; pathlib.Path(sys.argv[1], 'pid').write_text(str(os.getpid())); time.sleep(60)"
     )
-    monkeypatch.setattr("assay.study.execute.COMMAND", (sys.executable, "-c", script))
+    monkeypatch.setattr("assay.study.pool.COMMAND", (sys.executable, "-c", script))
     polls = iter(range(1000))
 
     def sleep(seconds: float) -> None:
@@ -148,7 +149,7 @@ def test_an_interruption_ends_all_workers(fake: Path, monkeypatch: pytest.Monkey
         if len(list(fake.glob("*/pid"))) == 2 or next(polls) > 100:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("assay.study.execute.pause", sleep)
+    monkeypatch.setattr("assay.study.pool.pause", sleep)
     with pytest.raises(KeyboardInterrupt):
         execute([job(fake, "a"), job(fake, "b")], 2, Heard())
     for path in fake.glob("*/pid"):

@@ -49,3 +49,31 @@ def test_generate_and_export_load_the_weights(assay: Assay, folder: str) -> None
     said = assay("export", folder, "--to", "exported")
     assert said.status == 0, said.err
     assert (assay.cwd / "exported" / "model.safetensors").exists()
+
+
+def test_continuing_is_refused_in_one_line_and_leaves_all_as_it_was(assay: Assay) -> None:
+    before = {path: path.read_bytes() for path in assay.cwd.rglob("*") if path.is_file()}
+    small = ["--corpus", "text:text.jsonl", "--tokenizer", "bytes", "--context", "16", "--batch-tokens", "64"]
+    for command in (["compare", "gpt1", "rwkv6", "--out", "study"], ["train", "gpt1", "--out", "half"]):
+        said = assay(*command, *small)
+        assert (said.status, said.out) == (2, "")
+        (line,) = said.lines
+        assert "was made by an older assay (version 1)" in line
+        assert line.endswith("a new folder would do")
+    assert before == {path: path.read_bytes() for path in assay.cwd.rglob("*") if path.is_file()}
+
+
+def test_their_configurations_may_be_asked_again(assay: Assay) -> None:
+    again = assay("train", "--config", "half/config.yaml", "--out", "again", "--json")
+    assert again.status == 0, again.err
+    assert json.loads(again.out)["label"] == "gpt1"
+
+
+def test_runs_of_both_versions_are_listed(assay: Assay) -> None:
+    said = json.loads(assay("list", "runs", ".", "--json").out)
+    states = {entry["folder"]: (entry["kind"], entry["arms"], entry["state"]) for entry in said["runs"]}
+    assert states == {
+        "half": ("run", ["gpt1"], "step 6"),
+        "run": ("run", ["mamba2"], "finished"),
+        "study": ("study", ["gpt1", "rwkv6"], "finished, 4 runs"),
+    }

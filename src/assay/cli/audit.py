@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 def audit(
-    subject: Annotated[str, typer.Argument(help="An architecture, the folder of a run or study, FILE.py, or hf:PATH.")],
+    subject: Annotated[
+        str,
+        typer.Argument(help="ARCH or ARCH:key=value,..., the folder of a run or study, FILE.py, or hf:PATH."),
+    ],
     honest: Annotated[bool, typer.Option("--honest", help="Score a trained model from prefixes alone too.")] = False,
     thorough: Annotated[bool, typer.Option("--thorough", help="Longer sequences and more of everything.")] = False,
     size: Annotated[

@@ -1,6 +1,5 @@
 """`assay compare`: train arms side by side and show what that resolves."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -40,6 +39,6 @@ def compare(
     config = options.study(arms, None if seeds is None else parse_seeds(seeds), sizes)
     folder = options.out or Path("runs") / f"compare-{config.identity()[:10]}"
     with StudyProgress(config.training.batch_tokens) as progress:
-        record = study.compare(config, folder, progress, number, lambda text: print(text, file=sys.stderr))
+        record = study.compare(config, folder, progress, number)
     show_study(record, folder, options.json)
     raise typer.Exit(1 if all(arm.diverged for arm in record.arms) else 0)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -10,13 +10,18 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.cli.numbers import parse_count
-from assay.cli.options import Json, Match, Plugin, Set, Size, hold_to_contract, load_plugins, setting_path
+from assay.cli.options import Json, Match, Plugin, Set, Size, hold_to_contract, load_plugins, parse_arm, setting_path
 from assay.config import parse_assignment
 from assay.errors import RequestError
 
+if TYPE_CHECKING:
+    from assay.study.arm import ArmConfig
+
 
 def describe(
-    architecture: Annotated[str, typer.Argument(help="A name from `assay list`.")],
+    architecture: Annotated[
+        str, typer.Argument(metavar="ARM", help="A name from `assay list`, or ARCH:key=value,....")
+    ],
     size: Size = None,
     match: Match = None,
     context: Annotated[str, typer.Option(help="Tokens of context for FLOPs and state.")] = "256",
@@ -28,9 +33,10 @@ def describe(
 
     Without --size: its published dimensions and those given by --set.
     """
-    if architecture not in load_plugins(plugin):
-        hold_to_contract([architecture])
-    facts = _facts(architecture, size, match, parse_count("--context", context), set_ or [])
+    checked = load_plugins(plugin)
+    arm = parse_arm(architecture)
+    hold_to_contract(name for name in [arm.architecture] if name not in checked)
+    facts = _facts(arm, size, match, parse_count("--context", context), set_ or [])
     if as_json:
         typer.echo(json.dumps(facts))
     else:
@@ -38,7 +44,7 @@ def describe(
 
 
 def _facts(
-    architecture: str, size: str | None, match: str | None, context: int, assignments: list[str]
+    arm: "ArmConfig", size: str | None, match: str | None, context: int, assignments: list[str]
 ) -> dict[str, Any]:
     from assay.model.accounting import count_flops, count_parameters, count_state_bytes
     from assay.model.architecture import ARCHITECTURES
@@ -46,19 +52,18 @@ def _facts(
     from assay.study.asked import StudyConfig
     from assay.study.resolve import arm_dimensions, size_arm
 
-    item = ARCHITECTURES.get(architecture)
-    dimensions: dict[str, Any] = {}
+    item = ARCHITECTURES.get(arm.architecture)
+    dimensions = dict(arm.model)
     for text in assignments:
         key, value = parse_assignment(text)
-        path = setting_path(key, {architecture: architecture})
+        path = setting_path(key, {item.name: item.name})
         if not path.startswith("model."):
             raise RequestError(f"--set {key}: no dimension of a model; {', '.join(item.config.model_fields)} are")
         dimensions[path.split(".")[-1]] = value
     values = {
-        "arms": [architecture],
-        "size": None if size is None else parse_count("--size", size),
+        "arms": [arm.model_copy(update={"model": dimensions})],
+        "size": arm.size if size is None else parse_count("--size", size),
         "match": match or "total",
-        "model": dimensions,
     }
     study = StudyConfig.parse(values, {"match": "--match"})
     config = size_arm(item, study, arm_dimensions(item, study, study.arms[0]), Decoding(context), study.size)

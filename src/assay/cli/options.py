@@ -16,6 +16,7 @@ from assay.errors import RequestError
 from assay.plugins import load_plugin
 
 if TYPE_CHECKING:
+    from assay.study.arm import ArmConfig
     from assay.study.asked import StudyConfig
 
 PATHS = {
@@ -161,7 +162,7 @@ class StudyOptions:
 COUNTS = {"size", "max_bytes", "tokens", "batch_tokens", "context"}
 
 
-def parse_arm(text: str) -> Any:
+def parse_arm(text: str) -> "ArmConfig":
     """One arm as it is written; see `assay.study.arm`."""
     from assay.study import arm
 

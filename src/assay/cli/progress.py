@@ -66,6 +66,9 @@ class StudyProgress:
         else:
             self.progress.update(self.study, description=text)
 
+    def notice(self, text: str) -> None:
+        self._line(text)
+
     def run_started(self, index: int, runs: int, name: str, steps: int) -> None:
         self._release()
         self.names[name] = name if self.single else f"{name} ({index + 1} of {runs})"

@@ -27,6 +27,7 @@ OWN_TRAINING = (
 SHORT = {"lr": "learning_rate", "init": "initialisation"}
 """Names that the command line has for them too."""
 LONGEST_LABEL = 80
+"""As asked; a point of a grid adds its own."""
 
 
 class ArmConfig(Config):
@@ -34,7 +35,7 @@ class ArmConfig(Config):
 
     section: ClassVar[str] = "arms"
 
-    label: str = Field(min_length=1, max_length=LONGEST_LABEL)
+    label: str = Field(min_length=1, max_length=2 * LONGEST_LABEL)
     architecture: str
     size: int | None = Field(None, gt=0, le=100_000_000_000)
     """A size of its own; None is the study's."""
@@ -78,6 +79,10 @@ def parse_arm(text: str) -> ArmConfig:
     if architecture not in ARCHITECTURES.names():
         raise RequestError(f"{_of(text, architecture)}unknown architecture {architecture!r}: {_near(architecture)}")
     values: dict[str, Any] = {"label": name.strip() or text.strip(), "architecture": architecture}
+    if len(values["label"]) > LONGEST_LABEL:
+        raise RequestError(
+            f"{text}: is longer than {LONGEST_LABEL} letters; a name of its own, as in mine={text}, would do"
+        )
     for key, value in _settings(text, rest):
         section, key = _place(text, architecture, key)
         into = values.setdefault(section, {}) if section else values

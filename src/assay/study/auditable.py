@@ -16,6 +16,7 @@ from assay.model.contract import check_shapes
 from assay.model.sizing import Decoding
 from assay.plugins import load_plugin
 from assay.registry import suggestion
+from assay.study.arm import ArmConfig, parse_arm
 from assay.study.asked import StudyConfig
 from assay.study.resolve import arm_dimensions, size_arm
 from assay.study.subject import load_run, read_run_config
@@ -54,17 +55,19 @@ class Fresh:
 
 
 def auditables(subject: str, fresh: Fresh) -> list[Auditable]:
-    """The models that SUBJECT = ARCH | RUN | STUDY | FILE.py[:NAME] | hf:PATH names; else a RequestError."""
+    """The models that SUBJECT = ARM | RUN | STUDY | FILE.py[:NAME] | hf:PATH names; else a RequestError."""
     if subject.startswith("hf:"):
         return [_from_transformers(subject)]
     if subject in ARCHITECTURES.names():
-        return [_of_architecture(subject, fresh)]
+        return [_of_arm(parse_arm(subject), fresh)]
     file, colon, name = subject.partition(".py:")
     if colon or subject.endswith(".py"):
         return _in_file(Path(f"{file}.py" if colon else subject), name, fresh)
     folder = Path(subject)
     if folder.is_dir():
         return [_of_run(run) for run in audited_runs(folder)]
+    if subject.partition(":")[0].rpartition("=")[2] in ARCHITECTURES.names():
+        return [_of_arm(parse_arm(subject), fresh)]
     what = suggestion(subject, ARCHITECTURES.names())
     raise RequestError(f"{subject}: no architecture, folder of a run, FILE.py or hf:PATH; {what}")
 
@@ -79,17 +82,19 @@ def audited_runs(folder: Path) -> list[Path]:
     return [first_of[label][1] for label in sorted(first_of)] or [folder]
 
 
-def _of_architecture(name: str, fresh: Fresh) -> Auditable:
-    """A fresh model with natural dimensions, small unless asked otherwise."""
-    architecture = ARCHITECTURES.get(name)
+def _of_arm(arm: ArmConfig, fresh: Fresh) -> Auditable:
+    """A fresh model with natural dimensions, small unless asked otherwise; `fresh.model` is laid over the arm's own."""
+    architecture = ARCHITECTURES.get(arm.architecture)
     if is_brought(architecture.mixer, architecture.channel_mixer, architecture.config):
         check_shapes(architecture)
-    dimensions = dict(fresh.model or {})
-    size = fresh.size if fresh.size is not None or {"d_model", "n_layers"} & set(dimensions) else SIZE
-    study = StudyConfig.parse({"arms": [name], "model": dimensions, "size": size})
-    fixed = {"vocab_size": VOCAB_SIZE, **arm_dimensions(architecture, study, study.arms[0])}
-    config = size_arm(architecture, study, fixed, Decoding(), size)
-    return Auditable(name, build_model(architecture, config, fresh.seed), architecture, fresh=True)
+    arm = arm.model_copy(update={"model": {**arm.model, **(fresh.model or {})}})
+    size = fresh.size or arm.size
+    size = size if size is not None or {"d_model", "n_layers"} & set(arm.model) else SIZE
+    study = StudyConfig.parse({"arms": [arm], "size": size})
+    fixed = {"vocab_size": VOCAB_SIZE, **arm_dimensions(architecture, study, arm)}
+    config = size_arm(architecture, study, fixed, Decoding(), size, arm.label)
+    model = build_model(architecture, config, fresh.seed, arm.replicate)
+    return Auditable(arm.label, model, architecture, fresh=True)
 
 
 def _of_run(folder: Path) -> Auditable:
@@ -118,7 +123,7 @@ def _in_file(path: Path, name: str, fresh: Fresh) -> list[Auditable]:
     brought = registered_by(path)
     module = load_plugin(path, "")
     if brought and not name:
-        return [_of_architecture(architecture.name, fresh) for architecture in brought]
+        return [_of_arm(parse_arm(architecture.name), fresh) for architecture in brought]
     if not name:
         name = _only_candidate(path, module)
     if not hasattr(module, name):

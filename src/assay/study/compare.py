@@ -1,6 +1,7 @@
 """A whole study: every arm with every seed, audits, floors, the record and the page. It continues, and it grows."""
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -9,14 +10,15 @@ from assay.records import ArmAudit, RunRecord, StudyRecord
 from assay.study.arm_audit import audit_fresh, audit_trained
 from assay.study.asked import StudyConfig
 from assay.study.conclude import conclude
-from assay.study.execute import Job, RunListener, execute
+from assay.study.execute import execute
 from assay.study.folder import discard, lock, open_folder, rewrite_config, stored_config
 from assay.study.growth import grown
+from assay.study.job import Job, RunListener
 from assay.study.resolve import Arm, Study, resolve
 from assay.study.run import carry_out, finished_record
 from assay.study.sources import only_here
 from assay.study.speeds import measured_speeds
-from assay.study.workers import resolve_workers
+from assay.study.workers import resolve_workers, training_flops
 from assay.training.environment import assay_version
 from assay.training.loop import StepEvent
 
@@ -25,10 +27,13 @@ Listener = RunListener
 
 
 class Silent:
-    """Shows nothing."""
+    """Shows no progress; what must be said goes to standard error."""
 
     def message(self, text: str) -> None:
         pass
+
+    def notice(self, text: str) -> None:
+        print(text, file=sys.stderr)
 
     def run_started(self, index: int, runs: int, name: str, steps: int) -> None:
         pass
@@ -45,20 +50,18 @@ def compare(
     folder: Path,
     listener: Listener | None = None,
     workers: int | None = None,
-    notice: Callable[[str], None] | None = None,
 ) -> StudyRecord:
     """Run the study in `folder`, or what is missing of it, and return its record; a finished study is read.
 
     More arms, seeds, sizes, learning rates or measurements than the study there has are added to it. Nothing is
     created before everything is known to fit: data, sizes, context. A folder that holds something else is a
-    RequestError. `workers` is the number of runs at a time, None what suits; `notice` hears what must be said even
-    where progress is not shown: that less was asked than is there.
+    RequestError. `workers` is the number of runs at a time, None what suits.
     """
     listener = listener or Silent()
     stored = stored_config(folder, "study")
     config = config.model_copy(update={"kind": "study", "added": []})  # a repetition of a study has its own history
     if stored is not None:
-        config = grown(stored, config, folder, notice or listener.message)
+        config = grown(stored, config, folder, listener.notice)
         if (record := finished_study(config, folder)) is not None:
             return record
     study = resolve(config, listener.message)
@@ -93,8 +96,11 @@ def _carry_out(study: Study, folder: Path, listener: Listener, workers: int | No
     before = StudyRecord.read(folder / "study.json") if (folder / "study.json").exists() else None
     known = [] if before is None else before.audits
     audits = [_audit_fresh(study, arm, known, listener) for arm in study.arms]
-    jobs = [_job(study, arm, seed, folder) for seed in study.config.seeds for arm in study.arms]
-    runs = execute(jobs, resolve_workers(workers, study), listener)
+    # Seed by seed, so that an early look already compares; the longest runs first, so that no worker waits at the end.
+    longest_first = sorted(study.arms, key=lambda arm: -training_flops(study, arm))
+    jobs = [_job(study, arm, seed, folder) for seed in study.config.seeds for arm in longest_first]
+    done = {(run.label, run.seed): run for run in execute(jobs, resolve_workers(workers, study), listener)}
+    runs = [done[arm.label, seed] for seed in study.config.seeds for arm in study.arms]
     audits += _audit_trained(study, runs, folder, known, listener)
     speeds = measured_speeds(study, before, listener.message)
     listener.message("floors and report")
@@ -102,7 +108,6 @@ def _carry_out(study: Study, folder: Path, listener: Listener, workers: int | No
 
 
 def _job(study: Study, arm: Arm, seed: int, folder: Path) -> Job:
-    """Seed by seed, so that an early look already compares."""
     place = run_folder(study, arm, seed, folder)
     return Job(
         name=f"{arm.label}-seed{seed}",

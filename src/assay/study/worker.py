@@ -29,6 +29,8 @@ def main(folder: Path) -> int:
         train(config, folder, lambda _: None, [])
     except RequestError as error:
         return _complain(str(error))
+    except OSError as error:
+        return _complain(f"{error.filename or folder}: {error.strerror or error}")
     except Exception as error:
         line = blamed(error)
         if line is None:

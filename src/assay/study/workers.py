@@ -1,11 +1,12 @@
 """How many runs go on at a time: as many as cores where models are small, fewer where memory would not do."""
 
-import os
+import re
+from pathlib import Path
 
 from assay.errors import RequestError
 from assay.model.accounting import count_flops, count_parameters
 from assay.model.sizing import build_on_meta
-from assay.study.resolve import Study
+from assay.study.resolve import Arm, Study
 from assay.training.plan import available_cores, memory_bytes
 
 WORTH_A_PROCESS_FLOPS = 2e11
@@ -30,19 +31,17 @@ def resolve_workers(asked: int | None, study: Study) -> int:
     runs = len(study.arms) * len(study.config.seeds)
     if asked is not None:
         return min(asked, runs)
-    if study.plan.device != "cpu" or _flops(study) < WORTH_A_PROCESS_FLOPS:
+    cheapest = min(training_flops(study, arm) for arm in study.arms)
+    if study.plan.device != "cpu" or cheapest < WORTH_A_PROCESS_FLOPS:
         return 1
-    by_memory = (_available_bytes() or 0) // _bytes_of_a_run(study)
+    by_memory = _available_bytes() // _bytes_of_a_run(study)
     return max(1, min(available_cores() // study.plan.threads, by_memory, runs))
 
 
-def _flops(study: Study) -> float:
-    """Training FLOPs of the cheapest run."""
+def training_flops(study: Study, arm: Arm) -> float:
+    """Of one run."""
     training = study.config.training
-    return min(
-        count_flops(build_on_meta(arm.architecture, arm.config), training.context).training * training.tokens
-        for arm in study.arms
-    )
+    return count_flops(build_on_meta(arm.architecture, arm.config), training.context).training * training.tokens
 
 
 def _bytes_of_a_run(study: Study) -> int:
@@ -57,9 +56,10 @@ def _bytes_of_a_run(study: Study) -> int:
     return PROCESS_BYTES + max(needed)
 
 
-def _available_bytes() -> int | None:
-    """Memory that is free now, where the system tells; else all there is."""
+def _available_bytes() -> int:
+    """Memory that could be had now, caches of files included, where the system tells; else all there is."""
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return memory_bytes("cpu")
+        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
+    except OSError:
+        found = None
+    return int(found[1]) * 1024 if found is not None else memory_bytes("cpu") or 0
