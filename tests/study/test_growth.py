@@ -203,6 +203,25 @@ def test_runs_of_another_assay_are_not_mixed_with_new_ones(
         compare(make(TWO, (0, 1)), tmp_path / "out")
 
 
+@pytest.mark.parametrize("dies", [False, True])
+def test_changed_code_that_no_plugin_holds_is_refused(
+    dies: bool, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An installed package, or the script that calls assay, was edited between two looks."""
+    source = {"caller study.py": "a" * 64}
+    monkeypatch.setattr("assay.study.resolve.arm_plugins", lambda *_: dict(source))
+    if dies:
+        with pytest.raises(Crash):
+            compare(make(("gpt1",), (0,)), tmp_path / "out", Dying(5))
+    else:
+        compare(make(("gpt1",), (0,)), tmp_path / "out")
+    source["caller study.py"] = "b" * 64
+    since = "step 5 of gpt1-seed0" if dies else "the end of gpt1-seed0"
+    with pytest.raises(RequestError, match=f"the code from outside that gpt1 needs changed since {since};"):
+        compare(make(("gpt1",), (0, 1)), tmp_path / "out")
+    assert len(list((tmp_path / "out" / "runs").iterdir())) == 1
+
+
 def test_two_equal_arms_are_refused(make: Make, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"arms a and b: equal in everything .* NAME=gpt1:replicate=1"):
         compare(make(("a=gpt1", "b=gpt1:lr=3e-3"), (0,)), tmp_path / "out")

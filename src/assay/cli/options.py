@@ -217,10 +217,10 @@ def setting_path(key: str, architectures: Mapping[str, str]) -> str:
     `architectures`: label of an arm -> name of its architecture.
     """
     from assay.model.architecture import ARCHITECTURES
-    from assay.study.asked import StudyConfig
+    from assay.study.asked import WRITTEN, StudyConfig
 
-    written = ("model", "plugins", "corpus_digest", "added", "version", "arms")
-    paths = [path for path in leaf_paths(StudyConfig) if path not in written and not path.startswith("plan.")]
+    closed = {*WRITTEN, "model", "plugins", "arms"}
+    paths = [path for path in leaf_paths(StudyConfig) if path.split(".")[0] not in closed]
     for label, name in architectures.items():
         for dimension in ARCHITECTURES.get(name).config.model_fields:
             paths += [f"model.{dimension}", *([f"model.{label}.{dimension}"] if "." in key else [])]

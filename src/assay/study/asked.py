@@ -24,6 +24,11 @@ SCHEMA = 2
 Measurement = Literal["speed"]
 
 
+WRITTEN = ("version", "kind", "plan", "corpus_digest", "spec_digest", "added")
+"""The keys of a study that assay writes and nobody asks for."""
+NOT_IDENTITY = (*WRITTEN, "seeds", "measurements", "plugins")
+
+
 class EvaluationConfig(Config):
     """How much held-out text is scored at the end; whole windows in a fixed random order up to the cap."""
 
@@ -81,6 +86,8 @@ class StudyConfig(Config):
     """What `execution` was resolved to. assay writes it; a resume, growth and a repetition by --config obey it."""
     corpus_digest: str | None = None
     """SHA-256 of the tokenised corpus. assay writes it; other text under the same name is then refused."""
+    spec_digest: str | None = None
+    """That of a run's spec. assay writes it; a folder whose code from outside has changed since is then refused."""
     added: list[Addition] = []
     """What was added after the study had begun. assay writes it."""
 
@@ -154,8 +161,7 @@ class StudyConfig(Config):
 
     def identity(self) -> str:
         """A hash of protocol and arms: what may grow (seeds, measurements) and what the machine decides is left out."""
-        left_out = ("seeds", "measurements", "plan", "corpus_digest", "added", "version", "kind", "plugins")
-        asked = {name: value for name, value in self.departures().items() if name not in left_out}
+        asked = {name: value for name, value in self.departures().items() if name not in NOT_IDENTITY}
         asked["arms"] = sorted((arm.departures() for arm in self.arms), key=lambda arm: str(arm["label"]))
         plugins = sorted(plugin.sha256 for plugin in self.plugins)
         return digest_of({"schema": SCHEMA, **asked, **({"plugins": plugins} if plugins else {})})

@@ -11,7 +11,7 @@ from assay.study.arm_audit import audit_fresh, audit_trained
 from assay.study.asked import StudyConfig
 from assay.study.conclude import conclude
 from assay.study.execute import execute
-from assay.study.folder import discard, lock, open_folder, rewrite_config, stored_config
+from assay.study.folder import discard, lock, open_folder, refuse_other_specs, rewrite_config, stored_config
 from assay.study.growth import grown
 from assay.study.job import Job, RunListener
 from assay.study.resolve import Arm, Study, resolve
@@ -65,6 +65,8 @@ def compare(
         if (record := finished_study(config, folder)) is not None:
             return record
     study = resolve(config, listener.message)
+    digests = {(arm.label, seed): study.digest(arm, seed) for arm in study.arms for seed in config.seeds}
+    refuse_other_specs(folder, digests)
     _refuse_other_code(study, folder)
     resolved = config.model_copy(update={"plan": study.plan, "corpus_digest": study.corpus.digest})
     study = Study(resolved, study.arms, study.corpus, study.plan)
@@ -94,14 +96,13 @@ def finished_study(config: StudyConfig, folder: Path) -> StudyRecord | None:
 
 def _carry_out(study: Study, folder: Path, listener: Listener, workers: int | None) -> StudyRecord:
     before = StudyRecord.read(folder / "study.json") if (folder / "study.json").exists() else None
-    known = [] if before is None else before.audits
-    audits = [_audit_fresh(study, arm, known, listener) for arm in study.arms]
+    audits = [_audit_fresh(study, arm, listener) for arm in study.arms]
     # Seed by seed, so that an early look already compares; the longest runs first, so that no worker waits at the end.
     longest_first = sorted(study.arms, key=lambda arm: -training_flops(study, arm))
     jobs = [_job(study, arm, seed, folder) for seed in study.config.seeds for arm in longest_first]
     done = {(run.label, run.seed): run for run in execute(jobs, resolve_workers(workers, study), listener)}
     runs = [done[arm.label, seed] for seed in study.config.seeds for arm in study.arms]
-    audits += _audit_trained(study, runs, folder, known, listener)
+    audits += _audit_trained(study, runs, folder, listener)
     speeds = measured_speeds(study, before, listener.message)
     listener.message("floors and report")
     return conclude(study, runs, folder, audits, speeds)
@@ -137,34 +138,21 @@ def _refuse_other_code(study: Study, folder: Path) -> None:
                 )
 
 
-def _audit_fresh(study: Study, arm: Arm, known: Sequence[ArmAudit], listener: Listener) -> ArmAudit:
-    """Of the first seed, before a step is made; what an earlier look found stays."""
-    seed = study.config.seeds[0]
-    audit = _found(known, arm, seed, "before training")
-    if audit is None:
-        listener.message(f"audit of {arm.label}")
-        audit = audit_fresh(study, arm, seed)
+def _audit_fresh(study: Study, arm: Arm, listener: Listener) -> ArmAudit:
+    """Of the first seed, before a step is made. A study that grows is audited again: the audit may have learned."""
+    listener.message(f"audit of {arm.label}")
+    audit = audit_fresh(study, arm, study.config.seeds[0])
     if not audit.sound:
         listener.message(f"UNSOUND: {arm.label} will not be ranked: {audit.summary}")
     return audit
 
 
-def _audit_trained(
-    study: Study, runs: Sequence[RunRecord], folder: Path, known: Sequence[ArmAudit], listener: Listener
-) -> list[ArmAudit]:
+def _audit_trained(study: Study, runs: Sequence[RunRecord], folder: Path, listener: Listener) -> list[ArmAudit]:
     """Every arm with its first seed that did not diverge."""
     audits = []
     for arm in study.arms:
         seeds = [run.seed for run in runs if run.label == arm.label and run.status == "finished"]
-        if not seeds:
-            continue
-        audit = _found(known, arm, seeds[0], "after training")
-        if audit is None:
+        if seeds:
             listener.message(f"audit of {arm.label}, trained")
-            audit = audit_trained(study, arm, seeds[0], run_folder(study, arm, seeds[0], folder))
-        audits.append(audit)
+            audits.append(audit_trained(study, arm, seeds[0], run_folder(study, arm, seeds[0], folder)))
     return audits
-
-
-def _found(known: Sequence[ArmAudit], arm: Arm, seed: int, moment: str) -> ArmAudit | None:
-    return next((one for one in known if (one.label, one.seed, one.moment) == (arm.label, seed, moment)), None)

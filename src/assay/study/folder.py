@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -46,12 +46,32 @@ def refuse_other_run(stored: StudyConfig, asked: StudyConfig, folder: Path) -> N
     """Raise a RequestError that names the first key in which two runs differ, and both values, if they do."""
     refuse_other_plugins(stored, asked, folder)
     one, other = (
-        flat({**run.model_dump(mode="json", exclude={"plugins", "added", "arms"}), **_only_arm(run)})
+        flat({**run.model_dump(mode="json", exclude={"plugins", "added", "arms", "spec_digest"}), **_only_arm(run)})
         for run in (stored, asked)
     )
     for key in {**one, **other}:
         if one.get(key) != other.get(key):
             refuse_value(folder, key, one.get(key), other.get(key))
+    if stored.spec_digest not in (None, asked.spec_digest):
+        _refuse_changed(folder, "the code from outside that it needs", where_it_stands(folder))
+
+
+def refuse_other_specs(folder: Path, expected: Mapping[tuple[str, int], str]) -> None:
+    """Raise a RequestError where a run of the study in `folder` was of another spec than the one of its label and seed.
+
+    `expected`: (label, seed) -> digest. What differs then is code that no plug-in file holds: an installed package, or
+    the Python that calls assay.
+    """
+    for path in sorted(folder.glob("runs/*/config.yaml")):
+        run = StudyConfig.parse(read_yaml(path), {"": str(path)})
+        digest = expected.get((run.arms[0].label, run.seeds[0]))
+        if digest is not None and run.spec_digest != digest:
+            what = f"the code from outside that {run.arms[0].label} needs"
+            _refuse_changed(folder, what, where_it_stands(path.parent))
+
+
+def _refuse_changed(folder: Path, what: str, since: str) -> None:
+    raise RequestError(f"--out {folder}: {what} changed since {since}; a new folder would do")
 
 
 def _only_arm(run: StudyConfig) -> dict[str, object]:
@@ -72,19 +92,17 @@ def refuse_other_plugins(stored: StudyConfig, asked: StudyConfig, folder: Path) 
     for plugin in asked.plugins:
         name = Path(plugin.path).name
         if plugin.sha256 and old.get(name) not in (None, "", plugin.sha256):
-            raise RequestError(
-                f"--out {folder}: {name} changed since {where_it_stands(folder, name)}; a new folder would do"
-            )
+            _refuse_changed(folder, name, where_it_stands(folder, name))
 
 
-def where_it_stands(folder: Path, plugin: str) -> str:
-    """How far the runs in `folder` that need `plugin` have come: "step 40 of ema-seed0", or the last one that ended."""
+def where_it_stands(folder: Path, plugin: str | None = None) -> str:
+    """How far the runs in `folder` that need `plugin` have come: "step 40 of ema-seed0", or the end of the last."""
     places = [folder, *sorted(path.parent for path in folder.glob("runs/*/config.yaml"))]
     ended = "the study began"
     for place in places:
         values = read_yaml(place / "config.yaml")
         names = [Path(str(item.get("path"))).name for item in values.get("plugins") or []]
-        if plugin not in names or (place / "runs").exists():
+        if (plugin is not None and plugin not in names) or (place / "runs").exists():
             continue
         name = f"{values['arms'][0]['label']}-seed{values['seeds'][0]}"
         if (place / "record.json").exists():

@@ -7,15 +7,13 @@ from typing import Any, TypeVar
 
 from assay.errors import RequestError
 from assay.records import Addition, StudyRecord
-from assay.study.asked import StudyConfig
+from assay.study.asked import WRITTEN, StudyConfig
 from assay.study.folder import flat, refuse_other_plugins, refuse_value, shown
 
 Item = TypeVar("Item")
 
 GROWS = ("arms", "seeds", "sizes", "measurements", "tuning.learning_rates")
 """What may be added to. All else decides the numbers of runs that are there already."""
-WRITTEN = ("plan", "corpus_digest", "added", "version", "kind", "plugins")
-"""What assay writes; plans and plug-ins are compared by rules of their own."""
 
 
 def grown(stored: StudyConfig, asked: StudyConfig, folder: Path, tell: Callable[[str], None]) -> StudyConfig:
@@ -60,7 +58,7 @@ def _refuse_other_protocol(stored: StudyConfig, asked: StudyConfig, folder: Path
     old, new = flat(stored.model_dump(mode="json")), flat(asked.model_dump(mode="json"))
     for key in {**old, **new}:
         part = key.split(".")[0]
-        if part in WRITTEN or part in GROWS or key in GROWS:
+        if part in (*WRITTEN, "plugins") or part in GROWS or key in GROWS:  # plug-ins have a rule of their own
             continue
         if old.get(key) != new.get(key):
             refuse_value(folder, key, old.get(key), new.get(key))

@@ -86,6 +86,7 @@ class Study:
             plugins=[plugin for plugin in self.config.plugins if Path(plugin.path).name in arm.plugins],
             plan=self.plan,
             corpus_digest=self.corpus.digest,
+            spec_digest=self.digest(arm, seed),
         )
 
 
