@@ -99,12 +99,12 @@ def test_grids_multiply_what_an_arm_leaves_open() -> None:
     )
     points = {point.arm.label: (point.group, point.size) for point in config.points()}
     assert points == {
-        "gpt1@500k@lr=0.001": ("gpt1", 500_000),
-        "gpt1@500k@lr=0.003": ("gpt1", 500_000),
-        "gpt1@1.00M@lr=0.001": ("gpt1", 1_000_000),
-        "gpt1@1.00M@lr=0.003": ("gpt1", 1_000_000),
-        "slow@500k": ("slow", 500_000),
-        "slow@1.00M": ("slow", 1_000_000),
+        "gpt1@0.5M@lr=0.001": ("gpt1", 500_000),
+        "gpt1@0.5M@lr=0.003": ("gpt1", 500_000),
+        "gpt1@1M@lr=0.001": ("gpt1", 1_000_000),
+        "gpt1@1M@lr=0.003": ("gpt1", 1_000_000),
+        "slow@0.5M": ("slow", 500_000),
+        "slow@1M": ("slow", 1_000_000),
         "big@lr=0.001": ("big", 2_000_000),
         "big@lr=0.003": ("big", 2_000_000),
     }

@@ -34,8 +34,7 @@ def rests_on(added: Sequence[Addition], names: Collection[str], seeds: Collectio
 def _line(addition: Addition) -> str:
     parts = _parts(addition, addition.measurements)
     what = join_names(parts)
-    start = f"{what[0].upper()}{what[1:]}" if not addition.arms else what
-    start += f" {_after(addition)} ({addition.when[:10]})"
+    start = f"{what[0].upper()}{what[1:]} {_after(addition)} ({addition.when[:10]})"
     things = len(addition.arms) + len(addition.seeds) + len(addition.measurements)
     them = "it" if things == 1 else "them"
     if not addition.arms and not addition.seeds:

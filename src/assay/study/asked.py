@@ -6,13 +6,13 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, field_validator, model_validator
 
 from assay.analysis.rule import Rule, Tuning
+from assay.analysis.wording import short
 from assay.config import Config, digest_of
 from assay.data.config import DataConfig
 from assay.errors import RequestError
 from assay.model.architecture import ARCHITECTURES
 from assay.records import Addition, Match, Split
 from assay.registry import suggestion
-from assay.report.quantities import count
 from assay.study.arm import ArmConfig, parse_arm
 from assay.training.config import ExecutionConfig, TrainingConfig
 from assay.training.plan import ExecutionPlan
@@ -175,7 +175,7 @@ def _at(arm: ArmConfig, size: int | None, rate: float | None) -> ArmConfig:
     """The arm at one point of the grids, which its label names."""
     label = arm.label
     if size is not None:
-        label += f"@{count(size)}"
+        label += f"@{short(size)}"
     if rate is not None:
         label += f"@lr={rate:g}"
     training = arm.training if rate is None else {**arm.training, "learning_rate": rate}
