@@ -178,7 +178,7 @@ class Shapes:
         return next(filter(self._fits, range(first, first + LOOK * step, step)), None)
 
     def _widths(self, target: int, reach: Reach) -> Sequence[int]:
-        """About 64 multiples of the step that fit, up to a factor from those whose natural depth is right.
+        """64 multiples of the step, or 256 where few fit, up to a factor from those whose natural depth is right.
 
         With a spread of 1.5 a depth within a factor of two makes up for the width.
         """
@@ -189,7 +189,11 @@ class Shapes:
         middle = self._middle(target, step) // step
         above = (self._next_fitting(middle * step, step) or middle * step) // step
         low, high = max(1, int(middle / reach.spread)), int(above * reach.spread) + 1
-        around = range(low * step, (high + 1) * step, step * max(1, (high - low) // WIDTHS))
+        stride = max(1, (high - low) // WIDTHS)
+        after = self._next_fitting((above + 1) * step, step)
+        if after is not None and after > (above + 1) * step:  # few fit, so each of them counts
+            stride = min(stride, max(after // step - above, stride // 4))
+        around = range(low * step, (high + 1) * step, step * stride)
         fitting = (self._next_fitting(width, step) for width in around)
         return list(dict.fromkeys(width for width in fitting if width is not None and width <= high * step))
 
