@@ -11,18 +11,13 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src"
 
-PLUGINS = {"blame", "source_files", "origins", "entry_points", "registry", "plugin_modules", "plugins"}
+PLUGINS = {"plugins", "registry"}
 ORDER = [
     {"errors"},
     {
         "config",
         "seeding",
         "records",
-        "blame",
-        "source_files",
-        "origins",
-        "plugin_modules",
-        "entry_points",
         "registry",
         "plugins",
     },

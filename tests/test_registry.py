@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from assay.blame import blamed, place_of
 from assay.errors import RequestError
-from assay.plugins import load_plugin
+from assay.plugins.blame import blamed, place_of
+from assay.plugins.loading import load_plugin
 from assay.registry import Registry, suggestion
 
 

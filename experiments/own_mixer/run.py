@@ -13,7 +13,7 @@ from assay.api import compare
 from assay.cli.progress import StudyProgress
 from assay.cli.show import show_study
 from assay.errors import RequestError
-from assay.plugins import load_plugin
+from assay.plugins.loading import load_plugin
 
 ARMS = ["gpt1", "moving-average"]
 CONTEXT, BATCH_TOKENS = 128, 512

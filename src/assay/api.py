@@ -7,6 +7,7 @@ from typing import Any
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
 from assay.model.sizing import refuse_chosen, solve
+from assay.plugins.loading import loaded_plugins
 from assay.records import Match, StudyRecord
 from assay.study.asked import StudyConfig
 from assay.study.compare import Listener
@@ -45,5 +46,6 @@ def compare(
     the study in `out` has are added to it. `workers` is the number of runs at a time, None what suits. `settings` are
     the keys of config.yaml, nested: `seeds=[0, 1]`, `training={"tokens": 100_000}`.
     """
-    config = with_digests(StudyConfig.parse({"arms": list(arms), **settings}))
+    loaded = [plugin.path for plugin in loaded_plugins() if plugin.path.is_file()]
+    config = with_digests(StudyConfig.parse({"arms": list(arms), **settings}), loaded)
     return compare_study(config, Path(out), listener, workers)

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+import math
 import re
 import types
 import typing
@@ -148,7 +149,7 @@ def parse_number(text: str) -> int | float | None:
     if match is None:
         return None
     number = float(match[1].replace("_", "")) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}[match[2].lower()]
-    return int(number) if number == int(number) else number
+    return int(number) if math.isfinite(number) and number == int(number) else number
 
 
 def resolve_key(key: str, paths: Iterable[str]) -> str:

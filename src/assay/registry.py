@@ -8,9 +8,9 @@ import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
-from assay.entry_points import load_entry
 from assay.errors import RequestError
-from assay.origins import UNKNOWN, Origin, Registrant, Registration, owner_of, registration
+from assay.plugins.entry_points import load_entry
+from assay.plugins.origins import UNKNOWN, Origin, Registrant, Registration, owner_of, registration
 
 Item = TypeVar("Item")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from assay import blame
 from assay.model.architecture import ARCHITECTURES
+from assay.plugins import blame
 from cli.command import Assay
 
 RIGHT = """

@@ -13,7 +13,7 @@ from assay.model.accounting import count_parameters
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.sizing import Decoding, build_on_meta
 from assay.ops.cross_entropy import summed_nats
-from assay.plugins import load_plugin
+from assay.plugins.loading import load_plugin
 from assay.study.asked import StudyConfig
 from assay.study.resolve import resolve_arms
 from contracts import test_architectures as contract

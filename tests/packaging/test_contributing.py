@@ -9,7 +9,7 @@ import torch
 from assay.data.config import DataConfig
 from assay.data.corpus import CORPORA
 from assay.model.architecture import ARCHITECTURES, build_model
-from assay.plugins import load_plugin
+from assay.plugins.loading import load_plugin
 from assay.registry import Registry
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from assay.plugins import load_plugin
+from assay.plugins.loading import load_plugin
 from assay.records import RunRecord
 from cli.command import Assay
 from study.made_up import write_corpus
@@ -168,7 +168,8 @@ def test_no_code_among_results_is_executed(assay: Assay) -> None:
     assert assay(*command(assay, "train", "--out", "run")).status == 0
     Path("run/evil.py").write_text("raise SystemExit('executed')\n")
     text = Path("run/config.yaml").read_text()
-    Path("run/config.yaml").write_text(text.replace("path: it.py", "path: run/evil.py"))
+    assert f"path: {assay.cwd / 'it.py'}" in text, "a path that holds in every folder"
+    Path("run/config.yaml").write_text(text.replace(str(assay.cwd / "it.py"), "run/evil.py"))
     got = assay("train", "--config", "run/config.yaml", "--out", "other")
     assert got.status == 2
     assert "lies among the results" in got.err

@@ -152,6 +152,7 @@ def test_an_interruption_ends_all_workers(fake: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("assay.study.pool.pause", sleep)
     with pytest.raises(KeyboardInterrupt):
         execute([job(fake, "a"), job(fake, "b")], 2, Heard())
+    assert len(list(fake.glob("*/pid"))) == 2
     for path in fake.glob("*/pid"):
         with pytest.raises(ProcessLookupError):
             os.kill(int(path.read_text()), 0)

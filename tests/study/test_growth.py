@@ -1,15 +1,17 @@
 """A study grows: what is finished stays, what is missing is done, and the end is as if all had been asked at once."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from assay.errors import RequestError
-from assay.records import RunRecord, StudyRecord
+from assay.records import ArmAudit, RunRecord, StudyRecord
 from assay.study.asked import StudyConfig
 from assay.study.compare import Silent, compare
+from assay.study.resolve import Arm, Study, resolve
 from assay.training.loop import StepEvent
 from study.made_up import Make, write_corpus
 
@@ -209,7 +211,8 @@ def test_changed_code_that_no_plugin_holds_is_refused(
 ) -> None:
     """An installed package, or the script that calls assay, was edited between two looks."""
     source = {"caller study.py": "a" * 64}
-    monkeypatch.setattr("assay.study.resolve.arm_plugins", lambda *_: dict(source))
+    for user in ("resolve", "sources"):
+        monkeypatch.setattr(f"assay.study.{user}.arm_plugins", lambda *_: dict(source))
     if dies:
         with pytest.raises(Crash):
             compare(make(("gpt1",), (0,)), tmp_path / "out", Dying(5))
@@ -217,8 +220,9 @@ def test_changed_code_that_no_plugin_holds_is_refused(
         compare(make(("gpt1",), (0,)), tmp_path / "out")
     source["caller study.py"] = "b" * 64
     since = "step 5 of gpt1-seed0" if dies else "the end of gpt1-seed0"
-    with pytest.raises(RequestError, match=f"the code from outside that gpt1 needs changed since {since};"):
-        compare(make(("gpt1",), (0, 1)), tmp_path / "out")
+    for seeds in ((0,), (0, 1)):
+        with pytest.raises(RequestError, match=f"caller study.py changed since {since}; a new folder"):
+            compare(make(("gpt1",), seeds), tmp_path / "out")
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 1
 
 
@@ -255,3 +259,50 @@ def test_every_run_says_what_it_was(at_once: Path) -> None:
         assert record.plan["threads"] == 1
         assert record.environment["assay"].startswith("0.1.0 (")
         assert path.parent.name == f"{record.label}-seed{record.seed}-{record.spec_digest[:8]}"
+
+
+def test_growth_says_where_threads_are_not_those_of_a_study_asked_at_once(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On many cores a study of few runs begins with all of them, and its plan stays."""
+    monkeypatch.setattr("assay.study.resolve.available_cores", lambda: 2)
+    free = {"execution": {"threads": None}}
+    compare(make(("gpt1",), (0,), **free), tmp_path / "out")
+    record = compare(make(("gpt1",), (0, 1), **free), tmp_path / "out")
+    assert record.environment["threads"] == "2"
+    assert "threads stay 2 a run, as when it began; asked for at once they would be 1" in capsys.readouterr().err
+
+
+def test_a_study_that_another_process_changed_meanwhile_is_left_alone(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two commands begin together in one new folder; the second is the first to finish."""
+    real = resolve
+
+    def slow(config: StudyConfig, tell: Callable[[str], None]) -> Study:
+        study = real(config, tell)
+        if config.seeds == [0]:
+            compare(make(("gpt1",), (5,)), tmp_path / "out")
+        return study
+
+    monkeypatch.setattr("assay.study.compare.resolve", slow)
+    with pytest.raises(RequestError, match="another process has just changed it; give the same command again"):
+        compare(make(("gpt1",), (0,)), tmp_path / "out")
+    record = StudyRecord.read(tmp_path / "out" / "study.json")
+    assert [arm.seeds for arm in record.arms] == [[5]]
+    assert len(list((tmp_path / "out" / "runs").iterdir())) == 1
+
+
+def test_an_arm_that_cannot_be_audited_is_not_taken_in(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare(make(("gpt1",), (0,)), tmp_path / "out")
+    with monkeypatch.context() as patch:
+
+        def refuse(_: Study, arm: Arm, __: int) -> ArmAudit:
+            raise RequestError(f"{arm.label}: cannot be audited")
+
+        patch.setattr("assay.study.compare.audit_fresh", refuse)
+        with pytest.raises(RequestError, match="cannot be audited"):
+            compare(make(TWO, (0,)), tmp_path / "out")
+    assert [arm.label for arm in compare(make(("gpt1",), (0, 1)), tmp_path / "out").arms] == ["gpt1"]

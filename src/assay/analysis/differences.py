@@ -47,7 +47,8 @@ def said(sizes: Mapping[str, Sequence[Entrant]], body: str) -> list[str]:
 def _settings(entrants: Sequence[Entrant]) -> dict[str, Values]:
     """Everything but shapes in which arms differ: key -> label -> value."""
     flat = {entrant.label: _flat(entrant.any.spec) for entrant in entrants}
-    keys = dict.fromkeys(key for of in flat.values() for key in of if not key.startswith("model."))
+    # What the mixer is made of is no difference beyond it: dimensions, and the plug-in that brings it.
+    keys = dict.fromkeys(key for of in flat.values() for key in of if not key.startswith(("model.", "plugins.")))
     found = {key: {label: of.get(key) for label, of in flat.items()} for key in keys if key not in NAMES}
     return _differing(found) | _dimensions(entrants, ALL_HAVE)
 

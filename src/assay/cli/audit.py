@@ -85,10 +85,11 @@ def _fresh(size: str | None, assignments: list[str], subject: str, seed: int) ->
     from assay.model.architecture import ARCHITECTURES
     from assay.study.auditable import Fresh
 
+    architecture = subject.partition(":")[0].rpartition("=")[2]
     dimensions: dict[str, Any] = {}
     for text in assignments:
         key, value = parse_assignment(text)
-        path = setting_path(key, {subject: subject} if subject in ARCHITECTURES.names() else {})
+        path = setting_path(key, {subject: architecture} if architecture in ARCHITECTURES.names() else {})
         if not path.startswith("model."):
             raise RequestError(f"--set {key}: no dimension of a model")
         dimensions[path.split(".")[-1]] = value

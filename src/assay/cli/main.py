@@ -10,7 +10,6 @@ import typer
 from typer.exceptions import TyperException
 
 from assay import __version__
-from assay.blame import blamed
 from assay.cli.audit import audit
 from assay.cli.check import check
 from assay.cli.compare import compare
@@ -23,6 +22,7 @@ from assay.cli.new import new
 from assay.cli.report import report
 from assay.cli.train import train
 from assay.errors import RequestError, WorkerError
+from assay.plugins.blame import blamed
 
 DONE, NEGATIVE, WRONG_REQUEST, OUR_FAULT, INTERRUPTED = 0, 1, 2, 70, 130
 

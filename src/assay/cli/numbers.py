@@ -12,7 +12,7 @@ POINTS_PER_DECADE = 2
 def parse_count(option: str, text: str | int) -> int:
     """Read 300k, 1M, 1.5M, 2_000 or 2048 as a number of things."""
     number = parse_number(str(text))
-    if number is None or number < 1 or number != int(number):
+    if not isinstance(number, int) or number < 1:
         raise RequestError(f"{option} {text}: a whole number above zero is needed, as in 300k, 1M or 2048")
     return int(number)
 

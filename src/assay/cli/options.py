@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assay.blame import is_brought
 from assay.cli.numbers import parse_count, parse_counts, parse_rates
 from assay.config import leaf_paths, merge, nested, parse_assignment, read_yaml, resolve_key
 from assay.errors import RequestError
-from assay.plugins import load_plugin
+from assay.plugins.blame import is_brought
+from assay.plugins.loading import load_plugin
 
 if TYPE_CHECKING:
     from assay.study.arm import ArmConfig
@@ -117,6 +117,8 @@ class StudyOptions:
         if values.get("plan") and (self.device or self.precision):
             raise RequestError("--config: its plan fixes device and precision; remove `plan` from the file to set them")
         values, checked = self._with_plugins(values)
+        values.pop("needs", None)
+        text = values.get("data")
         for name, path in PATHS.items():
             if (given := getattr(self, name)) is not None:
                 value = parse_count(f"--{name.replace('_', '-')}", given) if name in COUNTS else given
@@ -137,6 +139,8 @@ class StudyOptions:
         for text in self.set or []:
             key, value = parse_assignment(text)
             values = merge(values, nested(setting_path(key, architectures), value))
+        if values.get("data") != text:  # another text than that of the file
+            values.pop("corpus_digest", None)
         source = {} if self.config is None else {"": f"--config {self.config}"}
         study = StudyConfig.parse(values, FLAGS | source)
         hold_to_contract(arm.architecture for arm in study.arms if arm.architecture not in checked)
@@ -174,7 +178,9 @@ def _rates(text: str | None) -> dict[str, Any]:
     if text is None:
         return {}
     rates = parse_rates("--lr", text)
-    return nested("tuning.learning_rates", rates) if len(rates) > 1 else nested("training.learning_rate", rates[0])
+    if len(rates) > 1:
+        return nested("tuning.learning_rates", rates)
+    return {**nested("training.learning_rate", rates[0]), **nested("tuning.learning_rates", [])}
 
 
 def _architectures(values: dict[str, Any]) -> dict[str, str]:

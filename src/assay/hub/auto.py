@@ -18,7 +18,8 @@ from assay.model.architecture import ARCHITECTURES, build_model
 
 
 class AssayForCausalLM(PreTrainedModel, GenerationMixin):
-    """Wraps `LanguageModel`; an architecture of somebody's own must be registered before (assay.plugins.load_plugin).
+    """Wraps `LanguageModel`; an architecture of somebody's own must be registered before
+    (`assay.plugins.loading.load_plugin`).
 
     `generate` works without a cache: each token costs a forward over the whole text. `assay generate` decodes from
     the state instead.

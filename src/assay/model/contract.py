@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assay.blame import place_of
 from assay.errors import RequestError
 from assay.layers.mixer import SequenceLayer
 from assay.model.architecture import Architecture
@@ -15,6 +14,7 @@ from assay.model.contract_parts import TOKENS, smallest_model, tried
 from assay.model.contract_states import state_faults
 from assay.model.decay_roles import decay_roles
 from assay.model.lm import LanguageModel
+from assay.plugins.blame import place_of
 
 ROWS = 2
 PIECES = ((0, 4), (4, 5), (5, TOKENS))

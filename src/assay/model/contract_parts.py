@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from assay.blame import blamed, described, place_of
 from assay.errors import RequestError
 from assay.layers.mixer import ExecutedFlops, Layer, SequenceLayer
 from assay.model.architecture import Architecture, ModelConfig, build_model
 from assay.model.lm import LanguageModel
+from assay.plugins.blame import blamed, described, place_of
 
 TOKENS = 7
 BYTES = 4

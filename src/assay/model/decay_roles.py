@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from assay.blame import place_of
 from assay.errors import RequestError
 from assay.layers.mixer import Layer
+from assay.plugins.blame import place_of
 
 STOCK_ROLES: dict[type[nn.Module], dict[str, bool]] = {
     nn.Linear: {"weight": True, "bias": False},

@@ -39,10 +39,12 @@ def inventory(folder: Path) -> list[Entry]:
 def _entry(place: Path) -> Entry:
     if not (place / "config.yaml").exists():
         return Entry(folder=str(place), kind="import", asked="", state="finished", answer="")
-    is_run = not (place / "runs").exists() and (place / "metrics.jsonl").exists()  # version 1 did not say
-    kind: Literal["study", "run"] = "run" if is_run else "study"
+    kind: Literal["study", "run"] = "study"
     try:
         values = read_yaml(place / "config.yaml")
+        is_run = (place / "metrics.jsonl").exists() and not (place / "runs").exists()  # version 1 did not say
+        is_run = values.get("kind") == "run" if "kind" in values else is_run
+        kind = "run" if is_run else "study"
         arms, seeds = _arms(values), [int(seed) for seed in values.get("seeds") or []]
         state, answer = (_of_run if is_run else _of_study)(place, len(arms) * len(seeds))
         asked = _asked(values, arms, seeds)
@@ -90,7 +92,8 @@ def _answer(record: StudyRecord) -> str:
 
 def _of_run(place: Path, _: int) -> tuple[str, str]:
     if not (place / "record.json").exists():
-        steps = len((place / "metrics.jsonl").read_bytes().splitlines())
+        metrics = place / "metrics.jsonl"
+        steps = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
         return f"step {steps}{_at_work(place)}", ""
     record = RunRecord.read(place / "record.json")
     answer = "" if record.scores is None else f"{record.scores.nats_per_token:.3f} nats/token"
@@ -104,5 +107,7 @@ def _at_work(place: Path) -> str:
     try:
         with FileLock(place / ".lock").acquire(timeout=0):
             return ""
-    except (Timeout, OSError):
+    except Timeout:
         return ", at work"
+    except OSError:  # a folder that cannot be written
+        return ""

@@ -24,7 +24,7 @@ SCHEMA = 2
 Measurement = Literal["speed"]
 
 
-WRITTEN = ("version", "kind", "plan", "corpus_digest", "spec_digest", "added")
+WRITTEN = ("version", "kind", "plan", "corpus_digest", "needs", "added")
 """The keys of a study that assay writes and nobody asks for."""
 NOT_IDENTITY = (*WRITTEN, "seeds", "measurements", "plugins")
 
@@ -48,7 +48,7 @@ class PluginFile(Config):
     """Empty: whatever it holds."""
 
 
-class Point(NamedTuple):
+class GridPoint(NamedTuple):
     """One arm of the study after its grids are laid out."""
 
     arm: ArmConfig
@@ -86,8 +86,8 @@ class StudyConfig(Config):
     """What `execution` was resolved to. assay writes it; a resume, growth and a repetition by --config obey it."""
     corpus_digest: str | None = None
     """SHA-256 of the tokenised corpus. assay writes it; other text under the same name is then refused."""
-    spec_digest: str | None = None
-    """That of a run's spec. assay writes it; a folder whose code from outside has changed since is then refused."""
+    needs: dict[str, str] | None = None
+    """Of a run: what it needs from outside -> digest, as in its spec. assay writes it; edited code is then refused."""
     added: list[Addition] = []
     """What was added after the study had begun. assay writes it."""
 
@@ -147,7 +147,7 @@ class StudyConfig(Config):
                 )
         return self
 
-    def points(self) -> list[Point]:
+    def points(self) -> list[GridPoint]:
         """Every arm at every point of the grids; what an arm fixes itself, no grid varies."""
         points = []
         for arm in self.arms:
@@ -156,7 +156,7 @@ class StudyConfig(Config):
             if "learning_rate" in arm.training or not rates:
                 rates = [None]
             for size, rate in itertools.product(sizes, rates):
-                points.append(Point(_at(arm, size, rate), arm.label, arm.size or size or self.size))
+                points.append(GridPoint(_at(arm, size, rate), arm.label, arm.size or size or self.size))
         return points
 
     def identity(self) -> str:
@@ -182,12 +182,23 @@ def _at(arm: ArmConfig, size: int | None, rate: float | None) -> ArmConfig:
     return arm.model_copy(update={"label": label, "size": arm.size or size, "training": training})
 
 
+def _read_arm(arm: Any) -> ArmConfig:
+    """An arm as it is written, or as a file has it; what is wrong with it is a RequestError that names it."""
+    if isinstance(arm, ArmConfig):
+        return arm
+    if isinstance(arm, str):
+        return parse_arm(arm)
+    if isinstance(arm, dict):
+        return ArmConfig.parse(arm)
+    raise RequestError(f"arms: {arm!r} is no arm; ARCH, ARCH:key=value,... or NAME=ARCH:key=value,... would do")
+
+
 def _with_own_dimensions(values: dict[str, Any]) -> dict[str, Any]:
     """The arms read, each with the dimensions that `model` has under its label; what an arm says itself goes before."""
     arms, model = values.get("arms", list(DEFAULT_ARMS)), values.get("model", {})
     if not isinstance(arms, list) or not isinstance(model, dict):
         return values  # the types of the fields say what is wrong
-    read = [parse_arm(arm) if isinstance(arm, str) else ArmConfig.model_validate(arm) for arm in arms]
+    read = [_read_arm(arm) for arm in arms]
     labels = [arm.label for arm in read]
     known = {arm.architecture for arm in read} & set(ARCHITECTURES.names())  # a plug-in's may be read without it
     fields = {name for architecture in known for name in ARCHITECTURES.get(architecture).config.model_fields}

@@ -9,12 +9,12 @@ from typing import Any
 
 from torch import nn
 
-from assay.blame import blamed, described, is_brought
 from assay.errors import RequestError
 from assay.model.architecture import ARCHITECTURES, Architecture, build_model
 from assay.model.contract import check_shapes
 from assay.model.sizing import Decoding
-from assay.plugins import load_plugin
+from assay.plugins.blame import blamed, described, is_brought
+from assay.plugins.loading import load_plugin
 from assay.registry import suggestion
 from assay.study.arm import ArmConfig, parse_arm
 from assay.study.asked import StudyConfig

@@ -33,13 +33,18 @@ def data_checks(folder: Path, tell: Tell) -> list[Finding]:
 
 
 def honest_scores(item: Auditable, tell: Tell) -> HonestLikelihood:
-    """The reported and the honest likelihood of a trained model on its own test split; else a RequestError."""
+    """Reported and honest likelihood of a trained model on the split that it was scored on, else a RequestError.
+
+    A test split that its study keeps closed stays closed.
+    """
     if item.run is None or (item.run / RECORD).exists() or not isinstance(item.model, LanguageModel):
         raise RequestError(f"--honest: {item.name} was not trained here; the folder of a run or study would do")
     config = read_run_config(item.run)
     plan = config.plan or resolve_plan(config.execution, tell)
     corpus = prepare(config.data, tell)
     cap = config.evaluation.test_tokens
-    windows = scoring_windows(corpus.test, config.training.context, corpus.tokenizer.token_bytes, 0, cap)
+    windows = scoring_windows(
+        corpus.split(config.evaluation.split), config.training.context, corpus.tokenizer.token_bytes, 0, cap
+    )
     tell("honest: each target from its prefix alone")
     return honest_likelihood(plan.apply(item.model), windows, plan)

@@ -11,12 +11,12 @@ from assay.study.arm_audit import audit_fresh, audit_trained
 from assay.study.asked import StudyConfig
 from assay.study.conclude import conclude
 from assay.study.execute import execute
-from assay.study.folder import discard, lock, open_folder, refuse_other_specs, rewrite_config, stored_config
+from assay.study.folder import discard, lock, open_folder, rewrite_config, stored_config
 from assay.study.growth import grown
 from assay.study.job import Job, RunListener
-from assay.study.resolve import Arm, Study, resolve
+from assay.study.resolve import Arm, Study, resolve, threads_at_once
 from assay.study.run import carry_out, finished_record
-from assay.study.sources import only_here
+from assay.study.sources import only_here, refuse_changed_sources
 from assay.study.speeds import measured_speeds
 from assay.study.workers import resolve_workers, training_flops
 from assay.training.environment import assay_version
@@ -62,18 +62,21 @@ def compare(
     config = config.model_copy(update={"kind": "study", "added": []})  # a repetition of a study has its own history
     if stored is not None:
         config = grown(stored, config, folder, listener.notice)
+        refuse_changed_sources(config, folder)
         if (record := finished_study(config, folder)) is not None:
             return record
     study = resolve(config, listener.message)
-    digests = {(arm.label, seed): study.digest(arm, seed) for arm in study.arms for seed in config.seeds}
-    refuse_other_specs(folder, digests)
     _refuse_other_code(study, folder)
+    if (threads := threads_at_once(study)) != study.plan.threads and stored is not None:
+        began = f"{folder}: threads stay {study.plan.threads} a run, as when it began"
+        listener.notice(f"{began}; asked for at once they would be {threads}")
     resolved = config.model_copy(update={"plan": study.plan, "corpus_digest": study.corpus.digest})
     study = Study(resolved, study.arms, study.corpus, study.plan)
     made = open_folder(folder, resolved)
     try:
         with lock(folder):
-            rewrite_config(folder, resolved)
+            if stored_config(folder, "study") not in (stored, resolved):
+                raise RequestError(f"--out {folder}: another process has just changed it; give the same command again")
             return _carry_out(study, folder, listener, workers)
     except OSError:
         if not any(folder.glob("runs/*/checkpoint")):
@@ -97,6 +100,7 @@ def finished_study(config: StudyConfig, folder: Path) -> StudyRecord | None:
 def _carry_out(study: Study, folder: Path, listener: Listener, workers: int | None) -> StudyRecord:
     before = StudyRecord.read(folder / "study.json") if (folder / "study.json").exists() else None
     audits = [_audit_fresh(study, arm, listener) for arm in study.arms]
+    rewrite_config(folder, study.config)  # only now: an arm that cannot be audited is not taken in
     # Seed by seed, so that an early look already compares; the longest runs first, so that no worker waits at the end.
     longest_first = sorted(study.arms, key=lambda arm: -training_flops(study, arm))
     jobs = [_job(study, arm, seed, folder) for seed in study.config.seeds for arm in longest_first]
@@ -117,7 +121,7 @@ def _job(study: Study, arm: Arm, seed: int, folder: Path) -> Job:
         finished=partial(finished_record, study, arm, seed, place),
         here=partial(carry_out, study, arm, seed, place),
         prepare=partial(open_folder, place, study.run_config(arm, seed)),
-        only_here=only_here(arm.architecture, study.config.data),
+        only_here=only_here(arm.architecture, arm.config, study.config.data),
     )
 
 

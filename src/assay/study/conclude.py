@@ -30,7 +30,7 @@ def conclude(
 ) -> StudyRecord:
     """Compare the runs, draw the page, and write study.json last: its presence says that the study is finished."""
     config = study.config
-    sized = config.size is not None or bool(config.sizes)
+    sized = any(arm.size is not None for arm in study.arms)
     record = compare_runs(
         list(runs),
         protocol={

@@ -21,7 +21,7 @@ def execute(jobs: Sequence[Job], workers: int, listener: RunListener) -> list[Ru
             listener.run_started(index, len(jobs), job.name, job.steps)
             listener.run_finished(job.name, record)
     outside = [index for index in range(len(jobs)) if index not in done and not jobs[index].only_here]
-    if workers > 1 and len(outside) > 1:
+    if workers > 1 and outside:
         done |= Pool(jobs, workers, listener).go(outside)
         for reason in dict.fromkeys(job.only_here for index, job in enumerate(jobs) if index not in done):
             listener.notice(reason)

@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -46,31 +46,20 @@ def refuse_other_run(stored: StudyConfig, asked: StudyConfig, folder: Path) -> N
     """Raise a RequestError that names the first key in which two runs differ, and both values, if they do."""
     refuse_other_plugins(stored, asked, folder)
     one, other = (
-        flat({**run.model_dump(mode="json", exclude={"plugins", "added", "arms", "spec_digest"}), **_only_arm(run)})
+        flat({**run.model_dump(mode="json", exclude={"plugins", "added", "arms", "needs"}), **_only_arm(run)})
         for run in (stored, asked)
     )
     for key in {**one, **other}:
         if one.get(key) != other.get(key):
             refuse_value(folder, key, one.get(key), other.get(key))
-    if stored.spec_digest not in (None, asked.spec_digest):
-        _refuse_changed(folder, "the code from outside that it needs", where_it_stands(folder))
+    old, new = stored.needs or {}, asked.needs or {}
+    for name in [*old, *new]:
+        if old.get(name) != new.get(name):
+            refuse_changed(folder, name, where_it_stands(folder))
 
 
-def refuse_other_specs(folder: Path, expected: Mapping[tuple[str, int], str]) -> None:
-    """Raise a RequestError where a run of the study in `folder` was of another spec than the one of its label and seed.
-
-    `expected`: (label, seed) -> digest. What differs then is code that no plug-in file holds: an installed package, or
-    the Python that calls assay.
-    """
-    for path in sorted(folder.glob("runs/*/config.yaml")):
-        run = StudyConfig.parse(read_yaml(path), {"": str(path)})
-        digest = expected.get((run.arms[0].label, run.seeds[0]))
-        if digest is not None and run.spec_digest != digest:
-            what = f"the code from outside that {run.arms[0].label} needs"
-            _refuse_changed(folder, what, where_it_stands(path.parent))
-
-
-def _refuse_changed(folder: Path, what: str, since: str) -> None:
+def refuse_changed(folder: Path, what: str, since: str) -> None:
+    """Raise the RequestError of code that was edited since runs were made with it."""
     raise RequestError(f"--out {folder}: {what} changed since {since}; a new folder would do")
 
 
@@ -92,7 +81,7 @@ def refuse_other_plugins(stored: StudyConfig, asked: StudyConfig, folder: Path) 
     for plugin in asked.plugins:
         name = Path(plugin.path).name
         if plugin.sha256 and old.get(name) not in (None, "", plugin.sha256):
-            _refuse_changed(folder, name, where_it_stands(folder, name))
+            refuse_changed(folder, name, where_it_stands(folder, name))
 
 
 def where_it_stands(folder: Path, plugin: str | None = None) -> str:

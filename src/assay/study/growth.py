@@ -27,7 +27,7 @@ def grown(stored: StudyConfig, asked: StudyConfig, folder: Path, tell: Callable[
     seeds = _united(stored.seeds, asked.seeds)
     sizes = _united(stored.sizes, asked.sizes)
     rates = _united(stored.tuning.learning_rates, asked.tuning.learning_rates)
-    plugins = {Path(plugin.path).name: plugin for plugin in [*asked.plugins, *stored.plugins]}
+    plugins = {Path(plugin.path).name: plugin for plugin in [*stored.plugins, *asked.plugins]}
     study = stored.model_copy(
         update={
             "arms": arms,

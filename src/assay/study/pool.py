@@ -66,10 +66,11 @@ class Pool:
                     self._look_at(worker)
         finally:
             _end(self.active)
+        if self.died:
+            what = "; ".join([*self.refused, *self.died])
+            raise WorkerError(f"{what}; the other runs are done, and the same command tries again")
         if self.refused:
             raise RequestError("; ".join(self.refused))
-        if self.died:
-            raise WorkerError(f"{'; '.join(self.died)}; the other runs are done, and the same command tries again")
         return self.done
 
     def _begin(self, index: int, tries: int) -> None:

@@ -1,7 +1,7 @@
 """From what was asked to what is run: arms with their dimensions, data, plan, and a spec for each arm and seed."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig
 from assay.model.sizing import Decoding, build_on_meta, solve
 from assay.registry import suggestion
 from assay.study.arm import ArmConfig
-from assay.study.asked import StudyConfig
+from assay.study.asked import PluginFile, StudyConfig
 from assay.study.sources import arm_plugins
 from assay.study.spec import Spec, folder_name
 from assay.training.config import TrainingConfig
@@ -83,11 +83,16 @@ class Study:
             evaluation=self.config.evaluation,
             measurements=[],
             execution=self.config.execution,
-            plugins=[plugin for plugin in self.config.plugins if Path(plugin.path).name in arm.plugins],
+            plugins=_absolute(plugin for plugin in self.config.plugins if Path(plugin.path).name in arm.plugins),
             plan=self.plan,
             corpus_digest=self.corpus.digest,
-            spec_digest=self.digest(arm, seed),
+            needs=dict(arm.plugins),
         )
+
+
+def _absolute(plugins: Iterable[PluginFile]) -> list[PluginFile]:
+    """With paths that hold in every folder."""
+    return [plugin.model_copy(update={"path": str(Path(plugin.path).resolve())}) for plugin in plugins]
 
 
 def resolve(config: StudyConfig, tell: Callable[[str], None]) -> Study:
@@ -106,9 +111,9 @@ def resolve(config: StudyConfig, tell: Callable[[str], None]) -> Study:
     sizes = [count_parameters(build_on_meta(arm.architecture, arm.config)).total for arm in arms]
     for arm, size in zip(arms, sizes, strict=True):
         _refuse_large(arm, size, plan.device)
-    if config.plan is None:
-        plan = plan.model_copy(update={"threads": _threads(config, plan, max(sizes), len(arms) * len(config.seeds))})
     study = Study(config, arms, corpus, plan)
+    if config.plan is None:
+        study = replace(study, plan=plan.model_copy(update={"threads": threads_at_once(study)}))
     _refuse_equal(study)
     return study
 
@@ -140,12 +145,15 @@ def _known(arm: ArmConfig, config: StudyConfig) -> Architecture:
     return ARCHITECTURES.get(arm.architecture)
 
 
-def _threads(config: StudyConfig, plan: ExecutionPlan, parameters: int, runs: int) -> int:
-    """Torch threads of every run: one where models are small and there are runs for every core, else all cores."""
-    cores = available_cores()
+def threads_at_once(study: Study) -> int:
+    """Torch threads of every run of a study that begins so: as asked, else one where models are small and there are
+    runs for every core, else all cores."""
+    cores, config = available_cores(), study.config
     if config.execution.threads is not None:
         return config.execution.threads
-    return 1 if plan.device == "cpu" and parameters <= SMALL_PARAMETERS and runs >= cores else cores
+    largest = max(count_parameters(build_on_meta(arm.architecture, arm.config)).total for arm in study.arms)
+    runs = len(study.arms) * len(config.seeds)
+    return 1 if study.plan.device == "cpu" and largest <= SMALL_PARAMETERS and runs >= cores else cores
 
 
 def size_arm(

@@ -1,17 +1,20 @@
 """The code from outside that a study needs: its plug-in files, and who brought what an arm is made of."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from assay.config import digest_of, read_yaml
 from assay.data.config import DataConfig
 from assay.data.corpus import CORPORA, find_corpus
 from assay.errors import RequestError
 from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig
 from assay.model.sizing import build_on_meta
-from assay.origins import Origin, owner_of
-from assay.plugins import load_plugin, plugin_source
+from assay.plugins.loading import load_plugin, plugin_source
+from assay.plugins.origins import Origin, caller_of, owner_of
+from assay.plugins.source_files import OURS, is_installed
 from assay.study.asked import PluginFile, StudyConfig
+from assay.study.folder import refuse_changed, where_it_stands
 
 
 def load_listed(plugins: Sequence[PluginFile], where: str) -> None:
@@ -35,19 +38,24 @@ def _refuse_inside_results(path: Path, where: str) -> None:
             raise RequestError(f"{where} {path}: lies among the results in {folder}; --plugin {path} loads it")
 
 
-def with_digests(config: StudyConfig) -> StudyConfig:
-    """`config` with its plug-ins loaded and their digests filled in, those that an arm needs without listing it too."""
-    listed = {Path(plugin.path).name: plugin.path for plugin in config.plugins}
-    if len(listed) < len(config.plugins):
-        raise RequestError("--plugin: two files have one name, so that nobody could tell them apart; rename one")
-    for architecture in {arm.architecture for arm in config.arms}:
-        for origin in _declared(ARCHITECTURES.get(architecture), config.data):
-            if origin.kind == "plug-in" and origin.path is not None:
-                listed.setdefault(origin.name, str(origin.path))
+def with_digests(config: StudyConfig, also: Iterable[Path] = ()) -> StudyConfig:
+    """`config` with its plug-ins loaded and their digests filled in; `also` those, and those of its arms, are listed.
+
+    Two files of one name are a RequestError: messages, records and digests know a plug-in by its name.
+    """
+    paths = [Path(plugin.path) for plugin in config.plugins]
+    origins = [origin for arm in config.arms for origin in _declared(ARCHITECTURES.get(arm.architecture), config.data)]
+    needed = [origin.path for origin in origins if origin.kind == "plug-in" and origin.path is not None]
+    known = {path.resolve() for path in paths}
+    paths += [path for path in dict.fromkeys([*needed, *also]) if path.resolve() not in known]
     plugins = []
-    for path in listed.values():
-        load_plugin(Path(path))
-        plugins.append(PluginFile(path=path, sha256=plugin_source(Path(path)).digest))
+    for path in paths:
+        load_plugin(path)
+        plugins.append(PluginFile(path=str(path), sha256=plugin_source(path).digest))
+    names = [path.name for path in paths]
+    for name in names:
+        if names.count(name) > 1:
+            raise RequestError(f"--plugin: two files are called {name}, so nobody could tell them apart; rename one")
     return config.model_copy(update={"plugins": plugins})
 
 
@@ -57,32 +65,60 @@ def arm_plugins(architecture: Architecture, config: ModelConfig, data: DataConfi
     That is what registered its architecture and its corpus, and what defines any of its layers (a hybrid's are another
     architecture's).
     """
-    origins = [*_declared(architecture, data), *_defining(architecture, config)]
-    return {_name(origin): origin.digest or "unknown" for origin in origins if origin.kind != "built-in"}
+    found: dict[str, set[str]] = {}
+    for origin in _origins(architecture, config, data):
+        if origin.kind != "built-in":
+            found.setdefault(_name(origin), set()).add(origin.digest or "unknown")
+    return {
+        name: next(iter(digests)) if len(digests) == 1 else digest_of(sorted(digests))
+        for name, digests in sorted(found.items())
+    }
 
 
-def only_here(architecture: Architecture, data: DataConfig) -> str:
+def refuse_changed_sources(config: StudyConfig, folder: Path) -> None:
+    """Raise a RequestError where a run in the study's `folder` was made with other code from outside than is here now.
+
+    The plug-in files that the study lists are compared before. This finds the others: a plug-in of another name, an
+    installed package, the Python that calls assay. What is not known here cannot have been asked for.
+    """
+    architectures = {point.arm.label: point.arm.architecture for point in config.points()}
+    for path in sorted(folder.glob("runs/*/config.yaml")):
+        run = StudyConfig.parse(read_yaml(path), {"": str(path)})
+        (arm,) = run.arms
+        if architectures.get(arm.label) != arm.architecture or arm.architecture not in ARCHITECTURES.names():
+            continue
+        architecture = ARCHITECTURES.get(arm.architecture)
+        made_with = run.needs or {}
+        now = arm_plugins(architecture, architecture.config.parse(arm.model), config.data)
+        for name in [*made_with, *now]:
+            if made_with.get(name) != now.get(name):
+                refuse_changed(folder, name, where_it_stands(path.parent))
+
+
+def only_here(architecture: Architecture, config: ModelConfig, data: DataConfig) -> str:
     """Why no other process can carry out a run of it, "" where one can."""
-    for origin in _declared(architecture, data):
-        if origin.kind == "caller":
-            return f"{architecture.name}: needs what is registered in this Python only, so it runs in this process"
+    if any(origin.kind == "caller" for origin in _origins(architecture, config, data)):
+        return f"{architecture.name}: needs what is registered in this Python only, so it runs in this process"
     return ""
+
+
+def _origins(architecture: Architecture, config: ModelConfig, data: DataConfig) -> Iterator[Origin]:
+    yield from _declared(architecture, data)
+    for kind in dict.fromkeys(type(module) for module in build_on_meta(architecture, config).modules()):
+        try:
+            file = inspect.getfile(kind)
+        except (OSError, TypeError):  # typed at a prompt
+            yield caller_of(kind)
+            continue
+        if (owner := owner_of(file)) is not None:
+            yield owner.origin
+        elif not Path(file).resolve().is_relative_to(OURS) and not is_installed(Path(file), Path(file).parent):
+            yield caller_of(kind)
 
 
 def _declared(architecture: Architecture, data: DataConfig) -> Iterator[Origin]:
     yield ARCHITECTURES.origin(architecture.name)
     yield CORPORA.origin(find_corpus(data)[0].name)
-
-
-def _defining(architecture: Architecture, config: ModelConfig) -> Iterator[Origin]:
-    """Of the classes of all layers."""
-    for kind in {type(module) for module in build_on_meta(architecture, config).modules()}:
-        try:
-            owner = owner_of(inspect.getfile(kind))
-        except (OSError, TypeError):  # typed at a prompt
-            continue
-        if owner is not None:
-            yield owner.origin
 
 
 def _name(origin: Origin) -> str:

@@ -15,8 +15,8 @@ WRONG_REQUEST = 2
 def main(folder: Path) -> int:
     """Finish the run in `folder`."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    from assay.blame import blamed
     from assay.errors import RequestError
+    from assay.plugins.blame import blamed
     from assay.study.folder import stored_config
     from assay.study.run import train
     from assay.study.sources import load_listed

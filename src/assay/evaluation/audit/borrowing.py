@@ -7,13 +7,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from assay.blame import blamed
 from assay.errors import RequestError
 from assay.evaluation.audit import limits
 from assay.evaluation.audit.arithmetic import wide
 from assay.evaluation.audit.generators import generators_put_back
 from assay.evaluation.audit.memory import Memory, reachable
 from assay.evaluation.audit.subject import RaisedError, Subject
+from assay.plugins.blame import blamed
 
 TRIAL_LENGTHS = (8, 16, 64, 256, 1)
 

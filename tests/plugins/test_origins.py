@@ -7,13 +7,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from assay.data.corpus import CORPORA
 from assay.model.architecture import ARCHITECTURES
-from assay.origins import Origin
-from assay.plugins import load_plugin, plugin_source
+from assay.plugins.bytecode import bytecode_digest
+from assay.plugins.loading import load_plugin, plugin_source
+from assay.plugins.origins import Origin
 from assay.registry import Registry
 
 NUTS: Registry[object] = Registry("nut", "assay.data.corpora", "assay.nuts_for_tests")
@@ -67,7 +69,8 @@ def test_what_a_plugin_makes_assay_import_is_not_the_plugins(tmp_path: Path) -> 
     """In a fresh process, where the scan is not over when the plug-in is loaded."""
     path = write(tmp_path, "it.py", "import assay\nfrom assay.model.presets import gpt1\nassay.register\n")
     script = (
-        "import sys\nfrom pathlib import Path\nfrom assay.plugins import load_plugin\nload_plugin(Path(sys.argv[1]))\n"
+        "import sys\nfrom pathlib import Path\nfrom assay.plugins.loading import load_plugin\n"
+        "load_plugin(Path(sys.argv[1]))\n"
         "from assay.model.architecture import ARCHITECTURES\nprint(ARCHITECTURES.origin('gpt1').kind)\n"
     )
     assert run(write(tmp_path, "script.py", script), str(path)) == "built-in"
@@ -105,7 +108,7 @@ def test_a_package_that_was_imported_before_is_still_the_package(
 
 
 def run(script: Path, *arguments: str) -> str:
-    source = str(Path(__file__).parents[1] / "src")
+    source = str(Path(__file__).parents[2] / "src")
     environment = {**os.environ, "PYTHONPATH": source}
     command = [sys.executable, str(script), *arguments]
     return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout.strip()
@@ -156,9 +159,34 @@ def test_a_callers_digest_is_that_of_its_definitions(tmp_path: Path) -> None:
 def test_what_has_no_source_has_no_digest(tmp_path: Path) -> None:
     code = SCRIPT.replace("import helper", "")
     command = [sys.executable, "-c", code]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "src")}
     said = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, cwd=tmp_path)
     assert said.stdout.split() == ["caller", "<python>", "None"]
+
+
+CELL = """
+class Layer:
+    width = {width}
+
+    def forward(self, x):
+        return [x {operator} 2 for _ in range(3)]
+
+
+def mixer(config, index):
+    return Layer()
+"""
+
+
+def test_an_edited_cell_of_a_notebook_is_other_code() -> None:
+    """No file holds it: the digest is of its bytecode, in which a comment or a line number is nothing."""
+
+    def digest(operator: str = "*", width: int = 4, before: str = "") -> str | None:
+        names: dict[str, Any] = {"__name__": "__main__"}
+        exec(compile(before + CELL.format(operator=operator, width=width), "<cell>", "exec"), names)
+        return bytecode_digest([names["mixer"], names["Layer"]])
+
+    assert digest() == digest(before="# a remark\n\n") is not None
+    assert len({digest(), digest("+"), digest(width=5)}) == 3
 
 
 def test_here_it_is_this_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,10 +4,10 @@ import importlib.metadata
 import importlib.util
 import re
 
-from assay.blame import blamed, described, know_file, know_folders
 from assay.errors import RequestError
-from assay.origins import Origin, Registrant, own, registering
-from assay.source_files import package_digest
+from assay.plugins.blame import blamed, described, know_file, know_folders
+from assay.plugins.origins import Origin, Registrant, own, registering
+from assay.plugins.source_files import package_digest
 
 
 def load_entry(entry: importlib.metadata.EntryPoint) -> None:

@@ -11,9 +11,9 @@ from types import ModuleType
 
 import pytest
 
-from assay.blame import blamed
 from assay.errors import RequestError
-from assay.plugins import load_plugin, loaded_plugins, plugin_source
+from assay.plugins.blame import blamed
+from assay.plugins.loading import load_plugin, loaded_plugins, plugin_source
 from assay.registry import Registry
 
 FRUITS: Registry[str] = Registry("fruit", "assay.data.corpora")

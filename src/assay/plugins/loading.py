@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-from assay.blame import blamed, described
 from assay.errors import RequestError
-from assay.origins import Origin, Registrant, own, registering
-from assay.plugin_modules import PluginFolder, folder_of
+from assay.plugins.blame import blamed, described
+from assay.plugins.modules import PluginFolder, folder_of
+from assay.plugins.origins import Origin, Registrant, own, registering
+from assay.plugins.source_files import Modules, SourceModule, closure, digest, is_installed, located
 from assay.registry import forget
-from assay.source_files import Modules, SourceModule, closure, digest, is_installed, located
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,8 @@ def _load(path: Path, folder: PluginFolder, current: Modules, given: str) -> Mod
         _unload(old, folder)
     module = _execute(path, folder, current, given)
     for other, loaded in changed.items():
-        _up_to_date(other, loaded.given)
+        if other.is_file():  # one that is gone stays forgotten
+            _up_to_date(other, loaded.given)
     return module
 
 

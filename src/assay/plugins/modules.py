@@ -20,8 +20,8 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from assay.blame import know_file
-from assay.source_files import Modules, SourceModule, is_installed, located
+from assay.plugins.blame import know_file
+from assay.plugins.source_files import Modules, SourceModule, is_installed, located
 
 PRIVATE_NAME = re.compile(r"assay_plugin_(?P<top>[^.]+)_(?P<tag>[0-9a-f]{8})(?P<rest>(\..*)?)")
 

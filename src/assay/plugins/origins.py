@@ -8,8 +8,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-from assay.blame import file_of
-from assay.source_files import OURS, SourceModule, closure, definitions, digest, is_installed
+from assay.plugins.blame import file_of
+from assay.plugins.bytecode import bytecode_digest
+from assay.plugins.source_files import OURS, SourceModule, closure, definitions, digest, is_installed
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Registration:
 
 BUILT_IN = Registrant(Origin("built-in", "assay"))
 UNKNOWN = Registration(Registrant(Origin("caller", "<python>")), "")
-LOADERS = {str(OURS / "plugins.py"), str(OURS / "entry_points.py")}
+LOADERS = {str(OURS / "plugins" / name) for name in ("loading.py", "entry_points.py")}
 """Files whose functions execute others' code: what runs inside them runs for the registrant that is being loaded."""
 _loading: list[Registrant] = []
 _owners: dict[str, Registrant] = {}
@@ -91,6 +92,11 @@ def registration(package: str, item: object) -> Registration:
     return Registration(Registrant(_caller(outside or "<python>", item)), outside or "<python>")
 
 
+def caller_of(item: object) -> Origin:
+    """The calling Python, as what defines `item`: for what no plug-in, no package and not assay itself brought."""
+    return _caller(file_of(item), item)
+
+
 def _is_ours(file: str) -> bool:
     return Path(file).is_relative_to(OURS)
 
@@ -104,7 +110,7 @@ def _caller(file: str, item: object) -> Origin:
 
 
 def _definitions_digest(file: str, item: object) -> str | None:
-    """Digest of the functions and classes in the files that define `item`; None where one of them has no source."""
+    """Digest of the functions and classes in the files that define `item`; of their bytecode where there is no file."""
     parts = [item, *_attributes(item)]
     files = {file, *(file_of(part) for part in parts if callable(part))}
     contents: dict[str, bytes] = {}
@@ -115,13 +121,8 @@ def _definitions_digest(file: str, item: object) -> str | None:
                 if module.data is not None:
                     name = module.path.relative_to(path.parent).as_posix()
                     contents[name] = contents.get(name, b"") + definitions(module.data).encode()
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-            RecursionError,
-        ):  # typed at a prompt, or edited meanwhile; a RequestError too
-            return None
+        except (OSError, SyntaxError, ValueError, RecursionError):  # typed at a prompt, or edited meanwhile
+            return bytecode_digest(part for part in parts if callable(part))
     return digest(contents)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from assay.errors import RequestError
 
-OURS = Path(__file__).resolve().parent
+OURS = Path(__file__).resolve().parents[1]
 _LIBRARIES = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 _INSTALLED = {"site-packages", "dist-packages"}
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
