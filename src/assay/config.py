@@ -115,6 +115,14 @@ def merge(values: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return {"a.b": 1} for {"a": {"b": 1}}; an empty mapping has no leaves."""
+    leaves: dict[str, Any] = {}
+    for key, value in values.items():
+        leaves |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return leaves
+
+
 def nested(path: str, value: Any) -> dict[str, Any]:
     """Return {"a": {"b": value}} for the dotted path "a.b"."""
     for part in reversed(path.split(".")):

@@ -156,7 +156,8 @@ def test_a_plugin_is_needed_again(assay: Assay, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(ARCHITECTURES, "_items", before)
     got = assay("generate", "run", "--prompt", "a")
     assert (got.status, got.out) == (2, "")
-    assert got.lines == ["assay: run: its architecture 'mine' is not known here; --plugin mine.py brings it"]
+    brings = f"--plugin {assay.cwd / 'mine.py'} brings it"
+    assert got.lines == [f"assay: run: its architecture 'mine' is not known here; {brings}"]
 
 
 def broken_weights(run: str) -> None:

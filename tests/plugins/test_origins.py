@@ -16,6 +16,7 @@ from assay.model.architecture import ARCHITECTURES
 from assay.plugins.bytecode import bytecode_digest
 from assay.plugins.loading import load_plugin, plugin_source
 from assay.plugins.origins import Origin
+from assay.plugins.source_files import definitions
 from assay.registry import Registry
 
 NUTS: Registry[object] = Registry("nut", "assay.data.corpora", "assay.nuts_for_tests")
@@ -154,6 +155,23 @@ def test_a_callers_digest_is_that_of_its_definitions(tmp_path: Path) -> None:
     assert said("    width = WIDTH", "    width = 2 * WIDTH") != first
     assert said(helper="def f(): pass\n") != first
     assert said() == first
+
+
+def test_a_callers_digest_is_that_of_all_that_makes_the_item() -> None:
+    """What registers it, and what changes a table it reads, belongs to it; what is compared and shown does not."""
+    source = (
+        "import assay, functools\nOPTIONS = {'a': 1.0}\n"
+        "def mixer(x, gain): return x * gain * OPTIONS['a']\n"
+        "%s\nregister(functools.partial(mixer, gain=%s))\n"
+        "def main(): study = assay.compare(['it'], seeds=%s); print(study)\n"
+        "result = assay.compare(['it'], seeds=%s)\nfor pair in result: print(pair, %s)\nmain()\n"
+    )
+
+    def told(table: str = "", gain: float = 1.0, seeds: str = "[0]", shown: str = "1") -> str:
+        return definitions((source % (table, gain, seeds, seeds, shown)).encode())
+
+    assert told() == told(seeds="[0, 1]") == told(shown="2")
+    assert len({told(), told(gain=3.0), told("OPTIONS.update(a=3.0)"), told("OPTIONS['a'] = 3.0")}) == 4
 
 
 def test_what_has_no_source_has_no_digest(tmp_path: Path) -> None:

@@ -185,3 +185,27 @@ def test_an_arm_without_the_plugin_does_not_depend_on_it(assay: Assay) -> None:
     assert grown.status == 0, grown.err
     assert (alone / "record.json").stat().st_mtime_ns == before
     assert len(list(Path("study/runs").iterdir())) == 2
+
+
+@EDITS
+def test_trained_weights_do_not_run_under_edited_code(edit: Edit, assay: Assay) -> None:
+    assert assay(*command(assay, "train", "--out", "run")).status == 0
+    assert assay("generate", "run", "--prompt", "a", "--max-tokens", "2", "--plugin", "it.py").status == 0
+    edit(assay.cwd)
+    for verb in (["generate", "run", "--prompt", "a"], ["audit", "run"], ["export", "run", "--to", "exported"]):
+        got = assay(*verb, "--plugin", "it.py")
+        assert (got.status, got.out) == (2, "")
+        assert got.lines == ["assay: run: it.py changed since it was trained; the file as it was would do"]
+
+
+def test_the_same_code_under_another_name_is_no_way_around(assay: Assay) -> None:
+    assert assay(*command(assay, "compare", "--seeds", "1", "--out", "study")).status == 0
+    Path("it2.py").write_text(PLUGIN.replace("total * SCALE", "total / SCALE"))
+    Path("it.py").unlink()
+    renamed = [part if part != "it.py" else "it2.py" for part in command(assay, "compare", "--out", "study")]
+    for seeds in ("1", "2"):
+        got = assay(*renamed, "--seeds", seeds)
+        assert (got.status, got.out) == (2, "")
+        assert got.lines == ["assay: --out study: it.py changed since the end of ema-seed0; a new folder would do"]
+    Path("it2.py").write_text("")
+    load_plugin(Path("it2.py"))

@@ -213,6 +213,7 @@ def test_changed_code_that_no_plugin_holds_is_refused(
     source = {"caller study.py": "a" * 64}
     for user in ("resolve", "sources"):
         monkeypatch.setattr(f"assay.study.{user}.arm_plugins", lambda *_: dict(source))
+    monkeypatch.setattr("assay.study.subject.model_plugins", lambda *_: dict(source))
     if dies:
         with pytest.raises(Crash):
             compare(make(("gpt1",), (0,)), tmp_path / "out", Dying(5))
@@ -306,3 +307,30 @@ def test_an_arm_that_cannot_be_audited_is_not_taken_in(
         with pytest.raises(RequestError, match="cannot be audited"):
             compare(make(TWO, (0,)), tmp_path / "out")
     assert [arm.label for arm in compare(make(("gpt1",), (0, 1)), tmp_path / "out").arms] == ["gpt1"]
+
+
+def test_one_point_of_a_grid_asks_for_less(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compare(make(("gpt1",), (0,), tuning={"learning_rates": [0.001, 0.01]}), tmp_path / "out")
+    record = compare(make(("gpt1",), (0,), training={"learning_rate": 0.001}), tmp_path / "out")
+    assert {arm.learning_rate for arm in record.arms} == {0.001, 0.01}
+    assert "all of it is shown: gpt1@lr=0.01" in capsys.readouterr().err
+    with pytest.raises(RequestError, match=r"learning_rate is 0.003 there and 0.5 now"):
+        compare(make(("gpt1",), (0,), training={"learning_rate": 0.5}), tmp_path / "out")
+
+
+def test_a_finished_study_is_not_shown_for_another_text(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = write_corpus(tmp_path / "text")
+    asked = make(("gpt1",), (0,), data={"corpus": f"text:{text}"})
+    record = compare(asked, tmp_path / "out")
+    kept = (text / "000.txt").read_text()
+    (text / "000.txt").write_text("something else " * 30)
+    with pytest.raises(RequestError, match=r"reads as .* now, and was .* when the study began"):
+        compare(asked, tmp_path / "out")
+    (text / "000.txt").write_text(kept)
+    assert compare(asked, tmp_path / "out") == record
+    for path in text.iterdir():
+        path.unlink()
+    assert compare(asked, tmp_path / "out") == record
+    assert "shown as it was, as its text cannot be read again" in capsys.readouterr().err

@@ -5,6 +5,7 @@ from typing import Any
 
 from assay.analysis.entrants import Entrant
 from assay.analysis.wording import join_names, who_has_which
+from assay.config import flat
 
 BODIES = {
     "native": "Body native: each architecture as published, so norm, channel mixer, positions and initialisation "
@@ -46,10 +47,10 @@ def said(sizes: Mapping[str, Sequence[Entrant]], body: str) -> list[str]:
 
 def _settings(entrants: Sequence[Entrant]) -> dict[str, Values]:
     """Everything but shapes in which arms differ: key -> label -> value."""
-    flat = {entrant.label: _flat(entrant.any.spec) for entrant in entrants}
+    leaves = {entrant.label: _flat(entrant.any.spec) for entrant in entrants}
     # What the mixer is made of is no difference beyond it: dimensions, and the plug-in that brings it.
-    keys = dict.fromkeys(key for of in flat.values() for key in of if not key.startswith(("model.", "plugins.")))
-    found = {key: {label: of.get(key) for label, of in flat.items()} for key in keys if key not in NAMES}
+    keys = dict.fromkeys(key for of in leaves.values() for key in of if not key.startswith(("model.", "plugins.")))
+    found = {key: {label: of.get(key) for label, of in leaves.items()} for key in keys if key not in NAMES}
     return _differing(found) | _dimensions(entrants, ALL_HAVE)
 
 
@@ -110,8 +111,8 @@ def _placebos(told: Mapping[str, Sequence[Entrant]]) -> list[str]:
 
 
 def _but_for_the_draw(entrant: Entrant) -> tuple[str, dict[str, Hashable]]:
-    flat = _flat(entrant.any.spec)
-    return entrant.any.architecture, {k: v for k, v in flat.items() if k not in ("seed", "replicate", "label")}
+    leaves = _flat(entrant.any.spec)
+    return entrant.any.architecture, {k: v for k, v in leaves.items() if k not in ("seed", "replicate", "label")}
 
 
 def _differing(found: Mapping[str, Values]) -> dict[str, Values]:
@@ -123,15 +124,9 @@ def _model(entrant: Entrant) -> Mapping[str, Any]:
     return model
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Hashable]:
+def _flat(spec: Mapping[str, Any]) -> dict[str, Hashable]:
     """ "training.weight_decay" -> 0.1 for every leaf."""
-    flat: dict[str, Hashable] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = _hashable(value)
-    return flat
+    return {key: _hashable(value) for key, value in flat(spec).items()}
 
 
 def _hashable(value: Any) -> Hashable:

@@ -85,13 +85,15 @@ def _rule(of: Findings) -> str:
 def _audited(arms: Sequence[Arm], audits: Sequence[ArmAudit]) -> list[str]:
     """Which arms were audited and are sound; those that are not, and why."""
     lines = [f"UNSOUND: {arm.label} is not ranked: {arm.unsound}." for arm in arms if arm.unsound is not None]
-    sound = [arm.label for arm in arms if arm.unsound is None]
-    audited = [label for label in sound if any(audit.label == label for audit in audits)]
-    moments = [moment for moment in ("before", "after") if any(audit.moment.startswith(moment) for audit in audits)]
-    if audited:
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for arm in arms:
+        of_arm = {audit.moment.split()[0] for audit in audits if audit.label == arm.label}
+        if arm.unsound is None and of_arm:  # one whose seeds all diverged was not audited after training
+            groups.setdefault(tuple(sorted(of_arm, reverse=True)), []).append(arm.label)
+    for moments, audited in groups.items():
         all_of_many = len(audited) == len(arms) > MANY
         names = f"all {len(arms)} arms" if all_of_many else join_names(audited)
-        lines.append(f"Audited {join_names(moments)} training: {names} sound.")
+        lines.append(f"Audited {join_names(moments)} training{'' if len(moments) > 1 else ' only'}: {names} sound.")
     return lines
 
 

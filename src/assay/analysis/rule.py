@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from assay.config import Config
 
@@ -23,6 +23,16 @@ class Tuning(Config):
 
     learning_rates: list[float] = []
     """Empty: one learning rate for all, that of `training`."""
+
+    @field_validator("learning_rates")
+    @classmethod
+    def _a_grid_of_rates(cls, rates: list[float]) -> list[float]:
+        if len(set(rates)) != len(rates):
+            raise ValueError("must not repeat itself")
+        if any(rate <= 0 for rate in rates):
+            raise ValueError("must be above zero")
+        return rates
+
     split: Literal["validation"] = "validation"
     """What the choice goes by, at the end of training: the lowest mean nats per token over the seeds."""
     budget: int | None = Field(None, gt=0)

@@ -15,12 +15,15 @@ def compare(
         list[str] | None,
         typer.Argument(
             metavar="[ARM]...",
-            help="ARCH, ARCH:key=value,... or NAME=ARCH:key=value,...; keys are dimensions, lr, schedule, replicate.",
+            help="ARCH, ARCH:key=value,... or NAME=ARCH:key=value,...; keys are dimensions, training settings "
+            "(lr, schedule, weight_decay, clip_norm, ...), size and replicate.",
             show_default="gpt1 rwkv6 mamba2",
         ),
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="How many (3), or which (0,5,7).", show_default="3")] = None,
-    sizes: Annotated[str | None, typer.Option(help="Several sizes, each compared by itself: 0.5M,1M,2M.")] = None,
+    sizes: Annotated[
+        str | None, typer.Option(help="Several sizes instead of --size, each compared by itself: 0.5M,1M,2M.")
+    ] = None,
     workers: Annotated[str | None, typer.Option(help="Runs at a time, or auto.", show_default="auto")] = None,
     *,
     options: StudyOptions,

@@ -28,7 +28,9 @@ def parse_rates(option: str, text: str) -> list[float]:
         return [_rate(option, text, part) for part in text.split(",")]
     ends, colon, asked = text.partition(":")
     low, high = (_rate(option, text, part) for part in ends.split("..", 1))
-    if low >= high:
+    if low == high:
+        raise RequestError(f"{option} {text}: the range has one point; {low:g} would do")
+    if low > high:
         raise RequestError(f"{option} {text}: the range ends below where it begins; {high:g}..{low:g} would do")
     points = max(2, round(POINTS_PER_DECADE * math.log10(high / low)) + 1)
     if colon:

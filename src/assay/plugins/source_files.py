@@ -4,6 +4,7 @@ Imports are read from the source, those inside functions too; nothing is execute
 """
 
 import ast
+import builtins
 import hashlib
 import importlib.util
 import sys
@@ -18,6 +19,8 @@ from assay.errors import RequestError
 OURS = Path(__file__).resolve().parents[1]
 _LIBRARIES = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")}
 _INSTALLED = {"site-packages", "dist-packages"}
+_IMPORTS = (ast.Import, ast.ImportFrom)
+_BUILT_IN = set(dir(builtins))
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 
@@ -167,19 +170,40 @@ def package_digest(module: str) -> str | None:
 
 
 def definitions(data: bytes) -> str:
-    """The functions and classes of a source file, and what it assigns to names that they read; no other statement.
+    """The functions and classes of a source file, and the statements at the top level that have to do with them.
 
-    Neither a comment nor a changed call at the top level changes it.
+    Those are what assigns names that they read, and what mentions one of them or such a name: a call that registers, or
+    that changes a table. Neither a comment nor what calls `compare` changes it, a function that does so included: more
+    seeds are no other code.
     """
     tree = _parsed(data)
-    parts = list(_outermost(tree))
-    assigned = [node for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign)]
+    parts = [part for part in _outermost(tree) if not _compares(part)]
+    others = [node for node in tree.body if not isinstance(node, (*_DEFINITIONS, *_IMPORTS)) and not _compares(node)]
     while True:
-        read = {node.id for part in parts for node in ast.walk(part) if isinstance(node, ast.Name)}
-        more = [node for node in assigned if node not in parts and read & _targets(node)]
+        concerned = {name for part in parts for name in _names(part)}
+        more = [node for node in others if node not in parts and concerned & _touched(node)]
         if not more:
             return "\n".join(ast.dump(part) for part in parts)
         parts += more
+
+
+def _compares(node: ast.AST) -> bool:
+    """Whether it calls something named compare."""
+    calls = [call.func for call in ast.walk(node) if isinstance(call, ast.Call)]
+    return any(getattr(call, "attr", getattr(call, "id", None)) == "compare" for call in calls)
+
+
+def _names(part: ast.AST) -> set[str]:
+    """What a definition is called, and what it reads."""
+    own = {part.name} if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) else set()
+    return own | {node.id for node in ast.walk(part) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+
+
+def _touched(node: ast.AST) -> set[str]:
+    """What a statement could change: the targets of an assignment; of any other statement all that it mentions."""
+    if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        return _targets(node)
+    return {name.id for name in ast.walk(node) if isinstance(name, ast.Name)} - _BUILT_IN
 
 
 def _outermost(tree: ast.AST) -> Iterator[ast.AST]:

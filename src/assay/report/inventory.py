@@ -49,7 +49,9 @@ def _entry(place: Path) -> Entry:
         state, answer = (_of_run if is_run else _of_study)(place, len(arms) * len(seeds))
         asked = _asked(values, arms, seeds)
     except (RequestError, ValueError, TypeError, AttributeError, KeyError) as error:
-        return Entry(folder=str(place), kind=kind, asked="", state=f"unreadable: {error}", answer="")
+        return Entry(
+            folder=str(place), kind=kind, asked="", state=f"unreadable: {type(error).__name__} {error}", answer=""
+        )
     return Entry(folder=str(place), kind=kind, asked=asked, state=state, answer=answer, arms=arms, seeds=seeds)
 
 

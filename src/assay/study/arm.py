@@ -43,7 +43,7 @@ class ArmConfig(Config):
     """The dimensions that it fixes."""
     training: dict[str, Any] = {}
     """The training settings that differ from the study's, of those in OWN_TRAINING."""
-    replicate: int = Field(0, ge=0)
+    replicate: int = Field(0, ge=0, strict=True)
     """Salts initialisation and dropout, never the data: 1 is a placebo of 0."""
 
     @model_validator(mode="before")

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import torch
+
+from assay.data.prepare import prepare
 from assay.errors import RequestError
 from assay.records import ArmAudit, RunRecord, StudyRecord
 from assay.study.arm_audit import audit_fresh, audit_trained
@@ -14,7 +17,7 @@ from assay.study.execute import execute
 from assay.study.folder import discard, lock, open_folder, rewrite_config, stored_config
 from assay.study.growth import grown
 from assay.study.job import Job, RunListener
-from assay.study.resolve import Arm, Study, resolve, threads_at_once
+from assay.study.resolve import Arm, Study, refuse_other_text, resolve, threads_at_once
 from assay.study.run import carry_out, finished_record
 from assay.study.sources import only_here, refuse_changed_sources
 from assay.study.speeds import measured_speeds
@@ -64,6 +67,7 @@ def compare(
         config = grown(stored, config, folder, listener.notice)
         refuse_changed_sources(config, folder)
         if (record := finished_study(config, folder)) is not None:
+            _refuse_other_text(config, listener)
             return record
     study = resolve(config, listener.message)
     _refuse_other_code(study, folder)
@@ -84,6 +88,16 @@ def compare(
         raise
 
 
+def _refuse_other_text(config: StudyConfig, listener: Listener) -> None:
+    """Raise a RequestError where the text of a finished study is another now; where it is gone, a line says so."""
+    try:
+        corpus = prepare(config.data, listener.message)
+    except RequestError as error:
+        listener.notice(f"the study is shown as it was, as its text cannot be read again: {error}")
+        return
+    refuse_other_text(config, corpus)
+
+
 def finished_study(config: StudyConfig, folder: Path) -> StudyRecord | None:
     """The study's record where it holds all that `config` asks, None where something is left to do."""
     if not (folder / "study.json").exists():
@@ -98,6 +112,7 @@ def finished_study(config: StudyConfig, folder: Path) -> StudyRecord | None:
 
 
 def _carry_out(study: Study, folder: Path, listener: Listener, workers: int | None) -> StudyRecord:
+    torch.set_num_threads(study.plan.threads)  # audits too end in the same bits, however many workers there are
     before = StudyRecord.read(folder / "study.json") if (folder / "study.json").exists() else None
     audits = [_audit_fresh(study, arm, listener) for arm in study.arms]
     rewrite_config(folder, study.config)  # only now: an arm that cannot be audited is not taken in

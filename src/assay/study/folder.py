@@ -11,7 +11,7 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from assay.config import read_yaml
+from assay.config import flat, read_yaml
 from assay.errors import RequestError
 from assay.records import write_whole
 from assay.study.asked import StudyConfig
@@ -148,11 +148,3 @@ def lock(folder: Path, patience_seconds: float = 1.0) -> FileLock:
 def shown(value: object) -> str:
     """A value of a setting in a message."""
     return "not set" if value is None else str(value)
-
-
-def flat(values: object, path: str = "") -> dict[str, object]:
-    """{"a": {"b": 1}} as {"a.b": 1}."""
-    if not isinstance(values, dict):
-        return {path: values}
-    parts = [flat(value, f"{path}.{key}" if path else str(key)) for key, value in values.items()]
-    return {key: value for part in parts for key, value in part.items()}

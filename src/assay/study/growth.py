@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from assay.config import flat
 from assay.errors import RequestError
 from assay.records import Addition, StudyRecord
 from assay.study.asked import WRITTEN, StudyConfig
-from assay.study.folder import flat, refuse_other_plugins, refuse_value, shown
+from assay.study.folder import refuse_other_plugins, refuse_value, shown
 
 Item = TypeVar("Item")
 
@@ -21,6 +22,7 @@ def grown(stored: StudyConfig, asked: StudyConfig, folder: Path, tell: Callable[
 
     Where less is asked than is there, all of it stays, and `tell` hears so.
     """
+    asked = _point_as_grid(stored, asked)
     _refuse_other_protocol(stored, asked, folder)
     refuse_other_plugins(stored, asked, folder)
     arms = _united_arms(stored, asked, folder)
@@ -44,6 +46,19 @@ def grown(stored: StudyConfig, asked: StudyConfig, folder: Path, tell: Callable[
     if addition is None:
         return stored
     return StudyConfig.parse({**study.model_dump(), "added": [*study.added, addition]})
+
+
+def _point_as_grid(stored: StudyConfig, asked: StudyConfig) -> StudyConfig:
+    """One learning rate or size that is a point of the study's grid, as a grid of that point: it asks for less."""
+    more: dict[str, Any] = {}
+    rate, rates = asked.training.learning_rate, stored.tuning.learning_rates
+    if not asked.tuning.learning_rates and rate in rates:
+        more["tuning"] = asked.tuning.model_copy(update={"learning_rates": [rate]})
+        own = {"learning_rate": stored.training.learning_rate}
+        more["training"] = asked.training.model_copy(update=own)
+    if not asked.sizes and asked.size in stored.sizes:
+        more |= {"sizes": [asked.size], "size": None}
+    return asked.model_copy(update=more)
 
 
 def looks_at(folder: Path) -> int:

@@ -101,7 +101,7 @@ def resolve(config: StudyConfig, tell: Callable[[str], None]) -> Study:
     refuse_missing_device(plan.device)
     _refuse_budget(config)
     corpus = prepare(config.data, tell)
-    _refuse_other_text(config, corpus)
+    refuse_other_text(config, corpus)
     _refuse_short_splits(corpus, config.training.context)
     training = config.training
     if training.tokens % training.batch_tokens:
@@ -125,7 +125,7 @@ def resolve_arms(config: StudyConfig, vocab_size: int, decoding: Decoding) -> It
         model = _dimensions_with_vocabulary(architecture, config, point.arm, vocab_size)
         solved = size_arm(architecture, config, model, decoding, point.size, point.arm.label)
         _refuse_few_positions(architecture, solved, config.training.context, point.arm.label)
-        training = TrainingConfig.parse({**config.training.model_dump(), **point.arm.training})
+        training = _training(config, point.arm)
         yield Arm(
             point.arm.label,
             point.group,
@@ -136,6 +136,13 @@ def resolve_arms(config: StudyConfig, vocab_size: int, decoding: Decoding) -> It
             point.arm.replicate,
             arm_plugins(architecture, solved, config.data),
         )
+
+
+def _training(config: StudyConfig, arm: ArmConfig) -> TrainingConfig:
+    try:
+        return TrainingConfig.parse({**config.training.model_dump(), **arm.training})
+    except RequestError as error:
+        raise RequestError(f"{arm.label}: {error}") from None
 
 
 def _known(arm: ArmConfig, config: StudyConfig) -> Architecture:
@@ -208,7 +215,7 @@ def _refuse_budget(config: StudyConfig) -> None:
         )
 
 
-def _refuse_other_text(config: StudyConfig, corpus: TokenizedCorpus) -> None:
+def refuse_other_text(config: StudyConfig, corpus: TokenizedCorpus) -> None:
     """Raise a RequestError where the text, or its tokens, are no longer those that the study began with."""
     if config.corpus_digest not in (None, corpus.digest):
         raise RequestError(

@@ -12,7 +12,7 @@ from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig
 from assay.model.sizing import build_on_meta
 from assay.plugins.loading import load_plugin, plugin_source
 from assay.plugins.origins import Origin, caller_of, owner_of
-from assay.plugins.source_files import OURS, is_installed
+from assay.plugins.source_files import is_installed
 from assay.study.asked import PluginFile, StudyConfig
 from assay.study.folder import refuse_changed, where_it_stands
 
@@ -44,7 +44,7 @@ def with_digests(config: StudyConfig, also: Iterable[Path] = ()) -> StudyConfig:
     Two files of one name are a RequestError: messages, records and digests know a plug-in by its name.
     """
     paths = [Path(plugin.path) for plugin in config.plugins]
-    origins = [origin for arm in config.arms for origin in _declared(ARCHITECTURES.get(arm.architecture), config.data)]
+    origins = [*(ARCHITECTURES.origin(arm.architecture) for arm in config.arms), _of_corpus(config.data)]
     needed = [origin.path for origin in origins if origin.kind == "plug-in" and origin.path is not None]
     known = {path.resolve() for path in paths}
     paths += [path for path in dict.fromkeys([*needed, *also]) if path.resolve() not in known]
@@ -65,10 +65,20 @@ def arm_plugins(architecture: Architecture, config: ModelConfig, data: DataConfi
     That is what registered its architecture and its corpus, and what defines any of its layers (a hybrid's are another
     architecture's).
     """
+    return _digests([*_of_model(architecture, config), _of_corpus(data)])
+
+
+def model_plugins(architecture: Architecture, config: ModelConfig) -> dict[str, str]:
+    """The same of a model alone, whatever it was trained on."""
+    return _digests(_of_model(architecture, config))
+
+
+def _digests(origins: Iterable[Origin]) -> dict[str, str]:
     found: dict[str, set[str]] = {}
-    for origin in _origins(architecture, config, data):
+    for origin in origins:
         if origin.kind != "built-in":
-            found.setdefault(_name(origin), set()).add(origin.digest or "unknown")
+            name = origin.name if origin.kind == "plug-in" else f"{origin.kind} {origin.name}"
+            found.setdefault(name, set()).add(origin.digest or "unknown")
     return {
         name: next(iter(digests)) if len(digests) == 1 else digest_of(sorted(digests))
         for name, digests in sorted(found.items())
@@ -97,13 +107,18 @@ def refuse_changed_sources(config: StudyConfig, folder: Path) -> None:
 
 def only_here(architecture: Architecture, config: ModelConfig, data: DataConfig) -> str:
     """Why no other process can carry out a run of it, "" where one can."""
-    if any(origin.kind == "caller" for origin in _origins(architecture, config, data)):
+    if any(origin.kind == "caller" for origin in [*_of_model(architecture, config), _of_corpus(data)]):
         return f"{architecture.name}: needs what is registered in this Python only, so it runs in this process"
     return ""
 
 
-def _origins(architecture: Architecture, config: ModelConfig, data: DataConfig) -> Iterator[Origin]:
-    yield from _declared(architecture, data)
+def _of_corpus(data: DataConfig) -> Origin:
+    return CORPORA.origin(find_corpus(data)[0].name)
+
+
+def _of_model(architecture: Architecture, config: ModelConfig) -> Iterator[Origin]:
+    """Of the architecture and of the classes of all layers."""
+    yield ARCHITECTURES.origin(architecture.name)
     for kind in dict.fromkeys(type(module) for module in build_on_meta(architecture, config).modules()):
         try:
             file = inspect.getfile(kind)
@@ -112,14 +127,5 @@ def _origins(architecture: Architecture, config: ModelConfig, data: DataConfig) 
             continue
         if (owner := owner_of(file)) is not None:
             yield owner.origin
-        elif not Path(file).resolve().is_relative_to(OURS) and not is_installed(Path(file), Path(file).parent):
+        elif not is_installed(Path(file).resolve(), Path(file).resolve().parent):
             yield caller_of(kind)
-
-
-def _declared(architecture: Architecture, data: DataConfig) -> Iterator[Origin]:
-    yield ARCHITECTURES.origin(architecture.name)
-    yield CORPORA.origin(find_corpus(data)[0].name)
-
-
-def _name(origin: Origin) -> str:
-    return origin.name if origin.kind == "plug-in" else f"{origin.kind} {origin.name}"

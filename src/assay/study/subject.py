@@ -1,5 +1,6 @@
 """A trained or imported model from its folder: what `generate` and `export` take as SUBJECT."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig, a
 from assay.model.lm import LanguageModel
 from assay.ops.execution import Execution
 from assay.study.asked import StudyConfig
+from assay.study.sources import model_plugins
 from assay.training.plan import ExecutionPlan
 
 
@@ -87,7 +89,17 @@ def load_run(folder: Path) -> LoadedRun:
     if arm.architecture not in ARCHITECTURES.names() and run.plugins:
         brings = " ".join(f"--plugin {plugin.path}" for plugin in run.plugins)
         raise RequestError(f"{folder}: its architecture {arm.architecture!r} is not known here; {brings} brings it")
-    return _load(folder, arm.architecture, dimensions, run.plan, None, True)
+    loaded = _load(folder, arm.architecture, dimensions, run.plan, None, True)
+    if run.needs is not None:
+        _refuse_edited(folder, run.needs, model_plugins(loaded.architecture, loaded.config))
+    return loaded
+
+
+def _refuse_edited(folder: Path, trained_with: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Raise a RequestError where weights would run under other code than they were trained with."""
+    for name, digest in now.items():  # the corpus's is not needed any more
+        if trained_with.get(name) != digest:
+            raise RequestError(f"{folder}: {name} changed since it was trained; the file as it was would do")
 
 
 def read_run_config(folder: Path) -> StudyConfig:

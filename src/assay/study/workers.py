@@ -34,7 +34,8 @@ def resolve_workers(asked: int | None, study: Study) -> int:
     cheapest = min(training_flops(study, arm) for arm in study.arms)
     if study.plan.device != "cpu" or cheapest < WORTH_A_PROCESS_FLOPS:
         return 1
-    by_memory = _available_bytes() // _bytes_of_a_run(study)
+    largest = max(bytes_of_training(arm) for arm in study.arms)
+    by_memory = available_bytes() // (PROCESS_BYTES + largest)
     return max(1, min(available_cores() // study.plan.threads, by_memory, runs))
 
 
@@ -44,19 +45,16 @@ def training_flops(study: Study, arm: Arm) -> float:
     return count_flops(build_on_meta(arm.architecture, arm.config), training.context).training * training.tokens
 
 
-def _bytes_of_a_run(study: Study) -> int:
-    """A generous estimate: weights, gradients, AdamW's moments, the activations of a batch, and the process itself."""
-    training = study.config.training
-    tokens = training.micro_batch_tokens or training.batch_tokens
-    needed = []
-    for arm in study.arms:
-        parameters = count_parameters(build_on_meta(arm.architecture, arm.config)).total
-        activations = tokens * (100 * arm.config.d_model * arm.config.n_layers + LOGIT_BYTES * arm.config.vocab_size)
-        needed.append(16 * parameters + activations)
-    return PROCESS_BYTES + max(needed)
+def bytes_of_training(arm: Arm) -> int:
+    """A generous estimate: weights, gradients, AdamW's moments and the activations of a batch."""
+    tokens = arm.training.micro_batch_tokens or arm.training.batch_tokens
+    parameters = count_parameters(build_on_meta(arm.architecture, arm.config)).total
+    return 16 * parameters + tokens * (
+        100 * arm.config.d_model * arm.config.n_layers + LOGIT_BYTES * arm.config.vocab_size
+    )
 
 
-def _available_bytes() -> int:
+def available_bytes() -> int:
     """Memory that could be had now, caches of files included, where the system tells; else all there is."""
     try:
         found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
