@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from assay.records import RunRecord
 from assay.study.compare import Silent, compare
 from assay.study.execute import execute
 from assay.study.job import Job
+from assay.study.pool import Pool
 from assay.study.workers import parse_workers
 from assay.training.loop import Observer, StepEvent
 from report.factory import run as made_up_run
@@ -135,6 +137,19 @@ def test_what_only_this_python_knows_runs_here_with_one_line(fake: Path) -> None
     assert [record.label for record in execute(jobs, 2, heard)] == ["x", "a", "b", "y"]
     assert heard.lines == [why]
     assert not (fake / "x").exists()
+
+
+def test_the_longest_of_a_turn_begin_first(fake: Path) -> None:
+    """Nothing is known of an arm before its first run has ended; a later turn waits for the earlier ones."""
+    names = ["a0", "b0", "c0", "a1", "b1", "c1"]
+    jobs = [replace(job(fake, name), arm=name[0], turn=int(name[1])) for name in names]
+    pool = Pool(jobs, 2, Heard())
+    pool.queue = [(index, 1) for index in (5, 4, 3, 2, 1, 0)]
+    assert pool._next() == (2, 1), "the first of those that nothing is known of"
+    pool.seconds = {"a": 3.0, "b": 9.0}
+    pool.queue = [(0, 1), (1, 1), (3, 1), (4, 1), (5, 1)]
+    order = [names[pool._next()[0]] for _ in range(5)]
+    assert order == ["b0", "a0", "c1", "b1", "a1"]
 
 
 def test_an_interruption_ends_all_workers(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,6 +117,7 @@ def _carry_out(study: Study, folder: Path, listener: Listener, workers: int | No
     audits = [_audit_fresh(study, arm, listener) for arm in study.arms]
     rewrite_config(folder, study.config)  # only now: an arm that cannot be audited is not taken in
     # Seed by seed, so that an early look already compares; the longest runs first, so that no worker waits at the end.
+    # How long a run of an arm takes is known after its first; before, FLOPs are a guess.
     longest_first = sorted(study.arms, key=lambda arm: -training_flops(study, arm))
     jobs = [_job(study, arm, seed, folder) for seed in study.config.seeds for arm in longest_first]
     done = {(run.label, run.seed): run for run in execute(jobs, resolve_workers(workers, study), listener)}
@@ -137,6 +138,8 @@ def _job(study: Study, arm: Arm, seed: int, folder: Path) -> Job:
         here=partial(carry_out, study, arm, seed, place),
         prepare=partial(open_folder, place, study.run_config(arm, seed)),
         only_here=only_here(arm.architecture, arm.config, study.config.data),
+        arm=arm.label,
+        turn=study.config.seeds.index(seed),
     )
 
 

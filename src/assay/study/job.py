@@ -42,3 +42,7 @@ class Job:
     """Writes its config.yaml, which is all that a worker gets."""
     only_here: str = ""
     """Why no worker can do it, "" where one can."""
+    arm: str = ""
+    """Jobs of one arm take about as long as each other."""
+    turn: int = 0
+    """Jobs of an earlier turn, which is a seed, begin before those of a later one."""

@@ -1,10 +1,12 @@
 """Worker processes, each at one run: begun, heard through the run's metrics.jsonl, tried once more where one dies."""
 
 import json
+import math
 import os
 import site
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +38,7 @@ class _Worker:
     process: subprocess.Popen[bytes]
     log: IO[bytes]
     read_to: int
+    began: float
     torn: bytes = b""
     """The beginning of a line whose rest is not written yet."""
 
@@ -51,6 +54,8 @@ class Pool:
         self.active: list[_Worker] = []
         self.queue: list[tuple[int, int]] = []
         """(index of a job, which try it is)"""
+        self.seconds: dict[str, float] = {}
+        """How long the last run of an arm took."""
         self.refused: list[str] = []
         self.died: list[str] = []
 
@@ -60,7 +65,7 @@ class Pool:
         try:
             while self.queue or self.active:
                 while self.queue and len(self.active) < self.workers:
-                    self._begin(*self.queue.pop(0))
+                    self._begin(*self._next())
                 pause(POLL_SECONDS)
                 for worker in list(self.active):
                     self._look_at(worker)
@@ -72,6 +77,14 @@ class Pool:
         if self.refused:
             raise RequestError("; ".join(self.refused))
         return self.done
+
+    def _next(self) -> tuple[int, int]:
+        """Of the earliest turn in the queue the job that takes longest; those of which nothing is known go before."""
+        turn = min(self.jobs[index].turn for index, _ in self.queue)
+        of_turn = [entry for entry in self.queue if self.jobs[entry[0]].turn == turn]
+        longest = max(of_turn, key=lambda entry: self.seconds.get(self.jobs[entry[0]].arm, math.inf))
+        self.queue.remove(longest)
+        return longest
 
     def _begin(self, index: int, tries: int) -> None:
         """Metrics are read from where they end now: what comes after the last checkpoint is written again."""
@@ -88,7 +101,7 @@ class Pool:
             env=_environment(),
         )
         read_to = metrics.stat().st_size if metrics.exists() else 0
-        self.active.append(_Worker(index, tries, process, log, read_to))
+        self.active.append(_Worker(index, tries, process, log, read_to, time.monotonic()))
 
     def _look_at(self, worker: _Worker) -> None:
         """Hear its new steps, and what came of it where it has ended."""
@@ -103,6 +116,7 @@ class Pool:
         record = job.finished() if status == 0 else None
         if record is not None:
             self.done[worker.index] = record
+            self.seconds[job.arm] = time.monotonic() - worker.began
             self.listener.run_finished(job.name, record)
         elif status == WRONG_REQUEST:
             self.refused.append(f"{job.name}: {said}")
