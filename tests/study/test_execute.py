@@ -12,16 +12,20 @@ from pathlib import Path
 
 import pytest
 
+from assay.config import read_yaml
+from assay.data.tokenizer import build_tokenizer
 from assay.errors import RequestError, WorkerError
 from assay.records import RunRecord
+from assay.study.asked import StudyConfig
 from assay.study.compare import Silent, compare
 from assay.study.execute import execute
 from assay.study.job import Job
 from assay.study.pool import Pool
+from assay.study.run import train
 from assay.study.workers import parse_workers
 from assay.training.loop import Observer, StepEvent
 from report.factory import run as made_up_run
-from study.made_up import Make
+from study.made_up import Make, write_corpus
 
 STEPS = 4
 FAKE = """
@@ -194,6 +198,26 @@ def test_workers_here_and_elsewhere_end_in_the_same_bytes(make: Make, tmp_path: 
     command = [sys.executable, "-m", "assay", "train", "--config", config_file, "--out", "elsewhere"]
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
     assert weights(tmp_path / "elsewhere") == weights(config_file.parent)
+
+
+def test_the_paths_of_a_run_hold_in_every_folder(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was asked with relative paths is carried out again from another folder."""
+    texts = [path.read_text() for path in write_corpus(tmp_path / "text").iterdir()]
+    build_tokenizer("bpe:300", texts).save(tmp_path / "my.json")
+    monkeypatch.chdir(tmp_path)
+    short = {"tokens": 512, "validation_tokens": 256}
+    for tokenizer in ("bytes", "my.json"):
+        data = {"corpus": "text:text/*.txt", "tokenizer": tokenizer}
+        config = make(("gpt1",), (0,), data=data, training=short, measurements=[])
+        first = train(config, tmp_path / f"{tokenizer}-here", lambda _: None, [])
+        stored = StudyConfig.parse(read_yaml(tmp_path / f"{tokenizer}-here" / "config.yaml"))
+        (tmp_path / "other").mkdir(exist_ok=True)
+        monkeypatch.chdir(tmp_path / "other")
+        again = train(stored, tmp_path / f"{tokenizer}-there", lambda _: None, [])
+        assert again.spec_digest == first.spec_digest
+        assert weights(tmp_path / f"{tokenizer}-here") == weights(tmp_path / f"{tokenizer}-there")
+        monkeypatch.chdir(tmp_path)
+        assert train(config, tmp_path / f"{tokenizer}-here", lambda _: None, []) == first, "shown, not repeated"
 
 
 def weights(folder: Path) -> bytes:

@@ -56,7 +56,6 @@ def test_folders_of_studies_are_fixed(name: str) -> None:
         {"replicate": 1},
         {"architecture": "rwkv6"},
         {"corpus_digest": "d" * 64},
-        {"data": {"tokenizer": "bytes"}},
         {"training": {"learning_rate": 0.001}},
         {"training": {"tokens": 1}},
         {"evaluation": {"split": "validation"}},
@@ -72,6 +71,10 @@ def test_what_decides_numbers_moves_the_digest(changes: dict[str, Any]) -> None:
 
 def test_a_value_that_is_the_default_is_not_told_from_it() -> None:
     assert digest(spec(training={"learning_rate": TrainingConfig().learning_rate, "tokens": 65_536})) == digest(spec())
+
+
+def test_where_the_text_lay_moves_nothing() -> None:
+    assert digest(spec(data={"corpus": "text:here.txt"})) == digest(spec(data={"corpus": "text:/there/it.txt"}))
 
 
 def test_a_new_key_with_a_default_moves_nothing() -> None:

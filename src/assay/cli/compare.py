@@ -14,7 +14,7 @@ def compare(
     arms: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[ARM]...",
+            metavar="ARM",
             help="ARCH, ARCH:key=value,... or NAME=ARCH:key=value,...; keys are dimensions, training settings "
             "(lr, schedule, weight_decay, clip_norm, ...), size and replicate.",
             show_default="gpt1 rwkv6 mamba2",

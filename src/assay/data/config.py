@@ -1,6 +1,7 @@
 """What a run reads: the corpus, the tokenizer, and how much of the text."""
 
-from typing import Literal
+import os
+from typing import Literal, Self
 
 from pydantic import Field
 
@@ -20,3 +21,19 @@ class DataConfig(Config):
     """How documents without an official split are parted: by hash, or by position, the end being held out."""
     max_bytes: int | None = Field(default=None, gt=0)
     """Whole documents are taken in order as long as their UTF-8 bytes stay within this."""
+
+    def absolute(self) -> Self:
+        """With paths that hold in every folder: that of the text, that of the tokenizer."""
+        source, colon, path = self.corpus.partition(":")
+        corpus = f"text:{_absolute(path)}" if source == "text" and colon else self.corpus
+        kind, colon, folder = self.tokenizer.partition(":")
+        tokenizer = self.tokenizer
+        if kind == "gpt2" and colon:
+            tokenizer = f"gpt2:{_absolute(folder)}"
+        elif os.path.exists(_absolute(tokenizer)):
+            tokenizer = _absolute(tokenizer)
+        return self.model_copy(update={"corpus": corpus, "tokenizer": tokenizer})
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))

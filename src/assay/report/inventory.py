@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from assay.analysis.wording import join_names
+from assay.analysis.wording import join_names, short
 from assay.config import read_yaml
 from assay.errors import RequestError
 from assay.records import Record, RunRecord, StudyRecord
@@ -65,7 +65,7 @@ def _asked(values: Mapping[str, Any], arms: list[str], seeds: list[int]) -> str:
     sizes = values.get("sizes") or ([values["size"]] if values.get("size") else [])
     rates = (values.get("tuning") or {}).get("learning_rates") or []
     parts = [", ".join(arms), f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"]
-    parts += [f"{' / '.join(map(quantities.count, sizes))} {values.get('match', 'total')}"] if sizes else []
+    parts += [f"{' / '.join(map(short, sizes))} {values.get('match', 'total')}"] if sizes else []
     parts += [f"{len(rates)} learning rates"] if rates else []
     parts += [f"{quantities.count(values['training']['tokens'])} tokens of {values['data']['corpus']}"]
     return "; ".join(parts)
@@ -89,7 +89,9 @@ def _answer(record: StudyRecord) -> str:
     first = [arm for arm in record.arms if arm.rank == 1]
     resolved = sum(pair.resolved for pair in record.pairs)
     scores = [f"{arm.label} {arm.scores.nats_per_token.mean:.3f}" for arm in first if arm.scores is not None]
-    return f"{join_names(scores)} nats/token leads; {resolved} of {len(record.pairs)} pairs resolved"
+    nominally = " (nominally)" if any(pair.resolved and pair.nominal for pair in record.pairs) else ""
+    leads = "leads" if len(scores) == 1 else "lead"
+    return f"{join_names(scores)} nats/token {leads}; {resolved} of {len(record.pairs)} pairs resolved{nominally}"
 
 
 def _of_run(place: Path, _: int) -> tuple[str, str]:

@@ -78,7 +78,7 @@ class Study:
             size=None,
             seeds=[seed],
             match=self.config.match,
-            data=self.config.data,
+            data=self.config.data.absolute(),
             training=arm.training,
             evaluation=self.config.evaluation,
             measurements=[],
