@@ -49,7 +49,9 @@ def swiglu(config: TransformerPPConfig, _: int) -> SwiGLU:
 def rotary_heads(width: int) -> dict[str, Any]:
     """Heads of about 36 channels, of 64 from a width of 512 on; always an even number of channels."""
     wanted = 64 if width >= 512 else 36
-    counts = (n for n in range(1, width + 1) if width % (2 * n) == 0)
+    half = 0 if width % 2 else width // 2
+    divisors = [n for n in range(1, math.isqrt(half) + 1) if half % n == 0]  # sizing asks for widths of a million too
+    counts = sorted({*divisors, *(half // n for n in divisors)})
     return {"n_heads": min(counts, key=lambda n: abs(math.log(width / n / wanted)), default=1)}
 
 
