@@ -4,6 +4,7 @@ import itertools
 import re
 import time
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -95,7 +96,8 @@ def dimensions(name: str, config: ModelConfig) -> dict[str, int]:
 
 def around_fixed(name: str, target: int, match: Match, fixed: dict[str, int]) -> bool:
     """Whether a size can be had with what is fixed; what is refused is one line, whose nearest size can be had."""
-    began = time.process_time()
+    built, began = mock.patch.object(sizing, "assemble", wraps=sizing.assemble), time.process_time()
+    models = built.start()
     try:
         config = check(name, target, 258, match, **fixed)
     except RequestError as error:
@@ -109,7 +111,9 @@ def around_fixed(name: str, target: int, match: Match, fixed: dict[str, int]) ->
             check(name, offered, 258, match, **fixed)
         return False
     finally:
-        assert time.process_time() - began < 10  # a second or two, and as long for what is offered
+        built.stop()
+        assert models.call_count < 1000  # a few milliseconds each, several times as much where types are checked
+        assert time.process_time() - began < 60  # a loop over all numbers up to an enormous width takes longer
     given = config.model_dump()
     assert {key: given[key] for key in fixed} == fixed
     return True
