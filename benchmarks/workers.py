@@ -15,15 +15,16 @@ from rich.console import Console
 from rich.table import Table
 
 from assay.cli.numbers import parse_counts
-from assay.training.plan import available_cores
+from assay.model.plan import available_cores
 
 ROUNDS = 3
 ONE = """
 import json, sys
 import assay
 from assay.evaluation.speed import Trainee, measure_speeds
-from assay.training.config import ExecutionConfig, TrainingConfig
-from assay.training.plan import resolve_plan
+from assay.model.plan import ExecutionConfig
+from assay.training.config import TrainingConfig
+from assay.model.plan import resolve_plan
 name, size, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 plan = resolve_plan(ExecutionConfig(device="cpu", threads=threads), print)
 trainee = Trainee(lambda: assay.build(name, size), TrainingConfig())

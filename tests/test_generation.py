@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from assay.audit.redraw import redrawn
 from assay.data.tokenizer import Tokenizer, build_tokenizer
 from assay.errors import RequestError
-from assay.evaluation.redraw import redrawn
 from assay.generation import Sampler, TextStream, generate, room
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel, ModelState

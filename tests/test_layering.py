@@ -30,6 +30,7 @@ ORDER = [
     {"hub", "generation"},
     {"training"},
     {"evaluation"},
+    {"audit"},
     {"study"},
     {"api"},
     {""},  # the package itself: its version and its lazy public names

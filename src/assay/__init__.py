@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from assay.api import build as build
     from assay.api import compare as compare
-    from assay.evaluation.audit import audit as audit
+    from assay.audit.full import audit as audit
     from assay.model.architecture import register as register
 
 __version__ = "0.1.0"
@@ -20,7 +20,7 @@ __version__ = "0.1.0"
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 _HOMES = {
-    "audit": "assay.evaluation.audit",
+    "audit": "assay.audit.full",
     "build": "assay.api",
     "compare": "assay.api",
     "register": "assay.model.architecture",

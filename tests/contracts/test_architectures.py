@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from assay.evaluation.redraw import redrawn
+from assay.audit.redraw import redrawn
 from assay.layers.mixer import state_tensors
 from assay.layers.randomness import drawing_from
 from assay.model.accounting import count_parameters, count_state_bytes, executed_flops

@@ -2,8 +2,8 @@
 
 import pytest
 
-from assay.evaluation.audit import quick_audit
-from assay.evaluation.contract_checks import complete_initialisation, forms, roles, smallest, storing
+from assay.audit import quick_audit
+from assay.audit.contract_checks import complete_initialisation, forms, roles, smallest, storing
 from assay.model.architecture import ARCHITECTURES
 
 NAMES = [item.name for item in ARCHITECTURES if not item.name.startswith(("gpt2ish-", "s-gpt2ish"))]

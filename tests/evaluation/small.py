@@ -7,7 +7,7 @@ import numpy as np
 from assay.data.scoring import NO_TARGET, ScoringWindows
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
-from assay.training.plan import ExecutionPlan
+from assay.model.plan import ExecutionPlan
 
 PLAN = ExecutionPlan(device="cpu", precision="float32", compile=False, op_form="chunked", chunk_length=64, threads=1)
 

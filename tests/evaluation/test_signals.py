@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from assay.evaluation.redraw import redrawn
+from assay.audit.redraw import redrawn
 from assay.evaluation.signals import measure_signals, signal_verdict
 from assay.layers.basic import ChannelMixer
 from assay.layers.mixer import Layer, Shared, State

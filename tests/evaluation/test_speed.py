@@ -12,7 +12,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from assay.data.batches import PackedWindows
-from assay.evaluation.audit.generators import drawn_so_far
+from assay.evaluation.generators import drawn_so_far
 from assay.evaluation.speed import BURST_SECONDS, ROUNDS, Speed, Trainee, _synchronise, measure_speeds
 from assay.model.lm import LanguageModel
 from assay.training.config import TrainingConfig

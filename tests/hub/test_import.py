@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, Mamba2Config, Mamba2ForCausalLM
 
+from assay.audit.redraw import redrawn
 from assay.errors import RequestError
-from assay.evaluation.redraw import redrawn
 from assay.hub.import_ import ImportRecord, read_model, write_model
 from assay.study.subject import load_run
 from hub.models import ids, make

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from assay.audit.redraw import redrawn
 from assay.errors import RequestError
-from assay.evaluation.redraw import redrawn
 from assay.layers.attention import CausalAttention, SlidingWindowAttention
 from assay.layers.basic import GeluMLP, SwiGLU, gpt2_draws
 from assay.layers.mixer import SequenceLayer

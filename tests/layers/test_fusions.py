@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from assay.evaluation.redraw import redrawn
-from assay.layers.arbiter import arbiter_loss
+from assay.audit.redraw import redrawn
 from assay.layers.auxiliary import collected_losses
-from assay.layers.fusion import ArbiterState, Fusion
-from assay.layers.fusions import ARBITERS, FUSIONS, WITHOUT_GATE, FusionName
+from assay.layers.twin.arbiter import arbiter_loss
+from assay.layers.twin.contract import ArbiterState, Fusion
+from assay.layers.twin.fusions import ARBITERS, FUSIONS, WITHOUT_GATE, FusionName
 from assay.ops.execution import Execution, recorded_forms
 
 D, T = 8, 19

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from assay.evaluation.redraw import redrawn
-from assay.layers.groundthink import MemoryLayer
-from assay.layers.groundthink_reader import ReaderLayer
+from assay.audit.redraw import redrawn
+from assay.layers.groundthink.reader import ReaderLayer
+from assay.layers.groundthink.writer import MemoryLayer
 from assay.layers.mixer import Shared, state_tensors
 from assay.layers.randomness import drawing_from
 from assay.model.accounting import count_state_bytes

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from assay.audit.redraw import redrawn
 from assay.errors import RequestError
-from assay.evaluation.redraw import redrawn
-from assay.layers.groundthink_v7 import MemoryLayerV7, ReaderLayerV7
+from assay.layers.groundthink.leaking import MemoryLayerV7, ReaderLayerV7
 from assay.layers.mixer import Shared, state_tensors
 from assay.model.accounting import count_state_bytes
 from assay.model.architecture import ARCHITECTURES, build_model

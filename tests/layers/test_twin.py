@@ -10,19 +10,19 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from assay.audit.redraw import redrawn
 from assay.data.batches import PackedWindows
 from assay.errors import RequestError
-from assay.evaluation.redraw import redrawn
 from assay.layers.auxiliary import collected_losses
-from assay.layers.fusions import ARBITERS, FUSIONS, FusionName
 from assay.layers.mamba2 import Mamba2
 from assay.layers.randomness import drawing_from
-from assay.layers.twin import Twin, TwinState, diversity_loss
+from assay.layers.twin.fusions import ARBITERS, FUSIONS, FusionName
+from assay.layers.twin.twin import Twin, TwinState, diversity_loss
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
+from assay.model.plan import ExecutionConfig, resolve_plan
 from assay.ops.execution import Execution
-from assay.training.config import ExecutionConfig, TrainingConfig
-from assay.training.plan import resolve_plan
+from assay.training.config import TrainingConfig
 from assay.training.step import accumulate_gradients
 from contracts import test_architectures as contract
 

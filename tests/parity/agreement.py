@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from assay.evaluation.redraw import redrawn
+from assay.audit.redraw import redrawn
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
 

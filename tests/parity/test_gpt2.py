@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from assay.audit.redraw import redrawn
 from assay.errors import RequestError
-from assay.evaluation.redraw import redrawn
 from assay.hub.gpt2 import assay_to_gpt2, config_from_hf, config_to_hf, gpt2_to_assay
 from parity.agreement import TOLERANCE, build, difference, ids, least_sensitive, parse
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
 
-from assay.evaluation.redraw import redrawn
+from assay.audit.redraw import redrawn
 from parity.agreement import TOLERANCE, build, difference, ids, least_sensitive
 
 SHAPES: dict[str, dict[str, Any]] = {

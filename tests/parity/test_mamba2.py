@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import Mamba2Config, Mamba2ForCausalLM
 
+from assay.audit.redraw import redrawn
 from assay.errors import RequestError
-from assay.evaluation.redraw import redrawn
 from assay.hub.mamba2 import assay_to_mamba2, config_from_hf, config_to_hf, mamba2_to_assay
 from parity.agreement import TOLERANCE, build, difference, ids, least_sensitive, parse
 

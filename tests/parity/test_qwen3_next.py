@@ -12,7 +12,7 @@ from transformers.models.qwen3_next.modeling_qwen3_next import (
     torch_recurrent_gated_delta_rule,
 )
 
-from assay.evaluation.redraw import redrawn
+from assay.audit.redraw import redrawn
 from assay.layers.gated_delta_net import GatedDeltaNet
 from assay.ops.delta_rule import delta_rule_loop
 from assay.ops.execution import Execution, recorded_forms

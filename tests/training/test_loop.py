@@ -13,11 +13,11 @@ import torch
 from assay.data.batches import Chain, PackedWindows
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
+from assay.model.plan import ExecutionConfig, resolve_plan
 from assay.training.checkpoint import Progress
-from assay.training.config import ExecutionConfig, TrainingConfig
+from assay.training.config import TrainingConfig
 from assay.training.loop import DIVERGENCE_WINDOW, StepEvent, TrainingRun
 from assay.training.optim import learning_rate
-from assay.training.plan import resolve_plan
 
 Validate = Callable[[LanguageModel], float]
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
+from assay.model.plan import ExecutionPlan
 from assay.training.config import TrainingConfig
 from assay.training.optim import build_optimizer, learning_rate
-from assay.training.plan import ExecutionPlan
 from assay.training.step import accumulate_gradients, clip_gradients, take_step
 
 PLAN = ExecutionPlan(device="cpu", precision="float32", compile=False, op_form="chunked", chunk_length=64, threads=1)

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from assay.api import compare
+from assay.audit import AuditReport, audit
 from assay.cli.progress import StudyProgress
 from assay.errors import RequestError
-from assay.evaluation.audit import AuditReport, audit
 from assay.evaluation.honest import HonestLikelihood
 from assay.records import StudyRecord
 from assay.study.auditable import Fresh, auditables

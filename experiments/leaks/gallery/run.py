@@ -16,7 +16,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import nn
 
-from assay.evaluation.audit import audit
+from assay.audit import audit
 
 TESTS = Path(__file__).resolve().parents[3] / "tests"
 SEED = 7

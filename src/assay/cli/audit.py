@@ -16,7 +16,8 @@ from assay.config import parse_assignment
 from assay.errors import RequestError
 
 if TYPE_CHECKING:
-    from assay.evaluation.audit import AuditReport, Finding
+    from assay.audit import AuditReport
+    from assay.records import Finding
     from assay.study.auditable import Auditable
 
 
@@ -40,7 +41,7 @@ def audit(
     """Look for every way in which a language model could cheat, and say where it does. Exit status 1 if unsound."""
     load_plugins(plugin)
 
-    from assay.evaluation.audit import audit as look
+    from assay.audit import audit as look
     from assay.study.auditable import auditables
     from assay.study.audited import data_checks, honest_scores
 

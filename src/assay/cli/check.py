@@ -15,7 +15,7 @@ from assay.cli.progress import Stages
 from assay.errors import RequestError
 
 if TYPE_CHECKING:
-    from assay.evaluation.audit import Finding
+    from assay.records import Finding
 
 
 def check(
@@ -26,7 +26,7 @@ def check(
     """Check an architecture: causal, decodes as it trains, learns, and is what it declares. Exit status 1 if not."""
     load_plugins(plugin)
 
-    from assay.evaluation.contract_checks import check_architecture
+    from assay.audit.contract_checks import check_architecture
     from assay.model.architecture import ARCHITECTURES
     from assay.model.contract import check_shapes
     from assay.study.auditable import registered_by

@@ -7,7 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from assay.evaluation.audit import AuditReport, Finding
+    from assay.audit import AuditReport
+    from assay.records import Finding
 
 COLOURS = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 

@@ -39,9 +39,8 @@ def generate(
     load_plugins(plugin)
 
     from assay.generation import room
+    from assay.model.plan import ExecutionConfig, resolve_plan
     from assay.study.subject import load_subject
-    from assay.training.config import ExecutionConfig
-    from assay.training.plan import resolve_plan
 
     loaded = load_subject(subject)
     ids = [loaded.prompt(text) for text in prompt]

@@ -8,9 +8,8 @@ from assay.data.prepare import prepare
 from assay.data.tokenized import TokenizedCorpus
 from assay.data.tokenizer import build_tokenizer
 from assay.errors import RequestError
-from assay.evaluation.audit.findings import Finding
 from assay.evaluation.containment import CONTAINMENT, Copy, exact_copies, minhash_copies
-from assay.records import RunRecord
+from assay.records import Finding, RunRecord
 
 EXACT_DOCUMENTS = 100_000
 """With more documents than this copies are looked for by MinHash."""

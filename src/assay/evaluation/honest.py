@@ -14,12 +14,12 @@ from assay.analysis.statistics import bootstrap_over_documents
 from assay.data.batches import permutation
 from assay.data.scoring import NO_TARGET, ScoringWindows
 from assay.errors import RequestError
+from assay.evaluation.scoring import score_windows
 from assay.model.lm import LanguageModel
+from assay.model.plan import ExecutionPlan
 from assay.ops.cross_entropy import token_nats
 from assay.records import Record
 from assay.seeding import derive
-from assay.training.plan import ExecutionPlan
-from assay.training.validation import score_windows
 
 ROWS = 8
 """Targets of one position that are drawn together and scored in one forward pass."""

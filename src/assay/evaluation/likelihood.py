@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 
 from assay.data.scoring import ScoringWindows
+from assay.evaluation.scoring import score_windows
 from assay.model.lm import LanguageModel
+from assay.model.plan import ExecutionPlan
 from assay.ops.cross_entropy import IGNORED
 from assay.records import Likelihood
-from assay.training.plan import ExecutionPlan
-from assay.training.validation import score_windows
 
 POSITION_STRETCHES = 16
 

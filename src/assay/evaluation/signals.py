@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from assay.model.lm import LanguageModel
+from assay.model.plan import ExecutionPlan
 from assay.records import SignalProfile
-from assay.training.plan import ExecutionPlan
 
 AMPLIFIER = 1.5
 DAMPER = 0.5

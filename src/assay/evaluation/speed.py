@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from assay.evaluation.audit.generators import generators_put_back
+from assay.evaluation.generators import generators_put_back
 from assay.model.lm import LanguageModel
+from assay.model.plan import ExecutionPlan, compiled
 from assay.records import Speed
 from assay.seeding import derive
 from assay.training.config import TrainingConfig
 from assay.training.optim import build_optimizer
-from assay.training.plan import ExecutionPlan, compiled
 from assay.training.step import take_step
 
 ROUNDS = 5

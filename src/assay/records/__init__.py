@@ -1,5 +1,6 @@
 """Typed, versioned results with provenance; no torch."""
 
+from assay.records.finding import Finding, Status
 from assay.records.run import (
     CurvePoint,
     Flops,
@@ -29,6 +30,7 @@ __all__ = [
     "Arm",
     "ArmAudit",
     "CurvePoint",
+    "Finding",
     "Floor",
     "Flops",
     "Interval",
@@ -42,6 +44,7 @@ __all__ = [
     "SignalProfile",
     "Speed",
     "Split",
+    "Status",
     "StudyRecord",
     "TestScores",
     "Versioned",

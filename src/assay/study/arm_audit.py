@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Literal
 
+from assay.audit import AuditReport, quick_audit
 from assay.errors import RequestError
-from assay.evaluation.audit import AuditReport, quick_audit
 from assay.model.architecture import build_model
 from assay.model.lm import LanguageModel
 from assay.ops.execution import Execution

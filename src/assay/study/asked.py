@@ -11,11 +11,11 @@ from assay.config import Config, digest_of
 from assay.data.config import DataConfig
 from assay.errors import RequestError
 from assay.model.architecture import ARCHITECTURES
+from assay.model.plan import ExecutionConfig, ExecutionPlan
 from assay.records import Addition, Match, Split
 from assay.registry import suggestion
 from assay.study.arm import ArmConfig, parse_arm
-from assay.training.config import ExecutionConfig, TrainingConfig
-from assay.training.plan import ExecutionPlan
+from assay.training.config import TrainingConfig
 
 DEFAULT_ARMS = ("gpt1", "rwkv6", "mamba2")
 DEFAULT_SIZE = 1_000_000

@@ -6,15 +6,14 @@ from pathlib import Path
 from assay.data.prepare import prepare
 from assay.data.scoring import scoring_windows
 from assay.errors import RequestError
-from assay.evaluation.audit import Finding
 from assay.evaluation.contamination import chain_finding, data_findings
 from assay.evaluation.honest import HonestLikelihood, honest_likelihood
 from assay.hub.import_ import RECORD
 from assay.model.lm import LanguageModel
-from assay.records import RunRecord
+from assay.model.plan import resolve_plan
+from assay.records import Finding, RunRecord
 from assay.study.auditable import Auditable
 from assay.study.subject import read_run_config
-from assay.training.plan import resolve_plan
 
 Tell = Callable[[str], None]
 

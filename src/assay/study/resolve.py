@@ -9,6 +9,7 @@ from assay.data.prepare import TokenizedCorpus, prepare
 from assay.errors import RequestError
 from assay.model.accounting import count_parameters
 from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig
+from assay.model.plan import ExecutionPlan, available_cores, memory_bytes, refuse_missing_device, resolve_plan
 from assay.model.sizing import Decoding, build_on_meta, solve
 from assay.registry import suggestion
 from assay.study.arm import ArmConfig
@@ -16,7 +17,6 @@ from assay.study.asked import PluginFile, StudyConfig
 from assay.study.sources import arm_plugins
 from assay.study.spec import Spec, folder_name
 from assay.training.config import TrainingConfig
-from assay.training.plan import ExecutionPlan, available_cores, memory_bytes, refuse_missing_device, resolve_plan
 
 SMALL_PARAMETERS = 16_000_000
 """Up to here two runs of one thread each get further in an hour than one run of two threads."""

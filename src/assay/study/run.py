@@ -13,6 +13,7 @@ from assay.data.scoring import ScoringWindows, scoring_windows
 from assay.errors import RequestError
 from assay.evaluation.likelihood import measure_likelihood
 from assay.evaluation.output_health import measure_output_health
+from assay.evaluation.scoring import mean_nats
 from assay.evaluation.signals import measure_signals
 from assay.model.accounting import count_flops, count_parameters, count_state_bytes
 from assay.model.architecture import build_model
@@ -24,7 +25,6 @@ from assay.study.resolve import Arm, Study, resolve
 from assay.training.checkpoint import Progress, recover
 from assay.training.environment import assay_version, environment
 from assay.training.loop import Observer, TrainingRun
-from assay.training.validation import mean_nats
 
 PATIENCE_SECONDS = 5.0
 """How long a run waits for its lock: a worker whose parent was killed is about to die."""

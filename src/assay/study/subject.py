@@ -12,10 +12,10 @@ from assay.hub.import_ import RECORD, ImportRecord, read_model
 from assay.hub.tensors import fill, read_safetensors
 from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig, assemble
 from assay.model.lm import LanguageModel
+from assay.model.plan import ExecutionPlan
 from assay.ops.execution import Execution
 from assay.study.asked import StudyConfig
 from assay.study.sources import model_plugins
-from assay.training.plan import ExecutionPlan
 
 
 @dataclass(frozen=True)

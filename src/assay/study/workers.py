@@ -5,9 +5,9 @@ from pathlib import Path
 
 from assay.errors import RequestError
 from assay.model.accounting import count_flops, count_parameters
+from assay.model.plan import available_cores, memory_bytes
 from assay.model.sizing import build_on_meta
 from assay.study.resolve import Arm, Study
-from assay.training.plan import available_cores, memory_bytes
 
 WORTH_A_PROCESS_FLOPS = 2e11
 """A run of fewer training FLOPs takes no longer than a process takes to begin: some seconds."""

@@ -1,9 +1,8 @@
-"""What a training run is asked to do, and on what it is asked to run."""
+"""What a training run is asked to do."""
 
-import re
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from assay.config import Config
 
@@ -66,22 +65,3 @@ def _refuse_remainder(name: str, tokens: int, part: str, size: int) -> None:
     if tokens % size:
         multiple = max(1, tokens // size) * size
         raise ValueError(f"{name} {tokens}: must be a multiple of {part}; {multiple} would do")
-
-
-class ExecutionConfig(Config):
-    """Wishes about the machine; `auto` is resolved from what the machine can do, never from timings."""
-
-    device: str = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    compile: bool = False
-    op_form: Literal["loop", "chunked"] = "chunked"
-    chunk_length: int = Field(64, ge=1)
-    threads: int | None = Field(None, gt=0)
-    """Torch threads; None is one a core that this process may use."""
-
-    @field_validator("device")
-    @classmethod
-    def _device_known(cls, device: str) -> str:
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device):
-            raise ValueError("should be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'")
-        return device

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from assay.training.plan import ExecutionPlan
+from assay.model.plan import ExecutionPlan
 
 DECIDING = ("config.py", "seeding.py", "ops", "layers", "model", "data", "training", "evaluation", "study/run.py")
 """The sources of assay that decide a run's numbers; what shows and compares them may change."""
@@ -27,8 +27,8 @@ def assay_version() -> str:
 
 
 def _sources(place: Path) -> list[Path]:
-    """A file, or the Python files of a folder; an audit trains nothing."""
-    return sorted(path for path in place.rglob("*.py") if "audit" not in path.parts) if place.is_dir() else [place]
+    """A file, or the Python files of a folder."""
+    return sorted(place.rglob("*.py")) if place.is_dir() else [place]
 
 
 def environment(plan: ExecutionPlan) -> dict[str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from assay.data.batches import Chain, PackedWindows
 from assay.model.lm import LanguageModel
+from assay.model.plan import ExecutionPlan, compiled
 from assay.ops.execution import recorded_forms
 from assay.records import write_whole
 from assay.training import checkpoint
@@ -16,7 +17,6 @@ from assay.training.config import TrainingConfig
 from assay.training.environment import environment
 from assay.training.memory import PeakMemory
 from assay.training.optim import build_optimizer, learning_rate
-from assay.training.plan import ExecutionPlan, compiled
 from assay.training.step import take_step
 
 DIVERGENCE_WINDOW = 20

@@ -10,11 +10,11 @@ from torch import nn
 from assay.layers.auxiliary import collected_losses
 from assay.layers.randomness import drawing_from
 from assay.model.lm import LanguageModel
+from assay.model.plan import ExecutionPlan
 from assay.ops.cross_entropy import summed_nats
 from assay.seeding import derive
 from assay.training.config import TrainingConfig
 from assay.training.optim import learning_rate
-from assay.training.plan import ExecutionPlan
 
 
 class TakenStep(NamedTuple):

@@ -5,8 +5,8 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 
 from assay.layers.basic import RMSNorm, SwiGLU
-from assay.layers.groundthink import Markers, MemoryLayer
-from assay.layers.groundthink_reader import ReaderLayer
+from assay.layers.groundthink.reader import ReaderLayer
+from assay.layers.groundthink.writer import Markers, MemoryLayer
 from assay.layers.mixer import SequenceLayer
 from assay.model.architecture import Architecture, Fine, ModelConfig, Scale, register
 from assay.model.proportions import n_heads_of

@@ -3,7 +3,7 @@
 from pydantic import Field, model_validator
 
 from assay.layers.basic import RMSNorm
-from assay.layers.groundthink_v7 import MemoryLayerV7, ReaderLayerV7
+from assay.layers.groundthink.leaking import MemoryLayerV7, ReaderLayerV7
 from assay.layers.mixer import SequenceLayer
 from assay.model.architecture import Architecture, Fine, Scale, register
 from assay.model.presets.groundthink import HybridConfig, ffn, ffn_width, heads_of

@@ -3,10 +3,10 @@
 from pydantic import Field, model_validator
 
 from assay.layers.basic import LayerNorm
-from assay.layers.fusions import ARBITERS, FUSIONS, WITHOUT_GATE, FusionName
 from assay.layers.mamba2 import Mamba2
 from assay.layers.rwkv6 import RWKV6ChannelMix, RWKV6TimeMix
-from assay.layers.twin import Twin
+from assay.layers.twin.fusions import ARBITERS, FUSIONS, WITHOUT_GATE, FusionName
+from assay.layers.twin.twin import Twin
 from assay.model.architecture import Architecture, Fine, ModelConfig, Scale, register, uniform
 from assay.model.presets.rwkv6 import channel_width
 from assay.model.proportions import head_dim_of

@@ -1,0 +1,1 @@
+"""Which module a failure comes from: the modules of a run traced and paired with another's."""

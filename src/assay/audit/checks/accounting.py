@@ -1,0 +1,81 @@
+"""What one of assay's models declares about itself against what is counted: parameters, FLOPs, bytes of state."""
+
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from assay.audit.probing.search import Search
+from assay.audit.subject.subject import Subject
+from assay.layers.mixer import state_tensors
+from assay.model.accounting import count_parameters, count_state_bytes, executed_flops
+from assay.model.lm import LanguageModel
+from assay.records import Finding
+
+CLOSE = 0.02
+"""How far declared executed FLOPs may be from those counted, relative."""
+
+
+def accounting(subject: Subject, search: Search) -> Finding:
+    """Parameter groups add up, state bytes are what `prefill` returns, executed FLOPs what torch's counter counts."""
+    model = subject.model
+    if not isinstance(model, LanguageModel):
+        words = "only assay's own models declare what they cost"
+        return Finding(check="accounting", status="skip", explanation=words)
+    wrong = []
+    try:
+        count_parameters(model)
+    except AssertionError as error:
+        wrong.append(str(error))
+    size = torch.empty(0, dtype=torch.float64 if subject.wide else subject.own_type).element_size()
+    for context in sorted({1, 3, search.content}):
+        ids = torch.zeros(1, context, dtype=torch.long, device=subject.device)
+        with subject.running():
+            _, state = model.prefill(ids)
+        returned = sum(tensor.numel() * tensor.element_size() for tensor in state_tensors(state))
+        declared = count_state_bytes(model, context, size)
+        if returned != declared:
+            wrong.append(f"{declared} bytes of state declared after {context} tokens, {returned} returned")
+    counted = _counted_flops(subject, search.content)
+    executed = executed_flops(model, search.content)
+    if executed is not None and abs(executed.counted - counted) > CLOSE * counted:
+        wrong.append(f"{executed.counted} executed FLOPs declared for {search.content} tokens, {counted} counted")
+    undeclared = "" if executed is not None else "; executed FLOPs are not declared"
+    words = "; ".join(wrong) or "declared parameters, FLOPs and state bytes are what is counted"
+    return Finding(
+        check="accounting",
+        status="warn" if wrong else "pass",
+        measured=float(len(wrong)),
+        threshold=0.0,
+        explanation=words + undeclared,
+    )
+
+
+class _FlopCounter(TorchDispatchMode):
+    """Adds up torch's own formulas of what runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total: int = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # The compiler need not know of this mode, and would take two seconds to be told.
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)
+        if formula is not None:
+            self.total += int(formula(*args, **(kwargs or {}), out_val=result))
+        return result
+
+
+def _counted_flops(subject: Subject, tokens: int) -> int:
+    """What torch's counter counts in one forward of a sequence, attention under the math backend."""
+    ids = torch.zeros(1, tokens, dtype=torch.long, device=subject.device)
+    with subject.running() as model, sdpa_kernel(SDPBackend.MATH), _FlopCounter() as counter:
+        model(ids)
+    return int(counter.total)

@@ -1,0 +1,101 @@
+"""Isolation of calls: a call does not influence the next.
+
+Shapes: B rows, T tokens, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from assay.audit.blame.pairing import everything
+from assay.audit.blame.where import placed, trace
+from assay.audit.checks.rows import batches
+from assay.audit.probing.evidence import Change, finding_of, largest_change
+from assay.audit.probing.search import Search
+from assay.audit.probing.yardstick import Yardstick, measured_on
+from assay.audit.subject.subject import Subject
+from assay.records import Finding
+
+
+class _Comparison(NamedTuple):
+    """How far a call on `ids` moved between two pasts: the calls that came before it on a fresh copy.
+
+    `remembers` tells whether anything is remembered that moves a logit, be it only how many calls there were.
+    """
+
+    found: Change
+    ids: Tensor
+    pasts: tuple[Sequence[Tensor], Sequence[Tensor]]
+    remembers: bool
+
+
+def calls(subject: Subject, search: Search, yardstick: Yardstick, training: bool = False) -> Finding:
+    """In eval mode a call gives what it gives on a fresh copy, whatever was called before: other ids, other shapes.
+
+    In training mode it gives the same whatever ids were seen before: a layer may count its calls, or refine an estimate
+    of its own weights (spectral norm), but not remember tokens. Where it does, memory is put back before later runs.
+    """
+    base, other = batches(subject, search, 2)
+    restores, subject.restores = subject.restores, False
+    pasts = _by_contents if training else _by_history
+    compared = pasts(subject, base, other, search.multiple, yardstick)
+    if compared.found.excess > 1:
+        yardstick = measured_on(subject, yardstick, torch.cat([base, other]))
+        compared = pasts(subject, base, other, search.multiple, yardstick)
+    words = "a call gives other logits after other calls" + ("" if training else " than on a fresh copy")
+    finding = finding_of("isolation", compared.found, yardstick, "a call does not move the next", words)
+    if finding.status == "fail":
+        finding = _located(subject, finding, compared, yardstick, training)
+    subject.restores = restores or compared.remembers
+    subject.memory.restore()
+    return finding
+
+
+def _by_history(subject: Subject, x: Tensor, y: Tensor, multiple: int, yardstick: Yardstick) -> _Comparison:
+    """x, another shape, y, x; and y on a fresh copy. The larger change."""
+    z = y[:1, : max(x.shape[1] - multiple, multiple)]
+    subject.memory.restore()
+    first, _, second, again = (subject.logits(ids) for ids in (x, z, y, x))
+    subject.memory.restore()
+    fresh = subject.logits(y)
+    changes = [
+        (largest_change(first, again, yardstick), x, ((), (x, z, y))),
+        (largest_change(fresh, second, yardstick), y, ((), (x, z))),
+    ]
+    found, ids, pasts = max(changes, key=lambda change: change[0].excess)
+    return _Comparison(found, ids, pasts, found.excess > 1)
+
+
+def _by_contents(subject: Subject, x: Tensor, y: Tensor, _: int, yardstick: Yardstick) -> _Comparison:
+    """y after x, and y after as many other tokens; and whether y after y is y at all."""
+    subject.memory.restore()
+    subject.logits(x, training=True)
+    after_x = subject.logits(y, training=True)
+    subject.memory.restore()
+    first, after_y = (subject.logits(y, training=True) for _ in range(2))
+    remembers = largest_change(first, after_y, yardstick).excess > 1
+    return _Comparison(largest_change(after_x, after_y, yardstick), y, ((x,), (y,)), remembers)
+
+
+def _located(
+    subject: Subject, finding: Finding, compared: _Comparison, yardstick: Yardstick, training: bool
+) -> Finding:
+    ids, (one, two) = compared.ids, compared.pasts
+
+    def go_through(past: Sequence[Tensor]) -> None:
+        subject.memory.restore()
+        for part in past:
+            subject.logits(part, training)
+
+    go_through(one)
+    tracer, blames = trace(
+        subject,
+        everything,
+        yardstick.unit,
+        lambda: subject.logits(ids, training),
+        lambda: subject.logits(ids, training),
+        between=lambda: go_through(two),
+    )
+    return placed(finding, tracer, blames, f"after {'other tokens' if training else f'{len(two)} other calls'}")

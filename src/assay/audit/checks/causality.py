@@ -1,0 +1,136 @@
+"""Causality by replacement: no logit depends on a later token, whatever stands there.
+
+Shapes: T tokens, V vocabulary.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import torch
+
+from assay.audit.blame.where import placed, trace_over_time
+from assay.audit.checks.gradients import by_gradient
+from assay.audit.probing.evidence import Change, finding_of, largest_change
+from assay.audit.probing.probes import Probe, content_probes, long_probes, single_probes
+from assay.audit.probing.search import Search
+from assay.audit.probing.yardstick import Yardstick, measured_on
+from assay.audit.report import worst
+from assay.audit.subject.subject import Subject
+from assay.records import Finding
+
+LOGITS_KEPT = 1 << 25
+"""Logits held at once, 256 MB in float64."""
+CONFIRMED = 6
+"""How many of the largest changes are held against rounding on their own sequences."""
+CANDIDATES = 24
+"""How many later tokens are tried alone to name the one that matters."""
+
+
+def causality(subject: Subject, search: Search, yardstick: Yardstick, training: bool = False) -> Finding:
+    """By replacement and, in eval mode, by gradient: each finds what the other misses. The graver answer."""
+    if search.longest < 2:
+        return Finding(check="causality", status="skip", explanation="one token is all that the model takes")
+    found = by_replacement(subject, search, yardstick, training)
+    if training or found.status == "fail":
+        return found
+    gradient = by_gradient(subject, search, yardstick)
+    if gradient.status == "fail":
+        return worst([found, gradient])
+    return found.model_copy(update={"explanation": f"{found.explanation}; {gradient.explanation}"})
+
+
+def by_replacement(subject: Subject, search: Search, yardstick: Yardstick, training: bool = False) -> Finding:
+    """Replace the tokens after many cuts, one at a time and all of them: nothing at or before a cut may move."""
+    V, special = subject.vocab_size, subject.special_ids
+    cuts = search.training_cuts if training else search.cuts
+    probes = long_probes(search, V, special, cuts)
+    if not (training and search.brief and probes):
+        probes += content_probes(search, V, special)
+    if not training:
+        probes += single_probes(search, V)
+    changes = [pair for group in _groups(subject, probes) for pair in _changes(subject, group, yardstick, training)]
+    probe, found = _confirmed(subject, changes, yardstick, training)
+    finding = finding_of(
+        "causality",
+        found,
+        yardstick,
+        f"{len(probes)} replacements of later tokens moved no earlier logit",
+        f"logits move when later tokens are replaced ({probe.content})",
+    )
+    return finding if finding.status == "pass" else _located(subject, finding, probe, yardstick, training)
+
+
+def _groups(subject: Subject, probes: Sequence[Probe]) -> Iterator[list[Probe]]:
+    """Probes of one length, in numbers whose logits fit into memory."""
+    by_length = defaultdict(list)
+    for probe in probes:
+        by_length[len(probe.base)].append(probe)
+    for length, same in by_length.items():
+        size = max(1, LOGITS_KEPT // (length * subject.outputs))
+        yield from (same[start : start + size] for start in range(0, len(same), size))
+
+
+def _changes(
+    subject: Subject, probes: list[Probe], yardstick: Yardstick, training: bool
+) -> Iterator[tuple[Probe, Change]]:
+    """The largest change at or before the cut of each probe.
+
+    Where masks are drawn the two sequences go in calls of the same shape, so that both get the same; otherwise
+    sequences that several probes share are run once.
+    """
+    sides = torch.stack([probe.base for probe in probes]), torch.stack([probe.changed for probe in probes])
+    if subject.draws(training):
+        first, second = (subject.logits(side, training) for side in sides)
+        places = torch.arange(len(probes)).repeat(2)
+    else:
+        rows, places = torch.cat(sides).unique(dim=0, return_inverse=True)
+        first = second = subject.logits(rows, training)
+    for index, probe in enumerate(probes):
+        before, after = (
+            side[places[i], : probe.cut + 1] for side, i in ((first, index), (second, index + len(probes)))
+        )
+        yield probe, largest_change(before[None], after[None], yardstick)
+
+
+def _confirmed(
+    subject: Subject, changes: list[tuple[Probe, Change]], yardstick: Yardstick, training: bool
+) -> tuple[Probe, Change]:
+    """The largest change that is more than rounding on its own sequences; where none is, the largest as measured."""
+    changes = sorted(changes, key=lambda pair: -pair[1].excess)
+    best = changes[0]
+    for probe, _ in [pair for pair in changes if pair[1].excess > 1][:CONFIRMED]:
+        stick = measured_on(subject, yardstick, torch.stack([probe.base, probe.changed]))
+        best = next(_changes(subject, [probe], stick, training))
+        if best[1].excess > 1:
+            break
+    return best
+
+
+def _located(subject: Subject, finding: Finding, probe: Probe, yardstick: Yardstick, training: bool) -> Finding:
+    """The finding with the modules to blame, for the one later token that matters most where there is one."""
+    alone = _alone(subject, probe, yardstick, training)
+    event = f"when the tokens after {probe.cut} change" if alone is None else f"when token {alone.cut + 1} changes"
+    probe = alone or probe
+    for rows in (1, 2):
+        base, changed = (side.expand(rows, -1) for side in (probe.base, probe.changed))
+        run = partial(subject.logits, training=training)
+        second = partial(run, changed)
+        tracer, blames = trace_over_time(subject, probe.cut + 1, yardstick.unit, base, run, second)
+        if blames:
+            return placed(finding, tracer, blames, event)
+    return finding
+
+
+def _alone(subject: Subject, probe: Probe, yardstick: Yardstick, training: bool) -> Probe | None:
+    """The probe with the one changed token that moves an earlier logit the most; None where none does alone."""
+    places = torch.nonzero(probe.base != probe.changed)[:, 0]
+    chosen = torch.cat([places[:8], places[8 :: max(1, len(places) // (CANDIDATES - 8))]]).unique().tolist()
+    singles = []
+    for place in chosen:
+        changed = probe.base.clone()
+        changed[place] = probe.changed[place]
+        singles.append(Probe(probe.base, changed, place - 1, probe.content))
+    changes = [pair for group in _groups(subject, singles) for pair in _changes(subject, group, yardstick, training)]
+    best, change = max(changes, key=lambda pair: pair[1].excess)
+    return best if change.excess > 1 else None

@@ -1,0 +1,74 @@
+"""Length: a prefix alone gives the logits that it gives inside a longer sequence.
+
+Shapes: T tokens, V vocabulary.
+"""
+
+import torch
+
+from assay.audit.blame.pairing import prefix_of
+from assay.audit.blame.where import placed, trace
+from assay.audit.probing.evidence import Change, finding_of, largest_change
+from assay.audit.probing.search import Search
+from assay.audit.probing.yardstick import Yardstick
+from assay.audit.subject.subject import RaisedError, Subject
+from assay.records import Finding
+
+CHANCE = "not decided: masks are drawn that depend on the length and cannot be switched off"
+
+
+def length(subject: Subject, search: Search, yardstick: Yardstick, training: bool = False) -> Finding:
+    """Compare prefixes of many lengths, odd ones and one token too, with the longest sequence.
+
+    In training mode fewer lengths, with dropout off, as masks depend on the shape. Lengths at which the model raises
+    are a warning.
+    """
+    lengths = search.lengths[::5] if training else search.lengths
+    if subject.draws(training, dropout=False):
+        return Finding(check="length", status="skip", explanation=CHANCE)
+    if not lengths:
+        return Finding(check="length", status="skip", explanation="one token is all that the model takes")
+    ids = yardstick.ids
+    whole = subject.logits(ids, training, dropout=False) if training else yardstick.logits
+    raised: dict[int, str] = {}
+    largest: tuple[Change, int] | None = None
+    for count in lengths:
+        try:
+            alone = subject.logits(ids[:, :count], training, dropout=False)
+        except RaisedError as error:
+            raised[count] = str(error)
+            continue
+        found = largest_change(whole[:, :count], alone, yardstick)
+        if largest is None or found.excess > largest[0].excess:
+            largest = found, count
+    if largest is None:
+        return Finding(check="length", status="skip", explanation=f"no prefix runs: {next(iter(raised.values()))}")
+    found, count = largest
+    finding = finding_of(
+        "length",
+        found,
+        yardstick,
+        f"{len(lengths) - len(raised)} prefixes alone give what they give inside {ids.shape[1]} tokens",
+        f"the first {count} tokens alone give other logits than inside {ids.shape[1]} tokens",
+    )
+    if finding.status == "fail" and subject.draws(training, dropout=False):  # as the runs have shown
+        return Finding(check="length", status="skip", explanation=CHANCE)
+    if finding.status == "fail":
+        return _located(subject, finding, ids, count, yardstick, training)
+    if raised:
+        words = f"raises at {', '.join(map(str, raised))} tokens ({next(iter(raised.values()))}); {finding.explanation}"
+        return finding.model_copy(update={"status": "warn", "explanation": words})
+    return finding
+
+
+def _located(
+    subject: Subject, finding: Finding, ids: torch.Tensor, count: int, yardstick: Yardstick, training: bool
+) -> Finding:
+    tracer, blames = trace(
+        subject,
+        prefix_of(ids.shape[1], count),
+        yardstick.unit,
+        lambda: subject.logits(ids, training, dropout=False),
+        lambda: subject.logits(ids[:, :count], training, dropout=False),
+        same_shape=False,
+    )
+    return placed(finding, tracer, blames, f"when the sequence ends after {count} tokens instead of {ids.shape[1]}")

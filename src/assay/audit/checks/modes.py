@@ -1,0 +1,63 @@
+"""Train against eval: what differs between the modes is dropout and nothing else."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from assay.audit.blame.pairing import everything
+from assay.audit.blame.where import placed, trace
+from assay.audit.probing.evidence import finding_of, largest_change
+from assay.audit.probing.yardstick import Yardstick
+from assay.audit.subject.subject import Subject
+from assay.records import Finding
+
+
+def modes(subject: Subject, yardstick: Yardstick) -> Finding:
+    """With dropout off, training mode gives the logits of eval mode, on as many tokens as the search goes.
+
+    A layer that still draws at random in training mode cannot be compared: where only such layers differ, the answer
+    is a skip that names them.
+    """
+    ids = yardstick.ids
+    runs = [_run(subject, ids, training) for training in (False, True)]
+    found = largest_change(runs[0]() if subject.draws(True) else yardstick.logits, runs[1](), yardstick)
+    passed, failed = (
+        "training mode without dropout is eval mode",
+        "training mode differs from eval mode by more than dropout",
+    )
+    finding = finding_of("modes", found, yardstick, passed, failed)
+    if finding.status == "fail":
+        tracer, blames = trace(subject, everything, yardstick.unit, runs[0], runs[1], watch_draws=True)
+        fixed = [blame for blame in blames if not blame.drew]
+        if blames and not fixed:
+            names = ", ".join(tracer.title(blame.module) for blame in blames)
+            words = f"not decided: {names} draws at random in training mode and could not be switched off"
+            finding = Finding(check="modes", status="skip", explanation=words)
+        else:
+            finding = placed(finding, tracer, fixed, "between eval and training mode")
+            finding = _refined(subject, ids, yardstick, finding)
+    subject.memory.restore()
+    return finding
+
+
+def _refined(subject: Subject, ids: Tensor, yardstick: Yardstick, finding: Finding) -> Finding:
+    """A warning instead, where eval mode gives the same once training mode has run: it refines an estimate.
+
+    That this depends on the weights alone, and not on tokens, is for the isolation of calls to say.
+    """
+    subject.memory.restore()
+    restores, subject.restores = subject.restores, False
+    trained, after = (subject.logits(ids, training, dropout=False) for training in (True, False))
+    subject.restores = restores
+    if largest_change(trained, after, yardstick).excess > 1:
+        return finding
+    words = f"{finding.explanation}; eval mode gives the same after that call: something is refined in training mode"
+    return finding.model_copy(update={"status": "warn", "explanation": words})
+
+
+def _run(subject: Subject, ids: Tensor, training: bool) -> Callable[[], Tensor]:
+    def run() -> Tensor:
+        subject.memory.restore()
+        return subject.logits(ids, training, dropout=False)
+
+    return run

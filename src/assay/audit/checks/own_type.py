@@ -1,0 +1,103 @@
+"""Causality in the model's own number type, and under autocast: a fast path that only narrow numbers take.
+
+Shapes: T tokens, V vocabulary.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from assay.audit.blame.where import placed, trace_over_time
+from assay.audit.probing.evidence import Change
+from assay.audit.probing.search import Search
+from assay.audit.subject.differences import change, spread
+from assay.audit.subject.memory import Memory
+from assay.audit.subject.subject import RaisedError, Subject
+from assay.records import Finding
+
+TIMES_REPEATS = 20.0
+UNITS, SMALLEST = 2.0, 1e-4
+"""Changes up to so many units in the last place, or so small a part of the logits, are rounding whatever repeats say:
+some sound models compute all positions at once, by Fourier transforms."""
+FINER = 25.0
+"""By how much finer modules are compared than logits: two runs of the same shape round alike."""
+LONG, SHORT = 128, 24
+"""Tokens for a large model: in its own type, and under autocast."""
+
+
+def own_type(subject: Subject, search: Search) -> list[Finding]:
+    """Failures alone, on the weights as given in eval mode; nothing where float64 is the model's own type.
+
+    A leak through another path is as large as what it reads, so few positions tell. What counts is more than 20 times
+    the largest change when the same row is run again.
+    """
+    if not subject.wide or not subject.narrow or search.longest < 2:
+        return []
+    lengths = (LONG, SHORT) if search.brief else (search.longest, search.middle)
+    found = []
+    with _narrowed(subject):
+        name = str(subject.own_type).removeprefix("torch.")
+        found.append(_replaced(subject, search, lengths[0], torch.finfo(subject.own_type).eps, f"in {name}"))
+        if subject.own_type is torch.float32:
+            subject.autocast = True
+            unit = torch.finfo(torch.bfloat16).eps
+            found.append(_replaced(subject, search, lengths[1], unit, "under autocast to bfloat16"))
+    return [finding for finding in found if finding is not None]
+
+
+@contextmanager
+def _narrowed(subject: Subject) -> Iterator[None]:
+    """The copy in its own types inside the block, and as it was after it."""
+    subject.use("given")
+    given, quick = subject.memories["given"], subject.asks_for_no_type
+    for tensor, values in subject.narrow:
+        tensor.data = values.clone()
+    subject.memories["given"], subject.wide = Memory(subject.model), False
+    try:
+        yield
+    finally:
+        subject.memories["given"], subject.wide, subject.asks_for_no_type = given, True, quick
+        subject.autocast = False
+        subject.use("given")
+
+
+def _replaced(subject: Subject, search: Search, length: int, unit: float, words: str) -> Finding | None:
+    """Everything after the middle replaced: nothing before it may move by more than repeats do."""
+    length = max(min(length, search.longest) // search.multiple * search.multiple, min(search.multiple, search.longest))
+    cut = max(0, length // 2 - 2)
+    generator = torch.Generator().manual_seed(search.seed + 11)
+    base, other = (torch.randint(subject.vocab_size, (length,), generator=generator) for _ in range(2))
+    changed = torch.cat([base[: cut + 1], other[cut + 1 :]])
+    try:
+        before, again, after = (subject.one_call(ids[None])[0, : cut + 1] for ids in (base, base, changed))
+    except RaisedError:  # what float64 runs in, and this does not, is not asked
+        return None
+    scale = spread(before)
+    repeats = change(before, again).amax(-1)
+    allowed = (TIMES_REPEATS * repeats).clamp_min(max(UNITS * unit, SMALLEST) * scale).cummax(0).values
+    moved = change(before, after).amax(-1)
+    place = int((moved / allowed).argmax())
+    if not bool(moved[place] > allowed[place]):
+        return None
+    worst = Change(0, place, moved[place].item(), allowed[place].item(), (moved / allowed)[place].item())
+    return _located(subject, worst, base, changed, cut, unit, words, scale)
+
+
+def _located(
+    subject: Subject, worst: Change, base: Tensor, changed: Tensor, cut: int, unit: float, words: str, scale: float
+) -> Finding:
+    finding = Finding(
+        check="causality",
+        status="fail",
+        measured=worst.moved / scale if scale > 0 else worst.moved,
+        threshold=worst.allowed / scale if scale > 0 else worst.allowed,
+        explanation=f"logits move when later tokens are replaced, {words} (weights as given, eval mode)",
+    )
+
+    def second() -> None:
+        subject.logits(changed[None])
+
+    tracer, blames = trace_over_time(subject, cut + 1, unit / FINER, base[None], subject.logits, second)
+    return placed(finding, tracer, blames, f"when the tokens after {cut} change, {words}")

@@ -1,0 +1,114 @@
+"""The sequences that the audit tries: pairs that agree up to a cut, of every content.
+
+Shapes: T tokens.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from assay.audit.probing.search import Search
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Two sequences of ids [T] that are the same up to position `cut` and differ after it; `content` says in what."""
+
+    base: Tensor
+    changed: Tensor
+    cut: int
+    content: str
+
+
+def long_probes(search: Search, vocab_size: int, special: tuple[int, ...], cuts: tuple[int, ...]) -> list[Probe]:
+    """One random sequence, and everything after each cut replaced; special ids stand at the cuts and after them."""
+    if search.longest < 2:
+        return []
+    generator = torch.Generator().manual_seed(search.seed)
+    base = _random(vocab_size, search.longest, generator)
+    for number, cut in enumerate(cuts):
+        base[cut] = special[number % len(special)]
+    probes = []
+    for number, cut in enumerate(cuts):
+        changed = _other(base, vocab_size, generator)
+        changed[: cut + 1] = base[: cut + 1]
+        wanted = special[(number + 1) % len(special)]
+        if base[cut + 1] != wanted:
+            changed[cut + 1] = wanted
+        probes.append(Probe(base, changed, cut, "random ids"))
+    return probes
+
+
+def single_probes(search: Search, vocab_size: int) -> list[Probe]:
+    """Every token but the first of a short sequence replaced, one at a time: all pairs of positions are looked at."""
+    generator = torch.Generator().manual_seed(search.seed + 1)
+    base = _random(vocab_size, search.short, generator)
+    other = _other(base, vocab_size, generator)
+    probes = []
+    for place in range(1, search.short):
+        changed = base.clone()
+        changed[place] = other[place]
+        probes.append(Probe(base, changed, place - 1, "random ids"))
+    return probes
+
+
+def content_probes(search: Search, vocab_size: int, special: tuple[int, ...]) -> list[Probe]:
+    """Constant, repeated and special ids before the cut, and after it."""
+    T = search.content
+    if T < 2:
+        return []
+    generator = torch.Generator().manual_seed(search.seed + 2)
+    cut = max(0, min(T - 2, T // 2 + 1))
+    base = _random(vocab_size, T, generator)
+    contents = list(_contents(T, vocab_size, special, generator))
+    if search.brief:  # each content before the cut once, and after it once
+        following = [content for _, content in (*contents[1:], contents[0])]
+        pairs = [(name, content, base, after) for (name, content), after in zip(contents, following, strict=True)]
+    else:
+        pairs = [
+            (name, *sides)
+            for name, content in contents
+            for sides in (
+                (content, _other(base, vocab_size, generator), base),
+                (base, _other(content, vocab_size, generator), content),
+            )
+        ]
+    return [
+        Probe(
+            torch.cat([before[: cut + 1], one[cut + 1 :]]), torch.cat([before[: cut + 1], other[cut + 1 :]]), cut, name
+        )
+        for name, before, one, other in pairs
+    ]
+
+
+def mixed_row(search: Search, vocab_size: int, special: tuple[int, ...]) -> Tensor:
+    """One of the longest sequences [1, T]: random ids with special ones here and there."""
+    generator = torch.Generator().manual_seed(search.seed + 6)
+    ids = torch.randint(vocab_size, (1, search.longest), generator=generator)
+    places = torch.arange(min(3, search.longest), search.longest, 11)
+    ids[0, places] = torch.tensor(special)[torch.arange(len(places)) % len(special)]
+    return ids
+
+
+CONTENTS = ("random ids", "a constant id", "a repeated pair", "a repeated triple", "each special id")
+
+
+def _contents(
+    T: int, vocab_size: int, special: tuple[int, ...], generator: torch.Generator
+) -> Iterator[tuple[str, Tensor]]:
+    for value in special:
+        yield f"id {value}", torch.full((T,), value)
+    yield "a constant id", _random(vocab_size, 1, generator).expand(T)
+    for name, period in (("a repeated pair", 2), ("a repeated triple", 3)):
+        yield name, _random(vocab_size, period, generator).repeat(T // period + 1)[:T]
+
+
+def _random(vocab_size: int, length: int, generator: torch.Generator) -> Tensor:
+    return torch.randint(vocab_size, (length,), generator=generator)
+
+
+def _other(ids: Tensor, vocab_size: int, generator: torch.Generator) -> Tensor:
+    """Ids of which none equals that of `ids` at its place."""
+    return (ids + 1 + torch.randint(vocab_size - 1, ids.shape, generator=generator)) % vocab_size

@@ -1,0 +1,140 @@
+"""A score as one kind of thing: a model and ids in, nats out, whatever a callable takes and returns.
+
+Shapes: B rows, T tokens, V vocabulary.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from assay.audit.subject.subject import Subject, logits_of, parameters_of
+from assay.errors import RequestError
+from assay.model.lm import LanguageModel
+from assay.ops.cross_entropy import token_nats
+
+Score = Callable[..., Any]
+"""`loss(model, ids)` or `loss(logits, ids)`: nats, a mean, a sum or one for each later token; `log_prob` likewise."""
+
+
+class ScoreError(Exception):
+    """The score raised, or gave something else than nats; the text is one line without the score's name."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """`called` takes a model and ids [B, T], or logits and ids, where `on_logits`; `name` is what to call it.
+
+    `known` tells that it comes with the model, and was not given by the user; `sign` is -1 for log probabilities.
+    """
+
+    name: str
+    called: Callable[[Any, Tensor], Any]
+    on_logits: bool = False
+    known: bool = False
+    sign: float = 1.0
+
+    def nats(self, model: nn.Module, ids: Tensor, logits: Tensor | None = None) -> Tensor:
+        """One number [] or [B, T - 1] for tokens 1 to T - 1, in float64; `logits` where they are known already."""
+        if self.on_logits:
+            return self._read(self.called(logits_of(model(ids), ids) if logits is None else logits, ids), ids)
+        return self._read(self.called(model, ids), ids)
+
+    def _read(self, given: Any, ids: Tensor) -> Tensor:
+        B, T = ids.shape
+        if isinstance(given, Real) and not isinstance(given, bool):
+            given = torch.tensor(float(given), dtype=torch.float64)
+        counts = (1, B * (T - 1), B * T)
+        if not isinstance(given, Tensor) or not given.is_floating_point() or given.numel() not in counts:
+            got = f"{given.dtype} {list(given.shape)}" if isinstance(given, Tensor) else f"a {type(given).__name__}"
+            got = got.replace("torch.", "")
+            raise ScoreError(f"gave {got} for ids {list(ids.shape)}; nats, one number or [B, T - 1], would do")
+        nats = self.sign * given.detach().double().to(ids.device)
+        if nats.numel() == 1:
+            return nats.reshape(())
+        return nats.reshape(B, T - 1) if nats.numel() == B * (T - 1) else self._of_later_tokens(nats.reshape(B, T))
+
+    def _of_later_tokens(self, nats: Tensor) -> Tensor:
+        """[B, T] without the first token's, which has nothing before it, or the last position's, which has no target.
+
+        Those of a loss without such zeros stay: it scores another token than the next.
+        """
+        if self.sign < 0 or not nats[:, 0].any():
+            return nats[:, 1:]
+        return nats if nats[:, -1].any() else nats[:, :-1]
+
+
+def scorer_of(subject: Subject, loss: Score | None, log_prob: Score | None) -> Scorer | None:
+    """What is given, else what is known: assay's own loss, or the loss that a `labels` argument asks for."""
+    if log_prob is not None:
+        return _given(subject, "log_prob", log_prob, -1.0)
+    if loss is not None:
+        return _given(subject, "loss", loss, 1.0)
+    if isinstance(subject.model, LanguageModel):
+        return Scorer("assay's loss", _own_loss, known=True)
+    if "labels" in parameters_of(subject.model.forward):
+        return Scorer("the loss of `labels`", _loss_in, known=True)
+    return None
+
+
+def _given(subject: Subject, name: str, score: Any, sign: float) -> Scorer:
+    """`score` as a scorer, whether it takes the model or its logits: by its first name, else by what it bears."""
+    if not callable(score):
+        raise RequestError(f"{name}: {str(score)[:60]!r} given; a callable (model, ids) or (logits, ids) would do")
+    on_model, on_logits = (Scorer(name, score, wanted, sign=sign) for wanted in (False, True))
+    first = _first_name(name, score)
+    if first == "logits":
+        return on_logits
+    if first == "model" or _runs(subject, on_model) or not _runs(subject, on_logits):
+        return on_model
+    return on_logits
+
+
+def _runs(subject: Subject, scorer: Scorer) -> bool:
+    ids = torch.zeros(1, subject.shortest, dtype=torch.long, device=subject.device)
+    try:
+        with subject.running() as model:
+            scorer.called(logits_of(model(ids), ids) if scorer.on_logits else model, ids)
+    except (Exception, SystemExit):  # whatever a stranger's score raises on what it does not take
+        return False
+    return True
+
+
+def _first_name(name: str, score: Callable[..., Any]) -> str:
+    """The name of the first parameter of a score of two; else a RequestError of one line."""
+    try:
+        signature = inspect.signature(score)
+    except (TypeError, ValueError):  # some of C's have none
+        return ""
+    parameters = list(signature.parameters.values())
+    try:
+        signature.bind(None, None)
+    except TypeError:
+        needed = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+        count = len(needed) if len(needed) > 2 else len(parameters)
+        raise RequestError(f"{name}: takes {count} arguments; (model, ids) or (logits, ids) would do") from None
+    return parameters[0].name
+
+
+def _loss_in(model: nn.Module, ids: Tensor) -> Any:
+    """The loss of `labels`, without what routers of experts add to it where the model says what that is."""
+    output = model(ids, labels=ids)
+    if isinstance(output, tuple):
+        return next((part for part in output if isinstance(part, Tensor) and part.ndim == 0), None)
+    loss, added = (
+        output.get(k) if isinstance(output, Mapping) else getattr(output, k, None) for k in ("loss", "aux_loss")
+    )
+    weight = getattr(getattr(model, "config", None), "router_aux_loss_coef", None)
+    if isinstance(loss, Tensor) and isinstance(added, Tensor) and isinstance(weight, float):
+        return loss - weight * added
+    return loss
+
+
+def _own_loss(model: nn.Module, ids: Tensor) -> Tensor:
+    assert isinstance(model, LanguageModel)
+    hidden, _ = model.hidden(ids[:, :-1])
+    return token_nats(hidden.flatten(0, 1), model.head_weight, ids[:, 1:].flatten())

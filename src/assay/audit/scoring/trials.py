@@ -1,0 +1,62 @@
+"""On which ids, and on how large logits, a score is compared: what clamps, skips and special cases would show on.
+
+Shapes: B rows, T tokens, V vocabulary.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from assay.audit.probing.search import Search
+from assay.audit.scoring.bench import Bench
+from assay.audit.subject.limits import padding_id
+
+LARGE, HUGE = 8.0, 40.0
+"""Spreads of logits at which unlikely tokens cost tens of nats, and hundreds."""
+SHORTER = 99
+"""Tokens of the longest row for a large model."""
+SIZES = (None, LARGE, HUGE)
+
+
+def trials(bench: Bench, search: Search, size: float | None) -> Iterator[Tensor]:
+    """Ids [B, T] to try, different lengths and batches, while the logits are of this size; none is a padding id."""
+    subject, generator = bench.subject, torch.Generator().manual_seed(search.seed + 9)
+    V, pad = subject.vocab_size, padding_id(bench.subject)
+    for ids in _contents(bench, search, size, generator):
+        yield (ids if pad is None else torch.where(ids == pad, (pad + 1) % V, ids)).to(subject.device)
+
+
+def _contents(bench: Bench, search: Search, size: float | None, generator: torch.Generator) -> Iterator[Tensor]:
+    V, fit = bench.subject.vocab_size, bench.fit
+    yield torch.randint(V, (2, fit(16)), generator=generator)
+    if size == HUGE and bench.subject.multiple == 1:
+        length = min(4 if search.brief else 8, search.longest)
+        yield extremes(bench, length, every=2)
+        yield extremes(bench, length, every=1)
+    if size != LARGE:
+        return
+    T = fit(7)
+    special = torch.tensor(bench.subject.special_ids).repeat(T)[:T]
+    pair = torch.randint(V, (2,), generator=generator).repeat(T)[:T]
+    yield torch.stack([special, pair, torch.randint(V, (T,), generator=generator)])
+    yield torch.randint(V, (1, fit(2)), generator=generator)
+    T = fit(SHORTER if search.brief else search.longest - 1)
+    yield covering(V, 1 if V <= T or search.brief else 2, T, generator)
+
+
+def covering(vocab_size: int, rows: int, length: int, generator: torch.Generator) -> Tensor:
+    """Every id once before any comes twice, as far as there is room."""
+    turns = [torch.randperm(vocab_size, generator=generator) for _ in range(rows * length // vocab_size + 1)]
+    return torch.cat(turns)[: rows * length].view(rows, length)
+
+
+def extremes(bench: Bench, length: int, every: int) -> Tensor:
+    """A row [1, T] of the likeliest next ids, where `every` is 2 in turn with the unlikeliest."""
+    V = bench.subject.vocab_size
+    ids = torch.zeros(1, 1, dtype=torch.long, device=bench.subject.device)
+    while ids.shape[1] < length:
+        last = bench.logits(ids)[:, -1, :V]
+        following = last.argmax(-1) if ids.shape[1] % every == every - 1 else last.argmin(-1)
+        ids = torch.cat([ids, following[:, None]], 1)
+    return ids

@@ -1,0 +1,168 @@
+"""What a model takes: its ids, the special ones among them, and how many tokens; as given, as declared, or as found."""
+
+import operator
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from assay.audit.subject.embedding import InBounds
+from assay.audit.subject.subject import RaisedError, Subject
+from assay.errors import RequestError
+
+_LENGTH_NAMES = ("max_positions", "max_position_embeddings", "n_positions", "n_ctx", "block_size", "max_seq_len")
+_SPECIAL_NAMES = ("bos_token_id", "eos_token_id", "pad_token_id")
+
+
+def integer(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """`value` as an int, NumPy's and torch's kinds too; a RequestError that names the option where it is none."""
+    wanted = f"{least} or more" if most is None else f"{least} to {most}"
+    try:
+        found = operator.index(value)
+    except (TypeError, RuntimeError):
+        found = None
+    if found is None or isinstance(value, bool):
+        raise RequestError(f"{name}: {_shown(value)} given; a whole number, {wanted}, would do")
+    if found < least or (most is not None and found > most):
+        raise RequestError(f"{name}: {found} given; {wanted} would do")
+    return found
+
+
+def vocabulary(subject: Subject, given: Any) -> int:
+    """The number of ids: as given, as the model declares, or as many of those it has logits for as it takes."""
+    if given is not None:
+        size = integer("vocab_size", given, 2)
+    else:
+        declared = [value for value in _declared(subject.model, ("vocab_size",)) if value >= 2]
+        size = declared[0] if declared else _taken(subject)
+    if size > subject.outputs:
+        raise RequestError(f"vocab_size: {size} given, the model has logits for {subject.outputs} ids only")
+    if size < 2:
+        raise RequestError(f"model: {subject.name} has a vocabulary of {size}; replacing tokens needs 2 or more")
+    try:
+        subject.logits(torch.full((1, subject.shortest), size - 1))
+    except RaisedError as error:
+        raise RequestError(f"vocab_size: {size}; {subject.name} raised {error} on id {size - 1}") from error
+    return size
+
+
+def _taken(subject: Subject) -> int:
+    """The number of ids from 0 on that the model takes, found by halving where it is not that of its logits.
+
+    What its tables hold is not asked: some are looked up with a part of an id, or hold more than the vocabulary.
+    """
+    low, high = 0, subject.outputs
+    if _takes(subject, high - 1):
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _takes(subject, middle - 1) else (low, middle)
+    return low or subject.outputs
+
+
+def _takes(subject: Subject, id_: int) -> bool:
+    try:
+        with InBounds():
+            subject.logits(torch.full((1, subject.shortest), id_))
+    except RaisedError:
+        return False
+    return True
+
+
+def special_ids(subject: Subject, given: Any) -> tuple[int, ...]:
+    """0, 1, V - 1, those the model declares and those given, each once."""
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise RequestError(f"special_ids: {_shown(given)} given; a list of ids would do")
+    most = subject.vocab_size - 1
+    wanted = [integer("special_ids", value, 0, most) for value in given]
+    declared = [value for value in _declared(subject.model, _SPECIAL_NAMES) if 0 <= value <= most]
+    return tuple(dict.fromkeys([*wanted, *declared, 0, 1, most]))
+
+
+def padding_id(subject: Subject) -> int | None:
+    """The id that the model declares to be padding and nothing else: it may count nothing, and take no position."""
+    config = getattr(subject.model, "config", None)
+    pad, bos, eos = (getattr(config, f"{name}_token_id", None) for name in ("pad", "bos", "eos"))
+    taken = [bos, *(eos if isinstance(eos, list | tuple) else [eos])]
+    inside = isinstance(pad, int) and 0 <= pad < subject.vocab_size
+    return pad if inside and pad not in taken else None
+
+
+def longest(subject: Subject, given: Any, limit: int) -> int:
+    """The most tokens to search: what is given, what the model declares or can run, at most `limit`."""
+    wanted = None if given is None else integer("max_length", given, 1)
+    declared = [value for value in _declared(subject.model, _LENGTH_NAMES) if value > 0]
+    length = min([limit, *([wanted] if wanted is not None else declared)])
+    if runs(subject, length):
+        return length
+    if wanted is not None and wanted <= limit:
+        raise RequestError(f"max_length: {wanted} given; {subject.name} raises on that many tokens")
+    low, high = 0, length
+    for trial in (8, 16, 32, 64, 128, 256):
+        if low < trial < high and runs(subject, trial):
+            low = trial
+    while high - low > 1:
+        middle = (low + high) // 2
+        if runs(subject, middle):
+            low = middle
+        else:
+            high = middle
+    if low < 2 <= length:
+        _raised_on_two(subject)
+    return max(low, 1)
+
+
+def _raised_on_two(subject: Subject) -> None:
+    """A model that takes one token alone has nothing to leak: what it raises on two is its answer."""
+    try:
+        subject.logits(torch.zeros(1, 2, dtype=torch.long))
+    except RaisedError as error:
+        words = f"raised {error} on 2 tokens, and on every other number tried but one"
+        raise RequestError(f"model: {subject.name} {words}; max_length=1 would audit what is left") from error
+
+
+def calls_per_token(subject: Subject) -> float:
+    """How many calls of torch a token more costs: those of a loop over the sequence. 0 where they are not looked at."""
+    counts, quick, subject.asks_for_no_type = [], subject.asks_for_no_type, False
+    for chunks in (4, 8):
+        length = min(chunks * subject.multiple, subject.longest)
+        before = subject.calls
+        if not runs(subject, length):
+            return 0.0
+        counts.append(subject.calls - before)
+    subject.asks_for_no_type = quick
+    tokens = min(8 * subject.multiple, subject.longest) - min(4 * subject.multiple, subject.longest)
+    return max(0.0, (counts[1] - counts[0]) / tokens) if tokens else 0.0
+
+
+def multiple(subject: Subject) -> int:
+    """The power of two whose multiples the model takes; 1 for a model that takes any length."""
+    for size in (1, 2, 4, 8, 16, 32, 64, 128):
+        lengths = [length for length in (3 * size, 5 * size) if length <= subject.longest]
+        if lengths and all(runs(subject, length) for length in lengths):
+            return size
+    return 1
+
+
+def runs(subject: Subject, length: int) -> bool:
+    """Whether the model takes so many tokens in eval mode."""
+    try:
+        subject.logits(torch.zeros(1, length, dtype=torch.long))
+    except RaisedError:
+        return False
+    return True
+
+
+def _declared(model: nn.Module, names: Sequence[str]) -> list[int]:
+    """The integers that the model or its `config` holds under these names, in the order of the names."""
+    owners: list[Any] = [model, getattr(model, "config", None)]
+    values = [getattr(owner, name, None) for name in names for owner in owners if owner is not None]
+    flat = [item for value in values for item in (value if isinstance(value, list | tuple) else [value])]
+    return [value for value in flat if isinstance(value, int) and not isinstance(value, bool)]
+
+
+def _shown(value: Any) -> str:
+    """A value in few words."""
+    text = f"a {type(value).__name__}" if isinstance(value, Tensor | nn.Module) else repr(value)
+    return text if len(text) <= 60 else f"a {type(value).__name__}"

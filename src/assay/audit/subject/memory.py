@@ -1,0 +1,130 @@
+"""Everything a model can remember between two calls, kept and put back in place.
+
+Walked from a module: submodules, parameters, buffers, plain attributes, containers, objects and closures they hold, so
+that a dictionary two layers share is still shared afterwards. Hooks are left alone: whoever registers one removes it.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, MutableMapping, MutableSequence, MutableSet
+from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from assay.evaluation.generators import is_generator, put_back
+
+_OPAQUE = (str, bytes, int, float, complex, bool, type, ModuleType, BuiltinFunctionType, torch.dtype, torch.device)
+MAX_OBJECTS = 200_000
+
+
+class Memory:
+    """A snapshot of models or of anything they hold. `restore()` can be called any number of times.
+
+    Objects stay the same ones: tensors get their old storage and values, containers their old members. Parameters keep
+    `.grad` and `requires_grad`, modules their mode.
+    """
+
+    def __init__(self, *owners: object) -> None:
+        self._undo: list[Callable[[], object]] = []
+        for value in reachable(*owners):
+            undo = _undo(value)
+            if undo is not None:
+                self._undo.append(undo)
+
+    def restore(self) -> None:
+        """Put everything back as it was when the snapshot was taken."""
+        for undo in self._undo:
+            undo()
+
+
+def reachable(*owners: object) -> Iterator[Any]:
+    """Every module, tensor, container and stateful object that hangs on `owners`, each once."""
+    seen: set[int] = set()
+    waiting: list[Any] = list(owners)
+    while waiting and len(seen) < MAX_OBJECTS:
+        value = waiting.pop()
+        if value is None or isinstance(value, _OPAQUE) or id(value) in seen:
+            continue
+        seen.add(id(value))
+        yield value
+        waiting.extend(_members(value))
+
+
+def _members(value: Any) -> list[Any]:
+    if isinstance(value, Tensor) or is_generator(value):
+        return []
+    if isinstance(value, FunctionType):
+        return [*(value.__closure__ or ()), *(value.__defaults__ or ()), *vars(value).values()]
+    if isinstance(value, MethodType):
+        return [value.__self__, value.__func__]
+    if isinstance(value, CellType):
+        return [_contents(value)]
+    if isinstance(value, MutableMapping):
+        return list(value.values())
+    if isinstance(value, list | tuple | deque | set | frozenset):
+        return list(value)
+    members = vars(value) if hasattr(value, "__dict__") else {}
+    if isinstance(value, nn.Module):
+        return [member for name, member in members.items() if "_hooks" not in name]
+    return list(members.values())
+
+
+def _undo(value: Any) -> Callable[[], object] | None:
+    if isinstance(value, Tensor):
+        return _undo_tensor(value)
+    if is_generator(value):
+        return put_back(value)
+    if isinstance(value, CellType):
+        contents = _contents(value)
+        return lambda: setattr(value, "cell_contents", contents)
+    if isinstance(value, MutableMapping):
+        return _refill(value, dict(value))
+    if isinstance(value, MutableSequence | MutableSet | deque):
+        return _refill(value, list(value))
+    if hasattr(value, "__dict__") and not isinstance(value, FunctionType | MethodType):
+        # Written to the dictionary itself: a module's own __setattr__ would register things.
+        return _refill(vars(value), dict(vars(value)))
+    return None
+
+
+def _undo_tensor(tensor: Tensor) -> Callable[[], None]:
+    storage = tensor.data
+    values = None if 0 in storage.stride() else storage.clone()
+    requires, gradient = (tensor.requires_grad, tensor.grad) if tensor.is_leaf else (None, None)
+    gradient_values = None if gradient is None else gradient.detach().clone()
+
+    def undo() -> None:
+        if tensor.data_ptr() != storage.data_ptr() or tensor.dtype != storage.dtype or tensor.shape != storage.shape:
+            tensor.data = storage
+        if values is not None:
+            storage.copy_(values)
+        if requires is not None:
+            tensor.requires_grad_(requires)
+            tensor.grad = gradient
+        if gradient is not None and gradient_values is not None:
+            gradient.data.copy_(gradient_values)
+
+    return undo
+
+
+def _refill(container: Any, members: Any) -> Callable[[], None]:
+    def undo() -> None:
+        if isinstance(members, dict):
+            if list(container) != list(members) or any(container[key] is not members[key] for key in members):
+                container.clear()
+                container.update(members)
+        elif len(container) != len(members) or any(a is not b for a, b in zip(container, members, strict=True)):
+            container.clear()
+            for member in members:
+                container.add(member) if isinstance(container, MutableSet) else container.append(member)
+
+    return undo
+
+
+def _contents(cell: CellType) -> Any:
+    """What a closure's variable holds; None for one that has not been set."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None

@@ -1,0 +1,216 @@
+"""The model under audit as one kind of thing: ids in, logits out, in either mode, from seeds, always the same way.
+
+Shapes: B batch, T tokens, V vocabulary.
+"""
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from assay.audit.subject.arithmetic import Widened, float64_by_default, in_float64, narrowest_type
+from assay.audit.subject.differences import change
+from assay.audit.subject.draws import Source, SteadyDraws
+from assay.audit.subject.dropout import estimates_kept, without_dropout
+from assay.audit.subject.memory import Memory, reachable
+from assay.errors import RequestError
+from assay.evaluation.generators import drawn_so_far, is_generator, reseed, seed_generators, state_of
+from assay.layers.randomness import drawing_from
+
+LOGITS_AT_ONCE = 1 << 23
+
+
+class RaisedError(Exception):
+    """The model raised; the text is one line."""
+
+
+class Subject:
+    """A copy of a model, with what the probes need to know about it. Made by `borrowing.borrowed`.
+
+    `weights` says which: "given" or "redrawn". `restores` puts the copy's memory back before each run, `alone` runs
+    one row at a time: both are switched on where the isolation checks fail, so that other checks still mean something.
+    `steady` is where random draws come from instead of generators: a pattern, or constants.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.name = type(model).__name__
+        self.weights = "given"
+        self.own_type = narrowest_type(model)
+        self.device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        self.memories = {"given": Memory(model)}
+        self.generators = [value for value in reachable(model) if is_generator(value)]
+        self.wide = True
+        self.asks_for_no_type = False
+        """Weights in float64 are enough: nothing inside asks for a narrower type."""
+        self.narrow_seen = False
+        self.restores = False
+        self.alone = False
+        self.steady: Source | None = None
+        self.unit = 0.0
+        self.calls = 0
+        """How often torch has been called, while every call was looked at."""
+        self.outputs = 1
+        """The width of the logits, which may exceed the vocabulary."""
+        self.vocab_size = 0
+        self.longest = 0
+        self.shortest = 1
+        """A length that the model is known to run on."""
+        self.multiple = 1
+        """The model takes lengths that are multiples of this many tokens alone."""
+        self.special_ids: tuple[int, ...] = ()
+        self.narrow: list[tuple[Tensor, Tensor]] = []
+        """What was widened, each with what it held in its own type."""
+        self.autocast = False
+        """Run under torch's autocast to bfloat16."""
+        self.references: dict[str, Tensor] = {}
+        """By weights: the logits of the longest row in eval mode on the fresh copy, every call of torch looked at."""
+        self._generator = torch.Generator()
+        self._draws: dict[tuple[bool, bool], bool] = {}
+
+    @property
+    def memory(self) -> Memory:
+        """The copy as it was before any run, with the weights now in use."""
+        return self.memories[self.weights]
+
+    def use(self, weights: str) -> None:
+        """Switch to another set of weights, and forget every run."""
+        self.weights = weights
+        self.memory.restore()
+
+    @contextmanager
+    def running(
+        self, training: bool = False, seed: int = 0, dropout: bool = True, gradients: bool = False
+    ) -> Iterator[nn.Module]:
+        """The copy, ready to be called: in its mode, its generators at `seed`, in float64 where it can be.
+
+        What it raises comes out as RaisedError.
+        """
+        # Where training draws, eval mode is masked alike: a constant may be named like a probability of dropping.
+        masked = not dropout and any(self._draws.get((mode, True), False) for mode in (training, True))
+        if self.restores:
+            self.memory.restore()
+        self.model.train(training)
+        seed_generators(seed)
+        for generator in self.generators:
+            reseed(generator, seed)
+        with ExitStack() as stack:
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            stack.enter_context(drawing_from(self._generator.manual_seed(seed)))
+            stack.enter_context(torch.set_grad_enabled(gradients))
+            mode: Widened | None = None
+            if self.wide and self.asks_for_no_type:
+                stack.enter_context(float64_by_default())
+            elif self.wide:
+                mode = stack.enter_context(in_float64())
+            if self.autocast:
+                stack.enter_context(torch.autocast(self.device.type, torch.bfloat16))
+            if training:
+                stack.enter_context(estimates_kept(self.model))
+            if masked:
+                stack.enter_context(without_dropout(self.model))
+            if self.steady is not None:
+                stack.enter_context(SteadyDraws(self.steady))
+            before = self.drawn()
+            try:
+                yield self.model
+            except RequestError:
+                raise
+            except (Exception, SystemExit) as error:
+                raise RaisedError(one_line(error) + (" (in training mode)" if training else "")) from error
+            finally:
+                self.narrow_seen |= mode is not None and mode.narrow_seen
+                self.calls += 0 if mode is None else mode.calls
+                if self.drawn() != before:
+                    self._draws[training, dropout] = True
+
+    def arithmetic(self) -> str:
+        """What the copy computes in, in words."""
+        if not self.wide:
+            return f"{self.own_type} as the model cannot run in float64: changes count from 20 times rounding".replace(
+                "torch.", ""
+            )
+        return "float64 with narrower parts: changes count from 20 times rounding" if self.narrow_seen else "float64"
+
+    def drawn(self) -> tuple[object, ...]:
+        """A fingerprint of every generator that a run may draw from."""
+        return (*drawn_so_far(), *(state_of(generator) for generator in (self._generator, *self.generators)))
+
+    def draws(self, training: bool, dropout: bool = True) -> bool:
+        """Whether the model draws anything at random in this mode; `dropout=False`: whatever can be is switched off."""
+        key = (training, dropout)
+        if not dropout and not self.draws(training):
+            return False
+        if key not in self._draws:
+            ids = torch.zeros(2, self.shortest, dtype=torch.long, device=self.device)
+            logits = []
+            for seed in (0, 1):
+                self.memory.restore()
+                with self.running(training, seed, dropout) as model:
+                    before = self.drawn()
+                    logits.append(logits_of(model(ids), ids))
+                    drawn = self.drawn() != before
+            self._draws[key] = drawn or bool(change(*logits).amax() > 0)
+            self.memory.restore()
+        return self._draws[key]
+
+    def logits(self, ids: Tensor, training: bool = False, seed: int = 0, dropout: bool = True) -> Tensor:
+        """Logits [B, T, V] of `ids` [B, T]; rows go in as many calls as memory allows."""
+        rows = 1 if self.alone else max(1, LOGITS_AT_ONCE // (ids.shape[1] * self.outputs))
+        parts = [self.one_call(part, training, seed, dropout) for part in ids.split(rows)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def reference(self, ids: Tensor) -> Tensor:
+        """The logits of the longest row `ids` [1, T], run once for each set of weights."""
+        if self.weights not in self.references:
+            quick, self.asks_for_no_type = self.asks_for_no_type, False
+            self.memory.restore()
+            self.references[self.weights] = self.logits(ids)
+            self.asks_for_no_type = quick
+        return self.references[self.weights]
+
+    def one_call(self, ids: Tensor, training: bool = False, seed: int = 0, dropout: bool = True) -> Tensor:
+        """Logits [B, T, V] of all rows of `ids` [B, T] at once; in training mode gradients are on, as in training."""
+        with self.running(training, seed, dropout, gradients=training) as model:
+            return logits_of(model(ids.to(self.device)), ids).detach()
+
+
+def logits_of(output: Any, ids: Tensor) -> Tensor:
+    """The logits [B, T, V] in what a model returned for `ids` [B, T]; else a RequestError of one line."""
+    found = output
+    if isinstance(output, Mapping):
+        found = output.get("logits")
+    elif hasattr(output, "logits"):
+        found = output.logits
+    elif isinstance(output, tuple | list) and output:
+        found = output[0]
+    if isinstance(found, Tensor) and _are_logits(found, ids):
+        return found
+    got = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else f"a {type(output).__name__}"
+    raise RequestError(
+        f"model: gives {got} for ids {list(ids.shape)}; logits [B, T, V], first in a tuple or as `logits`, would do"
+    )
+
+
+def _are_logits(found: Tensor, ids: Tensor) -> bool:
+    dense = found.is_floating_point() and found.layout is torch.strided
+    return dense and found.ndim == 3 and found.shape[:2] == ids.shape and found.shape[2] > 0
+
+
+def one_line(error: BaseException) -> str:
+    """The exception's type and the first line of its text."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+
+
+def parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a function; none of what has no signature, such as scripted code."""
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}

@@ -1,0 +1,1 @@
+"""The GroundThink families: mixers that write what retrieval layers read."""

@@ -1,0 +1,108 @@
+"""The execution plan is resolved from what the machine can do, and says in one line what it cannot."""
+
+import shutil
+
+import pytest
+import torch
+
+from assay.errors import RequestError
+from assay.model import plan as planning
+from assay.model.architecture import ARCHITECTURES, build_model
+from assay.model.plan import ExecutionConfig, ExecutionPlan, memory_bytes, resolve_plan
+from assay.ops.execution import Execution
+from assay.training.environment import environment
+
+
+def refuse(text: str) -> None:
+    raise AssertionError(f"nothing to tell, but: {text}")
+
+
+@pytest.fixture
+def _no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+
+
+@pytest.mark.usefixtures("_no_cuda")
+def test_auto_is_the_processor_in_float32() -> None:
+    plan = resolve_plan(ExecutionConfig(), refuse)
+    assert (plan.device, plan.precision, plan.compile) == ("cpu", "float32", False)
+    assert plan.threads == planning.available_cores() >= 1
+    assert (plan.op_form, plan.chunk_length) == ("chunked", 64)
+    assert plan == resolve_plan(ExecutionConfig(), refuse), "from capabilities, so the same every time"
+
+
+def test_auto_takes_a_cuda_device_and_its_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for supported, precision in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda supported=supported: supported)
+        plan = resolve_plan(ExecutionConfig(), refuse)
+        assert (plan.device, plan.precision) == ("cuda", precision)
+    assert resolve_plan(ExecutionConfig(device="cuda:1"), refuse).device == "cuda:1"
+    with pytest.raises(RequestError, match=r"^--device cuda:2: this torch sees 2 CUDA devices; --device cpu works$"):
+        resolve_plan(ExecutionConfig(device="cuda:2"), refuse)
+
+
+@pytest.mark.usefixtures("_no_cuda")
+def test_what_is_not_there_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for device in ("cuda", "cuda:0", "mps"):
+        with pytest.raises(RequestError, match=rf"^--device {device}: [^\n]*--device cpu works$"):
+            resolve_plan(ExecutionConfig(device=device), refuse)
+
+
+@pytest.mark.parametrize("device", ["banana", "cuda:", "cuda:x", "CPU", "", "cpu:0\n"])
+def test_a_device_that_does_not_exist_is_a_wrong_request(device: str) -> None:
+    with pytest.raises(RequestError, match=r"device: .* given, should be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'"):
+        ExecutionConfig.parse({"device": device})
+
+
+def test_compiling_falls_back_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ExecutionConfig(device="cpu", compile=True)
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/c++" if name == "c++" else None)
+    assert resolve_plan(asked, refuse).compile
+    told: list[str] = []
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert not resolve_plan(asked, told.append).compile
+    (line,) = told
+    assert line == "execution.compile: no C++ compiler found; running without compiling"
+    assert not resolve_plan(ExecutionConfig(device="cpu"), refuse).compile
+
+
+def test_what_is_asked_is_obeyed() -> None:
+    asked = ExecutionConfig(device="cpu", precision="bfloat16", op_form="loop", chunk_length=16, threads=3)
+    plan = resolve_plan(asked, refuse)
+    assert plan == ExecutionPlan(
+        device="cpu", precision="bfloat16", compile=False, op_form="loop", chunk_length=16, threads=3
+    )
+    assert environment(plan)["threads"] == "3"
+    assert environment(plan)["precision"] == "bfloat16"
+
+
+def test_autocast_and_bytes_follow_the_precision() -> None:
+    a, b = torch.ones(2, 2), torch.ones(2, 2)
+    for precision, dtype, size in (("float32", torch.float32, 4), ("bfloat16", torch.bfloat16, 2)):
+        plan = resolve_plan(ExecutionConfig(device="cpu", precision=precision), refuse)
+        with plan.autocast():
+            assert (a @ b).dtype == dtype
+        assert plan.bytes_per_element == size
+
+
+def test_the_plan_reaches_every_layer() -> None:
+    threads = torch.get_num_threads()
+    architecture = ARCHITECTURES.get("gpt1")
+    model = build_model(architecture, architecture.config.parse(architecture.tiny), 0)
+    plan = resolve_plan(ExecutionConfig(device="cpu", op_form="loop", chunk_length=8, threads=1), refuse)
+    try:
+        plan.apply(model)
+        layers = [layer for block in model.sequence_blocks() for layer in block.layers()]
+        assert {layer.execution for layer in layers} == {Execution("loop", 8)}
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_memory_of_the_machine() -> None:
+    memory = memory_bytes("cpu")
+    assert memory is None or memory > 100_000_000
