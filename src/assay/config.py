@@ -7,7 +7,7 @@ import math
 import re
 import types
 import typing
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -149,6 +149,30 @@ def parse_value(text: str) -> Any:
         raise ValueError(f"{text!r} is not YAML") from error
     number = parse_number(value) if value == text.strip() else None  # what stands in quotes is text
     return value if number is None else number
+
+
+def parse_settings(text: str, rest: str) -> Iterator[tuple[str, Any]]:
+    """(key, value) of every key=value in `rest`, the settings of `text`; a comma inside brackets parts nothing."""
+    for part in _parts(rest) if rest else []:
+        key, sign, raw = part.partition("=")
+        if not sign or not key.strip() or not raw.strip():
+            raise RequestError(f"{text}: {part.strip() or ','}: key=value is needed, as in head_dim=32")
+        try:
+            yield key.strip(), parse_value(raw)
+        except ValueError:
+            raise RequestError(f"{text}: {part.strip()}: the value is not YAML") from None
+
+
+def _parts(text: str) -> list[str]:
+    """`text` at its commas outside brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "[({") - (letter in "])}")
+        if letter == "," and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def parse_number(text: str) -> int | float | None:

@@ -26,6 +26,7 @@ PATHS = {
     "tokenizer": "data.tokenizer",
     "text_field": "data.text_field",
     "max_bytes": "data.max_bytes",
+    "task": "data.task",
     "tokens": "training.tokens",
     "context": "training.context",
     "batch_tokens": "training.batch_tokens",
@@ -56,6 +57,9 @@ Tokenizer = Annotated[
 ]
 TextField = Annotated[str | None, typer.Option(help="The field of a jsonl or parquet row that holds text.")]
 MaxBytes = Annotated[str | None, typer.Option(help="Read at most so many bytes of a streamed corpus.")]
+Task = Annotated[
+    str | None, typer.Option(help="A task instead of a text: copying, copying:length=24, or a name `assay list` shows.")
+]
 Tokens = Annotated[str | None, typer.Option(help="Training tokens of a run.", show_default="65536")]
 Context = Annotated[str | None, typer.Option(help="Tokens of a window.", show_default="256")]
 BatchTokens = Annotated[str | None, typer.Option(help="Tokens of a batch.", show_default="512")]
@@ -87,6 +91,7 @@ class StudyOptions:
     tokenizer: Tokenizer = None
     text_field: TextField = None
     max_bytes: MaxBytes = None
+    task: Task = None
     tokens: Tokens = None
     context: Context = None
     batch_tokens: BatchTokens = None

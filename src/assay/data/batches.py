@@ -1,7 +1,7 @@
-"""Training batches as a function of (seed, step, batch size) alone, and the hash chain that proves it."""
+"""Training batches as a function of (seed, step) alone, and the hash chain that proves it."""
 
 import hashlib
-from typing import Literal
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,31 @@ from assay.errors import RequestError
 from assay.seeding import derive
 
 Order = Literal["shuffled", "sequential"]
+Ints = NDArray[np.int64]
+
+IGNORED = -100
+"""Stands in `targets` where nothing is asked; the loss passes over it."""
+
+
+class Batch(NamedTuple):
+    """What a model reads and what it is asked, both int64 [B, T]: `targets` holds IGNORED where nothing is."""
+
+    inputs: Ints
+    targets: Ints
+
+    @property
+    def scored(self) -> int:
+        """How many targets count."""
+        return int((self.targets != IGNORED).sum())
+
+
+class Batches(Protocol):
+    """The training batches of one run."""
+
+    seed: int
+
+    def batch(self, step: int) -> Batch:
+        """The batch of `step`, from 0: of the seed and the step alone."""
 
 
 class PackedWindows:
@@ -20,8 +45,8 @@ class PackedWindows:
     the windows anew for each epoch; "sequential" takes them as they stand, again and again.
     """
 
-    def __init__(self, ids: Ids, context: int, seed: int, order: Order = "shuffled") -> None:
-        """`ids`: [n_tokens]. A stream too short for one window is a RequestError."""
+    def __init__(self, ids: Ids, context: int, batch_size: int, seed: int, order: Order = "shuffled") -> None:
+        """`ids`: [n_tokens]; `batch_size` in windows. A stream too short for one window is a RequestError."""
         if context < 1:
             raise RequestError(f"--context {context}: at least 1 token is needed")
         if len(ids) < context + 1:
@@ -29,7 +54,10 @@ class PackedWindows:
                 f"--context {context}: the training split has {len(ids)} tokens and one window needs {context + 1}; "
                 f"--context {max(1, len(ids) - 1)} or less, or a longer text would do"
             )
+        if batch_size < 1:
+            raise ValueError(f"batch size {batch_size}: 1 is the least")
         self.context = context
+        self.batch_size = batch_size
         self.windows = (len(ids) - 1) // context
         """Windows in an epoch."""
         self._ids = ids
@@ -37,18 +65,19 @@ class PackedWindows:
         self._order = order
         self._permutation: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, dtype=np.int64))
 
-    def batch(self, step: int, batch_size: int) -> NDArray[np.int64]:
-        """int64[batch_size, context + 1]: the batch of `step`, from 0; batches run on across the ends of epochs."""
-        if step < 0 or batch_size < 1:
-            raise ValueError(f"step {step} and batch size {batch_size}: 0 and 1 are the least")
-        numbers = np.arange(step * batch_size, (step + 1) * batch_size)
-        windows = np.empty(batch_size, dtype=np.int64)
+    def batch(self, step: int) -> Batch:
+        """The batch of `step`, from 0, every token a target; batches run on across the ends of epochs."""
+        if step < 0:
+            raise ValueError(f"step {step}: 0 is the least")
+        numbers = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        windows = np.empty(self.batch_size, dtype=np.int64)
         epochs = numbers // self.windows
         for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
             here = epochs == epoch
             windows[here] = self._epoch(epoch)[numbers[here] % self.windows]
         places = windows[:, None] * self.context + np.arange(self.context + 1)
-        return np.asarray(self._ids[places], dtype=np.int64)
+        tokens = np.asarray(self._ids[places], dtype=np.int64)
+        return Batch(tokens[:, :-1], tokens[:, 1:])
 
     def _epoch(self, epoch: int) -> NDArray[np.int64]:
         """The order of the windows in `epoch`; the last one asked for is kept."""
@@ -69,18 +98,19 @@ def permutation(n: int, seed: int) -> NDArray[np.int64]:
 
 
 class Chain:
-    """h_t = SHA-256(h_{t-1}, shape, values) over the batches consumed: equal heads mean equal batches in equal order.
+    """h_t = SHA-256(h_{t-1}, inputs, targets) over the batches consumed: equal heads mean equal batches in equal order.
 
-    Shape and values enter as little-endian int64.
+    Inputs and targets enter as shape and values, in little-endian int64.
     """
 
     def __init__(self, head: str = "0" * 64) -> None:
         self.head = head
 
-    def update(self, batch: NDArray[np.int64]) -> str:
+    def update(self, batch: Batch) -> str:
         """Add one batch and return the new head, 64 hexadecimal digits."""
         link = hashlib.sha256(bytes.fromhex(self.head))
-        link.update(np.array(batch.shape, dtype="<i8").tobytes())
-        link.update(np.ascontiguousarray(batch, dtype="<i8").tobytes())
+        for part in batch:
+            link.update(np.array(part.shape, dtype="<i8").tobytes())
+            link.update(np.ascontiguousarray(part, dtype="<i8").tobytes())
         self.head = link.hexdigest()
         return self.head

@@ -1,15 +1,15 @@
-"""What a run reads: the corpus, the tokenizer, and how much of the text."""
+"""What a run reads: a text, its tokenizer and how much of it, or a task."""
 
 import os
 from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from assay.config import Config
 
 
 class DataConfig(Config):
-    """A corpus by name and the tokens it is cut into."""
+    """A corpus by name and the tokens it is cut into, or a task."""
 
     corpus: str = "stdlib"
     """A registered name, followed by `:ARGUMENT` where the corpus takes one (`text:PATH`)."""
@@ -21,6 +21,23 @@ class DataConfig(Config):
     """How documents without an official split are parted: by hash, or by position, the end being held out."""
     max_bytes: int | None = Field(default=None, gt=0)
     """Whole documents are taken in order as long as their UTF-8 bytes stay within this."""
+
+    task: str | None = None
+    """Sequences made by a task instead of a text: a registered name, and axes of difficulty (`copying:length=24`)."""
+
+    @model_validator(mode="after")
+    def _text_or_task(self) -> Self:
+        asked = {name: value for name, value in self.departures().items() if name != "task"}
+        if self.task is not None and asked:
+            name, value = next(iter(asked.items()))
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"{option} {value}: is about a text, and --task {self.task} makes its own sequences")
+        return self
+
+    @property
+    def name(self) -> str:
+        """The task, or the corpus."""
+        return self.corpus if self.task is None else self.task
 
     def absolute(self) -> Self:
         """With paths that hold in every folder: that of the text, that of the tokenizer."""

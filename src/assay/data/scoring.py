@@ -1,33 +1,28 @@
-"""Windows in which every byte of a split is scored exactly once."""
+"""Windows to be scored: of a text, in which every byte of a split counts exactly once, or sequences of a task."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from assay.data.batches import permutation
+from assay.data.batches import IGNORED, Ints, permutation
 from assay.data.tokenized import TokenizedSplit
 from assay.errors import RequestError
 from assay.seeding import derive
-
-Ints = NDArray[np.int64]
-
-NO_TARGET = -100
-"""Stands in `targets` where a window is padded; the loss passes over it."""
 
 
 @dataclass(frozen=True)
 class ScoringWindows:
     """N windows of one document each, in the order of the documents; C is the context.
 
-    A document is BOS + tokens + EOS. EOS is a target that costs nats and counts no byte; BOS is never one.
+    A document is BOS + tokens + EOS. EOS is a target that costs nats and counts no byte; BOS is never one. Of a task
+    each sequence is a document without bytes, and targets stand only where something is asked.
     """
 
     inputs: Ints
     """[N, C], 0 where padded."""
     targets: Ints
-    """[N, C], the token after each input, `NO_TARGET` where padded."""
+    """[N, C], what each position is to say; `IGNORED` where padded or where nothing is asked."""
     document: Ints
     """[N], index of the document in its split."""
     offset: Ints
@@ -35,9 +30,16 @@ class ScoringWindows:
     bytes: Ints
     """[N], bytes of text of the targets."""
 
+    @property
+    def lengths(self) -> Ints:
+        """[N], inputs up to the last target of each window, that one included."""
+        scored = self.targets != IGNORED
+        reached: Ints = np.where(scored.any(axis=1), scored.shape[1] - scored[:, ::-1].argmax(axis=1), 0)
+        return reached
+
     def batches(self, batch_size: int) -> Iterator[tuple[Ints, Ints, Ints]]:
         """Yield (rows [b], inputs [b, T], targets [b, T]), windows of like length together, T the longest of them."""
-        lengths = (self.targets != NO_TARGET).sum(axis=1)
+        lengths = self.lengths
         order = np.argsort(-lengths, kind="stable")
         for low in range(0, len(order), batch_size):
             rows = order[low : low + batch_size]
@@ -71,7 +73,7 @@ def scoring_windows(
     position = np.arange(context)
     real = position < length[:, None]
     place = np.where(real, (split.starts[document] + offset)[:, None] + position, 0)
-    targets = np.where(real, split.ids[place + 1].astype(np.int64), NO_TARGET)
+    targets = np.where(real, split.ids[place + 1].astype(np.int64), IGNORED)
     return ScoringWindows(
         inputs=np.where(real, split.ids[place].astype(np.int64), 0),
         targets=targets,

@@ -25,6 +25,8 @@ def data_findings(data: DataConfig, digest: str | None = None, progress: Progres
     `digest` is what the run records of the corpus. Where the corpus cannot be read any more, or is another one by
     now, nothing can be said of the run: both checks are skipped with the reason.
     """
+    if data.task is not None:
+        return _skipped(f"trained on the task {data.task}, whose splits are drawn from seeds of their own")
     try:
         corpus = prepare(data, progress)
     except RequestError as error:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.data.scoring import NO_TARGET, ScoringWindows
+from assay.data.batches import IGNORED
+from assay.data.scoring import ScoringWindows
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -47,7 +48,7 @@ class _Events:
 
     @classmethod
     def of(cls, windows: ScoringWindows) -> "_Events":
-        real = windows.targets != NO_TARGET
+        real = windows.targets != IGNORED
         before = np.full_like(windows.inputs, _NO_TOKEN)
         before[:, 1:] = windows.inputs[:, :-1]
         return cls(windows.targets[real], windows.inputs[real], before[real])

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from assay.analysis.statistics import bootstrap_over_documents
-from assay.data.batches import permutation
-from assay.data.scoring import NO_TARGET, ScoringWindows
+from assay.data.batches import IGNORED, permutation
+from assay.data.scoring import ScoringWindows
 from assay.errors import RequestError
 from assay.evaluation.scoring import score_windows
 from assay.model.lm import LanguageModel
@@ -70,7 +70,7 @@ def honest_likelihood(
     """
     if targets < 1:
         raise RequestError(f"{targets} targets to score honestly: at least 1 is needed")
-    scored = windows.targets != NO_TARGET
+    scored = windows.targets != IGNORED
     reported_of_all = score_windows(model, windows, plan)
     blocks = _sampled_blocks(scored, targets, seed)
     rows = np.concatenate([block.rows for block in blocks])

@@ -8,14 +8,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from assay.data.batches import Batch
 from assay.evaluation.generators import generators_put_back
 from assay.model.lm import LanguageModel
-from assay.model.plan import ExecutionPlan, compiled
+from assay.model.plan import ExecutionPlan
 from assay.records import Speed
 from assay.seeding import derive
 from assay.training.config import TrainingConfig
+from assay.training.objective import Objective
 from assay.training.optim import build_optimizer
-from assay.training.step import take_step
+from assay.training.step import micro_batches, take_step
 
 ROUNDS = 5
 BURST_SECONDS = 0.3
@@ -65,8 +67,10 @@ class _Bursts:
         self.plan = plan
         self.seed = seed
         self.clock = clock
+        self.objective = Objective(self.model, plan)
         self.optimizer = build_optimizer(self.model, self.training)
-        compiled(self.model, plan)
+        if plan.compile:
+            self.objective.compile()
         self.step = 0
         self.finite = True
         self.seconds: list[float] = []
@@ -107,18 +111,20 @@ class _Bursts:
         for number, batch in zip(numbers, batches, strict=True):
             # Past its end a short training begins again: its learning rates are defined no further.
             step = number % self.training.steps
-            taken = take_step(self.model, self.optimizer, batch, self.training, self.plan, self.seed, step)
+            parts = micro_batches(batch, self.training, self.plan.device, self.seed, step)
+            taken = take_step(self.objective, self.optimizer, parts, batch.scored, self.training, step)
             self.finite = self.finite and taken.finite
         _synchronise(self.plan.device)
         seconds = self.clock() - started
         self.step += steps
         return seconds
 
-    def _batch(self, step: int) -> np.ndarray:
+    def _batch(self, step: int) -> Batch:
         """Random ids, the same for all models of a vocabulary and a shape."""
         generator = np.random.Generator(np.random.PCG64(derive(self.seed, "speed", step)))
         shape = (self.training.batch_size, self.training.context + 1)
-        return generator.integers(self.model.vocab_size, size=shape, dtype=np.int64)
+        ids = generator.integers(self.model.vocab_size, size=shape, dtype=np.int64)
+        return Batch(ids[:, :-1], ids[:, 1:])
 
 
 def _synchronise(device: str) -> None:

@@ -1,32 +1,23 @@
-"""Losses besides the cross-entropy, which layers declare as they run and the one training loop adds."""
+"""Losses besides the cross-entropy, which layers declare as they run and the objective returns.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+They travel in the mapping `shared` that a call of the model passes from layer to layer, under names of their own, which
+no layer reads.
+"""
 
 from torch import Tensor
 
-_losses: ContextVar[dict[str, Tensor] | None] = ContextVar("assay_auxiliary_losses", default=None)
+from assay.layers.mixer import Shared
+
+PREFIX = "auxiliary_loss."
 
 
-@contextmanager
-def collected_losses() -> Iterator[dict[str, Tensor]]:
-    """Collect {name: sum over layers} of what layers add inside the block."""
-    losses: dict[str, Tensor] = {}
-    token = _losses.set(losses)
-    try:
-        yield losses
-    finally:
-        _losses.reset(token)
+def add_loss(shared: Shared | None, name: str, value: Tensor) -> None:
+    """Add a scalar, already weighted, a mean over the tokens of the call; without `shared` nobody listens."""
+    if shared is not None:
+        key = PREFIX + name
+        shared[key] = shared[key] + value if key in shared else value
 
 
-def losses_are_collected() -> bool:
-    """Whether anybody listens: a layer need not compute what nobody adds."""
-    return _losses.get() is not None
-
-
-def add_loss(name: str, value: Tensor) -> None:
-    """Add a scalar, already weighted, a mean over the tokens of the call; without a listener nothing happens."""
-    losses = _losses.get()
-    if losses is not None:
-        losses[name] = losses[name] + value if name in losses else value
+def auxiliary_losses(shared: Shared) -> dict[str, Tensor]:
+    """{name: sum over layers} of what layers added in a call."""
+    return {key.removeprefix(PREFIX): value for key, value in shared.items() if key.startswith(PREFIX)}

@@ -1,41 +1,46 @@
-"""Where stochastic layers draw from: a generator that the caller gives, never torch's global one."""
+"""Where stochastic layers draw from: a seed that the caller gives, never one of torch's generators.
 
-from collections.abc import Iterator, Sequence
+A draw is a hash of the seed, of the layer's place in the model and of the number's place in its tensor: integer
+operations without a state, which run alike on every device and which a compiler can hold.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-_generator: ContextVar[torch.Generator | None] = ContextVar("assay_generator", default=None)
+WORD = 0xFFFFFFFF
+"""The numbers that are hashed have 32 bits, kept in int64, so that no product overflows."""
 
-
-@contextmanager
-def drawing_from(generator: torch.Generator) -> Iterator[None]:
-    """Inside the block every stochastic layer draws from `generator`: the same seed gives the same masks."""
-    token = _generator.set(generator)
-    try:
-        yield
-    finally:
-        _generator.reset(token)
+Source = Callable[[Sequence[int]], Tensor]
+"""A shape -> as many numbers from 0 to 1."""
 
 
 class Masking(nn.Module):
-    """Draws masks from the surrounding `drawing_from`, else from a generator of its own, seeded with 0."""
+    """Draws masks from the seed of the surrounding `seeded`; without one, other masks at each call, from seed 0 on."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._own: torch.Generator | None = None
+        self.place = 0
+        """Tells the layers of a model apart; `seeded` numbers them."""
+        self.seed: Tensor | None = None
+        self.source: Source | None = None
+        self.calls = torch.zeros((), dtype=torch.int64, device="cpu")
+        """How often a mask was drawn without a seed."""
 
     def keep(self, shape: Sequence[int], drop: float, like: Tensor) -> Tensor:
         """A mask of `shape`: zero with probability `drop`, else 1 / (1 - drop); type and device of `like`."""
-        generator = _generator.get()
-        if generator is None:
-            self._own = self._own or torch.Generator().manual_seed(0)
-            generator = self._own
-        draws = torch.rand(shape, generator=generator, device=generator.device)
-        return (draws >= drop).to(like) / (1 - drop)
+        if self.source is not None:
+            kept = (self.source(shape) >= drop).to(like)
+        else:
+            seed = self.seed
+            if seed is None:
+                seed = self.calls.clone()
+                self.calls.add_(1)
+            kept = (random_words(shape, seed.to(like.device), self.place) >= round(drop * (WORD + 1))).to(like)
+        return kept / (1 - drop)
 
 
 class Dropout(Masking):
@@ -50,3 +55,59 @@ class Dropout(Masking):
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
+
+
+@contextmanager
+def seeded(model: nn.Module, seed: int | Int[Tensor, ""]) -> Iterator[None]:
+    """Inside the block every stochastic layer of `model` draws from `seed`: the same seed gives the same masks."""
+    layers = maskings(model)
+    given = torch.as_tensor(seed, dtype=torch.int64)
+    for place, layer in enumerate(layers):
+        layer.place, layer.seed = place, given
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.seed = None
+
+
+@contextmanager
+def drawn_by(model: nn.Module, source: Source) -> Iterator[None]:
+    """Inside the block every stochastic layer of `model` draws from `source`."""
+    layers = maskings(model)
+    for layer in layers:
+        layer.source = source
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.source = None
+
+
+def maskings(model: nn.Module) -> list[Masking]:
+    """The stochastic layers of `model`, in the order of its modules."""
+    return [module for module in model.modules() if isinstance(module, Masking)]
+
+
+def random_words(shape: Sequence[int], seed: Int[Tensor, ""], place: int) -> Int[Tensor, "..."]:
+    """int64 numbers from 0 to 2^32 - 1, independent and uniform, a function of `seed`, `place` and where they stand.
+
+    Both halves of the seed enter each number in a round of their own, so that two seeds share no sequence.
+    """
+    size = 1
+    for length in shape:
+        size *= length
+    of_place = mixed(torch.full_like(seed, place & WORD))
+    low, high = mixed((seed & WORD) ^ of_place), mixed(((seed >> 32) & WORD) ^ mixed(of_place + 1 & WORD))
+    numbers = torch.arange(size, device=seed.device)
+    return mixed(mixed(numbers & WORD ^ low) ^ high).view(*shape)
+
+
+def mixed(word: Tensor) -> Tensor:
+    """A one-to-one map of 32-bit words in which each bit of the input moves about half of the bits of the output.
+
+    The integer hash of Thomas Mueller (two rounds of shift, exclusive or and multiplication), on int64 tensors.
+    """
+    word = ((word >> 16) ^ word) * 0x45D9F3B & WORD
+    word = ((word >> 16) ^ word) * 0x45D9F3B & WORD
+    return (word >> 16) ^ word

@@ -164,12 +164,16 @@ class LanguageModel(Layer):
         return self.head(self.hidden(ids)[0])
 
     def hidden(
-        self, ids: Int[Tensor, "B T"], state: ModelState | None = None
+        self, ids: Int[Tensor, "B T"], state: ModelState | None = None, shared: Shared | None = None
     ) -> tuple[Float[Tensor, "B T D"], ModelState]:
-        """The normed last hidden states, so that a loss can be formed in chunks, and the state after `ids`."""
+        """The normed last hidden states, so that a loss can be formed in chunks, and the state after `ids`.
+
+        What layers publish for each other is left in `shared`, for whoever gives an empty one.
+        """
         position = 0 if state is None else state.position
         x = self.embedding(ids, position)
-        shared: Shared = {"ids": ids}
+        shared = {} if shared is None else shared
+        shared["ids"] = ids
         states = []
         for index, block in enumerate(self.blocks):
             x, block_state = block(x, state and state.blocks[index], shared)

@@ -9,7 +9,6 @@ from typing import Literal
 
 import torch
 from pydantic import Field, field_validator
-from torch import nn
 
 from assay.config import Config
 from assay.errors import RequestError
@@ -115,10 +114,3 @@ def memory_bytes(device: str) -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None
-
-
-def compiled(model: nn.Module, plan: ExecutionPlan) -> None:
-    """Compile the blocks in place where the plan says so; they share one graph, as they are alike."""
-    if plan.compile and isinstance(model, LanguageModel):
-        for block in model.sequence_blocks():
-            block.compile()

@@ -67,7 +67,8 @@ def _asked(values: Mapping[str, Any], arms: list[str], seeds: list[int]) -> str:
     parts = [", ".join(arms), f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds"]
     parts += [f"{' / '.join(map(short, sizes))} {values.get('match', 'total')}"] if sizes else []
     parts += [f"{len(rates)} learning rates"] if rates else []
-    parts += [f"{quantities.count(values['training']['tokens'])} tokens of {values['data']['corpus']}"]
+    data = values["data"]
+    parts += [f"{quantities.count(values['training']['tokens'])} tokens of {data.get('task') or data['corpus']}"]
     return "; ".join(parts)
 
 

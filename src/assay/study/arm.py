@@ -1,11 +1,10 @@
 """ARM = ARCH | ARCH:key=value,... | NAME=ARCH:key=value,...: one arm as it is written, and as a configuration."""
 
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from pydantic import Field, field_validator, model_validator
 
-from assay.config import Config, parse_value
+from assay.config import Config, parse_settings
 from assay.errors import RequestError
 from assay.model.architecture import ARCHITECTURES
 from assay.registry import suggestion
@@ -83,7 +82,7 @@ def parse_arm(text: str) -> ArmConfig:
         raise RequestError(
             f"{text}: is longer than {LONGEST_LABEL} letters; a name of its own, as in mine={text}, would do"
         )
-    for key, value in _settings(text, rest):
+    for key, value in parse_settings(text, rest):
         section, key = _place(text, architecture, key)
         into = values.setdefault(section, {}) if section else values
         if key in into:
@@ -102,30 +101,6 @@ def _of(text: str, architecture: str) -> str:
 
 def _near(architecture: str) -> str:
     return suggestion(architecture, ARCHITECTURES.names())
-
-
-def _settings(text: str, rest: str) -> Iterator[tuple[str, Any]]:
-    """(key, value) of every key=value; a comma inside brackets parts nothing."""
-    for part in _parts(rest) if rest else []:
-        key, sign, raw = part.partition("=")
-        if not sign or not key.strip() or not raw.strip():
-            raise RequestError(f"{text}: {part.strip() or ','}: key=value is needed, as in head_dim=32")
-        try:
-            yield key.strip(), parse_value(raw)
-        except ValueError:
-            raise RequestError(f"{text}: {part.strip()}: the value is not YAML") from None
-
-
-def _parts(text: str) -> list[str]:
-    """`text` at its commas outside brackets."""
-    parts, depth = [""], 0
-    for letter in text:
-        depth += (letter in "[({") - (letter in "])}")
-        if letter == "," and depth <= 0:
-            parts.append("")
-        else:
-            parts[-1] += letter
-    return parts
 
 
 def _place(text: str, architecture: str, key: str) -> tuple[str, str]:

@@ -3,8 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from assay.data.prepare import prepare
-from assay.data.scoring import scoring_windows
+from assay.data.dataset import load_dataset
 from assay.errors import RequestError
 from assay.evaluation.contamination import chain_finding, data_findings
 from assay.evaluation.honest import HonestLikelihood, honest_likelihood
@@ -40,10 +39,7 @@ def honest_scores(item: Auditable, tell: Tell) -> HonestLikelihood:
         raise RequestError(f"--honest: {item.name} was not trained here; the folder of a run or study would do")
     config = read_run_config(item.run)
     plan = config.plan or resolve_plan(config.execution, tell)
-    corpus = prepare(config.data, tell)
-    cap = config.evaluation.test_tokens
-    windows = scoring_windows(
-        corpus.split(config.evaluation.split), config.training.context, corpus.tokenizer.token_bytes, 0, cap
-    )
+    dataset, evaluation = load_dataset(config.data, tell), config.evaluation
+    windows = dataset.held_out(evaluation.split, config.training.context, evaluation.test_tokens)
     tell("honest: each target from its prefix alone")
     return honest_likelihood(plan.apply(item.model), windows, plan)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from assay.data.prepare import prepare
+from assay.data.dataset import load_dataset
 from assay.errors import RequestError
 from assay.records import ArmAudit, RunRecord, StudyRecord
 from assay.study.arm_audit import audit_fresh, audit_trained
@@ -17,7 +17,7 @@ from assay.study.execute import execute
 from assay.study.folder import discard, lock, open_folder, rewrite_config, stored_config
 from assay.study.growth import grown
 from assay.study.job import Job, RunListener
-from assay.study.resolve import Arm, Study, refuse_other_text, resolve, threads_at_once
+from assay.study.resolve import Arm, Study, refuse_other_data, resolve, threads_at_once
 from assay.study.run import carry_out, finished_record
 from assay.study.sources import only_here, refuse_changed_sources
 from assay.study.speeds import measured_speeds
@@ -67,15 +67,15 @@ def compare(
         config = grown(stored, config, folder, listener.notice)
         refuse_changed_sources(config, folder)
         if (record := finished_study(config, folder)) is not None:
-            _refuse_other_text(config, listener)
+            _refuse_other_data(config, listener)
             return record
     study = resolve(config, listener.message)
     _refuse_other_code(study, folder)
     if (threads := threads_at_once(study)) != study.plan.threads and stored is not None:
         began = f"{folder}: threads stay {study.plan.threads} a run, as when it began"
         listener.notice(f"{began}; asked for at once they would be {threads}")
-    resolved = config.model_copy(update={"plan": study.plan, "corpus_digest": study.corpus.digest})
-    study = Study(resolved, study.arms, study.corpus, study.plan)
+    resolved = config.model_copy(update={"plan": study.plan, "corpus_digest": study.dataset.digest})
+    study = Study(resolved, study.arms, study.dataset, study.plan)
     made = open_folder(folder, resolved)
     try:
         with lock(folder):
@@ -88,14 +88,14 @@ def compare(
         raise
 
 
-def _refuse_other_text(config: StudyConfig, listener: Listener) -> None:
+def _refuse_other_data(config: StudyConfig, listener: Listener) -> None:
     """Raise a RequestError where the text of a finished study is another now; where it is gone, a line says so."""
     try:
-        corpus = prepare(config.data, listener.message)
+        dataset = load_dataset(config.data, listener.message)
     except RequestError as error:
         listener.notice(f"the study is shown as it was, as its text cannot be read again: {error}")
         return
-    refuse_other_text(config, corpus)
+    refuse_other_data(config, dataset)
 
 
 def finished_study(config: StudyConfig, folder: Path) -> StudyRecord | None:

@@ -1,5 +1,6 @@
 """What a study comes to, once its runs are done: floors, the record, the page."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -7,8 +8,7 @@ import numpy as np
 
 from assay.analysis.comparison import compare_runs
 from assay.analysis.entrants import Point
-from assay.data.batches import PackedWindows
-from assay.data.scoring import scoring_windows
+from assay.data.task import TaskDataset
 from assay.evaluation.floors import ngram_floors
 from assay.evaluation.likelihood import summarise
 from assay.ops.cross_entropy import IGNORED
@@ -37,7 +37,7 @@ def conclude(
             **config.model_dump(mode="json", exclude={"plan", "added"}),
             "body": str(config.model.get("body", "native")),
         },
-        corpus=study.corpus.summary(),
+        corpus=study.dataset.summary(),
         floors=measure_floors(study),
         environment=environment(study.plan),
         match=config.match if sized else None,
@@ -56,22 +56,24 @@ def conclude(
 
 
 def measure_floors(study: Study) -> dict[str, Floor]:
-    """N-gram models trained on the tokens that the first seed's runs consumed, scored on the same held-out targets."""
-    training, evaluation, corpus = study.config.training, study.config.evaluation, study.corpus
-    windows = PackedWindows(corpus.train.ids, training.context, seed=study.config.seeds[0], order=training.order)
+    """What a score must beat: on a text n-gram models that read what the first seed's runs consumed, on a task chance.
+
+    Both are scored on the same held-out targets as the arms.
+    """
+    dataset, training, evaluation = study.dataset, study.config.training, study.config.evaluation
+    if isinstance(dataset, TaskDataset):
+        nats = dataset.task.chance_nats(dataset.axes)
+        return {"chance": Floor(nats_per_token=nats, perplexity=math.exp(nats), bits_per_byte=None)}
+    batches = dataset.batches(training.context, training.batch_size, study.config.seeds[0], training.order)
     steps = min(training.steps, max(1, FLOOR_TOKENS // training.batch_tokens))
-    consumed = np.concatenate([windows.batch(step, training.batch_size) for step in range(steps)])
-    tokenizer = corpus.tokenizer
-    validation = scoring_windows(
-        corpus.validation, training.context, tokenizer.token_bytes, 0, training.validation_tokens
-    )
-    held_out = corpus.split(evaluation.split)
-    scored = scoring_windows(held_out, training.context, tokenizer.token_bytes, 0, evaluation.test_tokens)
+    consumed = [np.concatenate([inputs, targets[:, -1:]], 1) for inputs, targets in map(batches.batch, range(steps))]
+    validation = dataset.held_out("validation", training.context, training.validation_tokens)
+    scored = dataset.held_out(evaluation.split, training.context, evaluation.test_tokens)
     floors = {}
-    for name, scores in ngram_floors(consumed, validation, scored, tokenizer.vocab_size).items():
-        nats = np.zeros(scored.targets.shape)
-        nats[scored.targets != IGNORED] = scores
-        likelihood = summarise(nats, scored, corpus.invertible)
+    for name, scores in ngram_floors(np.concatenate(consumed), validation, scored, dataset.vocab_size).items():
+        nats_of = np.zeros(scored.targets.shape)
+        nats_of[scored.targets != IGNORED] = scores
+        likelihood = summarise(nats_of, scored, dataset.invertible)
         floors[name] = Floor(
             nats_per_token=likelihood.nats_per_token,
             perplexity=likelihood.perplexity,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from assay.data.prepare import TokenizedCorpus, prepare
+from assay.data.dataset import Dataset, load_dataset
 from assay.errors import RequestError
 from assay.model.accounting import count_parameters
 from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig
@@ -43,7 +43,7 @@ class Study:
 
     config: StudyConfig
     arms: list[Arm]
-    corpus: TokenizedCorpus
+    dataset: Dataset
     plan: ExecutionPlan
 
     def spec(self, arm: Arm, seed: int) -> Spec:
@@ -52,7 +52,7 @@ class Study:
             architecture=arm.architecture.name,
             model=arm.config.model_dump(mode="json"),
             data=self.config.data,
-            corpus_digest=self.corpus.digest,
+            corpus_digest=self.dataset.digest,
             training=arm.training,
             evaluation=self.config.evaluation,
             seed=seed,
@@ -85,7 +85,7 @@ class Study:
             execution=self.config.execution,
             plugins=_absolute(plugin for plugin in self.config.plugins if Path(plugin.path).name in arm.plugins),
             plan=self.plan,
-            corpus_digest=self.corpus.digest,
+            corpus_digest=self.dataset.digest,
             needs=dict(arm.plugins),
         )
 
@@ -100,18 +100,18 @@ def resolve(config: StudyConfig, tell: Callable[[str], None]) -> Study:
     plan = config.plan or resolve_plan(config.execution, tell)
     refuse_missing_device(plan.device)
     _refuse_budget(config)
-    corpus = prepare(config.data, tell)
-    refuse_other_text(config, corpus)
-    _refuse_short_splits(corpus, config.training.context)
+    dataset = load_dataset(config.data, tell)
+    refuse_other_data(config, dataset)
+    dataset.refuse_context(config.training.context)
     training = config.training
     if training.tokens % training.batch_tokens:
         whole = training.steps * training.batch_tokens
         tell(f"--tokens {training.tokens:,}: rounded up to {whole:,}, whole batches of {training.batch_tokens:,}")
-    arms = list(resolve_arms(config, corpus.tokenizer.vocab_size, Decoding(training.context, plan.bytes_per_element)))
+    arms = list(resolve_arms(config, dataset.vocab_size, Decoding(training.context, plan.bytes_per_element)))
     sizes = [count_parameters(build_on_meta(arm.architecture, arm.config)).total for arm in arms]
     for arm, size in zip(arms, sizes, strict=True):
         _refuse_large(arm, size, plan.device)
-    study = Study(config, arms, corpus, plan)
+    study = Study(config, arms, dataset, plan)
     if config.plan is None:
         study = replace(study, plan=plan.model_copy(update={"threads": threads_at_once(study)}))
     _refuse_equal(study)
@@ -187,7 +187,9 @@ def _dimensions_with_vocabulary(
     fixed = arm_dimensions(architecture, config, arm)
     if fixed.setdefault("vocab_size", vocab_size) != vocab_size:
         asked = fixed["vocab_size"]
-        raise RequestError(f"model.vocab_size: {asked} given, the tokenizer has {vocab_size}; leave it to --tokenizer")
+        data = "the tokenizer" if config.data.task is None else f"--task {config.data.task}"
+        leave = "leave it to --tokenizer" if config.data.task is None else "leave it to the task"
+        raise RequestError(f"model.vocab_size: {asked} given, {data} has {vocab_size}; {leave}")
     return fixed
 
 
@@ -215,24 +217,15 @@ def _refuse_budget(config: StudyConfig) -> None:
         )
 
 
-def refuse_other_text(config: StudyConfig, corpus: TokenizedCorpus) -> None:
-    """Raise a RequestError where the text, or its tokens, are no longer those that the study began with."""
-    if config.corpus_digest not in (None, corpus.digest):
+def refuse_other_data(config: StudyConfig, dataset: Dataset) -> None:
+    """Raise a RequestError where the text, its tokens, or the task are no longer those that the study began with."""
+    if config.corpus_digest not in (None, dataset.digest):
+        option = "--corpus" if config.data.task is None else "--task"
         raise RequestError(
-            f"--corpus {config.data.corpus}: reads as {corpus.digest[:12]} now, and was {config.corpus_digest[:12]} "
-            "when the study began; the text as it was, or a new --out, would do"
+            f"{option} {config.data.name}: reads as {dataset.digest[:12]} now, and was {config.corpus_digest[:12]} "
+            f"when the study began; the {option.strip('-') if config.data.task else 'text'} as it was, or a new --out, "
+            "would do"
         )
-
-
-def _refuse_short_splits(corpus: TokenizedCorpus, context: int) -> None:
-    """Raise a RequestError where a split does not hold one whole context."""
-    for name in ("train", "validation", "test"):
-        tokens = len(corpus.split(name).ids)
-        if tokens <= context:
-            raise RequestError(
-                f"--context {context}: the {name} split of --corpus {corpus.name} has {tokens} tokens; "
-                f"a longer text or --context {max(2, tokens // 2)} would do"
-            )
 
 
 def _refuse_large(arm: Arm, parameters: int, device: str) -> None:

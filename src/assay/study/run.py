@@ -8,8 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from assay.data.batches import PackedWindows
-from assay.data.scoring import ScoringWindows, scoring_windows
+from assay.data.scoring import ScoringWindows
 from assay.errors import RequestError
 from assay.evaluation.likelihood import measure_likelihood
 from assay.evaluation.output_health import measure_output_health
@@ -62,7 +61,8 @@ def carry_out(study: Study, arm: Arm, seed: int, folder: Path, observers: Sequen
         if (record := finished_record(study, arm, seed, folder)) is not None:
             return record
         _refuse_other_code(folder)
-        study.corpus.tokenizer.save(folder / "tokenizer.json")
+        if study.dataset.tokenizer is not None:
+            study.dataset.tokenizer.save(folder / "tokenizer.json")
         return _Run(study, arm, seed, folder).go(observers)
 
 
@@ -101,14 +101,13 @@ class _Run:
 
     def go(self, observers: Sequence[Observer]) -> RunRecord:
         model = build_model(self.arm.architecture, self.arm.config, self.seed, self.arm.replicate)
-        windows = PackedWindows(
-            self.study.corpus.train.ids, self.training.context, seed=self.seed, order=self.training.order
-        )
+        training = self.training
+        batches = self.study.dataset.batches(training.context, training.batch_size, self.seed, training.order)
         plan = self.study.plan
         run = TrainingRun(
             self.folder,
             model,
-            windows,
+            batches,
             self.training,
             plan,
             lambda m: mean_nats(m, self.validation, plan),
@@ -123,8 +122,7 @@ class _Run:
 
     def _windows(self, split: Literal["validation", "test"], tokens: int | None) -> ScoringWindows:
         # One evaluation seed for all runs: every arm and seed is scored on the same targets.
-        corpus = self.study.corpus
-        return scoring_windows(corpus.split(split), self.training.context, corpus.tokenizer.token_bytes, 0, tokens)
+        return self.study.dataset.held_out(split, self.training.context, tokens)
 
     def _initial_signals(self, model: LanguageModel) -> SignalProfile:
         """Of the untrained weights: measured before a checkpoint is loaded, as the same seed gives the same weights."""
@@ -132,7 +130,7 @@ class _Run:
 
     def _signal_inputs(self) -> np.ndarray:
         """The fullest of the first validation windows, cut to a common length."""
-        lengths = (self.validation.targets >= 0).sum(1)
+        lengths = self.validation.lengths
         rows = np.sort(np.argsort(-lengths, kind="stable")[: self.study.config.evaluation.signal_windows])
         return self.validation.inputs[rows][:, : int(lengths[rows].min())]
 
@@ -140,7 +138,7 @@ class _Run:
         study, plan, split = self.study, self.study.plan, self.study.config.evaluation.split
         finished = progress.status == "finished"
         held_out = self._windows(split, study.config.evaluation.test_tokens) if finished else None
-        scores = None if held_out is None else measure_likelihood(model, held_out, plan, study.corpus.invertible)
+        scores = None if held_out is None else measure_likelihood(model, held_out, plan, study.dataset.invertible)
         rows = read_metrics(self.folder)
         return RunRecord(
             label=self.arm.label,
@@ -172,7 +170,7 @@ class _Run:
             forms=progress.forms,
             interruptions=progress.interruptions,
             chain_broken=progress.chain_broken,
-            corpus_digest=study.corpus.digest,
+            corpus_digest=study.dataset.digest,
             environment=environment(plan),
         )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from assay.config import digest_of, read_yaml
 from assay.data.config import DataConfig
 from assay.data.corpus import CORPORA, find_corpus
+from assay.data.task import TASKS, find_task
 from assay.errors import RequestError
 from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig
 from assay.model.sizing import build_on_meta
@@ -44,7 +45,7 @@ def with_digests(config: StudyConfig, also: Iterable[Path] = ()) -> StudyConfig:
     Two files of one name are a RequestError: messages, records and digests know a plug-in by its name.
     """
     paths = [Path(plugin.path) for plugin in config.plugins]
-    origins = [*(ARCHITECTURES.origin(arm.architecture) for arm in config.arms), _of_corpus(config.data)]
+    origins = [*(ARCHITECTURES.origin(arm.architecture) for arm in config.arms), _of_data(config.data)]
     needed = [origin.path for origin in origins if origin.kind == "plug-in" and origin.path is not None]
     known = {path.resolve() for path in paths}
     paths += [path for path in dict.fromkeys([*needed, *also]) if path.resolve() not in known]
@@ -62,10 +63,10 @@ def with_digests(config: StudyConfig, also: Iterable[Path] = ()) -> StudyConfig:
 def arm_plugins(architecture: Architecture, config: ModelConfig, data: DataConfig) -> dict[str, str]:
     """What an arm needs from outside -> SHA-256 of its source: plug-in files, installed packages, the calling Python.
 
-    That is what registered its architecture and its corpus, and what defines any of its layers (a hybrid's are another
-    architecture's).
+    That is what registered its architecture and its corpus or task, and what defines any of its layers (a hybrid's are
+    another architecture's).
     """
-    return _digests([*_of_model(architecture, config), _of_corpus(data)])
+    return _digests([*_of_model(architecture, config), _of_data(data)])
 
 
 def model_plugins(architecture: Architecture, config: ModelConfig) -> dict[str, str]:
@@ -107,12 +108,14 @@ def refuse_changed_sources(config: StudyConfig, folder: Path) -> None:
 
 def only_here(architecture: Architecture, config: ModelConfig, data: DataConfig) -> str:
     """Why no other process can carry out a run of it, "" where one can."""
-    if any(origin.kind == "caller" for origin in [*_of_model(architecture, config), _of_corpus(data)]):
+    if any(origin.kind == "caller" for origin in [*_of_model(architecture, config), _of_data(data)]):
         return f"{architecture.name}: needs what is registered in this Python only, so it runs in this process"
     return ""
 
 
-def _of_corpus(data: DataConfig) -> Origin:
+def _of_data(data: DataConfig) -> Origin:
+    if data.task is not None:
+        return TASKS.origin(find_task(data.task)[0].name)
     return CORPORA.origin(find_corpus(data)[0].name)
 
 

@@ -82,6 +82,20 @@ def load_weights(folder: Path, model: LanguageModel) -> None:
     model.load_state_dict(load_file(folder / "model.safetensors"))
 
 
+def keep(folder: Path, model: LanguageModel, step: int) -> None:
+    """Keep the weights after `step` steps in the run's `folder`, whatever comes after: kept/step-STEP.safetensors."""
+    path = folder / "kept" / f"step-{step}.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_suffix(".new")
+    try:
+        _write(model.state_dict(), part)
+        _sync(part)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
 def _write(tensors: dict[str, Tensor], path: Path) -> None:
     """`save_file`, whose failure to write (a full disk) is no OSError until it is made one here."""
     try:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from assay.config import Config
 
@@ -37,6 +37,9 @@ class TrainingConfig(Config):
     checkpoint_interval: int | None = Field(None, gt=0)
     """Steps between checkpoints; None is a tenth of the run."""
 
+    keep: list[PositiveInt] | Literal["log"] = []
+    """Steps after which the weights are kept, or `log`: after 1, 2, 4, 8, ... steps and the last."""
+
     @model_validator(mode="after")
     def _batch_holds_windows(self) -> "TrainingConfig":
         batch, micro, context = self.batch_tokens, self.micro_batch_tokens, self.context
@@ -44,6 +47,9 @@ class TrainingConfig(Config):
         if micro is not None:
             _refuse_remainder("training.micro_batch_tokens", micro, f"--context {context}", context)
             _refuse_remainder("--batch-tokens", batch, f"training.micro_batch_tokens ({micro})", micro)
+        beyond = [step for step in self.kept_steps if step > self.steps]
+        if beyond:
+            raise ValueError(f"training.keep: {min(beyond)} given, the run has {self.steps} steps; so many would do")
         return self
 
     @property
@@ -55,6 +61,13 @@ class TrainingConfig(Config):
     def batch_size(self) -> int:
         """Windows a batch."""
         return self.batch_tokens // self.context
+
+    @property
+    def kept_steps(self) -> set[int]:
+        """The steps that `keep` names."""
+        if self.keep != "log":
+            return set(self.keep)
+        return {1 << power for power in range(self.steps.bit_length())} | {self.steps}
 
     def interval(self, asked: int | None) -> int:
         """`asked`, or a tenth of the run."""

@@ -2,13 +2,16 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
-from assay.data.batches import Chain, PackedWindows
+import torch
+
+from assay.data.batches import Batches, Chain
 from assay.model.lm import LanguageModel
-from assay.model.plan import ExecutionPlan, compiled
+from assay.model.plan import ExecutionPlan
 from assay.ops.execution import recorded_forms
 from assay.records import write_whole
 from assay.training import checkpoint
@@ -16,8 +19,9 @@ from assay.training.checkpoint import Progress
 from assay.training.config import TrainingConfig
 from assay.training.environment import environment
 from assay.training.memory import PeakMemory
+from assay.training.objective import Objective
 from assay.training.optim import build_optimizer, learning_rate
-from assay.training.step import take_step
+from assay.training.step import micro_batches, take_step
 
 DIVERGENCE_WINDOW = 20
 DIVERGENCE_NATS = 1.0
@@ -44,35 +48,53 @@ class StepEvent:
 Observer = Callable[[StepEvent], None]
 
 
+class ModelObserver(Protocol):
+    """Sees the model itself every `interval` steps and after the last one.
+
+    What it returns is a row of course/NAME.jsonl, which an interruption cuts back to the last checkpoint: the rows are
+    those of an uninterrupted run. It must leave the model as it is; it is called in evaluation mode, without gradients.
+    """
+
+    name: str
+    interval: int
+
+    def observe(self, model: LanguageModel, step: int) -> Mapping[str, Any]:
+        """Values that JSON knows, of the model after `step` steps."""
+
+
 class TrainingRun:
     """One model under one protocol in one folder. `go` trains what is left to train and returns the progress.
 
-    `validate` gives nats per token on held-out text; `observers` hear every step. Batch t depends on the windows' seed
-    and t alone, so neither validation nor an interruption moves the data; another `replicate` moves the draws of
-    stochastic layers, not the data.
+    `validate` gives nats per token on held-out text; `listeners` hear every step; `observers` see the model at their
+    intervals. Batch t depends on the batches' seed and t alone, so neither validation nor an interruption moves the
+    data; another `replicate` moves the draws of stochastic layers, not the data.
     """
 
     def __init__(
         self,
         folder: Path,
         model: LanguageModel,
-        windows: PackedWindows,
+        batches: Batches,
         config: TrainingConfig,
         plan: ExecutionPlan,
         validate: Callable[[LanguageModel], float],
         observers: Sequence[Observer] = (),
         replicate: int = 0,
+        model_observers: Sequence[ModelObserver] = (),
     ) -> None:
         self.folder = folder
         self.model = plan.apply(model)
-        self.windows = windows
+        self.batches = batches
         self.config = config
         self.plan = plan
         self.validate = validate
         self.observers = observers
         self.replicate = replicate
+        self.model_observers = model_observers
+        self.objective = Objective(self.model, plan)
         self.optimizer = build_optimizer(self.model, config)
-        compiled(self.model, plan)
+        if plan.compile:
+            self.objective.compile()
 
     def go(self) -> Progress:
         """Train to the end, or to divergence, from the last checkpoint where there is one."""
@@ -80,11 +102,15 @@ class TrainingRun:
         chain = Chain(progress.chain)
         memory = PeakMemory(self.plan.device)
         interval = self.config.interval(self.config.checkpoint_interval)
+        kept = self.config.kept_steps
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
             while progress.status == "running":
                 progress, event = self._advance(progress, chain)
                 metrics.write(json.dumps(event.__dict__) + "\n")
                 metrics.flush()
+                self._show_model(progress)
+                if progress.step in kept:
+                    checkpoint.keep(self.folder, self.model, progress.step)
                 if progress.status != "running" or progress.step % interval == 0:
                     peaks = [peak for peak in (progress.peak_memory_bytes, memory.bytes()) if peak is not None]
                     progress = progress.model_copy(update={"peak_memory_bytes": max(peaks, default=None)})
@@ -93,40 +119,55 @@ class TrainingRun:
                     observer(event)
         return progress
 
+    def _show_model(self, progress: Progress) -> None:
+        """Let those see the model whose turn it is; one that changes a weight is a fault of its own."""
+        for observer in self.model_observers:
+            if progress.step % observer.interval and progress.status == "running":
+                continue
+            before = [parameter._version for parameter in self.model.parameters()]
+            self.model.eval()
+            with torch.no_grad():
+                row = {"step": progress.step, **observer.observe(self.model, progress.step)}
+            if [parameter._version for parameter in self.model.parameters()] != before:
+                raise RuntimeError(f"{observer.name}: an observer changed the model's weights")
+            path = course_file(self.folder, observer.name)
+            path.parent.mkdir(exist_ok=True)
+            with path.open("a", encoding="utf-8") as rows:
+                rows.write(json.dumps(row) + "\n")
+
     def _start(self) -> Progress:
         here = environment(self.plan)
         folder = self.folder / "checkpoint"
         if not checkpoint.recover(folder):
-            write_whole(self.folder / "metrics.jsonl", b"")
+            self._drop_rows_after(0)
             return Progress(step=0, tokens=0, chain=Chain().head, environment=here)
         progress = checkpoint.load(folder, self.model, self.optimizer)
         if progress.status != "running":
             return progress
-        self._drop_metrics_after(progress.step)
+        self._drop_rows_after(progress.step)
         changed = [f"{k}: {v} -> {here.get(k)}" for k, v in progress.environment.items() if here.get(k) != v]
         broken = progress.chain_broken or ("; ".join(changed) if changed else None)
         more = {"interruptions": progress.interruptions + 1, "chain_broken": broken}
         return progress.model_copy(update=more)
 
-    def _drop_metrics_after(self, step: int) -> None:
-        path = self.folder / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        # A death can leave half a line at the end, and it is always after the checkpoint.
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-        write_whole(path, "".join(line + "\n" for line in kept).encode())
+    def _drop_rows_after(self, step: int) -> None:
+        """Of metrics.jsonl and of the observers' files; a death can leave half a line, always after the checkpoint."""
+        for path in (self.folder / "metrics.jsonl", *self.folder.glob("course/*.jsonl")):
+            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+            write_whole(path, "".join(line + "\n" for line in kept).encode())
 
     def _advance(self, progress: Progress, chain: Chain) -> tuple[Progress, StepEvent]:
         """One optimizer step, and the validation that falls on it."""
         config, step = self.config, progress.step
         started = time.perf_counter()
-        batch = self.windows.batch(step, config.batch_size)
+        batch = self.batches.batch(step)
         chain.update(batch)
+        parts = micro_batches(batch, config, self.plan.device, self.batches.seed, step, self.replicate)
         with recorded_forms() as forms:
-            taken = take_step(
-                self.model, self.optimizer, batch, config, self.plan, self.windows.seed, step, self.replicate
-            )
+            taken = take_step(self.objective, self.optimizer, parts, batch.scored, config, step)
         seconds = time.perf_counter() - started
-        progress = self._judge(progress, taken.nats_per_token, taken.finite).model_copy(
+        progress = self._judge(progress, taken.losses.nats, taken.finite).model_copy(
             update={
                 "step": step + 1,
                 "tokens": (step + 1) * config.batch_tokens,
@@ -140,13 +181,13 @@ class TrainingRun:
             step=step + 1,
             steps=config.steps,
             tokens=progress.tokens,
-            nats_per_token=taken.nats_per_token,
+            nats_per_token=taken.losses.nats,
             learning_rate=learning_rate(config, step),
             gradient_norm=taken.gradient_norm,
             seconds=seconds,
             chain=chain.head,
             validation_nats_per_token=validation,
-            auxiliary=taken.auxiliary,
+            auxiliary=taken.losses.auxiliary,
         )
 
     def _judge(self, progress: Progress, nats: float, finite: bool) -> Progress:
@@ -157,3 +198,8 @@ class TrainingRun:
         diverged = not finite or (full and sum(recent) / len(recent) > first + DIVERGENCE_NATS)
         status = "diverged" if diverged else "finished" if progress.step + 1 == self.config.steps else "running"
         return progress.model_copy(update={"first_nats": first, "recent_nats": recent, "status": status})
+
+
+def course_file(folder: Path, name: str) -> Path:
+    """Where what an observer of this name saw lies in a run's folder."""
+    return folder / "course" / f"{name}.jsonl"

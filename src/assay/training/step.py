@@ -1,85 +1,93 @@
 """One optimizer step: gradients over the micro-batches of a batch, clipping, AdamW."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from torch import nn
+from jaxtyping import Int
+from torch import Tensor, nn
 
-from assay.layers.auxiliary import collected_losses
-from assay.layers.randomness import drawing_from
-from assay.model.lm import LanguageModel
-from assay.model.plan import ExecutionPlan
-from assay.ops.cross_entropy import summed_nats
+from assay.data.batches import Batch
 from assay.seeding import derive
 from assay.training.config import TrainingConfig
 from assay.training.optim import learning_rate
 
 
+class MicroBatch(NamedTuple):
+    """What the objective is called with: a part of a batch, and what its layers draw from."""
+
+    inputs: Int[Tensor, "B T"]
+    targets: Int[Tensor, "B T"]
+    seed: Int[Tensor, ""]
+
+
+class MeanLosses(NamedTuple):
+    """Of one batch, each a mean over its scored targets."""
+
+    nats: float
+    auxiliary: dict[str, float]
+    """The losses that layers declare, weighted, as they were added to the cross-entropy."""
+
+
 class TakenStep(NamedTuple):
     """What a step found; where `finite` is False the loss or its gradient was not, and the weights stayed."""
 
-    nats_per_token: float
-    auxiliary: dict[str, float]
-    """The losses that layers declare, weighted, as they were added to the cross-entropy."""
+    losses: MeanLosses
     gradient_norm: float
     """Before clipping."""
     finite: bool
 
 
+def micro_batches(
+    batch: Batch, config: TrainingConfig, device: str, seed: int, step: int, replicate: int = 0
+) -> list[MicroBatch]:
+    """The parts of the batch of `step`. Each draws from its own seed, of (seed, step, part, replicate)."""
+    rows = (config.micro_batch_tokens or config.batch_tokens) // config.context
+    inputs, targets = (torch.from_numpy(part).to(device).split(rows) for part in batch)
+    seeds = [derive(seed, "dropout", step, index, replicate=replicate) for index in range(len(inputs))]
+    return [MicroBatch(*part) for part in zip(inputs, targets, torch.tensor(seeds, device=device), strict=True)]
+
+
 def take_step(
-    model: LanguageModel,
+    objective: nn.Module,
     optimizer: torch.optim.Optimizer,
-    batch: np.ndarray,
+    parts: Sequence[MicroBatch],
+    scored: int,
     config: TrainingConfig,
-    plan: ExecutionPlan,
-    seed: int,
     step: int,
-    replicate: int = 0,
 ) -> TakenStep:
-    """Train `model` on one batch of ids [batch_size, context + 1], at the learning rate of `step`."""
-    nats, auxiliary = accumulate_gradients(model, batch, config, plan, seed, step, replicate)
-    norm = clip_gradients(model, config.clip_norm)
-    finite = math.isfinite(nats) and math.isfinite(norm)
+    """Train on one batch in `parts`, with `scored` targets, at the learning rate of `step`."""
+    losses = accumulate_gradients(objective, parts, scored)
+    norm = clip_gradients(objective, config.clip_norm)
+    finite = math.isfinite(losses.nats) and math.isfinite(norm)
     if finite:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, step)
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return TakenStep(nats, auxiliary, norm, finite)
+    return TakenStep(losses, norm, finite)
 
 
-def accumulate_gradients(
-    model: LanguageModel,
-    batch: np.ndarray,
-    config: TrainingConfig,
-    plan: ExecutionPlan,
-    seed: int,
-    step: int,
-    replicate: int = 0,
-) -> tuple[float, dict[str, float]]:
-    """Gradients of the mean nats per token and the auxiliary losses over the whole batch, by micro-batches.
+def accumulate_gradients(objective: nn.Module, parts: Sequence[MicroBatch], scored: int) -> MeanLosses:
+    """Gradients of the mean nats per scored target and of the auxiliary losses over all `parts`; returns both means.
 
-    Returns both means. Layers draw from a generator of (seed, step, micro-batch, replicate), so there is none to save.
+    `objective` is an Objective or what wraps one. Where several processes average their gradients, each gives its own
+    parts and, as `scored`, the targets of the whole batch divided by the number of processes.
     """
-    rows = (config.micro_batch_tokens or config.batch_tokens) // config.context
-    total, auxiliary = 0.0, dict[str, float]()
-    model.train()
-    for index, part in enumerate(torch.from_numpy(batch).to(plan.device).split(rows)):
-        share = part[:, 1:].numel() / config.batch_tokens
-        generator = torch.Generator(plan.device)
-        generator.manual_seed(derive(seed, "dropout", step, index, replicate=replicate))
-        with plan.autocast(), drawing_from(generator), collected_losses() as losses:
-            hidden, _ = model.hidden(part[:, :-1])
-            targets = part[:, 1:].reshape(-1)
-            nats = summed_nats(hidden.flatten(0, 1), model.head_weight, targets) / config.batch_tokens
-            loss = sum((value * share for value in losses.values()), nats)
+    objective.train()
+    nats, auxiliary = 0.0, dict[str, float]()
+    for part in parts:
+        outcome = objective(*part)
+        share = outcome.scored / scored
+        loss = outcome.nats / scored
+        for value in outcome.auxiliary.values():
+            loss = loss + value * share
         loss.backward()
-        total += nats.item()
-        for name, value in losses.items():
-            auxiliary[name] = auxiliary.get(name, 0.0) + value.item() * share
-    return total, auxiliary
+        nats += (outcome.nats / scored).item()
+        for name, value in outcome.auxiliary.items():
+            auxiliary[name] = auxiliary.get(name, 0.0) + (value * share).item()
+    return MeanLosses(nats, auxiliary)
 
 
 def clip_gradients(model: nn.Module, clip_norm: float | None) -> float:

@@ -19,7 +19,7 @@ from assay.audit.subject.dropout import estimates_kept, without_dropout
 from assay.audit.subject.memory import Memory, reachable
 from assay.errors import RequestError
 from assay.evaluation.generators import drawn_so_far, is_generator, reseed, seed_generators, state_of
-from assay.layers.randomness import drawing_from
+from assay.layers.randomness import drawn_by
 
 LOGITS_AT_ONCE = 1 << 23
 
@@ -69,7 +69,6 @@ class Subject:
         """Run under torch's autocast to bfloat16."""
         self.references: dict[str, Tensor] = {}
         """By weights: the logits of the longest row in eval mode on the fresh copy, every call of torch looked at."""
-        self._generator = torch.Generator()
         self._draws: dict[tuple[bool, bool], bool] = {}
 
     @property
@@ -101,7 +100,7 @@ class Subject:
         with ExitStack() as stack:
             stack.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
-            stack.enter_context(drawing_from(self._generator.manual_seed(seed)))
+            stack.enter_context(drawn_by(self.model, torch.rand))
             stack.enter_context(torch.set_grad_enabled(gradients))
             mode: Widened | None = None
             if self.wide and self.asks_for_no_type:
@@ -139,7 +138,7 @@ class Subject:
 
     def drawn(self) -> tuple[object, ...]:
         """A fingerprint of every generator that a run may draw from."""
-        return (*drawn_so_far(), *(state_of(generator) for generator in (self._generator, *self.generators)))
+        return (*drawn_so_far(), *(state_of(generator) for generator in self.generators))
 
     def draws(self, training: bool, dropout: bool = True) -> bool:
         """Whether the model draws anything at random in this mode; `dropout=False`: whatever can be is switched off."""

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from assay.layers.auxiliary import add_loss, losses_are_collected
+from assay.layers.auxiliary import add_loss
 from assay.layers.basic import RMSNorm, Tap, uniform_fan_in_
-from assay.layers.mixer import ExecutedFlops, Layer
+from assay.layers.mixer import ExecutedFlops, Layer, Shared
 from assay.layers.twin.contract import ArbiterState, Fusion, FusionState, mixed
 from assay.ops.execution import Execution
 from assay.ops.min_gru import gru, min_gru
@@ -124,14 +124,15 @@ class Arbiter(Fusion):
         mamba: Float[Tensor, "B T D"],
         state: FusionState | None,
         execution: Execution,
+        shared: Shared | None = None,
     ) -> tuple[Float[Tensor, "B T D"], FusionState]:
         before = state.hidden if isinstance(state, ArbiterState) else None
         paths = torch.cat((self.rwkv_norm(rwkv), self.mamba_norm(mamba)), -1)
         thoughts, hidden = self.core(paths, before, execution)
         decision = self.decide(thoughts)
         log_weights = F.log_softmax(decision.to(torch.promote_types(decision.dtype, torch.float32)), -1)
-        if self.training and self.loss_weight and losses_are_collected():
-            add_loss("arbiter", self.loss_weight * arbiter_loss(log_weights))
+        if self.training and self.loss_weight:
+            add_loss(shared, "arbiter", self.loss_weight * arbiter_loss(log_weights))
         share = self.share(log_weights[..., :1].exp())
         return mixed(share, rwkv, mamba), () if hidden is None else ArbiterState(hidden)
 

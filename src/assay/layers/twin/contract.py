@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from assay.layers.mixer import ExecutedFlops, Layer
+from assay.layers.mixer import ExecutedFlops, Layer, Shared
 from assay.ops.execution import Execution
 
 
@@ -33,6 +33,7 @@ class Fusion(Layer):
         mamba: Float[Tensor, "B T D"],
         state: FusionState | None,
         execution: Execution,
+        shared: Shared | None = None,
     ) -> tuple[Float[Tensor, "B T D"], FusionState]:
         """Both paths as one, and the state after the last token."""
 

@@ -26,6 +26,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from assay.layers.basic import Tap, uniform_fan_in_
+from assay.layers.mixer import Shared
 from assay.layers.twin.arbiter import Arbiter, GLUCore, GRUCore, MinGRUCore
 from assay.layers.twin.contract import Fusion, FusionState, mixed
 from assay.ops.execution import Execution
@@ -59,6 +60,7 @@ class WeightedSum(Fusion):
         mamba: Float[Tensor, "B T D"],
         state: FusionState | None,
         execution: Execution,
+        shared: Shared | None = None,
     ) -> tuple[Float[Tensor, "B T D"], FusionState]:
         share = torch.sigmoid(self.logit).expand(*rwkv.shape[:2], 1)
         return mixed(self.share(share), rwkv, mamba), ()
@@ -80,6 +82,7 @@ class ConcatProject(Fusion):
         mamba: Float[Tensor, "B T D"],
         state: FusionState | None,
         execution: Execution,
+        shared: Shared | None = None,
     ) -> tuple[Float[Tensor, "B T D"], FusionState]:
         return self.project(torch.cat((rwkv, mamba), -1)), ()
 
@@ -100,6 +103,7 @@ class ResidualFusion(Fusion):
         mamba: Float[Tensor, "B T D"],
         state: FusionState | None,
         execution: Execution,
+        shared: Shared | None = None,
     ) -> tuple[Float[Tensor, "B T D"], FusionState]:
         return rwkv + self.project(mamba), ()
 
@@ -122,6 +126,7 @@ class Gated(Fusion):
         mamba: Float[Tensor, "B T D"],
         state: FusionState | None,
         execution: Execution,
+        shared: Shared | None = None,
     ) -> tuple[Float[Tensor, "B T D"], FusionState]:
         share = self.share(torch.sigmoid(self.gate(torch.cat((rwkv, mamba), -1))))
         return mixed(share, rwkv, mamba), ()

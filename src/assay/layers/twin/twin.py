@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from assay.layers.auxiliary import add_loss, losses_are_collected
+from assay.layers.auxiliary import add_loss
 from assay.layers.basic import Tap
 from assay.layers.mamba2 import Mamba2, Mamba2State
 from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared, state_tensors
@@ -67,12 +67,12 @@ class Twin(SequenceLayer):
         mamba, mamba_state = self.mamba(x, state and state.mamba, shared)
         if self.mamba_residual:
             mamba = x + mamba
-        if self.training and self.diversity_weight and losses_are_collected():
-            add_loss("diversity", self.diversity_weight * diversity_loss(rwkv, mamba))
+        if self.training and self.diversity_weight:
+            add_loss(shared, "diversity", self.diversity_weight * diversity_loss(rwkv, mamba))
         if self.training and self.path_drop:
             rwkv = rwkv * self.masking.keep((len(rwkv), 1, 1), self.path_drop, rwkv)
         rwkv, mamba = self.rwkv_path(rwkv), self.mamba_path(mamba)
-        y, fusion_state = self.fusion(rwkv, mamba, state and state.fusion, self.execution)
+        y, fusion_state = self.fusion(rwkv, mamba, state and state.fusion, self.execution, shared)
         return y, TwinState(rwkv_state, mamba_state, fusion_state)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> TwinState:

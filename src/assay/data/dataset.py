@@ -1,0 +1,97 @@
+"""What a run reads, text and task alike: batches to train on, held-out windows to be scored on, a digest."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from assay.data.batches import Batches, Order, PackedWindows
+from assay.data.config import DataConfig
+from assay.data.corpus import SPLITS, Split
+from assay.data.prepare import TokenizedCorpus, prepare
+from assay.data.scoring import ScoringWindows, scoring_windows
+from assay.data.task import TaskDataset, find_task
+from assay.data.tokenizer import Tokenizer
+from assay.errors import RequestError
+
+
+class Dataset(Protocol):
+    """Everything that a run needs to know of its data."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256: equal where every batch is equal."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids are below this."""
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """What makes text of ids, None where they stand for none."""
+
+    @property
+    def invertible(self) -> bool:
+        """Whether targets stand for bytes of text, so that there are bits per byte."""
+
+    def refuse_context(self, context: int) -> None:
+        """Raise a RequestError where no window of `context` tokens can be had."""
+
+    def batches(self, context: int, batch_size: int, seed: int, order: Order) -> Batches:
+        """What a run trains on: `batch_size` windows of `context` tokens a step."""
+
+    def held_out(self, split: Split, context: int, max_tokens: int | None) -> ScoringWindows:
+        """The windows of `split` that every run is scored on, about `max_tokens` targets; None is all there are."""
+
+    def summary(self) -> dict[str, Any]:
+        """What a report says of the data."""
+
+
+@dataclass(frozen=True)
+class TextDataset:
+    """A tokenised corpus as what a run reads."""
+
+    corpus: TokenizedCorpus
+
+    @property
+    def digest(self) -> str:
+        return self.corpus.digest
+
+    @property
+    def vocab_size(self) -> int:
+        return self.corpus.tokenizer.vocab_size
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return self.corpus.tokenizer
+
+    @property
+    def invertible(self) -> bool:
+        return self.corpus.invertible
+
+    def refuse_context(self, context: int) -> None:
+        """Every split has to hold one window."""
+        for name in SPLITS:
+            tokens = len(self.corpus.split(name).ids)
+            if tokens <= context:
+                raise RequestError(
+                    f"--context {context}: the {name} split of --corpus {self.corpus.name} has {tokens} tokens; "
+                    f"a longer text or --context {max(2, tokens // 2)} would do"
+                )
+
+    def batches(self, context: int, batch_size: int, seed: int, order: Order) -> PackedWindows:
+        """Packed windows of the training split."""
+        return PackedWindows(self.corpus.train.ids, context, batch_size, seed, order)
+
+    def held_out(self, split: Split, context: int, max_tokens: int | None) -> ScoringWindows:
+        """Windows of whole documents, in an order that is the same for all runs."""
+        return scoring_windows(self.corpus.split(split), context, self.tokenizer.token_bytes, 0, max_tokens)
+
+    def summary(self) -> dict[str, Any]:
+        return self.corpus.summary()
+
+
+def load_dataset(config: DataConfig, tell: Callable[[str], None]) -> TextDataset | TaskDataset:
+    """The text or the task that `config` asks for; RequestError where it cannot be had."""
+    if config.task is None:
+        return TextDataset(prepare(config, tell))
+    return TaskDataset(config.task, *find_task(config.task))

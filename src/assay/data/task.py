@@ -1,0 +1,147 @@
+"""The task contract: named generators of sequences that ask something, with known floors, found by a registry."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from assay.config import Config, digest_of, parse_settings
+from assay.data.batches import IGNORED, Batch, Order
+from assay.data.corpus import Split
+from assay.data.scoring import ScoringWindows
+from assay.data.tokenizer import Tokenizer
+from assay.errors import RequestError
+from assay.registry import Registry
+from assay.seeding import derive
+
+HELD_OUT_SEED = 0
+"""Of validation and test: every run, whatever its seed, is scored on the same sequences."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A named generator of sequences. What it is given as `axes` is an instance of the class `axes`."""
+
+    name: str
+    summary: str
+    citation: str
+    axes: type[Config]
+    """What makes it easier or harder, each with a default."""
+    vocab_size: Callable[[Any], int]
+    shortest: Callable[[Any], int]
+    """The least context in tokens that holds a sequence."""
+    generate: Callable[[Any, int, int, np.random.Generator], Batch]
+    """(axes, rows, context, generator) -> a batch [rows, context], targets IGNORED where nothing is asked."""
+    chance_nats: Callable[[Any], float]
+    """Mean nats a target of whoever knows the task and nothing of the sequence: the floor under every score."""
+    version: int = 1
+    """Raised by whoever changes what `generate` gives."""
+
+
+TASKS: Registry[Task] = Registry("task", "assay.data.tasks")
+
+
+def find_task(text: str) -> tuple[Task, Any]:
+    """The task that `NAME` or `NAME:axis=value,...` names, and its axes; else a RequestError."""
+    name, _, rest = text.partition(":")
+    try:
+        task = TASKS.get(name.strip())
+        axes = task.axes.parse(dict(parse_settings(text, rest)))
+    except RequestError as error:
+        raise RequestError(f"--task {text}: {error}") from None
+    return task, axes
+
+
+class TaskBatches:
+    """Training batches of a task: the batch of a step is generated from (seed, step), and no other draws them."""
+
+    def __init__(self, task: Task, axes: Any, context: int, batch_size: int, seed: int) -> None:
+        self.task, self.axes, self.context, self.batch_size, self.seed = task, axes, context, batch_size, seed
+
+    def batch(self, step: int) -> Batch:
+        """The batch of `step`, from 0."""
+        return _generated(self.task, self.axes, self.batch_size, self.context, self.seed, "train", step)
+
+
+@dataclass(frozen=True)
+class TaskDataset:
+    """A task as what a run reads; training, validation and test are drawn from seeds of their own."""
+
+    name: str
+    """As it was asked for."""
+    task: Task
+    axes: Any
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the task's name, version and axes; whoever brought its code is named beside it."""
+        return digest_of({"task": self.task.name, "version": self.task.version, **self.axes.model_dump(mode="json")})
+
+    @property
+    def vocab_size(self) -> int:
+        return self.task.vocab_size(self.axes)
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """None: a task's ids stand for no text."""
+        return None
+
+    @property
+    def invertible(self) -> bool:
+        """False: there are no bytes to count bits by."""
+        return False
+
+    def refuse_context(self, context: int) -> None:
+        """Raise a RequestError where a sequence does not fit into `context` tokens."""
+        if context < (shortest := self.task.shortest(self.axes)):
+            raise RequestError(f"--context {context}: {self.name} needs at least {shortest} tokens")
+
+    def batches(self, context: int, batch_size: int, seed: int, order: Order) -> TaskBatches:
+        """What a run trains on; sequences of a task have no order to be kept, so `sequential` is a RequestError."""
+        if order != "shuffled":
+            raise RequestError(f"training.order {order}: sequences of {self.name} have no order; shuffled would do")
+        return TaskBatches(self.task, self.axes, context, batch_size, seed)
+
+    def held_out(self, split: Split, context: int, max_tokens: int | None) -> ScoringWindows:
+        """Sequences that hold `max_tokens` targets, at least one; None is a RequestError, as a task has no end."""
+        if max_tokens is None:
+            raise RequestError(f"evaluation.test_tokens: {self.name} has no end; a number of targets would do")
+        one = _generated(self.task, self.axes, 1, context, HELD_OUT_SEED, split)
+        rows = max(1, max_tokens // max(1, one.scored))
+        inputs, targets = _generated(self.task, self.axes, rows, context, HELD_OUT_SEED, split)
+        nothing = np.zeros(rows, dtype=np.int64)
+        return ScoringWindows(inputs, targets, document=np.arange(rows), offset=nothing, bytes=nothing)
+
+    def summary(self) -> dict[str, Any]:
+        """What a report says of it."""
+        return {
+            "name": self.name,
+            "digest": self.digest,
+            "task": self.task.name,
+            "axes": self.axes.model_dump(mode="json"),
+            "vocab_size": self.vocab_size,
+            "chance_nats_per_target": self.task.chance_nats(self.axes),
+            "invertible": False,
+        }
+
+
+def _generated(task: Task, axes: Any, rows: int, context: int, seed: int, split: Split, step: int = 0) -> Batch:
+    """Sequences of their own for each split; what breaks the contract is a RequestError that names the task."""
+    generator = np.random.Generator(np.random.PCG64(derive(seed, f"task {task.name} {split}", step)))
+    inputs, targets = (np.asarray(part, dtype=np.int64) for part in task.generate(axes, rows, context, generator))
+    if inputs.shape != (rows, context) or targets.shape != (rows, context):
+        raise RequestError(
+            f"task {task.name}: gives inputs {list(inputs.shape)} and targets {list(targets.shape)}; "
+            f"{[rows, context]} was asked for"
+        )
+    asked = targets != IGNORED
+    if not asked.any():
+        raise RequestError(f"task {task.name}: asks nothing; a target that is not {IGNORED} would do")
+    for what, ids in (("inputs", inputs), ("targets", targets[asked])):
+        if ids.min() < 0 or ids.max() >= task.vocab_size(axes):
+            raise RequestError(
+                f"task {task.name}: {what} from {ids.min()} to {ids.max()}; 0 to {task.vocab_size(axes) - 1} would do"
+            )
+    return Batch(inputs, targets)

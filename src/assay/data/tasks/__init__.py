@@ -1,0 +1,1 @@
+"""Tasks, one a file; every module here is found by the registry."""

@@ -1,0 +1,55 @@
+"""The task `copying`: read some symbols, then say them again (Jelassi et al. 2024, arXiv 2402.01032, section 3).
+
+With three symbols, `|` the sign to begin and `.` where nothing is asked:
+
+    inputs    d a c | d a
+    targets   . . . d a c
+"""
+
+import math
+
+import numpy as np
+from pydantic import Field
+
+from assay.config import Config
+from assay.data.batches import IGNORED, Batch
+from assay.data.task import TASKS, Task
+
+PADDING, BEGIN, FIRST_SYMBOL = 0, 1, 2
+"""Ids; symbols follow."""
+
+
+class Axes(Config):
+    """How many symbols there are, and how many stand in a sequence."""
+
+    symbols: int = Field(64, ge=2)
+    length: int | None = Field(None, ge=1)
+    """None: as many as the context holds, which is half of it."""
+
+
+def generate(axes: Axes, rows: int, context: int, generator: np.random.Generator) -> Batch:
+    """Uniform symbols; after twice their number a row is padded and asks nothing."""
+    length = axes.length or context // 2
+    symbols = generator.integers(FIRST_SYMBOL, FIRST_SYMBOL + axes.symbols, size=(rows, length))
+    inputs = np.full((rows, context), PADDING)
+    targets = np.full((rows, context), IGNORED)
+    inputs[:, :length] = symbols
+    inputs[:, length] = BEGIN
+    inputs[:, length + 1 : 2 * length] = symbols[:, :-1]
+    targets[:, length : 2 * length] = symbols
+    return Batch(inputs, targets)
+
+
+TASKS.register(
+    "copying",
+    Task(
+        name="copying",
+        summary="read some symbols, then say them again",
+        citation="Jelassi et al. 2024, Repeat After Me, arXiv 2402.01032",
+        axes=Axes,
+        vocab_size=lambda axes: FIRST_SYMBOL + axes.symbols,
+        shortest=lambda axes: 2 * (axes.length or 1),
+        generate=generate,
+        chance_nats=lambda axes: math.log(axes.symbols),
+    ),
+)
