@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from assay.audit.redraw import redrawn
 from assay.layers.mixer import state_tensors
-from assay.layers.randomness import drawing_from
+from assay.layers.randomness import seeded
 from assay.model.accounting import count_parameters, count_state_bytes, executed_flops
 from assay.model.architecture import ARCHITECTURES, Architecture, assemble, build_model
 from assay.model.decay_roles import decay_roles
@@ -97,7 +97,7 @@ def test_dropout_is_drawn_in_training_and_absent_in_evaluation(name: str) -> Non
         return redrawn(model, torch.Generator().manual_seed(2))
 
     def logits(model: LanguageModel, seed: int) -> Tensor:
-        with drawing_from(torch.Generator().manual_seed(seed)):
+        with seeded(model, seed):
             return model(ids())  # type: ignore[no-any-return]
 
     model = build(architecture.config.parse(architecture.tiny).dropout or 0.1).eval()

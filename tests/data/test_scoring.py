@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.data.scoring import NO_TARGET, ScoringWindows, scoring_windows
+from assay.data.batches import IGNORED
+from assay.data.scoring import ScoringWindows, scoring_windows
 from assay.data.tokenized import TokenizedSplit
 from assay.errors import RequestError
 
@@ -36,7 +37,7 @@ def test_every_token_after_bos_is_a_target_once_and_every_byte_counts_once(lengt
     windows = scoring_windows(split, context, TOKEN_BYTES, SEED)
     scored: list[int] = []
     for row in range(len(windows.document)):
-        real = windows.targets[row] != NO_TARGET
+        real = windows.targets[row] != IGNORED
         length = int(real.sum())
         assert length
         assert real[:length].all(), "padding is at the end"
@@ -66,8 +67,8 @@ def test_a_cap_takes_whole_windows_and_grows_by_adding(lengths: list[int], conte
     capped = scoring_windows(split, context, TOKEN_BYTES, SEED, cap)
     larger = scoring_windows(split, context, TOKEN_BYTES, SEED, cap + context)
     assert chosen(capped) <= chosen(larger) <= chosen(everything)
-    tokens = int((capped.targets != NO_TARGET).sum())
-    total = int((everything.targets != NO_TARGET).sum())
+    tokens = int((capped.targets != IGNORED).sum())
+    total = int((everything.targets != IGNORED).sum())
     assert tokens <= cap or len(capped.document) == 1
     assert tokens > cap - context or tokens == total
     assert (np.diff(capped.document) >= 0).all()
@@ -84,13 +85,13 @@ def test_the_sample_depends_on_the_seed_alone() -> None:
 @settings(deadline=None, max_examples=40, database=None)
 def test_batches_hold_every_target_once_without_needless_padding(lengths: list[int], context: int, size: int) -> None:
     windows = scoring_windows(split_of(lengths), context, TOKEN_BYTES, SEED)
-    found = np.full_like(windows.targets, NO_TARGET)
+    found = np.full_like(windows.targets, IGNORED)
     seen: list[int] = []
     longest_before = context
     for rows, inputs, targets in windows.batches(size):
         assert len(rows) == size or len(seen) + len(rows) == len(windows.document)
         assert inputs.shape == targets.shape
-        assert (targets != NO_TARGET).any(axis=0).all(), "no column of padding alone"
+        assert (targets != IGNORED).any(axis=0).all(), "no column of padding alone"
         assert targets.shape[1] <= longest_before
         longest_before = targets.shape[1]
         assert np.array_equal(inputs, windows.inputs[rows, : inputs.shape[1]])

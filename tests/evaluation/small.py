@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from assay.data.scoring import NO_TARGET, ScoringWindows
+from assay.data.batches import IGNORED
+from assay.data.scoring import ScoringWindows
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
@@ -21,10 +22,10 @@ def tiny(name: str = "gpt1", **dimensions: object) -> LanguageModel:
 def windows(rows: Sequence[Sequence[int]], context: int, document: Sequence[int], size: int = 1) -> ScoringWindows:
     """One window for each row of tokens (its first is input only), padded to `context`; `size` bytes a token."""
     inputs = np.zeros((len(rows), context), np.int64)
-    targets = np.full((len(rows), context), NO_TARGET)
+    targets = np.full((len(rows), context), IGNORED)
     for index, row in enumerate(rows):
         inputs[index, : len(row) - 1] = row[:-1]
         targets[index, : len(row) - 1] = row[1:]
-    lengths = (targets != NO_TARGET).sum(1)
+    lengths = (targets != IGNORED).sum(1)
     offsets = np.zeros(len(rows), np.int64)
     return ScoringWindows(inputs, targets, np.asarray(document), offsets, lengths * size)

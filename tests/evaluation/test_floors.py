@@ -5,7 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from assay.data.scoring import NO_TARGET, ScoringWindows
+from assay.data.batches import IGNORED
+from assay.data.scoring import ScoringWindows
 from assay.evaluation.floors import ngram_floors
 
 SEED = 3
@@ -34,7 +35,7 @@ def as_windows(sequences: np.ndarray) -> ScoringWindows:
 
 def all_continuations(history: list[int], vocab_size: int) -> ScoringWindows:
     """One row for each token of the vocabulary after `history`; the other targets are padded away."""
-    padding = [NO_TARGET] * (len(history) - 1)
+    padding = [IGNORED] * (len(history) - 1)
     return windows_of([history] * vocab_size, [[*padding, token] for token in range(vocab_size)])
 
 
@@ -62,7 +63,7 @@ def test_probabilities_sum_to_one_after_every_history(floor: str, sequences: tup
 
 def test_unigram_is_add_one_over_targets() -> None:
     train = np.array([[3, 0, 0, 1], [3, 0, 1, 2]])  # targets: 0 three times, 1 twice, 2 once, 3 never
-    test = windows_of([[0, 0, 0, 0, 0]], [[0, 1, 2, 3, NO_TARGET]])
+    test = windows_of([[0, 0, 0, 0, 0]], [[0, 1, 2, 3, IGNORED]])
     nats = ngram_floors(train, test, test, 4)["unigram"]
     assert np.exp(-nats) == pytest.approx(np.array([4, 3, 2, 1]) / 10)
 
@@ -70,7 +71,7 @@ def test_unigram_is_add_one_over_targets() -> None:
 def test_trigram_is_the_mixture_its_definition_says() -> None:
     """One bucket, fitted on one event: the weights follow by hand from one pseudo-count each."""
     train = np.array([[0, 1, 2], [0, 1, 1]])
-    event = windows_of([[0, 1]], [[NO_TARGET, 2]])
+    event = windows_of([[0, 1]], [[IGNORED, 2]])
     # After (0, 1), seen twice: uniform 1/3, unigram 1/4, bigram 1 of 2, trigram 1 of 2.
     components = np.array([1 / 3, 1 / 4, 1 / 2, 1 / 2])
     weights = np.full(4, 1 / 4)
@@ -107,7 +108,7 @@ def test_a_window_hides_what_was_before_it() -> None:
 
 def test_targets_come_in_row_order_without_padding(sequences: tuple[np.ndarray, ScoringWindows]) -> None:
     train, validation = sequences
-    rows = windows_of([[0, 1, 2], [3, 0, 0]], [[1, 2, 3], [4, NO_TARGET, NO_TARGET]])
+    rows = windows_of([[0, 1, 2], [3, 0, 0]], [[1, 2, 3], [4, IGNORED, IGNORED]])
     apart = [windows_of([[0, 1, 2]], [[1, 2, 3]]), windows_of([[3]], [[4]])]
     for name, nats in ngram_floors(train, validation, rows, VOCABULARY).items():
         expected = [ngram_floors(train, validation, each, VOCABULARY)[name] for each in apart]

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from assay.data.scoring import NO_TARGET, ScoringWindows
+from assay.data.batches import IGNORED
+from assay.data.scoring import ScoringWindows
 from assay.errors import RequestError
 from assay.evaluation.honest import honest_likelihood
 from assay.evaluation.likelihood import measure_likelihood
@@ -31,7 +32,7 @@ def prefix_nats(model: LanguageModel, batch: ScoringWindows) -> dict[tuple[int, 
     model.eval()
     nats = {}
     with torch.no_grad():
-        for row, position in zip(*np.nonzero(batch.targets != NO_TARGET), strict=True):
+        for row, position in zip(*np.nonzero(batch.targets != IGNORED), strict=True):
             logits = model(torch.from_numpy(batch.inputs[row : row + 1, : position + 1]))[:, -1]
             target = torch.from_numpy(batch.targets[row, position : position + 1])
             nats[int(row), int(position)] = F.cross_entropy(logits, target).item()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from assay.data.scoring import NO_TARGET
+from assay.data.batches import IGNORED
 from assay.evaluation.likelihood import measure_likelihood, recall_mask, summarise
 from evaluation.small import PLAN, tiny, windows
 
@@ -21,7 +21,7 @@ def test_recall_by_the_example_of_its_docstring() -> None:
     """a b c a b a c: only the second "a b" was there before; "a c" is new, though both its tokens are not."""
     a, b, c = 0, 1, 2
     inputs = np.array([[a, b, c, a, b, a, c]])
-    targets = np.array([[b, c, a, b, a, c, NO_TARGET]])
+    targets = np.array([[b, c, a, b, a, c, IGNORED]])
     assert recall_mask(inputs, targets).astype(int).tolist() == [[0, 0, 0, 1, 0, 0, 0]]
 
 
@@ -35,12 +35,12 @@ def test_recall_by_brute_force(rows: int, width: int, data: st.DataObject) -> No
         data.draw(st.lists(st.lists(TOKENS, min_size=width, max_size=width), min_size=rows, max_size=rows))
     )
     for row, length in enumerate(data.draw(st.lists(st.integers(0, width), min_size=rows, max_size=rows))):
-        targets[row, length:] = NO_TARGET
+        targets[row, length:] = IGNORED
     expected = np.zeros(inputs.shape, dtype=bool)
     for row in range(rows):
         seen = set()
         for t in range(width):
-            if targets[row, t] != NO_TARGET:
+            if targets[row, t] != IGNORED:
                 pair = (inputs[row, t], targets[row, t])
                 expected[row, t] = pair in seen
                 seen.add(pair)
@@ -89,7 +89,7 @@ def test_stretches_cover_the_context_and_close(context: int, stretches: int) -> 
     draw = np.random.default_rng(context)
     rows = [list(draw.integers(0, 9, length)) for length in (context + 1, context + 1, 3)]
     batch = windows(rows, context, [0, 1, 2])
-    scored = batch.targets != NO_TARGET
+    scored = batch.targets != IGNORED
     nats = np.where(scored, draw.random(scored.shape), 0.0)
     got = summarise(nats, batch, True)
     edges = got.position_edges

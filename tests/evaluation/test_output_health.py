@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from assay.data.scoring import NO_TARGET, ScoringWindows
+from assay.data.batches import IGNORED
+from assay.data.scoring import ScoringWindows
 from assay.evaluation import output_health
 from assay.evaluation.output_health import document_000_verdict, measure_output_health
 from assay.model.lm import LanguageModel
@@ -106,7 +107,7 @@ def test_no_more_than_asked_is_measured() -> None:
     model = predicting(7, 20.0)
     assert measure_output_health(model, batch, PLAN, max_tokens=4) == measure_output_health(model, first, PLAN)
     assert measure_output_health(model, batch, PLAN) != measure_output_health(model, first, PLAN)
-    assert (batch.targets != NO_TARGET).all()
+    assert (batch.targets != IGNORED).all()
 
 
 @pytest.mark.parametrize(

@@ -188,7 +188,7 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
 
     def trained(folder: str) -> dict[str, torch.Tensor]:
         (tmp_path / folder).mkdir()
-        windows = PackedWindows(np.arange(500, dtype=np.uint16) * 7 % 61, 16, seed=0)
+        windows = PackedWindows(np.arange(500, dtype=np.uint16) * 7 % 61, 16, TRAINING.batch_size, seed=0)
         run = TrainingRun(tmp_path / folder, tiny(dropout=0.1), windows, TRAINING, PLAN, lambda _: 0.0)
         run.go()
         return dict(run.model.state_dict())

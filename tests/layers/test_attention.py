@@ -14,7 +14,7 @@ from assay.errors import RequestError
 from assay.layers.attention import CausalAttention, SlidingWindowAttention
 from assay.layers.basic import GeluMLP, SwiGLU, gpt2_draws
 from assay.layers.mixer import SequenceLayer
-from assay.layers.randomness import drawing_from
+from assay.layers.randomness import seeded
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.presets.gpt2 import GPT2Config
 from assay.ops.execution import Execution, Form
@@ -134,7 +134,7 @@ def test_dropout_reaches_the_attention_weights_in_training_only(name: str, form:
     layer.execution = Execution(form)
 
     def run(seed: int) -> Tensor:
-        with drawing_from(torch.Generator().manual_seed(seed)):
+        with seeded(layer, seed):
             y: Tensor = layer(x)[0]
             return y
 

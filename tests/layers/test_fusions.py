@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from assay.audit.redraw import redrawn
-from assay.layers.auxiliary import collected_losses
+from assay.layers.auxiliary import auxiliary_losses
+from assay.layers.mixer import Shared
 from assay.layers.twin.arbiter import arbiter_loss
 from assay.layers.twin.contract import ArbiterState, Fusion
 from assay.layers.twin.fusions import ARBITERS, FUSIONS, WITHOUT_GATE, FusionName
@@ -180,14 +181,15 @@ def distance_loss(share: Tensor, r: Tensor, m: Tensor) -> float:
 def test_the_arbiters_loss_is_the_nearer_paths_cross_entropy(name: FusionName) -> None:
     fusion, (r, m) = make(name), paths()
     seen = shares(fusion)
-    with collected_losses() as losses:
-        fusion.train()(r, m, None, CHUNKED)
+    shared: Shared = {}
+    fusion.train()(r, m, None, CHUNKED, shared)
+    losses = auxiliary_losses(shared)
     assert 0.2 < (seen[0] > 0.5).double().mean() < 0.8, "both paths must win somewhere, or the test tests one"
     assert losses.keys() == {"arbiter"}
     assert losses["arbiter"].item() == pytest.approx(0.1 * distance_loss(seen[0], r, m), rel=1e-12)
-    with collected_losses() as losses:
-        fusion.eval()(r, m, None, CHUNKED)
-    assert losses == {}
+    shared = {}
+    fusion.eval()(r, m, None, CHUNKED, shared)
+    assert shared == {}
 
 
 def test_a_balanced_arbiter_is_pulled_to_neither_side() -> None:

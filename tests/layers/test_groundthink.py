@@ -13,7 +13,7 @@ from assay.audit.redraw import redrawn
 from assay.layers.groundthink.reader import ReaderLayer
 from assay.layers.groundthink.writer import MemoryLayer
 from assay.layers.mixer import Shared, state_tensors
-from assay.layers.randomness import drawing_from
+from assay.layers.randomness import seeded
 from assay.model.accounting import count_state_bytes
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
@@ -250,7 +250,7 @@ def test_local_drop_takes_whole_sequences_in_training_only(share: float) -> None
     memory(x, None, shared)
     for training in (False, True, True):
         reader.train(training)
-        with drawing_from(torch.Generator().manual_seed(5)):
+        with seeded(reader, 5):
             reader(x, None, shared)
     inference, training_first, again = seen
     kept = training_first.flatten(1).any(1)

@@ -13,9 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from assay.audit.redraw import redrawn
 from assay.data.batches import PackedWindows
 from assay.errors import RequestError
-from assay.layers.auxiliary import collected_losses
+from assay.layers.auxiliary import auxiliary_losses
 from assay.layers.mamba2 import Mamba2
-from assay.layers.randomness import drawing_from
+from assay.layers.mixer import Shared
+from assay.layers.randomness import seeded
 from assay.layers.twin.fusions import ARBITERS, FUSIONS, FusionName
 from assay.layers.twin.twin import Twin, TwinState, diversity_loss
 from assay.model.architecture import ARCHITECTURES, build_model
@@ -23,7 +24,8 @@ from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionConfig, resolve_plan
 from assay.ops.execution import Execution
 from assay.training.config import TrainingConfig
-from assay.training.step import accumulate_gradients
+from assay.training.objective import Objective
+from assay.training.step import accumulate_gradients, micro_batches
 from contracts import test_architectures as contract
 
 D = 32
@@ -129,15 +131,15 @@ def test_paths_are_dropped_by_sequence_in_training_alone() -> None:
     mamba, _ = twin.mamba(x)
     without = twin.fusion(torch.zeros_like(mamba), mamba, None, CHUNKED)[0]
     twin.train()
-    with drawing_from(torch.Generator().manual_seed(5)):
+    with seeded(twin, 5):
         dropped, _ = twin(x)
     is_gone = (dropped == without).flatten(1).all(1)
     assert 70 <= is_gone.sum() <= 130, "a quarter of 400, within 3.5 standard deviations"
     rwkv, _ = twin.rwkv(x)
     torch.testing.assert_close(dropped[~is_gone], (without + rwkv / 0.75)[~is_gone])
-    with drawing_from(torch.Generator().manual_seed(5)):
+    with seeded(twin, 5):
         assert torch.equal(twin(x)[0], dropped)
-    with drawing_from(torch.Generator().manual_seed(6)):
+    with seeded(twin, 6):
         assert not torch.equal(twin(x)[0], dropped)
     assert torch.equal(twin.eval()(x)[0], kept)
 
@@ -161,6 +163,13 @@ def test_an_output_of_zero_is_unrelated_and_its_gradient_bounded() -> None:
     torch.testing.assert_close(zero.grad, 1000 * m / rms / (2 * D), rtol=1e-5, atol=0)
 
 
+def declared(model: LanguageModel) -> dict[str, Tensor]:
+    """The losses that its layers add in one call."""
+    shared: Shared = {}
+    model.hidden(contract.ids(), shared=shared)
+    return auxiliary_losses(shared)
+
+
 @pytest.mark.parametrize("fusion", ["arbiter-gru", "gated"])
 def test_the_debate_loss_is_a_mean_over_blocks(fusion: FusionName) -> None:
     """Worked out from the taps: 0.1 (1 + cosine) / 2 for arbiters, 0 for others unless asked, and the arbiter's."""
@@ -169,8 +178,7 @@ def test_the_debate_loss_is_a_mean_over_blocks(fusion: FusionName) -> None:
     twin = model(fusion=fusion, **asked).train()
     mixers = [block.mixer for block in twin.sequence_blocks()]
     seen = [watch(mixer, "rwkv_path", "mamba_path", "fusion.share") for mixer in mixers if isinstance(mixer, Twin)]
-    with collected_losses() as losses:
-        twin(contract.ids())
+    losses = declared(twin)
     diversity, arbiter = 0.0, 0.0
     for block in seen:
         cosine = F.cosine_similarity(block["rwkv_path"], block["mamba_path"], -1)
@@ -179,21 +187,20 @@ def test_the_debate_loss_is_a_mean_over_blocks(fusion: FusionName) -> None:
         arbiter += -0.1 * larger.log().mean().item() / len(seen)
     expected = {"diversity": diversity, "arbiter": arbiter} if fusion in ARBITERS else {"diversity": diversity}
     assert {name: value.item() for name, value in losses.items()} == pytest.approx(expected, rel=1e-4)
-    with collected_losses() as losses:
-        model(fusion=fusion)(contract.ids())
-    assert losses == {}, "in evaluation there is none"
-    with collected_losses() as losses:
-        model(fusion=fusion, diversity_weight=0, **unasked).train()(contract.ids())
-    assert losses == {}
+    assert declared(model(fusion=fusion)) == {}, "in evaluation there is none"
+    assert declared(model(fusion=fusion, diversity_weight=0, **unasked).train()) == {}
+
+
+BATCH = PackedWindows(np.arange(500, dtype=np.uint16) * 7 % 61, 16, 4, seed=0).batch(0)
 
 
 def accumulated(**training: Any) -> tuple[list[Tensor], dict[str, float], LanguageModel]:
     """The gradients of one batch as the loop forms them, what it tells of the auxiliary losses, and the model."""
     config = TrainingConfig.parse({"tokens": 64, "batch_tokens": 64, "context": 16, **training})
     plan = resolve_plan(ExecutionConfig(device="cpu", threads=1), lambda _: None)
-    windows = PackedWindows(np.arange(500, dtype=np.uint16) * 7 % 61, 16, seed=0)
     trained = model()
-    _, auxiliary = accumulate_gradients(plan.apply(trained), windows.batch(0, 4), config, plan, seed=0, step=0)
+    parts = micro_batches(BATCH, config, "cpu", seed=0, step=0)
+    _, auxiliary = accumulate_gradients(Objective(plan.apply(trained), plan), parts, BATCH.scored)
     return [p.grad for p in trained.parameters() if p.grad is not None], auxiliary, trained
 
 
@@ -201,10 +208,11 @@ def test_the_loop_adds_the_debate_loss_once_whatever_the_micro_batches() -> None
     whole, told, trained = accumulated()
     parts, told_in_parts, _ = accumulated(micro_batch_tokens=16)
     trained.zero_grad()
-    batch = torch.from_numpy(PackedWindows(np.arange(500, dtype=np.uint16) * 7 % 61, 16, seed=0).batch(0, 4))
-    with collected_losses() as losses:
-        logits = trained(batch[:, :-1])
-    loss = F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten()) + losses["diversity"] + losses["arbiter"]
+    ids, targets = map(torch.from_numpy, BATCH)
+    shared: Shared = {}
+    logits = trained.head(trained.hidden(ids, shared=shared)[0])
+    losses = auxiliary_losses(shared)
+    loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten()) + losses["diversity"] + losses["arbiter"]
     loss.backward()
     assert told == pytest.approx({name: value.item() for name, value in losses.items()}, rel=1e-9)
     assert told_in_parts == pytest.approx(told, rel=1e-9)

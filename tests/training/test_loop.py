@@ -32,8 +32,8 @@ def training_run(
     config = TrainingConfig.parse({"tokens": 30 * 32, "batch_tokens": 32, "context": 16, **values})
     plan = resolve_plan(ExecutionConfig(device="cpu", threads=1), lambda _: None)
     events: list[StepEvent] = []
-    windows = PackedWindows(ids, 16, seed=0)
-    return TrainingRun(folder, model, windows, config, plan, validate, [events.append], replicate), events
+    batches = PackedWindows(ids, 16, config.batch_size, seed=0)
+    return TrainingRun(folder, model, batches, config, plan, validate, [events.append], replicate), events
 
 
 def judged(run: TrainingRun, losses: list[float]) -> Progress:

@@ -7,21 +7,28 @@ import pytest
 import torch
 from torch import Tensor
 
+from assay.data.batches import Batch
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
 from assay.training.config import TrainingConfig
+from assay.training.objective import Objective
 from assay.training.optim import build_optimizer, learning_rate
-from assay.training.step import accumulate_gradients, clip_gradients, take_step
+from assay.training.step import MicroBatch, accumulate_gradients, clip_gradients, micro_batches, take_step
 
 PLAN = ExecutionPlan(device="cpu", precision="float32", compile=False, op_form="chunked", chunk_length=64, threads=1)
 CONFIG = TrainingConfig(tokens=320, batch_tokens=32, context=16)
-BATCH = np.arange(2 * 17).reshape(2, 17) * 7 % 61
+IDS = np.arange(2 * 17).reshape(2, 17) * 7 % 61
+BATCH = Batch(IDS[:, :-1], IDS[:, 1:])
 
 
 def tiny(**dimensions: object) -> LanguageModel:
     architecture = ARCHITECTURES.get("gpt1")
     return build_model(architecture, architecture.config.parse({**architecture.tiny, **dimensions}), 0)
+
+
+def parts(seed: int = 0, step: int = 0, replicate: int = 0) -> list[MicroBatch]:
+    return micro_batches(BATCH, CONFIG, "cpu", seed, step, replicate)
 
 
 def gradients(model: LanguageModel) -> Tensor:
@@ -30,7 +37,7 @@ def gradients(model: LanguageModel) -> Tensor:
 
 def test_clipping_bounds_the_gradients_and_reports_the_norm_before() -> None:
     model = tiny()
-    accumulate_gradients(model, BATCH, CONFIG, PLAN, seed=0, step=0)
+    accumulate_gradients(Objective(model, PLAN), parts(), BATCH.scored)
     before = gradients(model).clone()
     assert clip_gradients(model, None) == pytest.approx(before.norm().item(), rel=1e-5)
     assert torch.equal(gradients(model), before), "nothing is scaled where no norm is given"
@@ -43,9 +50,9 @@ def test_a_step_moves_the_weights_at_the_rate_of_its_number_and_leaves_no_gradie
     model = tiny()
     optimizer = build_optimizer(model, CONFIG)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    taken = take_step(model, optimizer, BATCH, CONFIG, PLAN, seed=0, step=4)
+    taken = take_step(Objective(model, PLAN), optimizer, parts(step=4), BATCH.scored, CONFIG, step=4)
     assert taken.finite
-    assert taken.nats_per_token == pytest.approx(math.log(61), abs=0.1)
+    assert taken.losses.nats == pytest.approx(math.log(61), abs=0.1)
     assert [group["lr"] for group in optimizer.param_groups] == [learning_rate(CONFIG, 4)] * 2
     assert all(not torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
@@ -58,7 +65,7 @@ def test_a_broken_loss_moves_nothing(broken: float) -> None:
     with torch.no_grad():
         model.embedding.tokens[3, 0] = broken
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert not take_step(model, optimizer, BATCH, CONFIG, PLAN, seed=0, step=0).finite
+    assert not take_step(Objective(model, PLAN), optimizer, parts(), BATCH.scored, CONFIG, step=0).finite
     for name, value in model.state_dict().items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0, equal_nan=True)
     assert all(p.grad is None for p in model.parameters())
@@ -69,7 +76,7 @@ def test_masks_depend_on_seed_step_and_replicate_and_on_nothing_else() -> None:
 
     def gradient(**numbers: int) -> bytes:
         model.zero_grad()
-        accumulate_gradients(model, BATCH, CONFIG, PLAN, **{"seed": 0, "step": 0, **numbers})
+        accumulate_gradients(Objective(model, PLAN), parts(**numbers), BATCH.scored)
         assert model.embedding.tokens.grad is not None
         return model.embedding.tokens.grad.numpy().tobytes()
 
