@@ -53,7 +53,7 @@ def take_step(
     objective: nn.Module,
     optimizer: torch.optim.Optimizer,
     parts: Sequence[MicroBatch],
-    scored: int,
+    scored: float,
     config: TrainingConfig,
     step: int,
 ) -> TakenStep:
@@ -69,7 +69,7 @@ def take_step(
     return TakenStep(losses, norm, finite)
 
 
-def accumulate_gradients(objective: nn.Module, parts: Sequence[MicroBatch], scored: int) -> MeanLosses:
+def accumulate_gradients(objective: nn.Module, parts: Sequence[MicroBatch], scored: float) -> MeanLosses:
     """Gradients of the mean nats per scored target and of the auxiliary losses over all `parts`; returns both means.
 
     `objective` is an Objective or what wraps one. Where several processes average their gradients, each gives its own
