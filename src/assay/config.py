@@ -151,12 +151,12 @@ def parse_value(text: str) -> Any:
     return value if number is None else number
 
 
-def parse_settings(text: str, rest: str) -> Iterator[tuple[str, Any]]:
+def parse_settings(text: str, rest: str, example: str = "head_dim=32") -> Iterator[tuple[str, Any]]:
     """(key, value) of every key=value in `rest`, the settings of `text`; a comma inside brackets parts nothing."""
     for part in _parts(rest) if rest else []:
         key, sign, raw = part.partition("=")
         if not sign or not key.strip() or not raw.strip():
-            raise RequestError(f"{text}: {part.strip() or ','}: key=value is needed, as in head_dim=32")
+            raise RequestError(f"{text}: {part.strip() or ','}: key=value is needed, as in {example}")
         try:
             yield key.strip(), parse_value(raw)
         except ValueError:

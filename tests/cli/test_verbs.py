@@ -101,7 +101,7 @@ def test_version_and_help(assay: Assay) -> None:
 def test_list(assay: Assay) -> None:
     shown = assay("list")
     axes = last_line(assay("list", "--json").out)
-    assert axes.keys() == {"architectures", "corpora"}
+    assert axes.keys() == {"architectures", "corpora", "tasks"}
     assert set(axes["architectures"]) == set(ARCHITECTURES.names())
     assert "stdlib" in axes["corpora"]
     assert all(name in shown.out for axis in axes.values() for name in axis)

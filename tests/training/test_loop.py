@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from assay.data.batches import Chain, PackedWindows
+from assay.errors import RequestError
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionConfig, resolve_plan
 from assay.training.checkpoint import Progress
 from assay.training.config import TrainingConfig
-from assay.training.loop import DIVERGENCE_WINDOW, StepEvent, TrainingRun
+from assay.training.loop import DIVERGENCE_WINDOW, StepEvent, TrainingRun, course_file
 from assay.training.optim import learning_rate
 
 Validate = Callable[[LanguageModel], float]
@@ -137,6 +139,102 @@ def test_a_replicate_moves_the_masks_and_nothing_else(dropout: float, moves: boo
     assert [event.chain for event in heard[0]] == [event.chain for event in heard[1]]
     losses = [[event.nats_per_token for event in events] for events in heard]
     assert (losses[0] != losses[1]) is moves
+
+
+def test_weights_are_kept_at_stated_steps(tmp_path: Path) -> None:
+    """Each file holds the weights of its step: those that a run of so many steps at the same rates ends in."""
+    kept: dict[int, dict[str, torch.Tensor]] = {}
+
+    class Copies:
+        name, interval = "copies", 1
+
+        def observe(self, model: LanguageModel, step: int) -> dict[str, Any]:
+            kept[step] = {name: value.clone() for name, value in model.state_dict().items()}
+            return {}
+
+    run, _ = training_run(tmp_path, tokens=12 * 32, keep=[3, 12])
+    run.model_observers = [Copies()]
+    run.go()
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["step-12.safetensors", "step-3.safetensors"]
+    for step in (3, 12):
+        found = load_file(tmp_path / "kept" / f"step-{step}.safetensors")
+        assert all(torch.equal(found[name], value) for name, value in kept[step].items())
+    assert not torch.equal(kept[3]["embedding.tokens"], kept[12]["embedding.tokens"])
+
+
+def test_steps_to_keep_are_a_list_or_powers_of_two() -> None:
+    config = {"tokens": 12 * 32, "batch_tokens": 32, "context": 16}
+    assert TrainingConfig.parse({**config, "keep": "log"}).kept_steps == {1, 2, 4, 8, 12}
+    assert TrainingConfig.parse({**config, "keep": [5, 2]}).kept_steps == {2, 5}
+    with pytest.raises(RequestError, match=r"training.keep: 13 given, the run has 12 steps; so many would do"):
+        TrainingConfig.parse({**config, "keep": [5, 13]})
+
+
+class Norms:
+    """An observer of one number."""
+
+    name, interval = "norms", 4
+
+    def observe(self, model: LanguageModel, step: int) -> dict[str, Any]:
+        assert not model.training
+        assert not torch.is_grad_enabled()
+        return {"norm": model.embedding.tokens.norm().item()}
+
+
+def test_observers_see_the_model_at_their_interval_and_move_nothing(tmp_path: Path) -> None:
+    losses = []
+    for index, observers in enumerate(([], [Norms()])):
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        run, events = training_run(folder, tokens=10 * 32, dropout=0.1)
+        run.model_observers = observers
+        run.go()
+        losses.append([event.nats_per_token for event in events])
+    assert losses[0] == losses[1]
+    rows = [json.loads(line) for line in course_file(tmp_path / "1", "norms").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [4, 8, 10]
+    assert rows[-1]["norm"] == run.model.embedding.tokens.norm().item()
+
+
+def test_what_observers_saw_survives_an_interruption(tmp_path: Path) -> None:
+    """After a death between two checkpoints the rows are those of an uninterrupted run, none of them twice."""
+
+    class DeathError(Exception):
+        pass
+
+    def dies(event: StepEvent) -> None:
+        if event.step == 9:
+            raise DeathError
+
+    seen = []
+    for name, deaths in (("whole", 0), ("interrupted", 1)):
+        folder = tmp_path / name
+        folder.mkdir()
+        for attempt in range(deaths + 1):
+            run, _ = training_run(folder, tokens=12 * 32, checkpoint_interval=6)
+            run.model_observers = [Norms()]
+            if attempt < deaths:
+                run.observers = [dies]
+                with pytest.raises(DeathError):
+                    run.go()
+            else:
+                run.go()
+        seen.append(course_file(folder, "norms").read_text())
+    assert seen[0] == seen[1]
+
+
+def test_an_observer_that_changes_the_weights_is_named(tmp_path: Path) -> None:
+    class Meddler(Norms):
+        name = "meddler"
+
+        def observe(self, model: LanguageModel, step: int) -> dict[str, Any]:
+            model.embedding.tokens.mul_(1.01)
+            return {}
+
+    run, _ = training_run(tmp_path)
+    run.model_observers = [Meddler()]
+    with pytest.raises(RuntimeError, match="meddler: an observer changed the model's weights"):
+        run.go()
 
 
 def test_a_run_is_finished_at_its_last_step(tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ class Dataset(Protocol):
     def invertible(self) -> bool:
         """Whether targets stand for bytes of text, so that there are bits per byte."""
 
-    def refuse_context(self, context: int) -> None:
-        """Raise a RequestError where no window of `context` tokens can be had."""
+    def refuse(self, context: int, order: Order, test_tokens: int | None) -> None:
+        """Raise a RequestError where no window of `context` tokens can be had, or what else is asked cannot."""
 
     def batches(self, context: int, batch_size: int, seed: int, order: Order) -> Batches:
         """What a run trains on: `batch_size` windows of `context` tokens a step."""
@@ -68,7 +68,7 @@ class TextDataset:
     def invertible(self) -> bool:
         return self.corpus.invertible
 
-    def refuse_context(self, context: int) -> None:
+    def refuse(self, context: int, order: Order, test_tokens: int | None) -> None:
         """Every split has to hold one window."""
         for name in SPLITS:
             tokens = len(self.corpus.split(name).ids)

@@ -46,12 +46,15 @@ TASKS: Registry[Task] = Registry("task", "assay.data.tasks")
 def find_task(text: str) -> tuple[Task, Any]:
     """The task that `NAME` or `NAME:axis=value,...` names, and its axes; else a RequestError."""
     name, _, rest = text.partition(":")
+    settings = list(parse_settings(f"--task {text}", rest, "length=24"))
+    for key, _ in settings:
+        if [other for other, _ in settings].count(key) > 1:
+            raise RequestError(f"--task {text}: {key} is given twice")
     try:
         task = TASKS.get(name.strip())
-        axes = task.axes.parse(dict(parse_settings(text, rest)))
+        return task, task.axes.parse(dict(settings))
     except RequestError as error:
         raise RequestError(f"--task {text}: {error}") from None
-    return task, axes
 
 
 class TaskBatches:
@@ -93,21 +96,24 @@ class TaskDataset:
         """False: there are no bytes to count bits by."""
         return False
 
-    def refuse_context(self, context: int) -> None:
-        """Raise a RequestError where a sequence does not fit into `context` tokens."""
+    def refuse(self, context: int, order: Order, test_tokens: int | None) -> None:
+        """Raise a RequestError where a sequence does not fit, or what is asked means nothing for a task."""
         if context < (shortest := self.task.shortest(self.axes)):
             raise RequestError(f"--context {context}: {self.name} needs at least {shortest} tokens")
-
-    def batches(self, context: int, batch_size: int, seed: int, order: Order) -> TaskBatches:
-        """What a run trains on; sequences of a task have no order to be kept, so `sequential` is a RequestError."""
         if order != "shuffled":
             raise RequestError(f"training.order {order}: sequences of {self.name} have no order; shuffled would do")
+        if test_tokens is None:
+            raise RequestError(f"evaluation.test_tokens: {self.name} has no end; a number of targets would do")
+        _generated(self.task, self.axes, 1, context, HELD_OUT_SEED, "train")
+
+    def batches(self, context: int, batch_size: int, seed: int, order: Order) -> TaskBatches:
+        """What a run trains on; sequences of a task have no order to be kept."""
         return TaskBatches(self.task, self.axes, context, batch_size, seed)
 
     def held_out(self, split: Split, context: int, max_tokens: int | None) -> ScoringWindows:
-        """Sequences that hold `max_tokens` targets, at least one; None is a RequestError, as a task has no end."""
+        """As many sequences as hold `max_tokens` targets, at least one; None is a ValueError, as a task has no end."""
         if max_tokens is None:
-            raise RequestError(f"evaluation.test_tokens: {self.name} has no end; a number of targets would do")
+            raise ValueError(f"{self.name} has no end")
         one = _generated(self.task, self.axes, 1, context, HELD_OUT_SEED, split)
         rows = max(1, max_tokens // max(1, one.scored))
         inputs, targets = _generated(self.task, self.axes, rows, context, HELD_OUT_SEED, split)

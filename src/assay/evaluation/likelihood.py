@@ -77,9 +77,15 @@ def recall_mask(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 
 def _by_position(nats: np.ndarray, scored: np.ndarray) -> tuple[list[float], list[int]]:
-    """Mean nats in up to 16 stretches of the context; short windows end early, so the last may hold fewer tokens."""
-    reached = int(np.flatnonzero(scored.any(0))[-1]) + 1
-    edges = np.unique(np.linspace(0, reached, min(POSITION_STRETCHES, reached) + 1).round().astype(int))
+    """Mean nats in up to 16 stretches from the first target of any window to the last.
+
+    Short windows end early, so the last may hold fewer tokens; a stretch without a target belongs to the one before.
+    """
+    places = np.flatnonzero(scored.any(0))
+    first, end = int(places[0]), int(places[-1]) + 1
+    edges = np.unique(np.linspace(first, end, min(POSITION_STRETCHES, end - first) + 1).round().astype(int))
+    asked = [bool(scored[:, a:b].any()) for a, b in itertools.pairwise(edges)]
+    edges = np.array([*edges[:-1][asked], end])
     means = [float(nats[:, a:b].sum() / scored[:, a:b].sum()) for a, b in itertools.pairwise(edges)]
     return means, [int(edge) for edge in edges]
 

@@ -102,7 +102,7 @@ def resolve(config: StudyConfig, tell: Callable[[str], None]) -> Study:
     _refuse_budget(config)
     dataset = load_dataset(config.data, tell)
     refuse_other_data(config, dataset)
-    dataset.refuse_context(config.training.context)
+    dataset.refuse(config.training.context, config.training.order, config.evaluation.test_tokens)
     training = config.training
     if training.tokens % training.batch_tokens:
         whole = training.steps * training.batch_tokens

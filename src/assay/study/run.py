@@ -33,7 +33,9 @@ def train(config: StudyConfig, folder: Path, tell: Callable[[str], None], observ
     """Train the one arm and the one seed of `config` in `folder`, or finish what was begun there."""
     stored = stored_config(folder, "run")
     if stored is not None:
-        written = {"plan": config.plan or stored.plan, "corpus_digest": config.corpus_digest or stored.corpus_digest}
+        same_data = stored.data == config.data
+        digest = config.corpus_digest or (stored.corpus_digest if same_data else None)
+        written = {"plan": config.plan or stored.plan, "corpus_digest": digest}
         config = config.model_copy(update=written)
     study = resolve(config, tell)
     if len(study.arms) != 1 or len(config.seeds) != 1:
