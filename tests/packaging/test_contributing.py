@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from assay.data.batches import IGNORED
 from assay.data.config import DataConfig
 from assay.data.corpus import CORPORA
+from assay.data.dataset import load_dataset
+from assay.data.task import TASKS
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.plugins.loading import load_plugin
 from assay.registry import Registry
@@ -26,7 +29,7 @@ def write_example(name: str, folder: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _registries_are_left_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
-    registries: list[Registry[object]] = [ARCHITECTURES, CORPORA]  # type: ignore[list-item]
+    registries: list[Registry[object]] = [ARCHITECTURES, CORPORA, TASKS]  # type: ignore[list-item]
     for registry in registries:
         registry.names()
         monkeypatch.setattr(registry, "_items", dict(registry._items))
@@ -57,3 +60,13 @@ def test_corpus_yields_its_documents_in_order(tmp_path: Path, monkeypatch: pytes
         (plugin.FOLDER / name).write_text(f"text of {name}")
     documents = CORPORA.get("licences").documents(DataConfig(corpus="licences"), "")
     assert [(document.name, document.text) for document in documents] == [("a", "text of a"), ("b", "text of b")]
+
+
+def test_task_asks_what_it_says(tmp_path: Path) -> None:
+    load_plugin(write_example("task", tmp_path))
+    dataset = load_dataset(DataConfig(task="majority:length=5"), print)
+    dataset.refuse(8, "shuffled", 100)
+    inputs, targets = dataset.batches(8, 40, 0, "shuffled").batch(0)
+    assert targets[:, 5].tolist() == [int(sum(row) > 2) for row in inputs[:, :5].tolist()]
+    assert (targets != IGNORED).sum() == 40
+    assert set(targets[:, 5].tolist()) == {0, 1}
