@@ -21,7 +21,7 @@ from assay.model.lm import LanguageModel
 from assay.records import CurvePoint, RunRecord, SignalProfile
 from assay.study.asked import StudyConfig
 from assay.study.folder import discard, lock, open_folder, refuse_other_run, stored_config
-from assay.study.resolve import Arm, Study, resolve
+from assay.study.resolve import ResolvedArm, Study, resolve
 from assay.training.checkpoint import Progress, recover
 from assay.training.environment import assay_version, environment
 from assay.training.loop import Observer, TrainingRun
@@ -52,7 +52,7 @@ def train(config: StudyConfig, folder: Path, tell: Callable[[str], None], observ
         raise
 
 
-def carry_out(study: Study, arm: Arm, seed: int, folder: Path, observers: Sequence[Observer] = ()) -> RunRecord:
+def carry_out(study: Study, arm: ResolvedArm, seed: int, folder: Path, observers: Sequence[Observer] = ()) -> RunRecord:
     """Train one arm with one seed in `folder`, or finish what was begun there, and return its record.
 
     A finished run is read, not repeated; a half-done one is not finished by another assay.
@@ -66,7 +66,7 @@ def carry_out(study: Study, arm: Arm, seed: int, folder: Path, observers: Sequen
         return _Run(study, arm, seed, folder).go(observers)
 
 
-def finished_record(study: Study, arm: Arm, seed: int, folder: Path) -> RunRecord | None:
+def finished_record(study: Study, arm: ResolvedArm, seed: int, folder: Path) -> RunRecord | None:
     """The record of a run that has ended, None where it has not; that of another run is a RequestError."""
     if not (folder / "record.json").exists():
         return None
@@ -91,7 +91,7 @@ def _refuse_other_code(folder: Path) -> None:
 class _Run:
     """The pieces of one run."""
 
-    def __init__(self, study: Study, arm: Arm, seed: int, folder: Path) -> None:
+    def __init__(self, study: Study, arm: ResolvedArm, seed: int, folder: Path) -> None:
         self.study = study
         self.arm = arm
         self.seed = seed
