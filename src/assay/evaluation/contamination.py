@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from assay.data.config import DataConfig
-from assay.data.corpus import Progress, Split, silent
+from assay.data.corpus import Split, Tell, silent
 from assay.data.prepare import prepare
 from assay.data.tokenized import TokenizedCorpus
 from assay.data.tokenizer import build_tokenizer
@@ -19,7 +19,7 @@ MOST_NAMED = 5
 _DECODED_AT_ONCE = 1000
 
 
-def data_findings(data: DataConfig, digest: str | None = None, progress: Progress = silent) -> list[Finding]:
+def data_findings(data: DataConfig, digest: str | None = None, progress: Tell = silent) -> list[Finding]:
     """Read the corpus of `data` again, from its source or the cache, and check it: contamination and tokenizer.
 
     `digest` is what the run records of the corpus. Where the corpus cannot be read any more, or is another one by

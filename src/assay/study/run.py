@@ -22,7 +22,7 @@ from assay.records import CurvePoint, RunRecord, SignalProfile
 from assay.study.asked import StudyConfig
 from assay.study.folder import discard, lock, open_folder, refuse_other_run, stored_config
 from assay.study.resolve import ResolvedArm, Study, resolve
-from assay.training.checkpoint import Progress, recover
+from assay.training.checkpoint import TrainingProgress, recover
 from assay.training.environment import assay_version, environment
 from assay.training.loop import Observer, TrainingRun
 
@@ -80,7 +80,7 @@ def _refuse_other_code(folder: Path) -> None:
     """Raise a RequestError where a half-done run was begun by another assay: its steps would be of two programs."""
     if not recover(folder / "checkpoint"):
         return
-    begun = Progress.read(folder / "checkpoint" / "progress.json").environment.get("assay")
+    begun = TrainingProgress.read(folder / "checkpoint" / "progress.json").environment.get("assay")
     if begun != assay_version():
         raise RequestError(
             f"--out {folder}: was begun by assay {begun} and this is {assay_version()}; that one can finish it, or a "
@@ -136,7 +136,7 @@ class _Run:
         rows = np.sort(np.argsort(-lengths, kind="stable")[: self.study.config.evaluation.signal_windows])
         return self.validation.inputs[rows][:, : int(lengths[rows].min())]
 
-    def _record(self, model: LanguageModel, progress: Progress, initial: SignalProfile) -> RunRecord:
+    def _record(self, model: LanguageModel, progress: TrainingProgress, initial: SignalProfile) -> RunRecord:
         study, plan, split = self.study, self.study.plan, self.study.config.evaluation.split
         finished = progress.status == "finished"
         held_out = self._windows(split, study.config.evaluation.test_tokens) if finished else None

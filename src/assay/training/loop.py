@@ -12,7 +12,7 @@ from assay.model.plan import ExecutionPlan, compiled
 from assay.ops.execution import recorded_forms
 from assay.records import write_whole
 from assay.training import checkpoint
-from assay.training.checkpoint import Progress
+from assay.training.checkpoint import TrainingProgress
 from assay.training.config import TrainingConfig
 from assay.training.environment import environment
 from assay.training.memory import PeakMemory
@@ -74,7 +74,7 @@ class TrainingRun:
         self.optimizer = build_optimizer(self.model, config)
         compiled(self.model, plan)
 
-    def go(self) -> Progress:
+    def go(self) -> TrainingProgress:
         """Train to the end, or to divergence, from the last checkpoint where there is one."""
         progress = self._start()
         chain = Chain(progress.chain)
@@ -93,12 +93,12 @@ class TrainingRun:
                     observer(event)
         return progress
 
-    def _start(self) -> Progress:
+    def _start(self) -> TrainingProgress:
         here = environment(self.plan)
         folder = self.folder / "checkpoint"
         if not checkpoint.recover(folder):
             write_whole(self.folder / "metrics.jsonl", b"")
-            return Progress(step=0, tokens=0, chain=Chain().head, environment=here)
+            return TrainingProgress(step=0, tokens=0, chain=Chain().head, environment=here)
         progress = checkpoint.load(folder, self.model, self.optimizer)
         if progress.status != "running":
             return progress
@@ -115,7 +115,7 @@ class TrainingRun:
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
         write_whole(path, "".join(line + "\n" for line in kept).encode())
 
-    def _advance(self, progress: Progress, chain: Chain) -> tuple[Progress, StepEvent]:
+    def _advance(self, progress: TrainingProgress, chain: Chain) -> tuple[TrainingProgress, StepEvent]:
         """One optimizer step, and the validation that falls on it."""
         config, step = self.config, progress.step
         started = time.perf_counter()
@@ -149,7 +149,7 @@ class TrainingRun:
             auxiliary=taken.auxiliary,
         )
 
-    def _judge(self, progress: Progress, nats: float, finite: bool) -> Progress:
+    def _judge(self, progress: TrainingProgress, nats: float, finite: bool) -> TrainingProgress:
         """Decide whether the run goes on."""
         first = nats if progress.first_nats is None else progress.first_nats
         recent = [*progress.recent_nats, nats][-DIVERGENCE_WINDOW:]
