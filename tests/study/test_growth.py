@@ -213,7 +213,7 @@ def test_changed_code_that_no_plugin_holds_is_refused(
     source = {"caller study.py": "a" * 64}
     for user in ("resolve", "sources"):
         monkeypatch.setattr(f"assay.study.{user}.arm_plugins", lambda *_: dict(source))
-    monkeypatch.setattr("assay.study.subject.model_plugins", lambda *_: dict(source))
+    monkeypatch.setattr("assay.study.subject.run.model_plugins", lambda *_: dict(source))
     if dies:
         with pytest.raises(Crash):
             compare(make(("gpt1",), (0,)), tmp_path / "out", Dying(5))

@@ -10,8 +10,8 @@ import torch
 from assay.data.prepare import prepare
 from assay.errors import RequestError
 from assay.records import ArmAudit, RunRecord, StudyRecord
-from assay.study.arm_audit import audit_fresh, audit_trained
 from assay.study.asked import StudyConfig
+from assay.study.audits import audit_fresh, audit_trained
 from assay.study.conclude import conclude
 from assay.study.execute import execute
 from assay.study.folder import discard, lock, open_folder, rewrite_config, stored_config

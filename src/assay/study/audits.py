@@ -1,4 +1,4 @@
-"""The audit of an arm before and after training: what cheats is not ranked."""
+"""The audits of a study's arms, before and after training: what cheats is not ranked."""
 
 from pathlib import Path
 from typing import Literal
@@ -10,7 +10,7 @@ from assay.model.lm import LanguageModel
 from assay.ops.execution import Execution
 from assay.records import ArmAudit
 from assay.study.resolve import ResolvedArm, Study
-from assay.study.subject import load_run
+from assay.study.subject.run import load_run
 
 VOCAB_SIZE = 128
 Moment = Literal["before training", "after training"]
@@ -24,15 +24,15 @@ def audit_fresh(study: Study, arm: ResolvedArm, seed: int) -> ArmAudit:
     except RequestError:  # token ids are among its dimensions
         config = arm.config
     model = build_model(arm.architecture, config, seed, arm.replicate).eval()
-    return _audited(study, arm, seed, model, "before training")
+    return _audit(study, arm, seed, model, "before training")
 
 
 def audit_trained(study: Study, arm: ResolvedArm, seed: int, folder: Path) -> ArmAudit:
     """Of the weights in the run's `folder`."""
-    return _audited(study, arm, seed, load_run(folder).model, "after training")
+    return _audit(study, arm, seed, load_run(folder).model, "after training")
 
 
-def _audited(study: Study, arm: ResolvedArm, seed: int, model: LanguageModel, moment: Moment) -> ArmAudit:
+def _audit(study: Study, arm: ResolvedArm, seed: int, model: LanguageModel, moment: Moment) -> ArmAudit:
     """In the form of the ops that the study trains with; a model that cannot be audited is a RequestError."""
     model.set_execution(Execution(study.plan.op_form, study.plan.chunk_length))
     try:
