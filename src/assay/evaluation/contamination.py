@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from assay.data.config import DataConfig
 from assay.data.corpus import Split, Tell, silent
+from assay.data.duplicates import CONTAINMENT
 from assay.data.prepare import prepare
 from assay.data.tokenized import TokenizedCorpus
 from assay.data.tokenizer import build_tokenizer
 from assay.errors import RequestError
-from assay.evaluation.containment import CONTAINMENT, Copy, exact_copies, minhash_copies
+from assay.evaluation.containment import Copy, exact_copies, minhash_copies
 from assay.records import Finding, RunRecord
 
 EXACT_DOCUMENTS = 100_000

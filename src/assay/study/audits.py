@@ -10,9 +10,9 @@ from assay.model.lm import LanguageModel
 from assay.ops.execution import Execution
 from assay.records import ArmAudit
 from assay.study.resolve import ResolvedArm, Study
+from assay.study.subject.fresh import VOCAB_SIZE
 from assay.study.subject.run import load_run
 
-VOCAB_SIZE = 128
 Moment = Literal["before training", "after training"]
 
 
