@@ -25,7 +25,7 @@ def check(
     """Check an architecture: causal, decodes as it trains, learns, and is what it declares. Exit status 1 if not."""
     load_plugins(plugin)
 
-    from assay.audit.contract_checks import check_architecture
+    from assay.audit.contract.architecture import check_architecture
     from assay.model.architecture import ARCHITECTURES
     from assay.model.contract import check_shapes
     from assay.study.subject.file import registered_by
