@@ -45,7 +45,7 @@ EARLY: dict[str, Callable[[Patch], None]] = {
     "tokenizer.json": lambda patch: patch.setattr("assay.data.tokenizer.write_whole", full),
     "metrics.jsonl": lambda patch: patch.setattr("assay.training.loop.write_whole", full),
     "the first weights": lambda patch: patch.setattr("assay.training.checkpoint.save_file", full_in_safetensors),
-    "the first progress": lambda patch: patch.setattr("assay.training.checkpoint.Progress.write", full),
+    "the first progress": lambda patch: patch.setattr("assay.training.checkpoint.TrainingProgress.write", full),
 }
 
 

@@ -13,7 +13,7 @@ from assay.cli.main import main
 from assay.generation import generate
 from assay.hub.tensors import write_safetensors
 from assay.model.architecture import ARCHITECTURES
-from assay.study.subject import load_subject
+from assay.study.subject.lookup import load_subject
 from cli.command import Assay
 from cli.test_verbs import last_line
 

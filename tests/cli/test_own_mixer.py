@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from assay.model.architecture import ARCHITECTURES
-from assay.study.auditable import registered_by
+from assay.study.subject.file import registered_by
 from cli.command import Assay
 
 

@@ -15,7 +15,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, Mamba2Config, Mamba2ForCau
 from assay.audit.redraw import redrawn
 from assay.errors import RequestError
 from assay.hub.import_ import ImportRecord, read_model, write_model
-from assay.study.subject import load_run
+from assay.study.subject.run import load_run
 from hub.models import ids, make
 
 ENDS = {"bos_token_id": 0, "eos_token_id": 0}

@@ -86,7 +86,7 @@ def time_mix_by_token(layer: RWKV7TimeMix, sequence: Tensor, first_values: Tenso
 @torch.no_grad()
 def test_time_mix_is_the_papers() -> None:
     layer, x, first = time_mix(), inputs(), inputs(seed=3)
-    y, _ = layer(x, None, {"value_first": first})
+    y, _ = layer(x, None, {"rwkv7.value_first": first})
     expected = torch.stack([time_mix_by_token(layer, *each) for each in zip(x, first, strict=True)])
     torch.testing.assert_close(y, expected, rtol=1e-9, atol=1e-9)
 
@@ -105,11 +105,11 @@ def test_the_first_layer_publishes_its_values_and_later_ones_read_them() -> None
     assert not any(name.startswith("value_gate") for name, _ in first.named_parameters())
     shared: Shared = {}
     first(x, None, shared)
-    published = shared["value_first"].clone()
+    published = shared["rwkv7.value_first"].clone()
     difference = torch.cat((torch.zeros_like(x[:, :1]), x[:, :-1]), 1) - x
     torch.testing.assert_close(published, (x + difference * first.mu[3]) @ first.value.weight.mT)
     with_first, _ = later(x, None, shared)
-    assert torch.equal(shared["value_first"], published)
+    assert torch.equal(shared["rwkv7.value_first"], published)
     alone, _ = later(x)
     own: Shared = {}
     torch.testing.assert_close(later(x, None, own)[0], alone)
@@ -124,12 +124,12 @@ def test_any_split_equals_one_pass(name: str, form: Form) -> None:
     layer, x, first = LAYERS[name](), inputs(), inputs(seed=3)
     layer.execution = Execution(form=form, chunk_length=16)
     with recorded_forms() as forms:
-        whole, final = layer(x, None, {"value_first": first})
+        whole, final = layer(x, None, {"rwkv7.value_first": first})
     assert forms == ({"wkv7": {form}} if name == "time mix" else {})
     for cuts in ((0, 1, T), (0, 20, T), (0, 16, 17, T), range(T + 1)):
         state, parts = layer.initial_state(len(x)), []
         for begin, end in itertools.pairwise(cuts):
-            part, state = layer(x[:, begin:end], state, {"value_first": first[:, begin:end]})
+            part, state = layer(x[:, begin:end], state, {"rwkv7.value_first": first[:, begin:end]})
             parts.append(part)
         torch.testing.assert_close(torch.cat(parts, 1), whole, rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(tuple(state), tuple(final), rtol=1e-9, atol=1e-9)
@@ -141,7 +141,7 @@ def test_loop_and_chunked_agree_with_their_gradients() -> None:
     for form in forms:
         layer = time_mix()
         layer.execution = Execution(form=form)
-        y, state = layer(x, None, {"value_first": inputs(seed=3)})
+        y, state = layer(x, None, {"rwkv7.value_first": inputs(seed=3)})
         (y.sin().sum() + state.wkv.sin().sum()).backward()
         results.append((y.detach(), *(p.grad for p in layer.parameters())))
     for loop, chunked in zip(*results, strict=True):
@@ -177,7 +177,7 @@ def test_recurrence_stays_in_float32_under_autocast() -> None:
     layer.decay_tap.register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
     with torch.autocast("cpu", torch.bfloat16):
         y, state = layer(inputs().float())
-        y, state = layer(inputs().float(), state, {"value_first": inputs(seed=3).bfloat16()})
+        y, state = layer(inputs().float(), state, {"rwkv7.value_first": inputs(seed=3).bfloat16()})
     assert isinstance(state, RWKV7State)
     assert state.wkv.dtype == torch.float32
     assert set(seen) == {torch.float32}

@@ -203,3 +203,20 @@ def test_the_number_of_threads_moves_no_bit(name: str) -> None:
         torch.set_num_threads(threads)
     one, four = built
     assert all(torch.equal(one[name], four[name]) for name in one)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_model_draws_nothing_of_a_layers(name: str) -> None:
+    """A layer alone with the same generator gives the same weights."""
+    model = assemble(ARCHITECTURES.get(name), config_of(name))
+    model.reset_parameters(torch.Generator().manual_seed(9))
+    block, generator = model.sequence_blocks()[0], torch.Generator().manual_seed(9)
+    inside = {key: weight.clone() for key, weight in block.mixer.named_parameters()}
+    for layer in (model.embedding, block.mixer_norm, block.mixer):
+        layer.reset_parameters(generator)
+    assert same(inside, dict(block.mixer.named_parameters()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_blinkdl_begins_with_a_small_embedding(name: str) -> None:
+    assert build(name, initialisation="blinkdl").embedding.tokens.abs().max() <= 1e-4

@@ -11,7 +11,7 @@ from assay.errors import RequestError
 from assay.records import ArmAudit, RunRecord, StudyRecord
 from assay.study.asked import StudyConfig
 from assay.study.compare import Silent, compare
-from assay.study.resolve import Arm, Study, resolve
+from assay.study.resolve import ResolvedArm, Study, resolve
 from assay.training.loop import StepEvent
 from study.made_up import Make, write_corpus
 
@@ -213,7 +213,7 @@ def test_changed_code_that_no_plugin_holds_is_refused(
     source = {"caller study.py": "a" * 64}
     for user in ("resolve", "sources"):
         monkeypatch.setattr(f"assay.study.{user}.arm_plugins", lambda *_: dict(source))
-    monkeypatch.setattr("assay.study.subject.model_plugins", lambda *_: dict(source))
+    monkeypatch.setattr("assay.study.subject.run.model_plugins", lambda *_: dict(source))
     if dies:
         with pytest.raises(Crash):
             compare(make(("gpt1",), (0,)), tmp_path / "out", Dying(5))
@@ -300,7 +300,7 @@ def test_an_arm_that_cannot_be_audited_is_not_taken_in(
     compare(make(("gpt1",), (0,)), tmp_path / "out")
     with monkeypatch.context() as patch:
 
-        def refuse(_: Study, arm: Arm, __: int) -> ArmAudit:
+        def refuse(_: Study, arm: ResolvedArm, __: int) -> ArmAudit:
             raise RequestError(f"{arm.label}: cannot be audited")
 
         patch.setattr("assay.study.compare.audit_fresh", refuse)

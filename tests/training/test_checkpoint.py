@@ -16,7 +16,7 @@ from assay.errors import RequestError
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
 from assay.training import checkpoint
-from assay.training.checkpoint import Progress, load, load_weights, recover, save
+from assay.training.checkpoint import TrainingProgress, load, load_weights, recover, save
 from assay.training.config import TrainingConfig
 from assay.training.optim import build_optimizer
 
@@ -35,8 +35,8 @@ def trained(seed: int = 0, steps: int = 2, **dimensions: object) -> tuple[Langua
     return model, optimizer
 
 
-def progress(step: int) -> Progress:
-    return Progress(step=step, tokens=8 * step, chain="0" * 64, environment=HERE)
+def progress(step: int) -> TrainingProgress:
+    return TrainingProgress(step=step, tokens=8 * step, chain="0" * 64, environment=HERE)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -111,7 +111,7 @@ def test_every_state_a_death_can_leave(states: dict[str, int], survivor: int | N
         assert list(tmp_path.iterdir()) == []
     else:
         assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint"]
-        assert Progress.read(folder / "progress.json").step == survivor
+        assert TrainingProgress.read(folder / "progress.json").step == survivor
     assert recover(folder) == (survivor is not None), "twice is once"
 
 
@@ -120,7 +120,7 @@ def test_a_checkpoint_replaces_the_one_before(tmp_path: Path) -> None:
     for step in (1, 2, 3):
         save(tmp_path / "checkpoint", model, optimizer, progress(step))
         assert [entry.name for entry in tmp_path.iterdir()] == ["checkpoint"]
-        assert Progress.read(tmp_path / "checkpoint" / "progress.json").step == step
+        assert TrainingProgress.read(tmp_path / "checkpoint" / "progress.json").step == step
 
 
 @pytest.mark.parametrize("fails_at", sorted(FILES))
@@ -136,12 +136,12 @@ def test_a_full_disk_leaves_the_old_checkpoint_alone(
             raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
         save_file(tensors, path)
 
-    def unwritten(_: Progress, path: Path) -> None:
+    def unwritten(_: TrainingProgress, path: Path) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     monkeypatch.setattr(checkpoint, "save_file", full)
     if fails_at == "progress.json":
-        monkeypatch.setattr(Progress, "write", unwritten)
+        monkeypatch.setattr(TrainingProgress, "write", unwritten)
     with pytest.raises(OSError, match=fails_at) as caught:
         save(folder, *trained(seed=1), progress(2))
     assert caught.value.errno == errno.ENOSPC
@@ -164,6 +164,6 @@ def test_progress_of_another_version_is_refused(tmp_path: Path) -> None:
     values = json.loads((folder / "progress.json").read_text())
     (folder / "progress.json").write_text(json.dumps({**values, "schema_version": 99}))
     with pytest.raises(RequestError, match="schema version 99"):
-        Progress.read(folder / "progress.json")
+        TrainingProgress.read(folder / "progress.json")
     shutil.rmtree(folder)
     assert not recover(folder)

@@ -16,7 +16,7 @@ from assay.errors import RequestError
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionConfig, resolve_plan
-from assay.training.checkpoint import Progress
+from assay.training.checkpoint import TrainingProgress
 from assay.training.config import TrainingConfig
 from assay.training.loop import DIVERGENCE_WINDOW, StepEvent, TrainingRun, course_file
 from assay.training.optim import learning_rate
@@ -38,9 +38,9 @@ def training_run(
     return TrainingRun(folder, model, batches, config, plan, validate, [events.append], replicate), events
 
 
-def judged(run: TrainingRun, losses: list[float]) -> Progress:
+def judged(run: TrainingRun, losses: list[float]) -> TrainingProgress:
     """Where the loop stands after these losses, without training."""
-    progress = Progress(step=0, tokens=0, chain=Chain().head, environment={})
+    progress = TrainingProgress(step=0, tokens=0, chain=Chain().head, environment={})
     for step, nats in enumerate(losses):
         progress = run._judge(progress, nats, math.isfinite(nats)).model_copy(update={"step": step + 1})
         if progress.status != "running":
@@ -104,7 +104,7 @@ def test_a_loss_that_is_not_finite_stops_at_once(tmp_path: Path) -> None:
     assert torch.equal(run.model.get_parameter("blocks.0.mixer_norm.weight"), before), (
         "no step is taken on a broken loss"
     )
-    assert Progress.read(tmp_path / "checkpoint" / "progress.json").status == "diverged"
+    assert TrainingProgress.read(tmp_path / "checkpoint" / "progress.json").status == "diverged"
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])

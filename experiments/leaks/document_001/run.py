@@ -19,8 +19,9 @@ from assay.cli.progress import StudyProgress
 from assay.errors import RequestError
 from assay.evaluation.honest import HonestLikelihood
 from assay.records import StudyRecord
-from assay.study.auditable import Fresh, auditables
-from assay.study.audited import honest_scores
+from assay.study.subject.fresh import Fresh
+from assay.study.subject.lookup import named_models
+from assay.study.text_checks import honest_scores
 
 ARMS = ("groundthink-v7", "groundthink")
 
@@ -84,7 +85,7 @@ def main() -> int:
     try:
         with StudyProgress(settings["training"]["batch_tokens"]) as progress:
             study = compare(list(ARMS), options.out, progress, **settings)
-            trained = auditables(str(options.out), Fresh())
+            trained = named_models(str(options.out), Fresh())
             items = {item.architecture.name: item for item in trained if item.architecture is not None}
             scores = {name: honest_scores(items[name], progress.message) for name in ARMS}
             longest = 2 * settings["training"]["context"]

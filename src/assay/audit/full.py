@@ -37,7 +37,7 @@ MOST = 2**62
 WEIGHTS = {"given": "weights as given", "redrawn": "weights redrawn"}
 MODES = ("eval mode", "training mode")
 
-Progress = Callable[[str], None]
+Tell = Callable[[str], None]
 
 
 def audit(
@@ -52,7 +52,7 @@ def audit(
     fresh: bool = False,
     packing: int | None = None,
     seed: int = 0,
-    on_progress: Progress | None = None,
+    on_progress: Tell | None = None,
 ) -> AuditReport:
     """Look for every way in which a language model could cheat; `model` maps ids [B, T] to logits [B, T, V].
 
@@ -89,7 +89,7 @@ def audit(
 
 
 def _once(
-    subject: Subject, search: Search, fresh: bool, loss: Score | None, log_prob: Score | None, tell: Progress
+    subject: Subject, search: Search, fresh: bool, loss: Score | None, log_prob: Score | None, tell: Tell
 ) -> list[Finding]:
     """What is asked of the weights as given alone."""
     tell("scoring, activations, accounting")
@@ -103,9 +103,7 @@ def _once(
     return findings
 
 
-def on_both_weights(
-    subject: Subject, searches: Mapping[str, Search], packing: int | None, tell: Progress
-) -> list[Finding]:
+def on_both_weights(subject: Subject, searches: Mapping[str, Search], packing: int | None, tell: Tell) -> list[Finding]:
     """Every comparison of two runs, on both sets of weights, in both modes.
 
     Isolation everywhere first: where it fails anywhere, the other checks put memory back before each run, or run one

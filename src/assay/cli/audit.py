@@ -18,7 +18,7 @@ from assay.errors import RequestError
 if TYPE_CHECKING:
     from assay.audit import AuditReport
     from assay.records import Finding
-    from assay.study.auditable import Auditable
+    from assay.study.subject.subject import NamedModel
 
 
 def audit(
@@ -42,8 +42,8 @@ def audit(
     load_plugins(plugin)
 
     from assay.audit import audit as look
-    from assay.study.auditable import auditables
-    from assay.study.audited import data_checks, honest_scores
+    from assay.study.subject.lookup import named_models
+    from assay.study.text_checks import data_checks, honest_scores
 
     fresh = _fresh(size, set_ or [], subject, parse_seed(seed))
     limits = {
@@ -51,8 +51,8 @@ def audit(
         "max_length": None if max_length is None else parse_count("--max-length", max_length),
     }
     with Stages() as stages:
-        subjects = auditables(subject, fresh)
-        results: list[tuple[Auditable, AuditReport, dict[str, Any] | None]] = []
+        subjects = named_models(subject, fresh)
+        results: list[tuple[NamedModel, AuditReport, dict[str, Any] | None]] = []
         for item in subjects:
             scores = honest_scores(item, stages.tell) if honest else None
             report = look(
@@ -83,14 +83,14 @@ def _tell(stages: Stages, name: str, stage: str) -> None:
 
 def _fresh(size: str | None, assignments: list[str], subject: str, seed: int) -> Any:
     """How a model that only has a name is built."""
-    from assay.model.architecture import ARCHITECTURES
-    from assay.study.auditable import Fresh
+    from assay.study.subject.fresh import Fresh
+    from assay.study.subject.subject import parse_subject
 
-    architecture = subject.partition(":")[0].rpartition("=")[2]
+    architecture = parse_subject(subject).architecture
     dimensions: dict[str, Any] = {}
     for text in assignments:
         key, value = parse_assignment(text)
-        path = setting_path(key, {subject: architecture} if architecture in ARCHITECTURES.names() else {})
+        path = setting_path(key, {subject: architecture} if architecture else {})
         if not path.startswith("model."):
             raise RequestError(f"--set {key}: no dimension of a model")
         dimensions[path.split(".")[-1]] = value
@@ -100,7 +100,7 @@ def _fresh(size: str | None, assignments: list[str], subject: str, seed: int) ->
 def _as_json(
     subject: str,
     sound: bool,
-    results: list[tuple["Auditable", "AuditReport", dict[str, Any] | None]],
+    results: list[tuple["NamedModel", "AuditReport", dict[str, Any] | None]],
     data: list["Finding"],
 ) -> dict[str, Any]:
     """One report of one model stands at the top; of several, they stand in `models`."""
@@ -112,7 +112,7 @@ def _as_json(
     return {**top, "subject": subject, "sound": sound, "data": [finding.model_dump(mode="json") for finding in data]}
 
 
-def _show(results: list[tuple["Auditable", "AuditReport", dict[str, Any] | None]], data: list["Finding"]) -> None:
+def _show(results: list[tuple["NamedModel", "AuditReport", dict[str, Any] | None]], data: list["Finding"]) -> None:
     console = Console(highlight=False)
     for item, report, scores in results:
         console.print(verdict_line(item.name, report))
@@ -128,7 +128,7 @@ def _show(results: list[tuple["Auditable", "AuditReport", dict[str, Any] | None]
         console.print(findings_table(data))
 
 
-def _twin(item: "Auditable") -> str | None:
+def _twin(item: "NamedModel") -> str | None:
     return None if item.architecture is None else item.architecture.sound_twin
 
 

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,13 +25,15 @@ def check(
     """Check an architecture: causal, decodes as it trains, learns, and is what it declares. Exit status 1 if not."""
     load_plugins(plugin)
 
-    from assay.audit.contract_checks import check_architecture
+    from assay.audit.contract.architecture import check_architecture
     from assay.model.architecture import ARCHITECTURES
     from assay.model.contract import check_shapes
-    from assay.study.auditable import registered_by
+    from assay.study.subject.file import registered_by
+    from assay.study.subject.subject import parse_subject
 
-    if subject.endswith(".py"):
-        architectures = registered_by(Path(subject))
+    named = parse_subject(subject)
+    if named.kind == "file" and not named.name:
+        architectures = registered_by(named.path)
         if not architectures:
             raise RequestError(f"{subject}: registers no architecture; `assay new my_mixer` writes a file that does")
     else:

@@ -49,8 +49,7 @@ def _facts(
     from assay.model.accounting import count_flops, count_parameters, count_state_bytes
     from assay.model.architecture import ARCHITECTURES
     from assay.model.sizing import Decoding, build_on_meta
-    from assay.study.asked import StudyConfig
-    from assay.study.resolve import arm_dimensions, size_arm
+    from assay.study.subject.fresh import arm_config
 
     item = ARCHITECTURES.get(arm.architecture)
     dimensions = dict(arm.model)
@@ -60,13 +59,9 @@ def _facts(
         if not path.startswith("model."):
             raise RequestError(f"--set {key}: no dimension of a model; {', '.join(item.config.model_fields)} are")
         dimensions[path.split(".")[-1]] = value
-    values = {
-        "arms": [arm.model_copy(update={"model": dimensions})],
-        "size": arm.size if size is None else parse_count("--size", size),
-        "match": match or "total",
-    }
-    study = StudyConfig.parse(values, {"match": "--match"})
-    config = size_arm(item, study, arm_dimensions(item, study, study.arms[0]), Decoding(context), study.size)
+    size_asked = arm.size if size is None else parse_count("--size", size)
+    arm = arm.model_copy(update={"model": dimensions})
+    config = arm_config(arm, size_asked, match or "total", Decoding(context))
     model = build_on_meta(item, config)
     return {
         "architecture": item.name,

@@ -22,7 +22,7 @@ def export(
     """
     load_plugins(plugin)
     from assay.hub.export import export_model
-    from assay.study.subject import load_subject
+    from assay.study.subject.lookup import load_subject
 
     loaded = load_subject(subject)
     kind = export_model(loaded.architecture, loaded.config, loaded.model, loaded.tokenizer, loaded.begins_with_bos, to)

@@ -13,7 +13,7 @@ from assay.errors import RequestError
 
 if TYPE_CHECKING:
     from assay.generation import Sampler
-    from assay.study.subject import LoadedRun
+    from assay.study.subject.run import LoadedRun
 
 DEFAULT_TOKENS = 128
 
@@ -40,7 +40,7 @@ def generate(
 
     from assay.generation import room
     from assay.model.plan import ExecutionConfig, resolve_plan
-    from assay.study.subject import load_subject
+    from assay.study.subject.lookup import load_subject
 
     loaded = load_subject(subject)
     ids = [loaded.prompt(text) for text in prompt]

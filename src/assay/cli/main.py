@@ -21,10 +21,10 @@ from assay.cli.listing import list_all
 from assay.cli.new import new
 from assay.cli.report import report
 from assay.cli.train import train
-from assay.errors import RequestError, WorkerError
+from assay.errors import WRONG_REQUEST, RequestError, WorkerError
 from assay.plugins.blame import blamed
 
-DONE, NEGATIVE, WRONG_REQUEST, OUR_FAULT, INTERRUPTED = 0, 1, 2, 70, 130
+DONE, NEGATIVE, OUR_FAULT, INTERRUPTED = 0, 1, 70, 130
 
 app = typer.Typer(
     name="assay",

@@ -13,7 +13,7 @@ import filelock
 import numpy as np
 import platformdirs
 
-from assay.data.corpus import SPLITS, Progress
+from assay.data.corpus import SPLITS, Tell
 from assay.data.tokenized import SplitCounts, TokenizedCorpus, TokenizedSplit, id_dtype
 from assay.data.tokenizer import Tokenizer
 from assay.records import Record
@@ -55,7 +55,7 @@ def cache_folder() -> Path:
 
 
 def load_or_build(
-    folder: Path, key: str, name: str, build: Callable[[], TokenizedCorpus], progress: Progress
+    folder: Path, key: str, name: str, build: Callable[[], TokenizedCorpus], progress: Tell
 ) -> TokenizedCorpus:
     """Return the corpus cached in `folder` under `key`, called `name`; build and store it where there is none.
 
@@ -85,7 +85,7 @@ def load_or_build(
         lock.release()
 
 
-def _acquire(folder: Path, progress: Progress) -> filelock.BaseFileLock:
+def _acquire(folder: Path, progress: Tell) -> filelock.BaseFileLock:
     """The lock of one cached corpus, freed by the system when its holder dies."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))

@@ -12,7 +12,7 @@ from assay.registry import Registry
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
-Progress = Callable[[str], None]
+Tell = Callable[[str], None]
 """Takes one line for the person who waits."""
 
 DEFAULT_FIELD = "text"
@@ -40,7 +40,7 @@ class CorpusSource:
     description: str
     citation: str
     """Where the text is from and under which licence."""
-    read: Callable[[DataConfig, str, Progress], Iterator[Document]]
+    read: Callable[[DataConfig, str, Tell], Iterator[Document]]
     argument: str | None = None
     """What `name:ARGUMENT` stands for, as in "PATH"; None where the name is enough."""
     has_fields: bool = False
@@ -48,7 +48,7 @@ class CorpusSource:
     identity: Callable[[DataConfig, str], str] | None = None
     """Names the content without reading it, for text that lies elsewhere; None: the content itself is hashed."""
 
-    def documents(self, config: DataConfig, argument: str, progress: Progress = silent) -> Iterator[Document]:
+    def documents(self, config: DataConfig, argument: str, progress: Tell = silent) -> Iterator[Document]:
         """Yield the documents; what cannot be read is a RequestError."""
         return self.read(config, argument, progress)
 
@@ -74,7 +74,7 @@ def find_corpus(config: DataConfig) -> tuple[CorpusSource, str]:
     return source, argument
 
 
-def read_documents(config: DataConfig, progress: Progress) -> list[Document]:
+def read_documents(config: DataConfig, progress: Tell) -> list[Document]:
     """All documents of the corpus, in order, as many as `max_bytes` allows."""
     source, argument = find_corpus(config)
     documents: list[Document] = []

@@ -8,7 +8,7 @@ import tokenizers
 
 from assay.data.cache import CACHE_FORMAT, cache_folder, corpus_digest, load_or_build
 from assay.data.config import DataConfig
-from assay.data.corpus import SPLITS, Document, Progress, find_corpus, read_documents, silent
+from assay.data.corpus import SPLITS, Document, Tell, find_corpus, read_documents, silent
 from assay.data.splitting import split_documents
 from assay.data.tokenized import SplitCounts, TokenizedCorpus, TokenizedSplit, tokenize
 from assay.data.tokenizer import build_tokenizer, tokenizer_identity
@@ -16,7 +16,7 @@ from assay.data.tokenizer import build_tokenizer, tokenizer_identity
 __all__ = ["TokenizedCorpus", "TokenizedSplit", "prepare"]
 
 
-def prepare(config: DataConfig, progress: Progress | None = None) -> TokenizedCorpus:
+def prepare(config: DataConfig, progress: Tell | None = None) -> TokenizedCorpus:
     """Return the corpus that `config` asks for, from the cache where it is there; RequestError where it cannot be made.
 
     `progress` takes one line at a time for the person who waits.
@@ -39,7 +39,7 @@ def prepare(config: DataConfig, progress: Progress | None = None) -> TokenizedCo
     return load_or_build(cache_folder() / f"{source.name}-{key[:16]}", key, config.corpus, build, say)
 
 
-def _build(config: DataConfig, documents: Sequence[Document], progress: Progress) -> TokenizedCorpus:
+def _build(config: DataConfig, documents: Sequence[Document], progress: Tell) -> TokenizedCorpus:
     progress(f"{config.corpus}: {len(documents)} documents, looking for duplicates")
     documents_of = split_documents(config.corpus, documents, progress, config.split_by)
     texts = [document.text for document in documents_of.train]

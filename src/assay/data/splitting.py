@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from assay.data.corpus import SPLITS, Document, Progress, Split
+from assay.data.corpus import SPLITS, Document, Split, Tell
 from assay.data.duplicates import content_hash, near_duplicate_clusters
 from assay.errors import RequestError
 
@@ -34,9 +34,7 @@ class SplitDocuments:
         return documents
 
 
-def split_documents(
-    corpus: str, documents: Sequence[Document], progress: Progress, by: SplitBy = "hash"
-) -> SplitDocuments:
+def split_documents(corpus: str, documents: Sequence[Document], progress: Tell, by: SplitBy = "hash") -> SplitDocuments:
     """Split `documents`; a split that stays empty is a RequestError that names `--corpus`.
 
     Official validation and test documents are kept as they are, and what train has of them is dropped. A split that
@@ -102,7 +100,7 @@ def _require_clusters(corpus: str, given: int, kept: int, clusters: int, needed:
 
 
 def _assign(
-    documents: Sequence[Document], clusters: list[list[int]], missing: list[Split], by: SplitBy, progress: Progress
+    documents: Sequence[Document], clusters: list[list[int]], missing: list[Split], by: SplitBy, progress: Tell
 ) -> dict[int, Split]:
     """The split of each document of `clusters` that does not go to train."""
     sizes = [sum(len(documents[index].text.encode()) for index in cluster) for cluster in clusters]

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.data.duplicates import CONTAINMENT, GRAM_WORDS
+
 Grams = NDArray[np.uint64]
 Ints = NDArray[np.int64]
 
-GRAM_WORDS = 13
-CONTAINMENT = 0.5
 BINS = 256
 """Of a MinHash sketch."""
 CANDIDATE = 0.25

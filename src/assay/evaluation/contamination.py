@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from assay.data.config import DataConfig
-from assay.data.corpus import Progress, Split, silent
+from assay.data.corpus import Split, Tell, silent
+from assay.data.duplicates import CONTAINMENT
 from assay.data.prepare import prepare
 from assay.data.tokenized import TokenizedCorpus
 from assay.data.tokenizer import build_tokenizer
 from assay.errors import RequestError
-from assay.evaluation.containment import CONTAINMENT, Copy, exact_copies, minhash_copies
+from assay.evaluation.containment import Copy, exact_copies, minhash_copies
 from assay.records import Finding, RunRecord
 
 EXACT_DOCUMENTS = 100_000
@@ -19,7 +20,7 @@ MOST_NAMED = 5
 _DECODED_AT_ONCE = 1000
 
 
-def data_findings(data: DataConfig, digest: str | None = None, progress: Progress = silent) -> list[Finding]:
+def data_findings(data: DataConfig, digest: str | None = None, progress: Tell = silent) -> list[Finding]:
     """Read the corpus of `data` again, from its source or the cache, and check it: contamination and tokenizer.
 
     `digest` is what the run records of the corpus. Where the corpus cannot be read any more, or is another one by

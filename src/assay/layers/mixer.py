@@ -19,7 +19,9 @@ State = Any
 Shared = MutableMapping[str, Tensor]
 """Tensors [B, T, ...] that earlier layers of the same call publish; nothing in it may summarise later positions.
 
-One exception, which holds no token: the weight "groundthink.key_weight", as its readers ask with another layer's keys.
+`ids` [B, T] is there from the beginning. A layer's keys begin with its family's name, "family.keys". One that ends in
+`_weight` may hold a parameter of the layer that publishes it, of whatever shape, as a parameter knows no token: a later
+layer can compute with another's projection.
 """
 
 

@@ -32,7 +32,7 @@ from assay.layers.mixer import ExecutedFlops, Layer, SequenceLayer, Shared
 from assay.layers.token_shift import ShiftState, shift_difference
 from assay.ops.wkv7 import wkv7, wkv7_flops
 
-VALUE_FIRST = "value_first"
+VALUE_FIRST = "rwkv7.value_first"
 """Where the first of these layers publishes its values [B, T, D] for the later ones."""
 
 _GROUP_NORM_EPS = 64e-5

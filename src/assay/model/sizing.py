@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from assay.analysis.contests import MATCH_TOLERANCE
 from assay.errors import RequestError
 from assay.model.accounting import count_flops, count_parameters, count_state_bytes
 from assay.model.architecture import Architecture, ModelConfig, assemble
@@ -14,7 +15,6 @@ from assay.model.lm import Block, LanguageModel
 from assay.model.shapes import Candidate, Line, Shapes
 from assay.records import Match
 
-TOLERANCE = 0.01
 CLOSE = 0.003
 """Among sizes this close to the target the most natural shape wins."""
 TRIED = 40
@@ -93,7 +93,7 @@ def solve(
             if config is None:
                 continue
             size = MEASURES[match](build_on_meta(architecture, config), decoding)
-            if abs(size / target - 1) <= TOLERANCE:
+            if abs(size / target - 1) <= MATCH_TOLERANCE:
                 return config
             if nearest is None or abs(size - target) < abs(nearest - target):
                 nearest = size

@@ -10,14 +10,14 @@ import torch
 from assay.data.dataset import load_dataset
 from assay.errors import RequestError
 from assay.records import ArmAudit, RunRecord, StudyRecord
-from assay.study.arm_audit import audit_fresh, audit_trained
 from assay.study.asked import StudyConfig
+from assay.study.audits import audit_fresh, audit_trained
 from assay.study.conclude import conclude
 from assay.study.execute import execute
 from assay.study.folder import discard, lock, open_folder, rewrite_config, stored_config
 from assay.study.growth import grown
 from assay.study.job import Job, RunListener
-from assay.study.resolve import Arm, Study, refuse_other_data, resolve, threads_at_once
+from assay.study.resolve import ResolvedArm, Study, refuse_other_data, resolve, threads_at_once
 from assay.study.run import carry_out, finished_record
 from assay.study.sources import only_here, refuse_changed_sources
 from assay.study.speeds import measured_speeds
@@ -128,7 +128,7 @@ def _carry_out(study: Study, folder: Path, listener: Listener, workers: int | No
     return conclude(study, runs, folder, audits, speeds)
 
 
-def _job(study: Study, arm: Arm, seed: int, folder: Path) -> Job:
+def _job(study: Study, arm: ResolvedArm, seed: int, folder: Path) -> Job:
     place = run_folder(study, arm, seed, folder)
     return Job(
         name=f"{arm.label}-seed{seed}",
@@ -143,7 +143,7 @@ def _job(study: Study, arm: Arm, seed: int, folder: Path) -> Job:
     )
 
 
-def run_folder(study: Study, arm: Arm, seed: int, folder: Path) -> Path:
+def run_folder(study: Study, arm: ResolvedArm, seed: int, folder: Path) -> Path:
     """Where the run of `arm` with `seed` lies in the study's folder."""
     return folder / "runs" / study.run_name(arm, seed)
 
@@ -160,7 +160,7 @@ def _refuse_other_code(study: Study, folder: Path) -> None:
                 )
 
 
-def _audit_fresh(study: Study, arm: Arm, listener: Listener) -> ArmAudit:
+def _audit_fresh(study: Study, arm: ResolvedArm, listener: Listener) -> ArmAudit:
     """Of the first seed, before a step is made. A study that grows is audited again: the audit may have learned."""
     listener.message(f"audit of {arm.label}")
     audit = audit_fresh(study, arm, study.config.seeds[0])

@@ -13,10 +13,9 @@ from pathlib import Path
 from time import sleep as pause
 from typing import IO
 
-from assay.errors import RequestError, WorkerError
+from assay.errors import WRONG_REQUEST, RequestError, WorkerError
 from assay.records import RunRecord
 from assay.study.job import Job, RunListener
-from assay.study.worker import WRONG_REQUEST
 from assay.training.loop import StepEvent
 
 POLL_SECONDS = 0.1

@@ -23,7 +23,7 @@ SMALL_PARAMETERS = 16_000_000
 
 
 @dataclass(frozen=True)
-class Arm:
+class ResolvedArm:
     """What is compared, with everything about it solved."""
 
     label: str
@@ -42,11 +42,11 @@ class Study:
     """A configuration with everything resolved that must be known before the first step."""
 
     config: StudyConfig
-    arms: list[Arm]
+    arms: list[ResolvedArm]
     dataset: Dataset
     plan: ExecutionPlan
 
-    def spec(self, arm: Arm, seed: int) -> Spec:
+    def spec(self, arm: ResolvedArm, seed: int) -> Spec:
         """All that decides the numbers of `arm` with `seed`."""
         return Spec(
             architecture=arm.architecture.name,
@@ -60,15 +60,15 @@ class Study:
             plugins=dict(arm.plugins),
         )
 
-    def digest(self, arm: Arm, seed: int) -> str:
+    def digest(self, arm: ResolvedArm, seed: int) -> str:
         """That of the spec: the run's address."""
         return self.spec(arm, seed).digest_against(arm.architecture.config)
 
-    def run_name(self, arm: Arm, seed: int) -> str:
+    def run_name(self, arm: ResolvedArm, seed: int) -> str:
         """What the run's folder is called."""
         return folder_name(arm.label, seed, self.digest(arm, seed))
 
-    def run_config(self, arm: Arm, seed: int) -> StudyConfig:
+    def run_config(self, arm: ResolvedArm, seed: int) -> StudyConfig:
         """The resolved configuration of one run: what `assay train --config` needs to carry it out anywhere."""
         dimensions = {name: value for name, value in arm.config.model_dump(mode="json").items() if value is not None}
         one = ArmConfig(label=arm.label, architecture=arm.architecture.name, model=dimensions, replicate=arm.replicate)
@@ -118,7 +118,7 @@ def resolve(config: StudyConfig, tell: Callable[[str], None]) -> Study:
     return study
 
 
-def resolve_arms(config: StudyConfig, vocab_size: int, decoding: Decoding) -> Iterator[Arm]:
+def resolve_arms(config: StudyConfig, vocab_size: int, decoding: Decoding) -> Iterator[ResolvedArm]:
     """Every arm at every point of the grids, with its dimensions solved and checked against the study's context."""
     for point in config.points():
         architecture = _known(point.arm, config)
@@ -126,7 +126,7 @@ def resolve_arms(config: StudyConfig, vocab_size: int, decoding: Decoding) -> It
         solved = size_arm(architecture, config, model, decoding, point.size, point.arm.label)
         _refuse_few_positions(architecture, solved, config.training.context, point.arm.label)
         training = _training(config, point.arm)
-        yield Arm(
+        yield ResolvedArm(
             point.arm.label,
             point.group,
             point.size,
@@ -228,7 +228,7 @@ def refuse_other_data(config: StudyConfig, dataset: Dataset) -> None:
         )
 
 
-def _refuse_large(arm: Arm, parameters: int, device: str) -> None:
+def _refuse_large(arm: ResolvedArm, parameters: int, device: str) -> None:
     """Raise a RequestError where float32 weights, their gradients and AdamW's two moments alone exceed the memory."""
     memory = memory_bytes(device)
     if memory is not None and 16 * parameters > memory:

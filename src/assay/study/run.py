@@ -20,8 +20,8 @@ from assay.model.lm import LanguageModel
 from assay.records import CurvePoint, RunRecord, SignalProfile
 from assay.study.asked import StudyConfig
 from assay.study.folder import discard, lock, open_folder, refuse_other_run, stored_config
-from assay.study.resolve import Arm, Study, resolve
-from assay.training.checkpoint import Progress, recover
+from assay.study.resolve import ResolvedArm, Study, resolve
+from assay.training.checkpoint import TrainingProgress, recover
 from assay.training.environment import assay_version, environment
 from assay.training.loop import Observer, TrainingRun
 
@@ -53,7 +53,7 @@ def train(config: StudyConfig, folder: Path, tell: Callable[[str], None], observ
         raise
 
 
-def carry_out(study: Study, arm: Arm, seed: int, folder: Path, observers: Sequence[Observer] = ()) -> RunRecord:
+def carry_out(study: Study, arm: ResolvedArm, seed: int, folder: Path, observers: Sequence[Observer] = ()) -> RunRecord:
     """Train one arm with one seed in `folder`, or finish what was begun there, and return its record.
 
     A finished run is read, not repeated; a half-done one is not finished by another assay.
@@ -68,7 +68,7 @@ def carry_out(study: Study, arm: Arm, seed: int, folder: Path, observers: Sequen
         return _Run(study, arm, seed, folder).go(observers)
 
 
-def finished_record(study: Study, arm: Arm, seed: int, folder: Path) -> RunRecord | None:
+def finished_record(study: Study, arm: ResolvedArm, seed: int, folder: Path) -> RunRecord | None:
     """The record of a run that has ended, None where it has not; that of another run is a RequestError."""
     if not (folder / "record.json").exists():
         return None
@@ -82,7 +82,7 @@ def _refuse_other_code(folder: Path) -> None:
     """Raise a RequestError where a half-done run was begun by another assay: its steps would be of two programs."""
     if not recover(folder / "checkpoint"):
         return
-    begun = Progress.read(folder / "checkpoint" / "progress.json").environment.get("assay")
+    begun = TrainingProgress.read(folder / "checkpoint" / "progress.json").environment.get("assay")
     if begun != assay_version():
         raise RequestError(
             f"--out {folder}: was begun by assay {begun} and this is {assay_version()}; that one can finish it, or a "
@@ -93,7 +93,7 @@ def _refuse_other_code(folder: Path) -> None:
 class _Run:
     """The pieces of one run."""
 
-    def __init__(self, study: Study, arm: Arm, seed: int, folder: Path) -> None:
+    def __init__(self, study: Study, arm: ResolvedArm, seed: int, folder: Path) -> None:
         self.study = study
         self.arm = arm
         self.seed = seed
@@ -136,7 +136,7 @@ class _Run:
         rows = np.sort(np.argsort(-lengths, kind="stable")[: self.study.config.evaluation.signal_windows])
         return self.validation.inputs[rows][:, : int(lengths[rows].min())]
 
-    def _record(self, model: LanguageModel, progress: Progress, initial: SignalProfile) -> RunRecord:
+    def _record(self, model: LanguageModel, progress: TrainingProgress, initial: SignalProfile) -> RunRecord:
         study, plan, split = self.study, self.study.plan, self.study.config.evaluation.split
         finished = progress.status == "finished"
         held_out = self._windows(split, study.config.evaluation.test_tokens) if finished else None

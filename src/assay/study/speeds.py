@@ -6,7 +6,7 @@ from functools import partial
 from assay.evaluation.speed import Trainee, measure_speeds
 from assay.model.architecture import build_model
 from assay.records import Speed, StudyRecord
-from assay.study.resolve import Arm, Study
+from assay.study.resolve import ResolvedArm, Study
 from assay.study.workers import available_bytes, bytes_of_training
 
 
@@ -33,9 +33,9 @@ def measured_speeds(study: Study, before: StudyRecord | None, tell: Callable[[st
     return {arm.label: speeds[first[_shape(arm)].label] for arm in study.arms}
 
 
-def _groups(arms: Sequence[Arm], memory: int) -> Iterator[list[Arm]]:
+def _groups(arms: Sequence[ResolvedArm], memory: int) -> Iterator[list[ResolvedArm]]:
     """The arms in order, as many at once as half of the free memory holds, at least one."""
-    group: list[Arm] = []
+    group: list[ResolvedArm] = []
     used = 0
     for arm in arms:
         needed = bytes_of_training(arm)
@@ -47,6 +47,6 @@ def _groups(arms: Sequence[Arm], memory: int) -> Iterator[list[Arm]]:
     yield group
 
 
-def _shape(arm: Arm) -> str:
+def _shape(arm: ResolvedArm) -> str:
     """Equal for arms whose training steps are the same work."""
     return f"{arm.architecture.name} {arm.config.model_dump_json()}"

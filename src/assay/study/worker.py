@@ -9,13 +9,12 @@ import sys
 import threading
 from pathlib import Path
 
-WRONG_REQUEST = 2
+from assay.errors import WRONG_REQUEST, RequestError
 
 
 def main(folder: Path) -> int:
     """Finish the run in `folder`."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    from assay.errors import RequestError
     from assay.plugins.blame import blamed
     from assay.study.folder import stored_config
     from assay.study.run import train

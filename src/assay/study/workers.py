@@ -7,7 +7,7 @@ from assay.errors import RequestError
 from assay.model.accounting import count_flops, count_parameters
 from assay.model.plan import available_cores, memory_bytes
 from assay.model.sizing import build_on_meta
-from assay.study.resolve import Arm, Study
+from assay.study.resolve import ResolvedArm, Study
 
 WORTH_A_PROCESS_FLOPS = 2e11
 """A run of fewer training FLOPs takes no longer than a process takes to begin: some seconds."""
@@ -39,13 +39,13 @@ def resolve_workers(asked: int | None, study: Study) -> int:
     return max(1, min(available_cores() // study.plan.threads, by_memory, runs))
 
 
-def training_flops(study: Study, arm: Arm) -> float:
+def training_flops(study: Study, arm: ResolvedArm) -> float:
     """Of one run."""
     training = study.config.training
     return count_flops(build_on_meta(arm.architecture, arm.config), training.context).training * training.tokens
 
 
-def bytes_of_training(arm: Arm) -> int:
+def bytes_of_training(arm: ResolvedArm) -> int:
     """A generous estimate: weights, gradients, AdamW's moments and the activations of a batch."""
     tokens = arm.training.micro_batch_tokens or arm.training.batch_tokens
     parameters = count_parameters(build_on_meta(arm.architecture, arm.config)).total

@@ -18,7 +18,7 @@ from assay.model.lm import LanguageModel
 from assay.records import Versioned
 
 
-class Progress(Versioned):
+class TrainingProgress(Versioned):
     """How far a run has come, and what it must find again to go on bit for bit."""
 
     step: int
@@ -38,7 +38,7 @@ class Progress(Versioned):
     status: str = "running"
 
 
-def save(folder: Path, model: LanguageModel, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+def save(folder: Path, model: LanguageModel, optimizer: torch.optim.Optimizer, progress: TrainingProgress) -> None:
     """Replace the checkpoint in `folder` as one act."""
     new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
     shutil.rmtree(new, ignore_errors=True)
@@ -70,11 +70,11 @@ def recover(folder: Path) -> bool:
     return folder.exists()
 
 
-def load(folder: Path, model: LanguageModel, optimizer: torch.optim.Optimizer) -> Progress:
+def load(folder: Path, model: LanguageModel, optimizer: torch.optim.Optimizer) -> TrainingProgress:
     """Fill `model` and `optimizer` from the checkpoint and return how far it had come."""
     model.load_state_dict(load_file(folder / "model.safetensors"))
     _restore_optimizer(optimizer, load_file(folder / "optimizer.safetensors"))
-    return Progress.read(folder / "progress.json")
+    return TrainingProgress.read(folder / "progress.json")
 
 
 def load_weights(folder: Path, model: LanguageModel) -> None:

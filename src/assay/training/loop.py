@@ -15,7 +15,7 @@ from assay.model.plan import ExecutionPlan
 from assay.ops.execution import recorded_forms
 from assay.records import write_whole
 from assay.training import checkpoint
-from assay.training.checkpoint import Progress
+from assay.training.checkpoint import TrainingProgress
 from assay.training.config import TrainingConfig
 from assay.training.environment import environment
 from assay.training.memory import PeakMemory
@@ -96,7 +96,7 @@ class TrainingRun:
         if plan.compile:
             self.objective.compile()
 
-    def go(self) -> Progress:
+    def go(self) -> TrainingProgress:
         """Train to the end, or to divergence, from the last checkpoint where there is one."""
         progress = self._start()
         chain = Chain(progress.chain)
@@ -119,7 +119,7 @@ class TrainingRun:
                     observer(event)
         return progress
 
-    def _show_model(self, progress: Progress) -> None:
+    def _show_model(self, progress: TrainingProgress) -> None:
         """Let those see the model whose turn it is; one that changes a weight is a fault of its own."""
         for observer in self.model_observers:
             if progress.step % observer.interval and progress.status == "running":
@@ -135,12 +135,12 @@ class TrainingRun:
             with path.open("a", encoding="utf-8") as rows:
                 rows.write(json.dumps(row) + "\n")
 
-    def _start(self) -> Progress:
+    def _start(self) -> TrainingProgress:
         here = environment(self.plan)
         folder = self.folder / "checkpoint"
         if not checkpoint.recover(folder):
             self._drop_rows_after(0)
-            return Progress(step=0, tokens=0, chain=Chain().head, environment=here)
+            return TrainingProgress(step=0, tokens=0, chain=Chain().head, environment=here)
         progress = checkpoint.load(folder, self.model, self.optimizer)
         if progress.status != "running":
             return progress
@@ -157,7 +157,7 @@ class TrainingRun:
             kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
             write_whole(path, "".join(line + "\n" for line in kept).encode())
 
-    def _advance(self, progress: Progress, chain: Chain) -> tuple[Progress, StepEvent]:
+    def _advance(self, progress: TrainingProgress, chain: Chain) -> tuple[TrainingProgress, StepEvent]:
         """One optimizer step, and the validation that falls on it."""
         config, step = self.config, progress.step
         started = time.perf_counter()
@@ -190,7 +190,7 @@ class TrainingRun:
             auxiliary=taken.losses.auxiliary,
         )
 
-    def _judge(self, progress: Progress, nats: float, finite: bool) -> Progress:
+    def _judge(self, progress: TrainingProgress, nats: float, finite: bool) -> TrainingProgress:
         """Decide whether the run goes on."""
         first = nats if progress.first_nats is None else progress.first_nats
         recent = [*progress.recent_nats, nats][-DIVERGENCE_WINDOW:]

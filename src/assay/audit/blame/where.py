@@ -6,6 +6,7 @@ from torch import Tensor
 
 from assay.audit.blame.pairing import Pairing, up_to
 from assay.audit.blame.tracer import Blame, Tracer
+from assay.audit.probing.yardstick import SMALLEST_LEAK
 from assay.audit.subject.subject import RaisedError, Subject
 from assay.records import Finding
 
@@ -79,7 +80,7 @@ def trace_over_time(
 def notable(blames: list[Blame]) -> list[Blame]:
     """Without those that only rounding explains beside the larger ones."""
     largest = max((blame.relative for blame in blames), default=0.0)
-    return [blame for blame in blames if blame.relative >= min(NOTABLE * largest, 1e-9)]
+    return [blame for blame in blames if blame.relative >= min(NOTABLE * largest, SMALLEST_LEAK)]
 
 
 def placed(finding: Finding, tracer: Tracer, blames: list[Blame], event: str, thing: str = "position") -> Finding:

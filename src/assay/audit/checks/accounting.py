@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -38,7 +39,8 @@ def accounting(subject: Subject, search: Search) -> Finding:
         declared = count_state_bytes(model, context, size)
         if returned != declared:
             wrong.append(f"{declared} bytes of state declared after {context} tokens, {returned} returned")
-    counted = _counted_flops(subject, search.content)
+    with subject.running() as running:
+        counted = counted_flops(running, torch.zeros(1, search.content, dtype=torch.long, device=subject.device))
     executed = executed_flops(model, search.content)
     if executed is not None and abs(executed.counted - counted) > CLOSE * counted:
         wrong.append(f"{executed.counted} executed FLOPs declared for {search.content} tokens, {counted} counted")
@@ -73,9 +75,8 @@ class _FlopCounter(TorchDispatchMode):
         return result
 
 
-def _counted_flops(subject: Subject, tokens: int) -> int:
-    """What torch's counter counts in one forward of a sequence, attention under the math backend."""
-    ids = torch.zeros(1, tokens, dtype=torch.long, device=subject.device)
-    with subject.running() as model, sdpa_kernel(SDPBackend.MATH), _FlopCounter() as counter:
+def counted_flops(model: nn.Module, ids: Tensor) -> int:
+    """What torch's counter counts in one forward on `ids` [B, T], attention under the math backend."""
+    with sdpa_kernel(SDPBackend.MATH), _FlopCounter() as counter:
         model(ids)
     return int(counter.total)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from assay.data.config import DataConfig
-from assay.data.corpus import CORPORA, CorpusSource, Document, Progress, Split
+from assay.data.corpus import CORPORA, CorpusSource, Document, Split, Tell
 from assay.errors import RequestError
 
 WITHOUT = "--corpus stdlib or --corpus text:PATH works without"
@@ -26,7 +26,7 @@ class HubDataset:
     articles: bool
     """Rows are lines, to be joined into articles; else a row is a document."""
 
-    def read(self, config: DataConfig, argument: str, progress: Progress) -> Iterator[Document]:
+    def read(self, config: DataConfig, argument: str, progress: Tell) -> Iterator[Document]:
         """Stream the official splits, validation and test first, each up to its share of `max_bytes`."""
         for split, share in self.shares.items():
             left = None if config.max_bytes is None else int(share * config.max_bytes)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from assay.data.config import DataConfig
-from assay.data.corpus import CORPORA, CorpusSource, Document, Progress
+from assay.data.corpus import CORPORA, CorpusSource, Document, Tell
 from assay.errors import RequestError
 
 LEFT_OUT = {
@@ -27,7 +27,7 @@ GENERATED = ("_sysconfigdata", "_sysconfig_vars", "sitecustomize", "usercustomiz
 """Modules that differ from machine to machine under the same version."""
 
 
-def read(_config: DataConfig, _argument: str, _progress: Progress) -> Iterator[Document]:
+def read(_config: DataConfig, _argument: str, _progress: Tell) -> Iterator[Document]:
     """Yield one document a source file, by path, with the newlines Python reads (LF everywhere)."""
     root = Path(sysconfig.get_path("stdlib"))
     paths = sorted(_sources(root), key=lambda path: path.relative_to(root).as_posix())

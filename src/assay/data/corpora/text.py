@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from assay.data.config import DataConfig
-from assay.data.corpus import CORPORA, DEFAULT_FIELD, CorpusSource, Document, Progress
+from assay.data.corpus import CORPORA, DEFAULT_FIELD, CorpusSource, Document, Tell
 from assay.data.textfile import file_documents
 from assay.errors import RequestError
 
@@ -20,7 +20,7 @@ TEXT_SUFFIXES = ROW_SUFFIXES | set(_PLAIN_SUFFIXES.split())
 """What counts as text in a folder; a file that is named, or whose suffix a glob names, is read whatever its suffix."""
 
 
-def read(config: DataConfig, argument: str, progress: Progress) -> Iterator[Document]:
+def read(config: DataConfig, argument: str, progress: Tell) -> Iterator[Document]:
     """Yield the documents of the files in order of their paths; a file of a folder or glob is one document."""
     path = Path(argument).expanduser()
     single = os.path.isfile(path)  # unlike Path.is_file, False where it may not look

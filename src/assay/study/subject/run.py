@@ -1,4 +1,4 @@
-"""A trained or imported model from its folder: what `generate` and `export` take as SUBJECT."""
+"""RUN and STUDY as a SUBJECT: a trained or imported model from its folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from assay.config import read_yaml
 from assay.data.tokenizer import Tokenizer
 from assay.errors import RequestError
 from assay.hub.folder import CONFIG
-from assay.hub.import_ import RECORD, ImportRecord, read_model
+from assay.hub.import_ import RECORD, ImportRecord
 from assay.hub.tensors import fill, read_safetensors
 from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig, assemble
 from assay.model.lm import LanguageModel
@@ -45,19 +45,6 @@ class LoadedRun:
         return self.tokenizer
 
 
-def load_subject(subject: str) -> LoadedRun:
-    """The model that SUBJECT names: the folder of a run, of a study with one run, of an import; or hf:PATH.
-
-    No code in a folder is executed: an architecture of somebody's own must have been loaded before (--plugin).
-    """
-    if subject.startswith("hf:"):
-        read = read_model(subject)
-        architecture = ARCHITECTURES.get(read.record.architecture)
-        begins = read.record.begins_with_bos
-        return LoadedRun(subject, architecture, read.config, read.model, read.tokenizer, begins)
-    return load_run(find_run(Path(subject)))
-
-
 def find_run(folder: Path) -> Path:
     """The folder of the one run in `folder`: itself, or that below `runs` of a study; else a RequestError."""
     if not folder.is_dir():
@@ -74,6 +61,16 @@ def find_run(folder: Path) -> Path:
     if (folder / CONFIG).exists():
         raise RequestError(f"{folder}: is in Hugging Face's layout; hf:{folder} would do")
     raise RequestError(f"{folder}: no config.yaml; the folder of a run would do (`assay train` makes one)")
+
+
+def first_runs(folder: Path) -> list[Path]:
+    """The run itself, or of a study the run with the lowest seed of every arm."""
+    first_of: dict[str, tuple[int, Path]] = {}
+    for path in sorted(folder.glob("runs/*/config.yaml")):
+        config = read_run_config(path.parent)
+        label, found = config.arms[0].label, (config.seeds[0], path.parent)
+        first_of[label] = min(first_of.get(label, found), found)
+    return [first_of[label][1] for label in sorted(first_of)] or [folder]
 
 
 def load_run(folder: Path) -> LoadedRun:

@@ -1,4 +1,4 @@
-"""The audit of an arm before and after training: what cheats is not ranked."""
+"""The audits of a study's arms, before and after training: what cheats is not ranked."""
 
 from pathlib import Path
 from typing import Literal
@@ -9,14 +9,14 @@ from assay.model.architecture import build_model
 from assay.model.lm import LanguageModel
 from assay.ops.execution import Execution
 from assay.records import ArmAudit
-from assay.study.resolve import Arm, Study
-from assay.study.subject import load_run
+from assay.study.resolve import ResolvedArm, Study
+from assay.study.subject.fresh import VOCAB_SIZE
+from assay.study.subject.run import load_run
 
-VOCAB_SIZE = 128
 Moment = Literal["before training", "after training"]
 
 
-def audit_fresh(study: Study, arm: Arm, seed: int) -> ArmAudit:
+def audit_fresh(study: Study, arm: ResolvedArm, seed: int) -> ArmAudit:
     """Of the arm's model with redrawn weights, which hide nothing, and a small vocabulary, which costs nothing."""
     try:
         small = {"vocab_size": min(arm.config.vocab_size, VOCAB_SIZE)}
@@ -24,15 +24,15 @@ def audit_fresh(study: Study, arm: Arm, seed: int) -> ArmAudit:
     except RequestError:  # token ids are among its dimensions
         config = arm.config
     model = build_model(arm.architecture, config, seed, arm.replicate).eval()
-    return _audited(study, arm, seed, model, "before training")
+    return _audit(study, arm, seed, model, "before training")
 
 
-def audit_trained(study: Study, arm: Arm, seed: int, folder: Path) -> ArmAudit:
+def audit_trained(study: Study, arm: ResolvedArm, seed: int, folder: Path) -> ArmAudit:
     """Of the weights in the run's `folder`."""
-    return _audited(study, arm, seed, load_run(folder).model, "after training")
+    return _audit(study, arm, seed, load_run(folder).model, "after training")
 
 
-def _audited(study: Study, arm: Arm, seed: int, model: LanguageModel, moment: Moment) -> ArmAudit:
+def _audit(study: Study, arm: ResolvedArm, seed: int, model: LanguageModel, moment: Moment) -> ArmAudit:
     """In the form of the ops that the study trains with; a model that cannot be audited is a RequestError."""
     model.set_execution(Execution(study.plan.op_form, study.plan.chunk_length))
     try:
@@ -49,7 +49,7 @@ def _audited(study: Study, arm: Arm, seed: int, model: LanguageModel, moment: Mo
     )
 
 
-def _summary(arm: Arm, report: AuditReport) -> str:
+def _summary(arm: ResolvedArm, report: AuditReport) -> str:
     """How far it was searched; of one that cheats, why where that is known, and where."""
     summary = report.summary().removeprefix("unsound: ")
     known = arm.architecture.unsound

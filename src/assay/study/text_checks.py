@@ -1,8 +1,8 @@
-"""What an audit asks of a trained model's folder: its data, its batches, and its honest likelihood."""
+"""What an audit asks of the text behind a trained model: contamination, batches, and honest likelihood."""
 
-from collections.abc import Callable
 from pathlib import Path
 
+from assay.data.corpus import Tell
 from assay.data.dataset import load_dataset
 from assay.errors import RequestError
 from assay.evaluation.contamination import chain_finding, data_findings
@@ -11,10 +11,8 @@ from assay.hub.import_ import RECORD
 from assay.model.lm import LanguageModel
 from assay.model.plan import resolve_plan
 from assay.records import Finding, RunRecord
-from assay.study.auditable import Auditable
-from assay.study.subject import read_run_config
-
-Tell = Callable[[str], None]
+from assay.study.subject.run import read_run_config
+from assay.study.subject.subject import NamedModel
 
 
 def data_checks(folder: Path, tell: Tell) -> list[Finding]:
@@ -30,7 +28,7 @@ def data_checks(folder: Path, tell: Tell) -> list[Finding]:
     return [*findings, chain_finding(records)] if records else findings
 
 
-def honest_scores(item: Auditable, tell: Tell) -> HonestLikelihood:
+def honest_scores(item: NamedModel, tell: Tell) -> HonestLikelihood:
     """Reported and honest likelihood of a trained model on the split that it was scored on, else a RequestError.
 
     A test split that its study keeps closed stays closed.

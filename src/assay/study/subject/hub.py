@@ -1,0 +1,21 @@
+"""hf:PATH as a SUBJECT: a model in Hugging Face's layout, as transformers runs it."""
+
+import importlib.util
+
+from assay.errors import RequestError
+from assay.study.subject.subject import NamedModel
+
+
+def transformers_model(subject: str) -> NamedModel:
+    """transformers' own class for the model: it is what is audited, whatever assay could import."""
+    if importlib.util.find_spec("transformers") is None:
+        raise RequestError(f"{subject}: needs transformers; pip install 'assay[hub]' brings it")
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        model = transformers.AutoModelForCausalLM.from_pretrained(subject.removeprefix("hf:"), use_safetensors=True)
+    except Exception as error:
+        raise RequestError(f"{subject}: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+    return NamedModel(subject, model)
