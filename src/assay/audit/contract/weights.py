@@ -84,7 +84,7 @@ def _added(layer: SequenceLayer, norm: Layer, x: Tensor, shared: Shared) -> Tens
 
 @torch.no_grad()
 def dropout(architecture: Architecture) -> Finding:
-    """1. Evaluation drops nothing; training draws 2. from the generator that is given, so that a seed repeats it, and
+    """1. Evaluation drops nothing; training draws 2. from the seed that is given, so that it repeats, and
     3. with another seed otherwise.
     """
     rate = architecture.config.parse(architecture.tiny).dropout or 0.1
@@ -95,10 +95,10 @@ def dropout(architecture: Architecture) -> Finding:
     model.train()
     once, again, other = (_drawn(model, seed) for seed in (0, 0, 1))
     if not torch.equal(once, again):
-        reasons.note(2, "training with one seed twice gives other logits: something is drawn from another generator")
+        reasons.note(2, "training with one seed twice gives other logits: something is drawn from elsewhere")
     if torch.equal(once, other):
         reasons.note(3, "training with another seed gives the same logits: nothing is dropped")
-    return reasons.finding("dropout", "drawn in training from the generator that is given, absent in evaluation")
+    return reasons.finding("dropout", "drawn in training from the seed that is given, absent in evaluation")
 
 
 def _drawn(model: LanguageModel, seed: int) -> Tensor:
