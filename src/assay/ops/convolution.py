@@ -64,9 +64,7 @@ def convolution_shifted(
     return y
 
 
-def _forward(
-    inputs: Tensor, weight: Tensor, bias: Tensor
-) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+def _forward(inputs: Tensor, weight: Tensor, bias: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """inputs [B, S, D], weight [W, D], bias [D] -> [B, S - W + 1, D]; accumulates in place, in both directions."""
     T = inputs.shape[1] - len(weight) + 1
     y = torch.addcmul(bias, inputs[:, :T], weight[0])

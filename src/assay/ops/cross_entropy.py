@@ -50,8 +50,8 @@ def _forward(
     """The sum, and its gradients at hidden and weight; products are formed in `dtype`."""
     places = _scored(targets)
     if places is not None:
-        total, (some, weight_gradient) = _forward(hidden[places], weight, targets[places], dtype)
-        return total, (torch.zeros_like(hidden).index_copy_(0, places, some), weight_gradient)
+        outputs, (some, weight_gradient) = _forward(hidden[places], weight, targets[places], dtype)
+        return outputs, (torch.zeros_like(hidden).index_copy_(0, places, some), weight_gradient)
     weight_gradient = torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
     hidden_gradients, total = [], weight_gradient.new_zeros(())
     for h, t in zip(_chunks(hidden, weight), _chunks(targets, weight), strict=True):

@@ -9,7 +9,7 @@ chunked form is in delta_rule_chunks.
 Shapes: B batch, T tokens of this call, H heads, K key width, V value width.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -122,17 +122,16 @@ def _operands(
     return q.to(dtype), k.to(dtype), v.to(dtype), beta.to(dtype), log_decay.to(dtype), state.to(dtype)
 
 
-def _run_chunked(execution: Execution, q: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
-    *tensors, error = others
-    return delta_rule_chunked(q, *tensors, longest_chunk(q.shape[-1], execution), error)
-
-
 DELTA_RULE = register(
     Op(
         "delta_rule",
         {
             "loop": Implementation(lambda _, *inputs: delta_rule_loop(*inputs)),
-            "chunked": Implementation(_run_chunked),
+            "chunked": Implementation(
+                lambda execution, q, k, v, beta, log_decay, state, error: delta_rule_chunked(
+                    q, k, v, beta, log_decay, state, longest_chunk(k.shape[-1], execution), error
+                )
+            ),
         },
         one_token="loop",
     )

@@ -61,9 +61,7 @@ def min_gru_scan(
     return h
 
 
-def _forward(
-    log_keep: Tensor, log_added: Tensor, state: Tensor
-) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+def _forward(log_keep: Tensor, log_added: Tensor, state: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """h_t = exp(log_keep_t) h_{t-1} + exp(log_added_t), by the sums of log_keep and a cumulative log-sum-exp.
 
     The sums are in float64: they grow with the length, and what counts is their differences. The backward pass is

@@ -8,6 +8,7 @@ from g H/G on. Inside: n = B C chunks of L tokens, R = H/G heads a group.
 
 import math
 from collections.abc import Iterable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -221,7 +222,11 @@ SSD = register(
         "ssd",
         {
             "loop": Implementation(lambda _, *inputs: ssd_loop(*inputs)),
-            "chunked": Implementation(lambda execution, *inputs: ssd_chunked(*inputs, execution.chunk_length)),
+            "chunked": Implementation(
+                lambda execution, x, log_decay, b, c, state: ssd_chunked(
+                    x, log_decay, b, c, state, execution.chunk_length
+                )
+            ),
         },
         one_token="loop",
     )

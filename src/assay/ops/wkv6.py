@@ -11,8 +11,6 @@ The chunked form works on all chunks at once and passes the state from each to t
 at every decay without a clamp, is in wkv6_chunks.
 """
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -178,16 +176,16 @@ def _pass_gradients(dstarts: Tensor, total: Tensor, dfinal: Tensor) -> tuple[Ten
     return dends, dstate.view_as(dfinal)
 
 
-def _run_chunked(execution: Execution, r: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
-    return wkv6_chunked(r, *others, chunk_length_of(execution, r.shape[1], r.shape[3]))
-
-
 WKV6 = register(
     Op(
         "wkv6",
         {
             "loop": Implementation(lambda _, *inputs: wkv6_loop(*inputs)),
-            "chunked": Implementation(_run_chunked),
+            "chunked": Implementation(
+                lambda execution, r, k, v, log_decay, bonus, state: wkv6_chunked(
+                    r, k, v, log_decay, bonus, state, chunk_length_of(execution, r.shape[1], r.shape[3])
+                )
+            ),
         },
         one_token="loop",
     )

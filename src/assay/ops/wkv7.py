@@ -16,8 +16,6 @@ where the scores of a look at earlier tokens only. So u comes from a unit triang
 2024, arXiv 2406.06484, with a decay per channel), solved for all chunks at once up to what depends on S.
 """
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -200,16 +198,16 @@ def _pass_gradients(
     return du, dends, dend.view_as(dfinal)
 
 
-def _run_chunked(execution: Execution, r: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
-    return wkv7_chunked(r, *others, chunk_length_of(execution, r.shape[1]))
-
-
 WKV7 = register(
     Op(
         "wkv7",
         {
             "loop": Implementation(lambda _, *inputs: wkv7_loop(*inputs)),
-            "chunked": Implementation(_run_chunked),
+            "chunked": Implementation(
+                lambda execution, r, log_decay, k, v, a, b, state: wkv7_chunked(
+                    r, log_decay, k, v, a, b, state, chunk_length_of(execution, r.shape[1])
+                )
+            ),
         },
         one_token="loop",
     )

@@ -9,7 +9,6 @@ from pathlib import Path
 from assay.data.batches import Chain, PackedWindows
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan, compiled
-from assay.ops.execution import recorded_forms
 from assay.records import write_whole
 from assay.training import checkpoint
 from assay.training.checkpoint import Progress
@@ -121,17 +120,14 @@ class TrainingRun:
         started = time.perf_counter()
         batch = self.windows.batch(step, config.batch_size)
         chain.update(batch)
-        with recorded_forms() as forms:
-            taken = take_step(
-                self.model, self.optimizer, batch, config, self.plan, self.windows.seed, step, self.replicate
-            )
+        taken = take_step(self.model, self.optimizer, batch, config, self.plan, self.windows.seed, step, self.replicate)
         seconds = time.perf_counter() - started
         progress = self._judge(progress, taken.nats_per_token, taken.finite).model_copy(
             update={
                 "step": step + 1,
                 "tokens": (step + 1) * config.batch_tokens,
                 "chain": chain.head,
-                "forms": progress.forms or {op: sorted(ran) for op, ran in forms.items()},
+                "forms": self.plan.forms_of(self.model),
             }
         )
         due = progress.status == "finished" or (step + 1) % config.interval(config.validation_interval) == 0
