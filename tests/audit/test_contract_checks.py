@@ -1,7 +1,7 @@
 """Each contract check passes a sound architecture and catches one that breaks what it is about."""
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from assay.layers.basic import uniform_fan_in_
 from assay.layers.mixer import SequenceLayer
 from assay.model.architecture import Architecture, Scale
 from assay.ops.execution import note_form
+from assay.ops.forms import Implementation, Op
 from assay.records import Finding
 
 
@@ -19,6 +20,7 @@ class Linear(SequenceLayer):
     """One matrix, position by position; it says in which form it ran, as an op would."""
 
     decay_roles: ClassVar[dict[str, bool]] = {"gain": False}
+    ops: tuple[Op, ...] = (Op("linear", {"loop": Implementation(id), "chunked": Implementation(id)}),)
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
@@ -47,6 +49,30 @@ class AlwaysTheLoop(Linear):
     def forward(self, x: Tensor, state: object = None, shared: object = None) -> tuple[Tensor, tuple[()]]:
         note_form("linear", "loop")
         return self.linear(x) * self.gain, ()
+
+
+class Undeclared(Linear):
+    ops = ()
+
+
+class LastSeen(NamedTuple):
+    x: Tensor
+
+
+class Stateful(Linear):
+    """Keeps the last input and does not say what that costs."""
+
+    def forward(self, x: Tensor, state: object = None, shared: object = None) -> tuple[Tensor, LastSeen]:
+        y, _ = Linear.forward(self, x)
+        return y, LastSeen(x[:, -1])
+
+    def initial_state(self, batch: int, capacity: int | None = None) -> LastSeen:
+        return LastSeen(self.gain.new_zeros(batch, len(self.gain)))
+
+
+class Declared(Stateful):
+    def flops_per_token(self, context: int) -> int:
+        return super().flops_per_token(context) + len(self.gain)
 
 
 class WithoutRole(Linear):
@@ -113,6 +139,7 @@ def test_a_sound_architecture_passes(check: Callable[[Architecture], Finding]) -
     [
         (checks.forms, OtherWhenChunked, "differ by so much of the largest logit"),
         (checks.forms, AlwaysTheLoop, "linear did not run in the form that was asked for"),
+        (checks.forms, Undeclared, "linear: the ops that ran are not those of the layers' `ops`"),
         (checks.roles, WithoutRole, "declares no weight-decay role for its parameter blocks.0.mixer.gain"),
         (checks.complete_initialisation, HalfInitialised, "leaves blocks.0.mixer.gain"),
         (checks.complete_initialisation, DrawnElsewhere, "the same seed gives other values of blocks.0.mixer.linear"),
@@ -124,6 +151,13 @@ def test_what_is_broken_is_caught(check: Callable[[Architecture], Finding], laye
     found = check(architecture(layer))
     assert found.status == "fail"
     assert says in found.explanation
+
+
+def test_flops_of_a_state_that_are_not_declared_are_a_warning() -> None:
+    found = checks.declared_flops(architecture(Stateful))
+    assert found.status == "warn"
+    assert "Stateful keeps a state and inherits FLOPs that count its matrices alone" in found.explanation
+    assert [checks.declared_flops(architecture(layer)).status for layer in (Declared, Linear)] == ["pass", "pass"]
 
 
 def test_a_size_that_cannot_be_had_is_a_warning() -> None:

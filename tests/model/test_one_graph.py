@@ -55,7 +55,10 @@ def loss_and_gradients(step: torch.nn.Module, batch: tuple[Tensor, Tensor]) -> d
     step.zero_grad()
     loss = step(*batch)
     loss.backward()
-    return {"loss": loss.detach(), **{name: p.grad.clone() for name, p in step.named_parameters() if p.grad is not None}}
+    return {
+        "loss": loss.detach(),
+        **{name: p.grad.clone() for name, p in step.named_parameters() if p.grad is not None},
+    }
 
 
 def assert_one_graph(name: str, execution: Execution, backend: str, tolerance: float, tokens: int = 19) -> None:

@@ -12,9 +12,11 @@ from torch import Tensor
 from assay.audit import AuditReport, audit
 from assay.audit.redraw import redrawn
 from assay.errors import RequestError
+from assay.model.accounting import without_flops
 from assay.model.architecture import Architecture, assemble, build_model
 from assay.model.decay_roles import decay_roles
 from assay.model.lm import LanguageModel
+from assay.model.plan import ops_of
 from assay.model.sizing import build_on_meta, solve
 from assay.ops.cross_entropy import summed_nats
 from assay.ops.execution import Execution, recorded_forms
@@ -40,7 +42,10 @@ def smallest(architecture: Architecture, seed: int = 0) -> LanguageModel:
 
 
 def forms(architecture: Architecture) -> Finding:
-    """Loop and chunked forms, at three chunk lengths, give the same logits, and each was really taken."""
+    """Loop and chunked forms, at three chunk lengths, give the same logits, and each was really taken.
+
+    An op has the forms of its table, where the layer declares it; a run's record has none that is not declared.
+    """
     model = redrawn(smallest(architecture), torch.Generator().manual_seed(1)).double().eval()
     logits, taken = [], []
     for form in FORMS:
@@ -48,11 +53,18 @@ def forms(architecture: Architecture) -> Finding:
         with torch.no_grad(), recorded_forms() as ran:
             logits.append(model(_ids(model)))
         taken.append(ran)
-    if not any(taken):
+    declared = {op.name: op for op in ops_of(model)}
+    if not any(taken) and not declared:
         words = "its mixers have one form only"
         return Finding(check="forms", status="skip", explanation=words)
+    differ = sorted({op for ran in taken for op in ran} ^ set(declared))
+    if differ:
+        words = f"{', '.join(differ)}: the ops that ran are not those of the layers' `ops`, which go into records"
+        return Finding(check="forms", status="fail", explanation=words)
     off = max(((other - logits[0]).abs().max() / logits[0].abs().max()).item() for other in logits[1:])
-    not_taken = [op for form, ran in zip(FORMS, taken, strict=True) for op in ran if ran[op] != {form.form}]
+    not_taken = [
+        op for form, ran in zip(FORMS, taken, strict=True) for op in ran if ran[op] != {declared[op].planned(form)}
+    ]
     if not_taken:
         words = f"{', '.join(sorted(set(not_taken)))} did not run in the form that was asked for"
         return Finding(check="forms", status="fail", explanation=words)
@@ -136,6 +148,18 @@ def sizing(architecture: Architecture) -> Finding:
     return Finding(check="sizing", status="pass", explanation=words)
 
 
+def declared_flops(architecture: Architecture) -> Finding:
+    """A layer that keeps a state says what that costs: what it inherits counts matrices alone."""
+    layers = without_flops(smallest(architecture))
+    words = "every layer that keeps a state declares its FLOPs"
+    if layers:
+        words = (
+            f"{', '.join(layers)} keeps a state and inherits FLOPs that count its matrices alone; `flops_per_token` "
+            "should add what reading and writing the state takes: two per multiply-add, one per further multiplication"
+        )
+    return Finding(check="declared_flops", status="warn" if layers else "pass", explanation=words)
+
+
 CHECKS: tuple[Callable[[Architecture], Finding], ...] = (
     forms,
     roles,
@@ -143,6 +167,7 @@ CHECKS: tuple[Callable[[Architecture], Finding], ...] = (
     learning,
     storing,
     sizing,
+    declared_flops,
 )
 
 
