@@ -50,8 +50,7 @@ class MovingAverage(SequenceLayer):
         return MovingAverageState(self.memory.new_zeros(batch, len(self.memory), dtype=dtype))
 
     def flops_per_token(self, context: int) -> int:
-        """Four matrices 2 a weight, and 4 a channel to fade the average and renew it."""
-        return super().flops_per_token(context) + 4 * len(self.memory)
+        return super().flops_per_token(context) + 4 * len(self.memory)  # matrices, and fading and renewing the average
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         for linear in (self.value, self.keep, self.gate, self.output):

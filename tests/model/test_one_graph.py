@@ -51,9 +51,10 @@ def _afresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch._dynamo.reset()
 
 
-def loss_and_gradients(step: torch.nn.Module, batch: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+def loss_and_gradients(step: torch.nn.Module, batch: tuple[Tensor, Tensor], autocast: bool) -> dict[str, Tensor]:
     step.zero_grad()
-    loss = step(*batch)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        loss = step(*batch)
     loss.backward()
     return {
         "loss": loss.detach(),
@@ -61,13 +62,15 @@ def loss_and_gradients(step: torch.nn.Module, batch: tuple[Tensor, Tensor]) -> d
     }
 
 
-def assert_one_graph(name: str, execution: Execution, backend: str, tolerance: float, tokens: int = 19) -> None:
+def assert_one_graph(
+    name: str, execution: Execution, backend: str, tolerance: float, tokens: int = 19, autocast: bool = False
+) -> None:
     """One graph, looked at once, whatever the batch; loss and gradients within `tolerance` of the largest of each."""
     step = Step(name, execution, tokens)
-    expected = [loss_and_gradients(step, step.batch(seed)) for seed in (3, 4)]
+    expected = [loss_and_gradients(step, step.batch(seed), autocast) for seed in (3, 4)]
     step.compile(fullgraph=True, backend=backend)
     for seed, wanted in zip((3, 4), expected, strict=True):
-        found = loss_and_gradients(step, step.batch(seed))
+        found = loss_and_gradients(step, step.batch(seed), autocast)
         assert found.keys() == wanted.keys()
         for key, value in wanted.items():
             assert (found[key] - value).abs().max() <= tolerance * value.abs().max(), key
@@ -85,7 +88,12 @@ def test_loops(name: str) -> None:
     assert_one_graph(name, Execution("loop"), "aot_eager", 0.0, tokens=6)
 
 
+@pytest.mark.parametrize("name", ["rwkv6", "transformer++"])
+def test_autocast(name: str) -> None:
+    assert_one_graph(name, Execution("chunked", 16), "aot_eager", 0.0, autocast=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ARCHITECTURES.names())
 def test_inductor(name: str) -> None:
-    assert_one_graph(name, Execution("chunked", 16), "inductor", 2e-4)
+    assert_one_graph(name, Execution("chunked", 16), "inductor", 1e-4)
