@@ -161,6 +161,23 @@ def test_a_mistake_on_the_way_is_told_with_file_and_line(assay: Assay) -> None:
     assert "IndexError" in said.lines[-1]
 
 
+def test_flops_of_a_state_must_be_declared_to_be_matched(assay: Assay) -> None:
+    """Without a declaration `check` warns, and neither a size nor given dimensions are matched by FLOPs."""
+    path = written(assay, "silent")
+    assert assay("check", str(path)).out.startswith("silent: passes\n")
+    lines = path.read_text().splitlines(keepends=True)
+    begin = next(number for number, line in enumerate(lines) if "def flops_per_token" in line)
+    path.write_text("".join(lines[:begin] + lines[begin + 3 :]))
+    said = assay("check", str(path))
+    assert said.status == 0
+    assert said.out.startswith("silent: passes, with a warning: declared flops\n")
+    says = "--match flops: silent: Silent keeps a state and declares no FLOPs of its own; "
+    for more in ((), ("--size", "1M")):
+        said = assay("compare", "gpt1", "silent", "--plugin", str(path), "--match", "flops", *assay.small, *more)
+        assert said.status == 2
+        assert says in said.err
+
+
 def test_check_finds_a_leak_and_names_the_module(assay: Assay) -> None:
     path = written(assay, "peeking")
     text = path.read_text()

@@ -94,6 +94,7 @@ def test_autocast(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # what inductor itself imports
 @pytest.mark.parametrize("name", ARCHITECTURES.names())
 def test_inductor(name: str) -> None:
     assert_one_graph(name, Execution("chunked", 16), "inductor", 1e-4)
