@@ -49,6 +49,9 @@ class MovingAverage(SequenceLayer):
         dtype = torch.promote_types(self.memory.dtype, torch.float32)  # what sums up a sequence stays in float32
         return MovingAverageState(self.memory.new_zeros(batch, len(self.memory), dtype=dtype))
 
+    def flops_per_token(self, context: int) -> int:
+        return super().flops_per_token(context) + 4 * len(self.memory)  # matrices, and fading and renewing the average
+
     def reset_parameters(self, generator: torch.Generator) -> None:
         for linear in (self.value, self.keep, self.gate, self.output):
             uniform_fan_in_(linear.weight, generator)

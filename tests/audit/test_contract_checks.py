@@ -14,6 +14,7 @@ from assay.layers.basic import uniform_fan_in_
 from assay.layers.mixer import ExecutedFlops, SequenceLayer
 from assay.model.architecture import Architecture, ModelConfig, Scale
 from assay.ops.execution import note_form
+from assay.ops.forms import Implementation, Op
 from assay.records import Finding
 
 State = Any
@@ -31,6 +32,7 @@ class Linear(SequenceLayer):
     """One matrix, position by position; it says in which form it ran, as an op would."""
 
     decay_roles: ClassVar[dict[str, bool]] = {"gain": False}
+    ops: tuple[Op, ...] = (Op("linear", {"loop": Implementation(id), "chunked": Implementation(id)}),)
 
     def __init__(self, d_model: int) -> None:
         super().__init__()
@@ -193,6 +195,15 @@ class ChangesTheIds(PublishesAllPositions):
     key = "ids"
 
 
+class Undeclared(Linear):
+    ops = ()
+
+
+class DeclaresItsState(Mean):
+    def flops_per_token(self, context: int) -> int:
+        return super().flops_per_token(context) + 2 * len(self.gain)
+
+
 class WithoutRole(Linear):
     decay_roles: ClassVar[dict[str, bool]] = {}
 
@@ -297,8 +308,9 @@ def test_positions_and_weights_may_be_published(layer: type[Linear]) -> None:
 @pytest.mark.parametrize(
     ("check", "layer", "says"),
     [
-        (same_numbers.forms, OtherWhenChunked, "2. chunked form, 16 tokens a chunk, differs from the loop"),
-        (same_numbers.forms, AlwaysTheLoop, "1. linear did not run in the form that was asked for, chunked"),
+        (same_numbers.forms, OtherWhenChunked, "3. chunked form, 16 tokens a chunk, differs from the loop"),
+        (same_numbers.forms, AlwaysTheLoop, "2. linear did not run in the form that was asked for, chunked"),
+        (same_numbers.forms, Undeclared, "1. linear: the ops that ran are not those of the layers"),
         (same_numbers.decoding, Forgets, "1. 1 tokens and then 36 from their state differ from one call"),
         (same_numbers.decoding, Forgets, "2. token 1 stepped after a first part of 1 differs from one call"),
         (same_numbers.decoding, BeginsElsewhere, "3. token 0 stepped from initial_state(capacity=37) differs"),
@@ -371,6 +383,14 @@ def test_a_model_that_draws_nothing_is_caught() -> None:
     found = weights.complete_initialisation(dataclasses.replace(constant, **layers))
     assert found.status == "fail"
     assert "3. another seed gives the same values" in found.explanation
+
+
+def test_flops_of_a_state_that_are_not_declared_are_a_warning() -> None:
+    found = costs.declared_flops(architecture(Mean))
+    assert found.status == "warn"
+    assert "Mean keeps a state and inherits FLOPs that count its matrices alone" in found.explanation
+    sound = [costs.declared_flops(architecture(layer)).status for layer in (DeclaresItsState, Linear)]
+    assert sound == ["pass", "pass"]
 
 
 def test_a_size_that_cannot_be_had_is_a_warning() -> None:

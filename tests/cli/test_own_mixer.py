@@ -28,7 +28,7 @@ def written(assay: Assay, name: str = "my_mixer") -> Path:
 def test_new_writes_a_short_file_and_says_what_to_do_with_it(assay: Assay) -> None:
     said = assay("new", "my_mixer")
     assert said.status == 0
-    assert len((assay.cwd / "my_mixer.py").read_text().splitlines()) <= 60
+    assert len((assay.cwd / "my_mixer.py").read_text().splitlines()) <= 62
     assert "assay check my_mixer.py" in said.out
     assert "--plugin my_mixer.py" in said.out
 
@@ -159,6 +159,23 @@ def test_a_mistake_on_the_way_is_told_with_file_and_line(assay: Assay) -> None:
     assert said.status == 2
     assert f"--plugin {path}: line " in said.lines[-1]
     assert "IndexError" in said.lines[-1]
+
+
+def test_flops_of_a_state_must_be_declared_to_be_matched(assay: Assay) -> None:
+    """Without a declaration `check` warns, and neither a size nor given dimensions are matched by FLOPs."""
+    path = written(assay, "silent")
+    assert assay("check", str(path)).out.startswith("silent: passes\n")
+    lines = path.read_text().splitlines(keepends=True)
+    begin = next(number for number, line in enumerate(lines) if "def flops_per_token" in line)
+    path.write_text("".join(lines[:begin] + lines[begin + 3 :]))
+    said = assay("check", str(path))
+    assert said.status == 0
+    assert said.out.startswith("silent: passes, with a warning: declared flops\n")
+    says = "--match flops: silent: Silent keeps a state and declares no FLOPs of its own; "
+    for more in ((), ("--size", "1M")):
+        said = assay("compare", "gpt1", "silent", "--plugin", str(path), "--match", "flops", *assay.small, *more)
+        assert said.status == 2
+        assert says in said.err
 
 
 def test_check_finds_a_leak_and_names_the_module(assay: Assay) -> None:

@@ -8,8 +8,9 @@ import torch
 from assay.errors import RequestError
 from assay.model import plan as planning
 from assay.model.architecture import ARCHITECTURES, build_model
-from assay.model.plan import ExecutionConfig, ExecutionPlan, memory_bytes, resolve_plan
-from assay.ops.execution import Execution
+from assay.model.plan import ExecutionConfig, ExecutionPlan, memory_bytes, ops_of, resolve_plan
+from assay.ops.execution import Execution, recorded_forms
+from assay.ops.forms import OPS, Implementation, Needs, Op
 from assay.training.environment import environment
 
 
@@ -74,10 +75,71 @@ def test_what_is_asked_is_obeyed() -> None:
     asked = ExecutionConfig(device="cpu", precision="bfloat16", op_form="loop", chunk_length=16, threads=3)
     plan = resolve_plan(asked, refuse)
     assert plan == ExecutionPlan(
-        device="cpu", precision="bfloat16", compile=False, op_form="loop", chunk_length=16, threads=3
+        device="cpu",
+        precision="bfloat16",
+        compile=False,
+        op_form="loop",
+        chunk_length=16,
+        threads=3,
+        forms=dict.fromkeys(OPS.names(), "loop"),
     )
     assert environment(plan)["threads"] == "3"
     assert environment(plan)["precision"] == "bfloat16"
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES.names())
+def test_a_record_has_the_forms_that_run(name: str) -> None:
+    """What the layers declare and the plan decides is what is seen to run; a plan from before `forms` says the same."""
+    architecture = ARCHITECTURES.get(name)
+    model = build_model(architecture, architecture.config.parse(architecture.tiny), 0)
+    for form in ("loop", "chunked"):
+        plan = resolve_plan(ExecutionConfig(device="cpu", op_form=form, threads=1), refuse)
+        model.set_execution(plan.execution)
+        with torch.no_grad(), recorded_forms() as ran:
+            model(torch.zeros(1, 3, dtype=torch.long))
+        assert plan.forms_of(model) == {op: [form] for op in ran}
+        assert plan.model_copy(update={"forms": {}}).forms_of(model) == plan.forms_of(model)
+        assert ran
+
+
+def test_a_form_that_cannot_run_is_told_and_another_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def table(needs: Needs) -> dict[str, Implementation]:
+        plain = Implementation(id)
+        return {"loop": plain, "chunked": plain, "kernel": Implementation(id, needs)}
+
+    ops = [
+        Op("a", table(Needs(devices=("cuda",)))),
+        Op("b", table(Needs(packages=("no_such_package",)))),
+        Op("c", table(Needs(precisions=("float32",)))),
+        Op("d", {"loop": Implementation(id)}),
+        Op("e", table(Needs(devices=("cuda",)))),
+    ]
+    monkeypatch.setattr(planning, "OPS", ops)
+    told: list[str] = []
+    plan = resolve_plan(ExecutionConfig(device="cpu", op_form="kernel"), told.append)
+    assert plan.forms == {"a": "chunked", "b": "chunked", "c": "kernel", "d": "loop", "e": "chunked"}
+    assert told == [
+        "execution.op_form: kernel cannot run here for a, e (needs cuda); running chunked",
+        "execution.op_form: kernel cannot run here for b (needs no_such_package installed); running chunked",
+        "execution.op_form: kernel cannot run here for d (has no such form); running loop",
+    ]
+    assert [op.planned(plan.execution) for op in ops] == list(plan.forms.values())
+    told.clear()
+    resolve_plan(ExecutionConfig(device="cpu", precision="bfloat16"), told.append)
+    assert told == ["execution.op_form: chunked cannot run here for d (has no such form); running loop"]
+
+
+def test_ops_of_a_model_are_those_of_all_its_layers() -> None:
+    def ops(name: str, **given: object) -> list[str]:
+        architecture = ARCHITECTURES.get(name)
+        return [
+            op.name
+            for op in ops_of(build_model(architecture, architecture.config.parse({**architecture.tiny, **given}), 0))
+        ]
+
+    assert ops("twin", fusion="arbiter-gru") == ["convolution", "gru", "ssd", "wkv6"]
+    assert ops("delta-net") == ["convolution", "delta_rule"]
+    assert ops("delta-net", conv_width=0) == ["delta_rule"]
 
 
 def test_autocast_and_bytes_follow_the_precision() -> None:

@@ -3,16 +3,19 @@
 import itertools
 import re
 import time
-from typing import Any
+from typing import Any, NamedTuple
 from unittest import mock
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 import assay
 from assay.errors import RequestError
+from assay.layers.mixer import SequenceLayer
 from assay.model import sizing
-from assay.model.accounting import count_flops, count_parameters, count_state_bytes
-from assay.model.architecture import ARCHITECTURES, ModelConfig, assemble
+from assay.model.accounting import count_flops, count_parameters, count_state_bytes, without_flops
+from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig, assemble
 from assay.model.sizing import Decoding, build_on_meta, solve
 from assay.records import Match
 
@@ -157,6 +160,41 @@ def test_fixed_dimensions_are_kept_or_refused(name: str, match: Match, factor: f
 )
 def test_what_is_left_is_solved(name: str, fixed: dict[str, int]) -> None:
     assert around_fixed(name, 1_010_000, "total", fixed)
+
+
+class LastSeen(NamedTuple):
+    x: Tensor
+
+
+class Silent(SequenceLayer):
+    """Keeps the last input and does not say what that costs."""
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(d_model, d_model, bias=False)
+
+    def forward(self, x: Tensor, state: object = None, shared: object = None) -> tuple[Tensor, LastSeen]:
+        return self.linear(x), LastSeen(x[:, -1])
+
+    def initial_state(self, batch: int, capacity: int | None = None) -> LastSeen:
+        return LastSeen(self.linear.weight.new_zeros(batch, self.linear.in_features))
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        nn.init.zeros_(self.linear.weight)
+
+
+def test_flops_are_not_matched_where_a_state_declares_none() -> None:
+    silent = Architecture(name="silent", summary="", citation="", mixer=lambda config, _: Silent(config.d_model))
+    assert solve(silent, 1_000_000, "total", {"vocab_size": 512}).d_model > 0
+    says = "--match flops: silent: Silent keeps a state and declares no FLOPs of its own; a method flops_per_token"
+    with pytest.raises(RequestError, match=re.escape(says)):
+        solve(silent, 1_000_000, "flops", {"vocab_size": 512})
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES.names())
+def test_built_in_layers_declare_the_flops_of_their_states(name: str) -> None:
+    architecture = ARCHITECTURES.get(name)
+    assert without_flops(build_on_meta(architecture, architecture.config.parse(architecture.tiny))) == []
 
 
 def test_a_refusal_is_true() -> None:

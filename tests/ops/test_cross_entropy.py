@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from assay.ops import cross_entropy
 from assay.ops.cross_entropy import IGNORED, summed_nats, token_nats
@@ -27,6 +28,26 @@ def test_equals_torch(chunk_logits: int, monkeypatch: pytest.MonkeyPatch) -> Non
         each = F.cross_entropy(hidden @ weight.T, targets, reduction="none")
         torch.testing.assert_close(token_nats(hidden, weight, targets), each)
         torch.testing.assert_close(summed_nats(hidden, weight, targets), theirs.detach())
+
+
+@pytest.mark.parametrize("scored", [0, 1, 10, 53])
+def test_logits_are_formed_where_something_is_scored_alone(scored: int) -> None:
+    """Forward one product, for the gradients two more; what is not scored has a gradient of zero."""
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(53, 8, generator=generator, requires_grad=True)
+    weight = torch.randn(40, 8, generator=generator)
+    targets = torch.full((53,), IGNORED)
+    places = torch.randperm(53, generator=generator)[:scored]
+    targets[places] = torch.randint(0, 40, (scored,), generator=generator)
+    with FlopCounterMode(display=False) as counter:
+        nats = summed_nats(hidden, weight, targets)
+        assert counter.get_total_flops() == 3 * 2 * scored * 8 * 40
+        each = token_nats(hidden.detach(), weight, targets)
+        assert counter.get_total_flops() == 4 * 2 * scored * 8 * 40
+    assert each.sum().item() == pytest.approx(nats.item())
+    assert torch.equal(each.nonzero().squeeze(1), places.sort().values)
+    (gradient,) = torch.autograd.grad(nats, hidden)
+    assert torch.equal(gradient.abs().sum(1).nonzero().squeeze(1), places.sort().values)
 
 
 def test_large_logits_stay_finite() -> None:

@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from assay.errors import RequestError
 from assay.ops.execution import Execution, Form, recorded_forms
 from assay.ops.wkv6 import wkv6, wkv6_chunked, wkv6_flops, wkv6_loop
-from assay.ops.wkv6_chunks import Inside, halved, halved_gradients, inside_chunks, inside_gradients
+from assay.ops.wkv6_chunks import Inside, inside_chunks, inside_gradients
+from assay.ops.wkv_chunks import halved, halved_gradients
 
 DECAYS = (-1e-6, -0.05, -1.0, -5.0, -20.0, -60.0)
 NEARLY_EXTREME = [(-2.4,), (-1.2,), (-0.6,), (*[-1e-6] * 30, -35.0)]
@@ -133,7 +134,7 @@ def test_only_extreme_chunks_are_halved(dtype: torch.dtype) -> None:
         x.to(dtype).unflatten(1, (4, 16)).permute(1, 0, 3, 2, 4).flatten(0, 2).contiguous() for x in (r, k, log_decay)
     ]
     _, decays = inside_chunks(*chunks)
-    assert decays.extreme.tolist() == [5, 7]
+    assert decays.extreme().tolist() == [5, 7]
     inputs = (r, k, v, log_decay, bonus, state)
     expected = forward_and_gradients(wkv6_loop, inputs, torch.float64)
     found = errors(forward_and_gradients(chunked(16), inputs, dtype), expected)
@@ -144,7 +145,7 @@ def test_both_forms_inside_a_chunk_agree() -> None:
     whole = operands((-1e-6, -0.05, -1.0), 32, B=5, H=1)
     r, k, log_decay = (whole[i][:, :, 0].contiguous() for i in (0, 1, 3))
     inside, decays = inside_chunks(r, k, log_decay)
-    assert len(decays.extreme) == 0
+    assert len(decays.extreme()) == 0
     exact = halved(r, k, log_decay.exp())
     torch.testing.assert_close(tuple(inside), tuple(exact), rtol=1e-11, atol=1e-11)
     d = Inside(inside.scores.cos().tril(-1), r.cos(), r.sin())

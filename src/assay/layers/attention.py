@@ -12,6 +12,8 @@ from assay.layers.basic import FAN_IN, ProjectionDraws
 from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared, State
 from assay.layers.randomness import Dropout
 from assay.ops.attention import (
+    ATTENTION,
+    SLIDING_ATTENTION,
     AttentionState,
     Drop,
     WindowState,
@@ -30,6 +32,8 @@ class CausalAttention(SequenceLayer):
     without it the layer knows no positions. `n_kv_heads` heads of keys and values each serve a group of query heads
     (Ainslie et al. 2023; None: as many as query heads). `dropout` is on the attention weights, in training.
     """
+
+    ops = (ATTENTION,)
 
     def __init__(
         self,
@@ -132,6 +136,8 @@ class SlidingWindowAttention(CausalAttention):
 
     Through n layers a token still hears from n (window - 1) tokens back.
     """
+
+    ops = (SLIDING_ATTENTION,)
 
     def __init__(
         self,

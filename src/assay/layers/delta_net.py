@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from assay.errors import RequestError
 from assay.layers.basic import RMSNorm, Tap
 from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared
-from assay.ops.convolution import causal_convolution
-from assay.ops.delta_rule import ErrorTaken, delta_rule, delta_rule_flops
+from assay.ops.convolution import CONVOLUTION, causal_convolution, convolution_flops
+from assay.ops.delta_rule import DELTA_RULE, ErrorTaken, delta_rule, delta_rule_flops
 
 INITIAL_STD = 0.02
 _L2_EPS = 1e-6
@@ -77,6 +77,7 @@ class DeltaNet(SequenceLayer):
             raise RequestError(f"n_value_heads: {n_value_heads} given, a multiple of n_heads ({n_heads}) is needed")
         self.n_heads, self.n_value_heads, self.key_dim, self.value_dim = n_heads, n_value_heads, key_dim, value_dim
         self.negative_eigenvalues = negative_eigenvalues
+        self.ops = (CONVOLUTION, DELTA_RULE) if conv_width else (DELTA_RULE,)
         values = n_value_heads * value_dim
         channels = 2 * n_heads * key_dim + values
         self.qkv_proj = nn.Linear(d_model, channels, bias=False)
@@ -171,9 +172,9 @@ class DeltaNet(SequenceLayer):
             "norms": 4 * tokens * (2 * self.n_heads * self.key_dim + values),
             "gate": tokens * gates,
         }
-        if self.execution.form == "loop":
-            return ExecutedFlops(tokens * (matrices + filters) + rule, uncounted)
-        return ExecutedFlops(tokens * matrices + rule, uncounted | {"convolution": tokens * filters})
+        width, channels = self._conv_width, self.qkv_proj.out_features
+        convolution, more = convolution_flops(tokens, channels, width, self.execution)
+        return ExecutedFlops(tokens * matrices + rule + convolution, uncounted | more)
 
     def state_bytes(self, context: int, bytes_per_element: int) -> int:
         """W - 1 inputs of the convolution and H K V elements of the memory, the latter at least 4 bytes each."""

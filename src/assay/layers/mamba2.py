@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from assay.errors import RequestError
 from assay.layers.basic import Tap, uniform_fan_in_
 from assay.layers.mixer import ExecutedFlops, Layer, SequenceLayer, Shared
-from assay.ops.convolution import causal_convolution
-from assay.ops.ssd import ssd, ssd_flops
+from assay.ops.convolution import CONVOLUTION, causal_convolution, convolution_flops
+from assay.ops.ssd import SSD, ssd, ssd_flops
 
 DECAY_RATE_RANGE = (1.0, 16.0)
 DT_RANGE = (1e-3, 1e-1)
@@ -67,6 +67,7 @@ class Mamba2(SequenceLayer):
         "A_log": False,
         "D": False,
     }
+    ops = (CONVOLUTION, SSD)
 
     def __init__(
         self,
@@ -160,13 +161,13 @@ class Mamba2(SequenceLayer):
 
         Not counted, per token: 8 E for dt, D, gate and norm.
         """
-        E, convolution = self.out_proj.in_features, 2 * tokens * self.conv_weight.numel()
+        E = self.out_proj.in_features
+        channels, width = self.conv_weight.shape
+        convolution, more = convolution_flops(tokens, channels, width, self.execution)
         projections = 2 * tokens * (self.in_proj.weight.numel() + self.out_proj.weight.numel())
         rule, uncounted = ssd_flops(tokens, len(self.D), self.head_dim, self.d_state, self.n_groups, self.execution)
         uncounted["gates"] = 8 * tokens * E
-        if self.execution.form == "loop":
-            return ExecutedFlops(projections + rule + convolution, uncounted)
-        return ExecutedFlops(projections + rule, uncounted | {"convolution": convolution})
+        return ExecutedFlops(projections + rule + convolution, uncounted | more)
 
     def state_bytes(self, context: int, bytes_per_element: int) -> int:
         channels, width = self.conv_weight.shape

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from assay.ops.execution import Execution
+from assay.ops.forms import Op
 
 State = Any
 """Each layer's own NamedTuple, whose tensors start with the batch axis; `()` for a layer that remembers nothing."""
@@ -44,10 +45,12 @@ def state_tensors(state: State) -> Iterator[Tensor]:
 class Layer(nn.Module, ABC):
     """A module that draws its own parameters and says which of them weight decay applies to.
 
-    `decay_roles` names every parameter that the layer owns directly, not those of submodules.
+    `decay_roles` names every parameter that the layer owns directly, not those of submodules. `ops` are those of
+    assay.ops that it calls itself, not through submodules: a run's record says in which form they ran.
     """
 
     decay_roles: ClassVar[Mapping[str, bool]] = {}
+    ops: tuple[Op, ...] = ()
 
     @abstractmethod
     def reset_parameters(self, generator: torch.Generator) -> None:

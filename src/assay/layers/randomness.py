@@ -60,15 +60,17 @@ class Dropout(Masking):
 @contextmanager
 def seeded(model: nn.Module, seed: int | Int[Tensor, ""]) -> Iterator[None]:
     """Inside the block every stochastic layer of `model` draws from `seed`: the same seed gives the same masks."""
-    layers = maskings(model)
-    given = torch.as_tensor(seed, dtype=torch.int64)
-    for place, layer in enumerate(layers):
-        layer.place, layer.seed = place, given
+    set_seed(model, torch.as_tensor(seed, dtype=torch.int64))
     try:
         yield
     finally:
-        for layer in layers:
-            layer.seed = None
+        set_seed(model, None)
+
+
+def set_seed(model: nn.Module, seed: Int[Tensor, ""] | None) -> None:
+    """Let every stochastic layer of `model` draw from `seed` from now on; with None each draws for itself again."""
+    for place, layer in enumerate(maskings(model)):
+        layer.place, layer.seed = place, seed
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from assay.errors import RequestError
 from assay.layers.basic import Tap, orthogonal_
 from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared
 from assay.layers.token_shift import ShiftState, shift_difference
-from assay.ops.wkv6 import wkv6, wkv6_flops
+from assay.ops.wkv6 import WKV6, wkv6, wkv6_flops
 
 _GROUP_NORM_EPS = 64e-5
 """1e-5 times the square of the official code's head_size_divisor, 8."""
@@ -58,6 +58,7 @@ class RWKV6TimeMix(SequenceLayer):
         "norm_weight": False,
         "norm_bias": False,
     }
+    ops = (WKV6,)
 
     def __init__(
         self, d_model: int, head_dim: int, layer: int, n_layers: int, decay_rank: int = 64, shift_rank: int = 32

@@ -30,7 +30,7 @@ from assay.errors import RequestError
 from assay.layers.basic import Tap, orthogonal_
 from assay.layers.mixer import ExecutedFlops, Layer, SequenceLayer, Shared
 from assay.layers.token_shift import ShiftState, shift_difference
-from assay.ops.wkv7 import wkv7, wkv7_flops
+from assay.ops.wkv7 import WKV7, wkv7, wkv7_flops
 
 VALUE_FIRST = "rwkv7.value_first"
 """Where the first of these layers publishes its values [B, T, D] for the later ones."""
@@ -117,6 +117,7 @@ class RWKV7TimeMix(SequenceLayer):
         "norm_weight": False,
         "norm_bias": False,
     }
+    ops = (WKV7,)
 
     def __init__(
         self, d_model: int, head_dim: int, layer: int, n_layers: int, first: bool, ranks: Ranks | None = None

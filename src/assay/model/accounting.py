@@ -4,7 +4,7 @@ from collections import Counter
 
 from torch import nn
 
-from assay.layers.mixer import ExecutedFlops
+from assay.layers.mixer import ExecutedFlops, SequenceLayer, state_tensors
 from assay.model.lm import LanguageModel
 from assay.records import Flops, Parameters
 
@@ -43,6 +43,13 @@ def count_flops(model: LanguageModel, context: int) -> Flops:
         executed=executed.counted / context,
         uncounted={name: count / context for name, count in executed.uncounted.items()},
     )
+
+
+def without_flops(model: LanguageModel) -> list[str]:
+    """The classes of layers that keep a state but inherit SequenceLayer's FLOPs, which know of matrices alone."""
+    layers = [layer for block in model.sequence_blocks() for layer in block.layers()]
+    inherited = [layer for layer in layers if type(layer).flops_per_token is SequenceLayer.flops_per_token]
+    return sorted({type(layer).__name__ for layer in inherited if [*state_tensors(layer.initial_state(1))]})
 
 
 def executed_flops(model: LanguageModel, tokens: int) -> ExecutedFlops | None:

@@ -1,19 +1,23 @@
-"""The execution plan: device, precision, compile, op form and threads, resolved once and obeyed by every run."""
+"""The execution plan: device, precision, compile, forms of ops and threads, resolved once, obeyed by every run."""
 
 import os
 import re
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from itertools import groupby
 from typing import Literal
 
 import torch
 from pydantic import Field, field_validator
+from torch import nn
 
 from assay.config import Config
 from assay.errors import RequestError
+from assay.layers.mixer import Layer
 from assay.model.lm import LanguageModel
 from assay.ops.execution import Execution, Form
+from assay.ops.forms import OPS, Op
 
 
 class ExecutionConfig(Config):
@@ -22,7 +26,8 @@ class ExecutionConfig(Config):
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
-    op_form: Literal["loop", "chunked"] = "chunked"
+    op_form: Form = "chunked"
+    """Of every op that has it and can run it here; the others take the best form that can."""
     chunk_length: int = Field(64, ge=1)
     threads: int | None = Field(None, gt=0)
     """Torch threads; None is one a core that this process may use."""
@@ -44,11 +49,23 @@ class ExecutionPlan(Config):
     op_form: Form
     chunk_length: int
     threads: int
+    forms: dict[str, Form] = {}
+    """The form of each op; one that is not named, as all are in a plan of before this key, takes `op_form`."""
+
+    @property
+    def execution(self) -> Execution:
+        """The forms, as layers hand them to their ops."""
+        others = tuple(sorted((op, form) for op, form in self.forms.items() if form != self.op_form))
+        return Execution(self.op_form, self.chunk_length, others)
+
+    def forms_of(self, model: nn.Module) -> dict[str, list[str]]:
+        """The form of each op that `model` uses, by the op's name: what runs, compiled or not."""
+        return {op.name: [op.planned(self.execution)] for op in ops_of(model)}
 
     def apply(self, model: LanguageModel) -> LanguageModel:
         """Move `model` to the device and fix the form of its ops; set torch's threads."""
         torch.set_num_threads(self.threads)
-        model.set_execution(Execution(self.op_form, self.chunk_length))
+        model.set_execution(self.execution)
         return model.to(self.device)
 
     def autocast(self) -> AbstractContextManager[object]:
@@ -87,7 +104,24 @@ def resolve_plan(asked: ExecutionConfig, tell: Callable[[str], None]) -> Executi
         op_form=asked.op_form,
         chunk_length=asked.chunk_length,
         threads=asked.threads or available_cores(),
+        forms=_resolve_forms(asked.op_form, kind, precision, tell),
     )
+
+
+def _resolve_forms(wished: Form, device: str, precision: str, tell: Callable[[str], None]) -> dict[str, Form]:
+    """The form of every op; where some cannot take the wished one, a line that says which, why, and what they take."""
+    chosen = {op.name: op.choose(wished, device, precision) for op in OPS}
+    others = [(form, why, name) for name, (form, why) in chosen.items() if why is not None]
+    for (form, why), ops in groupby(sorted(others), key=lambda other: other[:2]):
+        names = ", ".join(name for _, _, name in ops)
+        tell(f"execution.op_form: {wished} cannot run here for {names} ({why}); running {form}")
+    return {name: form for name, (form, _) in chosen.items()}
+
+
+def ops_of(model: nn.Module) -> list[Op]:
+    """The ops that the layers of `model` declare, sorted by name."""
+    found = {op.name: op for layer in model.modules() if isinstance(layer, Layer) for op in layer.ops}
+    return [found[name] for name in sorted(found)]
 
 
 def refuse_missing_device(device: str) -> None:

@@ -9,7 +9,7 @@ from torch.overrides import TorchFunctionMode
 
 from assay.analysis.contests import MATCH_TOLERANCE
 from assay.errors import RequestError
-from assay.model.accounting import count_flops, count_parameters, count_state_bytes
+from assay.model.accounting import count_flops, count_parameters, count_state_bytes, without_flops
 from assay.model.architecture import Architecture, ModelConfig, assemble
 from assay.model.lm import Block, LanguageModel
 from assay.model.shapes import Candidate, Line, Shapes
@@ -92,12 +92,25 @@ def solve(
             seen.add(shape)
             if config is None:
                 continue
-            size = MEASURES[match](build_on_meta(architecture, config), decoding)
+            model = build_on_meta(architecture, config)
+            if match == "flops":
+                refuse_without_flops(architecture, model)
+            size = MEASURES[match](model, decoding)
             if abs(size / target - 1) <= MATCH_TOLERANCE:
                 return config
             if nearest is None or abs(size - target) < abs(nearest - target):
                 nearest = size
     raise _refusal(shapes, target, match, nearest)
+
+
+def refuse_without_flops(architecture: Architecture, model: LanguageModel) -> None:
+    """Raise a RequestError where FLOPs cannot be matched, as a layer does not declare what its state costs."""
+    layers = without_flops(model)
+    if layers:
+        raise RequestError(
+            f"--match flops: {architecture.name}: {', '.join(layers)} keeps a state and declares no FLOPs of its own; "
+            "a method flops_per_token(self, context) in the layer, or --match total, would do"
+        )
 
 
 def refuse_chosen(architecture: Architecture, size: int, match: Match, fixed: Mapping[str, Any]) -> None:

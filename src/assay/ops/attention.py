@@ -14,7 +14,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from assay.ops.execution import Execution, note_form
+from assay.ops.execution import Execution
+from assay.ops.forms import Implementation, Op, register
 
 Drop = Callable[[Tensor], Tensor]
 """Dropout on attention weights, as a function: it holds its own probability and draws from its own generator."""
@@ -51,9 +52,8 @@ def causal_attention(
     """y_t = sum_{s <= t} softmax_s(q_t . k_s / sqrt(K)) v_s (Vaswani et al. 2017), over the state's tokens too."""
     state = _append(state, k, v)
     keys, values = state.keys[:, : state.length], state.values[:, : state.length]
-    note_form("attention", execution.form)
-    attend = causal_attention_loop if execution.form == "loop" else causal_attention_fused
-    return attend(q, keys, values, drop=drop), state
+    y: Tensor = ATTENTION.run(execution, q.shape[1], q, keys, values, drop)
+    return y, state
 
 
 def sliding_attention(
@@ -74,11 +74,7 @@ def sliding_attention(
     if state is not None:
         length += state.length
         k, v = torch.cat([state.keys, k], 1), torch.cat([state.values, v], 1)
-    note_form("sliding_attention", execution.form)
-    if execution.form == "loop":
-        y = causal_attention_loop(q, k, v, window, drop)
-    else:
-        y = sliding_attention_banded(q, k, v, window, execution.chunk_length, drop)
+    y: Tensor = SLIDING_ATTENTION.run(execution, q.shape[1], q, k, v, window, drop)
     outside = max(0, k.shape[1] - (window - 1))
     return y, WindowState(k[:, outside:].clone(), v[:, outside:].clone(), length)
 
@@ -148,12 +144,12 @@ def sliding_attention_banded(
 
 def causal_scores(tokens: int, execution: Execution) -> int:
     """Scores a head forms for `tokens` queries without a state: the loop's triangle, or the fused form's square."""
-    return tokens * (tokens + 1) // 2 if execution.form == "loop" else tokens**2
+    return tokens * (tokens + 1) // 2 if ATTENTION.planned(execution) == "loop" else tokens**2
 
 
 def sliding_scores(tokens: int, window: int, execution: Execution) -> int:
     """Scores a head forms for `tokens` queries without a state, those masked and padded included."""
-    if execution.form == "loop":
+    if SLIDING_ATTENTION.planned(execution) == "loop":
         inside = min(tokens, window)
         return inside * (inside + 1) // 2 + (tokens - inside) * window
     L, n = _blocks(tokens, window, execution.chunk_length)
@@ -206,3 +202,27 @@ def _append(state: AttentionState | None, k: Tensor, v: Tensor) -> AttentionStat
         return AttentionState(state.keys, state.values, length)
     keys = torch.cat([state.keys[:, : state.length], k], 1)
     return AttentionState(keys, torch.cat([state.values[:, : state.length], v], 1), length)
+
+
+ATTENTION = register(
+    Op(
+        "attention",
+        {
+            "loop": Implementation(lambda _, q, k, v, drop: causal_attention_loop(q, k, v, drop=drop)),
+            "chunked": Implementation(lambda _, q, k, v, drop: causal_attention_fused(q, k, v, drop)),
+        },
+    )
+)
+SLIDING_ATTENTION = register(
+    Op(
+        "sliding_attention",
+        {
+            "loop": Implementation(lambda _, *inputs: causal_attention_loop(*inputs)),
+            "chunked": Implementation(
+                lambda execution, q, k, v, window, drop: sliding_attention_banded(
+                    q, k, v, window, execution.chunk_length, drop
+                )
+            ),
+        },
+    )
+)

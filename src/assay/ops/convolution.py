@@ -7,14 +7,13 @@ with x zero before the start (the shift convolution of Fu et al. 2023, arXiv:221
 Shapes: B batch, T tokens, D channels, W filter width. The state is the last W - 1 inputs.
 """
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from assay.ops.execution import Execution, note_form
+from assay.ops.execution import Execution
+from assay.ops.forms import Implementation, Op, register
+from assay.ops.opaque import Differentiable
 
 
 def causal_convolution(
@@ -28,7 +27,6 @@ def causal_convolution(
 
     y and the state have the dtype of x; the sums are in float32 or wider, under autocast too.
     """
-    note_form("convolution", execution.form)
     B, T, D = x.shape
     before = weight.shape[1] - 1
     if state is None:
@@ -36,9 +34,14 @@ def causal_convolution(
     inputs = torch.cat([state.to(x.dtype), x], 1)
     dtype = torch.promote_types(torch.promote_types(x.dtype, weight.dtype), torch.float32)
     bias = weight.new_zeros(D) if bias is None else bias
-    convolve = convolution_loop if execution.form == "loop" else convolution_shifted
-    y = convolve(inputs.to(dtype), weight.to(dtype), bias.to(dtype))
+    y: Tensor = CONVOLUTION.run(execution, T, inputs.to(dtype), weight.to(dtype), bias.to(dtype))
     return y.to(x.dtype), inputs[:, T:].clone()
+
+
+def convolution_flops(tokens: int, channels: int, width: int, execution: Execution) -> tuple[int, dict[str, int]]:
+    """Forward FLOPs on one sequence, 2 D W a token: in matrix products in the loop, else elementwise, by name."""
+    flops = 2 * tokens * channels * width
+    return (flops, {}) if CONVOLUTION.form(execution, tokens) == "loop" else (0, {"convolution": flops})
 
 
 def convolution_loop(
@@ -57,29 +60,37 @@ def convolution_shifted(
 
     On a CPU three times as fast, forward and backward, as torch's grouped conv1d, which wants the channels first.
     """
-    y: Tensor = _ShiftedSum.apply(inputs, weight.t().contiguous(), bias)
+    (y,) = _shifted_sum(inputs, weight.t().contiguous(), bias)
     return y
 
 
-class _ShiftedSum(torch.autograd.Function):
+def _forward(inputs: Tensor, weight: Tensor, bias: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """inputs [B, S, D], weight [W, D], bias [D] -> [B, S - W + 1, D]; accumulates in place, in both directions."""
+    T = inputs.shape[1] - len(weight) + 1
+    y = torch.addcmul(bias, inputs[:, :T], weight[0])
+    for w in range(1, len(weight)):
+        y.addcmul_(inputs[:, w : w + T], weight[w])
+    return (y,), ()
 
-    @staticmethod
-    def forward(ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        ctx.save_for_backward(inputs, weight)
-        T = inputs.shape[1] - len(weight) + 1
-        y = torch.addcmul(bias, inputs[:, :T], weight[0])
-        for w in range(1, len(weight)):
-            y.addcmul_(inputs[:, w : w + T], weight[w])
-        return y
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        inputs, weight = ctx.saved_tensors
-        T = dy.shape[1]
-        d_inputs, d_weight = torch.zeros_like(inputs), torch.empty_like(weight)
-        for w in range(len(weight)):
-            d_inputs[:, w : w + T].addcmul_(dy, weight[w])
-            d_weight[w] = (dy * inputs[:, w : w + T]).sum((0, 1))
-        return d_inputs, d_weight, dy.sum((0, 1))
+def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    (dy,), (inputs, weight) = gradients, saved
+    T = dy.shape[1]
+    d_inputs, d_weight = torch.zeros_like(inputs), torch.empty_like(weight)
+    for w in range(len(weight)):
+        d_inputs[:, w : w + T].addcmul_(dy, weight[w])
+        d_weight[w] = (dy * inputs[:, w : w + T]).sum((0, 1))
+    return d_inputs, d_weight, dy.sum((0, 1))
+
+
+_shifted_sum = Differentiable("shifted_sum", _forward, _gradient, outputs=1, keeps=(0, 1))
+
+CONVOLUTION = register(
+    Op(
+        "convolution",
+        {
+            "loop": Implementation(lambda _, *inputs: convolution_loop(*inputs)),
+            "chunked": Implementation(lambda _, *inputs: convolution_shifted(*inputs)),
+        },
+    )
+)

@@ -16,7 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay.ops.delta_rule_chunks import chunked_delta_rule
-from assay.ops.execution import Execution, equal_chunks, note_form
+from assay.ops.execution import Execution, equal_chunks
+from assay.ops.forms import Implementation, Op, register
 
 ErrorTaken = Literal["after", "before"]
 """Whether a write corrects what the state holds after its decay or before it."""
@@ -38,11 +39,9 @@ def delta_rule(
     state are in float32, under autocast too, or in float64 where v is. A single token, as in decoding, always runs
     as one step of the loop and is recorded as such.
     """
-    form = execution.form_of(v.shape[1])
-    note_form("delta_rule", form)
-    if form == "loop":
-        return delta_rule_loop(q, k, v, beta, log_decay, state, error)
-    return delta_rule_chunked(q, k, v, beta, log_decay, state, longest_chunk(k.shape[-1], execution), error)
+    inputs = (q, k, v, beta, log_decay, state, error)
+    result: tuple[Tensor, Tensor] = DELTA_RULE.run(execution, v.shape[1], *inputs)
+    return result
 
 
 def longest_chunk(key_width: int, execution: Execution) -> int:
@@ -60,7 +59,7 @@ def delta_rule_flops(
     beta, 4 C^2 + 3 C K + K V.
     """
     K, V = key_width, value_width
-    if execution.form_of(tokens) == "loop":
+    if DELTA_RULE.form(execution, tokens) == "loop":
         return 4 * tokens * n_heads * K * V, {"state": 4 * tokens * n_heads * K * V}
     n, C = equal_chunks(tokens, longest_chunk(K, execution))
     chunks = n * n_heads
@@ -121,3 +120,19 @@ def _operands(
         B, _, H, K = k.shape
         state = v.new_zeros(B, H, K, v.shape[-1], dtype=dtype)
     return q.to(dtype), k.to(dtype), v.to(dtype), beta.to(dtype), log_decay.to(dtype), state.to(dtype)
+
+
+DELTA_RULE = register(
+    Op(
+        "delta_rule",
+        {
+            "loop": Implementation(lambda _, *inputs: delta_rule_loop(*inputs)),
+            "chunked": Implementation(
+                lambda execution, q, k, v, beta, log_decay, state, error: delta_rule_chunked(
+                    q, k, v, beta, log_decay, state, longest_chunk(k.shape[-1], execution), error
+                )
+            ),
+        },
+        one_token="loop",
+    )
+)

@@ -20,14 +20,14 @@ Shapes: M = n B H chunks of all sequences and heads, chunk-major, C tokens in a 
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from assay.ops.execution import equal_chunks
+from assay.ops.opaque import Differentiable
 
 _LOG2_E = math.log2(math.e)
 
@@ -70,7 +70,7 @@ def chunked_delta_rule(
     B, T, H, _ = v.shape
     n, C = equal_chunks(T, chunk_length)
     rows = (_by_chunk(x, n, C) for x in (q, k, v, beta[..., None], log_decay[..., None]))
-    y, state = _ChunkedDeltaRule.apply(*rows, state, before)
+    y, state = _chunked(*rows, state, option=(before,))
     return y.view(n, B, H, C, -1).permute(1, 0, 3, 2, 4).reshape(B, n * C, H, -1)[:, :T], state
 
 
@@ -100,34 +100,30 @@ def _decays(log_decay: Tensor, before: bool) -> Decays:
     return Decays(read, erase, read_start, erase_start, power(sums[:, -1:] - sums))
 
 
-class _ChunkedDeltaRule(torch.autograd.Function):
+def _forward(
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor, state: Tensor, before: bool
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """q and k [M, C, K], v [M, C, V], beta and log_decay [M, C, 1], state [B, H, K, V] -> y [M, C, V], state."""
+    decays = _decays(log_decay, before)
+    overlap = (k @ k.mT).mul_(decays.erase)
+    one = torch.eye(k.shape[1], dtype=k.dtype, device=k.device)
+    inverse = torch.linalg.solve_triangular(overlap * beta, one, upper=False, unitriangular=True)
+    key_start, key_end = decays.erase_start * k, decays.end * k
+    solve, whole = inverse * beta.mT, decays.read_start[:, -1:]
+    starts, error, written, last = _pass_states(key_start, key_end, v, solve, whole, state)
+    scores = (q @ k.mT).mul_(decays.read)
+    y = torch.baddbmm(scores @ written, decays.read_start * q, starts)
+    inside = Inside(scores, overlap, inverse, key_start, key_end, starts, error, written)
+    return (y, last), (*decays, *inside)
 
-    @staticmethod
-    def forward(
-        ctx: Any, q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor, state: Tensor, before: bool
-    ) -> tuple[Tensor, Tensor]:
-        decays = _decays(log_decay, before)
-        overlap = (k @ k.mT).mul_(decays.erase)
-        one = torch.eye(k.shape[1], dtype=k.dtype, device=k.device)
-        inverse = torch.linalg.solve_triangular(overlap * beta, one, upper=False, unitriangular=True)
-        key_start, key_end = decays.erase_start * k, decays.end * k
-        solve, whole = inverse * beta.mT, decays.read_start[:, -1:]
-        starts, error, written, last = _pass_states(key_start, key_end, v, solve, whole, state)
-        scores = (q @ k.mT).mul_(decays.read)
-        y = torch.baddbmm(scores @ written, decays.read_start * q, starts)
-        ctx.before = before
-        inside = Inside(scores, overlap, inverse, key_start, key_end, starts, error, written)
-        ctx.save_for_backward(q, k, beta, *decays, *inside)
-        return y, last
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor, d_last: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, beta, *rest = ctx.saved_tensors
-        decays, inside = Decays(*rest[:5]), Inside(*rest[5:])
-        with torch.autocast(dy.device.type, enabled=False):
-            return *_backward(dy.contiguous(), d_last, q, k, beta, decays, inside, ctx.before), None
+def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], before: bool) -> tuple[Tensor, ...]:
+    dy, d_last = gradients
+    q, k, beta, *rest = saved
+    return _backward(dy.contiguous(), d_last, q, k, beta, Decays(*rest[:5]), Inside(*rest[5:]), before)
+
+
+_chunked = Differentiable("delta_rule_chunked", _forward, _gradient, outputs=2, keeps=(0, 1, 3), option="bool")
 
 
 def _pass_states(

@@ -1,4 +1,4 @@
-"""How ops run: the form and chunk length a study fixes, and the record of which form really ran."""
+"""How ops run: the forms and chunk length that a plan fixes, and a recorder of which form really ran, for tests."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,19 +8,26 @@ from typing import Literal
 
 import torch
 
-Form = Literal["loop", "chunked"]
+Form = Literal["loop", "chunked", "kernel"]
 
 
 @dataclass(frozen=True)
 class Execution:
-    """The form of every op and the chunk length in tokens. Resolved once per study, never from timings."""
+    """The form of every op and the chunk length in tokens; `others` are ops, by name, that take another form.
+
+    Resolved once per study (assay.model.plan), never from timings.
+    """
 
     form: Form = "chunked"
     chunk_length: int = 64
+    others: tuple[tuple[str, Form], ...] = ()
 
-    def form_of(self, tokens: int) -> Form:
-        """The form that a recurrence over `tokens` takes: a single one, as in decoding, is one turn of the loop."""
-        return "loop" if tokens == 1 else self.form
+    def form_of(self, op: str) -> Form:
+        """The form of the op of this name."""
+        for name, form in self.others:
+            if name == op:
+                return form
+        return self.form
 
 
 def equal_chunks(tokens: int, longest: int) -> tuple[int, int]:
@@ -33,7 +40,7 @@ _recorders: ContextVar[tuple[dict[str, set[str]], ...]] = ContextVar("assay_form
 
 
 def note_form(op: str, form: Form) -> None:
-    """Tell the surrounding `recorded_forms` blocks, if any, that `op` ran in `form`."""
+    """Tell the surrounding `recorded_forms` blocks, if any, that `op` ran in `form`; compiled code tells nobody."""
     if torch.compiler.is_compiling():
         return
     for recorder in _recorders.get():

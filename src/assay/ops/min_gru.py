@@ -11,15 +11,14 @@ keeps h positive for that. The GRU's do: of it only the products with x can be f
 Shapes: B batch, T tokens, D input width, W state width. States are in float32 or wider.
 """
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from assay.ops.execution import Execution, Form, note_form
+from assay.ops.execution import Execution
+from assay.ops.forms import Implementation, Op, register
+from assay.ops.opaque import Differentiable
 
 
 def min_gru(
@@ -32,11 +31,9 @@ def min_gru(
 
     `state` is not negative, None is zero. The first result has the type of `candidate`, the state at least float32.
     """
-    form = _form("min_gru", gate, execution)
     dtype = torch.promote_types(candidate.dtype, torch.float32)
     start = gate.new_zeros(gate.shape[0], gate.shape[2], dtype=dtype) if state is None else state.to(dtype)
-    run = min_gru_loop if form == "loop" else min_gru_scan
-    h = run(gate.to(dtype), candidate.to(dtype), start)
+    h: Tensor = MIN_GRU.run(execution, gate.shape[1], gate.to(dtype), candidate.to(dtype), start)
     return h.to(candidate.dtype), h[:, -1].clone()
 
 
@@ -60,33 +57,28 @@ def min_gru_scan(
 ) -> Float[Tensor, "B T W"]:
     """All tokens at once, on logarithms, exact however strong the gates are; first derivatives only."""
     log_value = torch.where(candidate >= 0, torch.log(candidate.relu() + 0.5), F.logsigmoid(candidate))
-    h: Tensor = _LogScan.apply(F.logsigmoid(-gate), F.logsigmoid(gate) + log_value, state)
+    (h,) = _log_scan(F.logsigmoid(-gate), F.logsigmoid(gate) + log_value, state)
     return h
 
 
-class _LogScan(torch.autograd.Function):
+def _forward(log_keep: Tensor, log_added: Tensor, state: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """h_t = exp(log_keep_t) h_{t-1} + exp(log_added_t), by the sums of log_keep and a cumulative log-sum-exp.
 
     The sums are in float64: they grow with the length, and what counts is their differences. The backward pass is
     written out because the derived one of logcumsumexp takes five times as long as this forward pass.
     """
+    sums = log_keep.double().cumsum(1)
+    h = (torch.logcumsumexp(log_added - sums, 1) + sums).exp_().to(log_keep.dtype)
+    h.addcmul_(sums.exp().to(h.dtype), state[:, None])
+    return (h,), ()
 
-    @staticmethod
-    def forward(ctx: Any, log_keep: Tensor, log_added: Tensor, state: Tensor) -> Tensor:
-        sums = log_keep.double().cumsum(1)
-        h = (torch.logcumsumexp(log_added - sums, 1) + sums).exp_().to(log_keep.dtype)
-        h.addcmul_(sums.exp().to(h.dtype), state[:, None])
-        ctx.save_for_backward(log_keep, log_added, state, h)
-        return h
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dh: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        log_keep, log_added, state, h = ctx.saved_tensors
-        keep = log_keep.exp()
-        whole = _scan_from_the_end(dh, keep)
-        d_keep = (whole * keep).mul_(torch.cat((state[:, None], h[:, :-1]), 1))
-        return d_keep, whole * log_added.exp(), whole[:, 0] * keep[:, 0]
+def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    (dh,), (log_keep, log_added, state, h) = gradients, saved
+    keep = log_keep.exp()
+    whole = _scan_from_the_end(dh, keep)
+    d_keep = (whole * keep).mul_(torch.cat((state[:, None], h[:, :-1]), 1))
+    return d_keep, whole * log_added.exp(), whole[:, 0] * keep[:, 0]
 
 
 def _scan_from_the_end(dh: Tensor, keep: Tensor) -> Tensor:
@@ -100,6 +92,9 @@ def _scan_from_the_end(dh: Tensor, keep: Tensor) -> Tensor:
         product[:, -reach:] = 0
         reach *= 2
     return d
+
+
+_log_scan = Differentiable("log_scan", _forward, _gradient, outputs=1, keeps=(0, 1, 2, 3))
 
 
 def gru(
@@ -116,20 +111,36 @@ def gru(
     The recurrence is a loop over tokens in both forms. `chunked` multiplies all tokens by `weight_in` at once; `loop`,
     and a single token, do it one by one. Types as for `min_gru`.
     """
-    form = _form("gru", x, execution)
     y_dtype, dtype = x.dtype, torch.promote_types(x.dtype, torch.float32)
     h = x.new_zeros(x.shape[0], weight_state.shape[1], dtype=dtype) if state is None else state.to(dtype)
     x, weight_in, weight_state, bias_in, bias_state = (
         tensor.to(dtype) for tensor in (x, weight_in, weight_state, bias_in, bias_state)
     )
     with torch.autocast(x.device.type, enabled=False):
-        inputs = x if form == "loop" else F.linear(x, weight_in, bias_in)
-        outputs = []
-        for token in inputs.unbind(1):
-            given = F.linear(token, weight_in, bias_in) if form == "loop" else token
-            h = _gru_step(given, F.linear(h, weight_state, bias_state), h)
-            outputs.append(h)
-    return torch.stack(outputs, 1).to(y_dtype), h
+        outputs: list[Tensor] = GRU.run(execution, x.shape[1], x, weight_in, weight_state, bias_in, bias_state, h)
+    return torch.stack(outputs, 1).to(y_dtype), outputs[-1]
+
+
+def _gru_loop(
+    x: Tensor, weight_in: Tensor, weight_state: Tensor, bias_in: Tensor, bias_state: Tensor, h: Tensor
+) -> list[Tensor]:
+    """The definition: h of every token, one after the other."""
+    outputs = []
+    for token in x.unbind(1):
+        h = _gru_step(F.linear(token, weight_in, bias_in), F.linear(h, weight_state, bias_state), h)
+        outputs.append(h)
+    return outputs
+
+
+def _gru_chunked(
+    x: Tensor, weight_in: Tensor, weight_state: Tensor, bias_in: Tensor, bias_state: Tensor, h: Tensor
+) -> list[Tensor]:
+    """The same, with the products of all tokens with `weight_in` formed at once."""
+    outputs = []
+    for from_input in F.linear(x, weight_in, bias_in).unbind(1):
+        h = _gru_step(from_input, F.linear(h, weight_state, bias_state), h)
+        outputs.append(h)
+    return outputs
 
 
 def _gru_step(from_input: Tensor, from_state: Tensor, h: Tensor) -> Tensor:
@@ -140,8 +151,23 @@ def _gru_step(from_input: Tensor, from_state: Tensor, h: Tensor) -> Tensor:
     return torch.lerp(new, h, torch.sigmoid(update_x + update_h))
 
 
-def _form(op: str, x: Tensor, execution: Execution) -> Form:
-    """The form that runs, noted under `op`."""
-    form = execution.form_of(x.shape[1])
-    note_form(op, form)
-    return form
+MIN_GRU = register(
+    Op(
+        "min_gru",
+        {
+            "loop": Implementation(lambda _, *inputs: min_gru_loop(*inputs)),
+            "chunked": Implementation(lambda _, *inputs: min_gru_scan(*inputs)),
+        },
+        one_token="loop",
+    )
+)
+GRU = register(
+    Op(
+        "gru",
+        {
+            "loop": Implementation(lambda _, *inputs: _gru_loop(*inputs)),
+            "chunked": Implementation(lambda _, *inputs: _gru_chunked(*inputs)),
+        },
+        one_token="loop",
+    )
+)

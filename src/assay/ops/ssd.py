@@ -8,15 +8,15 @@ from g H/G on. Inside: n = B C chunks of L tokens, R = H/G heads a group.
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from assay.ops.execution import Execution, equal_chunks, note_form
+from assay.ops.execution import Execution, equal_chunks
+from assay.ops.forms import Implementation, Op, register
+from assay.ops.opaque import Differentiable
 
 LOG2_E = math.log2(math.e)
 
@@ -34,11 +34,8 @@ def ssd(
     `log_decay` is finite and <= 0; a state of None is zero. y has the dtype of x; the arithmetic and the state are in
     float32, under autocast too, or in float64 where x or log_decay is.
     """
-    form = execution.form_of(x.shape[1])
-    note_form("ssd", form)
-    if form == "loop":
-        return ssd_loop(x, log_decay, b, c, state)
-    return ssd_chunked(x, log_decay, b, c, state, execution.chunk_length)
+    result: tuple[Tensor, Tensor] = SSD.run(execution, x.shape[1], x, log_decay, b, c, state)
+    return result
 
 
 def ssd_flops(
@@ -51,7 +48,7 @@ def ssd_flops(
     H (2 L^2 + 3 P L + 2 P N) for the decays of pairs, values and states.
     """
     H, P, N = n_heads, head_dim, d_state
-    if execution.form_of(tokens) == "loop":
+    if SSD.form(execution, tokens) == "loop":
         return 2 * tokens * H * P * N, {"recurrence": 3 * tokens * H * P * N}
     n_chunks, L = equal_chunks(tokens, execution.chunk_length)
     products = 2 * n_groups * N * L**2 + H * (2 * P * L**2 + 4 * P * N * L)
@@ -96,8 +93,7 @@ def ssd_chunked(
     x, log_decay, b, c, state = _promote(x, log_decay, b, c, state)
     n_chunks, L = equal_chunks(T, chunk_length)
     x, log_decay, b, c = (_cut(tensor, B * n_chunks, L) for tensor in (x, log_decay, b, c))
-    with torch.autocast(x.device.type, enabled=False):
-        y, state = _ChunkedSSD.apply(x, log_decay, b.transpose(1, 2), c.transpose(1, 2), state)
+    y, state = _chunked(x, log_decay, b.transpose(1, 2), c.transpose(1, 2), state)
     return y.reshape(B, n_chunks * L, *y.shape[2:])[:, :T].to(y_dtype), state
 
 
@@ -118,40 +114,37 @@ def _cut(tensor: Tensor, n: int, L: int) -> Tensor:
     return tensor.reshape(n, L, *rest)
 
 
-class _ChunkedSSD(torch.autograd.Function):
+def _forward(
+    x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor, state: Tensor
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """x [n, L, H, P], log_decay [n, L, H], b and c [n, G, L, N], state [B, H, P, N] -> y [n, L, H, P], state.
 
     The backward pass is written out because it takes a quarter less time than the derived one: it reuses the decays,
     and gets the gradient of log_decay from sums over tokens that are already there.
     """
+    n, L, H, P = x.shape
+    G, N = b.shape[1], b.shape[3]
+    chunks = (state.shape[0], n // state.shape[0], H, P, N)
+    between, since_start, until_end = _decays(log_decay)
+    between = between.view(n, G, H // G, L, L)
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        n, L, H, P = x.shape
-        G, N = b.shape[1], b.shape[3]
-        chunks = (state.shape[0], n // state.shape[0], H, P, N)
-        between, since_start, until_end = _decays(log_decay)
-        between = between.view(n, G, H // G, L, L)
+    scores = (c @ b.mT).tril_()
+    mixing = (scores[:, :, None] * between).view(n, H, L, L)
+    x_heads = x.transpose(1, 2).contiguous()
+    within = mixing @ x_heads
 
-        scores = (c @ b.mT).tril_()
-        mixing = (scores[:, :, None] * between).view(n, H, L, L)
-        x_heads = x.transpose(1, 2).contiguous()
-        within = mixing @ x_heads
+    x_end = (x * until_end[..., None]).view(n, L, G, -1)
+    written = (x_end.permute(0, 2, 3, 1) @ b).view(chunks)
+    entering, last = _scan(since_start[:, -1].view(*chunks[:3], 1, 1), written, state, range(chunks[1]))
+    across = (c @ entering.view(n, G, -1, N).mT).transpose(1, 2).reshape(n, L, H, P)
+    across.mul_(since_start[..., None])
 
-        x_end = (x * until_end[..., None]).view(n, L, G, -1)
-        written = (x_end.permute(0, 2, 3, 1) @ b).view(chunks)
-        entering, last = _scan(since_start[:, -1].view(*chunks[:3], 1, 1), written, state, range(chunks[1]))
-        across = (c @ entering.view(n, G, -1, N).mT).transpose(1, 2).reshape(n, L, H, P)
-        across.mul_(since_start[..., None])
+    rest = (between, since_start, until_end, scores, mixing, x_heads, x_end, entering, across)
+    return (across + within.transpose(1, 2), last), rest
 
-        ctx.save_for_backward(b, c, between, since_start, until_end, scores, mixing, x_heads, x_end, entering, across)
-        return across + within.transpose(1, 2), last
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor, d_last: Tensor) -> tuple[Tensor, ...]:
-        with torch.autocast(dy.device.type, enabled=False):
-            return _backward(dy, d_last, *ctx.saved_tensors)
+def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return _backward(*gradients, *saved)
 
 
 def _backward(
@@ -200,6 +193,9 @@ def _backward(
     return dx, d_log_decay, db, dc, d_state
 
 
+_chunked = Differentiable("ssd_chunked", _forward, _gradient, outputs=2, keeps=(2, 3))
+
+
 def _decays(log_decay: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Decays between pairs of tokens [n, H, L, L] (1 above the diagonal), since the chunk's start and until its end.
 
@@ -219,3 +215,19 @@ def _scan(decay: Tensor, added: Tensor, start: Tensor, order: Iterable[int]) -> 
         before[:, k] = start
         start = torch.addcmul(added[:, k], start, decay[:, k])
     return before, start
+
+
+SSD = register(
+    Op(
+        "ssd",
+        {
+            "loop": Implementation(lambda _, *inputs: ssd_loop(*inputs)),
+            "chunked": Implementation(
+                lambda execution, x, log_decay, b, c, state: ssd_chunked(
+                    x, log_decay, b, c, state, execution.chunk_length
+                )
+            ),
+        },
+        one_token="loop",
+    )
+)

@@ -11,17 +11,15 @@ The chunked form works on all chunks at once and passes the state from each to t
 at every decay without a clamp, is in wkv6_chunks.
 """
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
-from assay.errors import RequestError
-from assay.ops.execution import Execution, note_form
-from assay.ops.wkv6_chunks import Decays, Inside, inside_chunks, inside_gradients
+from assay.ops.execution import Execution
+from assay.ops.forms import Implementation, Op, register
+from assay.ops.opaque import Differentiable
+from assay.ops.wkv6_chunks import Inside, inside_chunks, inside_gradients
+from assay.ops.wkv_chunks import Decays, by_chunk, from_chunks, in_one_type, refuse_length
 
 
 def wkv6(
@@ -38,12 +36,8 @@ def wkv6(
     `log_decay` is at most 0 and never clamped; `state` None means zeros. A single token, as in decoding, always
     runs as one step of the loop and is recorded as such. The chunks are those of `chunk_length_of`.
     """
-    T, K = r.shape[1], r.shape[3]
-    form = execution.form_of(T)
-    note_form("wkv6", form)
-    if form == "loop":
-        return wkv6_loop(r, k, v, log_decay, bonus, state)
-    return wkv6_chunked(r, k, v, log_decay, bonus, state, chunk_length_of(execution, T, K))
+    result: tuple[Tensor, Tensor] = WKV6.run(execution, r.shape[1], r, k, v, log_decay, bonus, state)
+    return result
 
 
 def chunk_length_of(execution: Execution, tokens: int, key_width: int) -> int:
@@ -65,7 +59,7 @@ def wkv6_flops(
     8 C K + 2 K V for decaying r, k and the state and for the bonus.
     """
     K, V = key_width, value_width
-    if execution.form_of(tokens) == "loop":
+    if WKV6.form(execution, tokens) == "loop":
         return 0, {"recurrence": tokens * n_heads * (7 * K * V + K)}
     C = chunk_length_of(execution, tokens, K)
     chunks = -(-tokens // C) * n_heads
@@ -84,7 +78,7 @@ def wkv6_loop(
     """The definition, one token at a time."""
     with torch.autocast(r.device.type, enabled=False):
         out_dtype = v.dtype
-        r, k, v, log_decay, bonus, state = _operands(r, k, v, log_decay, bonus, state)
+        r, k, v, log_decay, bonus, state = in_one_type((r, k, v, log_decay, bonus), v, state)
         decay = log_decay.exp()
         outputs = []
         for t in range(r.shape[1]):
@@ -105,97 +99,55 @@ def wkv6_chunked(
     chunk_length: int,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """The same numbers by matrix products over chunks of `chunk_length` tokens, a power of two; T is any length."""
-    if chunk_length < 1 or chunk_length & (chunk_length - 1):
-        raise RequestError(f"chunk_length: {chunk_length} given, a power of two is needed, as 16, 32 or 64")
-    with torch.autocast(r.device.type, enabled=False):
-        operands = _operands(r, k, v, log_decay, bonus, state)
-        y, state = _Chunked.apply(*operands, chunk_length)
-        return y.to(v.dtype), state
+    refuse_length(chunk_length)
+    y, state = _chunked(*in_one_type((r, k, v, log_decay, bonus), v, state), option=(chunk_length,))
+    return y.to(v.dtype), state
 
 
-def _operands(
-    r: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, bonus: Tensor, state: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """All of them in the type of the recurrence, the state present."""
-    dtype = torch.promote_types(v.dtype, torch.float32)
-    if state is None:
-        B, _, H, K = r.shape
-        state = v.new_zeros(B, H, K, v.shape[-1], dtype=dtype)
-    return r.to(dtype), k.to(dtype), v.to(dtype), log_decay.to(dtype), bonus.to(dtype), state.to(dtype)
-
-
-class _Chunked(torch.autograd.Function):
-    """The chunked form with its gradient by hand. Per chunk, y = [scores | before] [v ; S_start], where the diagonal
-    of the scores holds the bonus, and S_end = (all decays of the chunk) S_start + after^T v.
+def _forward(
+    r: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, bonus: Tensor, state: Tensor, C: int
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Per chunk, y = [scores | before] [v ; S_start], where the diagonal of the scores holds the bonus, and
+    S_end = (all decays of the chunk) S_start + after^T v.
     """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        r: Tensor,
-        k: Tensor,
-        v: Tensor,
-        log_decay: Tensor,
-        bonus: Tensor,
-        state: Tensor,
-        C: int,
-    ) -> tuple[Tensor, Tensor]:
-        B, T, H, K = r.shape
-        rows, keys, logs = (_by_chunk(x, C) for x in (r, k, log_decay))
-        inside, decays = inside_chunks(rows, keys, logs)
-        own = (rows * keys).view(-1, H, C * K).mul_(bonus.repeat(1, C)).view(-1, C, K).sum(-1)
-        inside.scores.diagonal(dim1=1, dim2=2).copy_(own)
-        left = torch.cat((inside.scores, inside.before), 2)
-        right = _by_chunk(v, C, K)
-        added = inside.after.mT @ right[:, :C]
-        total = decays.since[:, -1].unsqueeze(2)
-        final = _pass_states(right[:, C:], added, total, state)
-        ctx.save_for_backward(rows, keys, logs, bonus, left, right, inside.after, *decays)
-        return _from_chunks(left @ right, B, T), final
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
-        rows, keys, logs, bonus, left, right, after, since, extreme = ctx.saved_tensors
-        B, T, H, _ = dy.shape
-        M, C, K = rows.shape
-        v, start = right[:, :C], right[:, C:]
-        with torch.autocast(dy.device.type, enabled=False):
-            dy = _by_chunk(dy, C)
-            dleft = dy @ right.mT
-            dright = left.mT @ dy
-            total = since[:, -1].unsqueeze(2)
-            dend, dstate = _pass_gradients(dright[:, C:], total, dfinal)
-            dv = torch.baddbmm(dright[:, :C], after, dend)
-            own = dleft[:, :, :C].diagonal(dim1=1, dim2=2).unsqueeze(2).contiguous()
-            d = Inside(dleft[:, :, :C].tril(-1), dleft[:, :, C:], v @ dend.mT)
-            inside = Inside(left[:, :, :C], left[:, :, C:], after)
-            dr, dk, dlog = inside_gradients(rows, keys, logs, inside, Decays(since, extreme), d)
-            dlog.add_((start * dend).sum(2).mul_(since[:, -1]).unsqueeze(1))
-            dbonus = (rows * keys).mul_(own).view(-1, H, C, K).sum((0, 2))
-            scaled = (own.view(-1, H, C, 1) * bonus.unsqueeze(1)).view(M, C, K)
-            dr.addcmul_(scaled, keys)
-            dk.addcmul_(scaled, rows)
-            dr, dk, dv, dlog = (_from_chunks(x, B, T) for x in (dr, dk, dv, dlog))
-            return dr, dk, dv, dlog, dbonus, dstate, None
+    B, T, H, K = r.shape
+    rows, keys, logs = (by_chunk((x,), C) for x in (r, k, log_decay))
+    inside, decays = inside_chunks(rows, keys, logs)
+    own = (rows * keys).view(-1, H, C * K).mul_(bonus.repeat(1, C)).view(-1, C, K).sum(-1)
+    inside.scores.diagonal(dim1=1, dim2=2).copy_(own)
+    left = torch.cat((inside.scores, inside.before), 2)
+    right = by_chunk((v,), C, K)
+    added = inside.after.mT @ right[:, :C]
+    final = _pass_states(right[:, C:], added, decays.total.unsqueeze(2), state)
+    return (from_chunks(left @ right, B, T), final), (rows, keys, logs, left, right, inside.after, *decays)
 
 
-def _by_chunk(x: Tensor, C: int, room: int = 0) -> Tensor:
-    """[B, T, H, V] -> a copy [n B H, C + room, V], zeros after the end, the room left unwritten."""
-    B, T, H, V = x.shape
-    if T % C:
-        x = F.pad(x, (0, 0, 0, 0, 0, -T % C))
-    x = x.reshape(B, -1, C, H, V).permute(1, 0, 3, 2, 4)
-    out = x.new_empty(*x.shape[:3], C + room, V)
-    out[:, :, :, :C] = x
-    return out.view(-1, C + room, V)
+def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], C: int) -> tuple[Tensor, ...]:
+    dy, dfinal = gradients
+    bonus, rows, keys, logs, left, right, after, since, hard = saved
+    B, T, H, _ = dy.shape
+    M, _, K = rows.shape
+    v, start = right[:, :C], right[:, C:]
+    dy = by_chunk((dy,), C)
+    dleft = dy @ right.mT
+    dright = left.mT @ dy
+    total = since[:, -1].unsqueeze(2)
+    dend, dstate = _pass_gradients(dright[:, C:], total, dfinal)
+    dv = torch.baddbmm(dright[:, :C], after, dend)
+    own = dleft[:, :, :C].diagonal(dim1=1, dim2=2).unsqueeze(2).contiguous()
+    d = Inside(dleft[:, :, :C].tril(-1), dleft[:, :, C:], v @ dend.mT)
+    inside = Inside(left[:, :, :C], left[:, :, C:], after)
+    dr, dk, dlog = inside_gradients(rows, keys, logs, inside, Decays(since, hard), d)
+    dlog.add_((start * dend).sum(2).mul_(since[:, -1]).unsqueeze(1))
+    dbonus = (rows * keys).mul_(own).view(-1, H, C, K).sum((0, 2))
+    scaled = (own.view(-1, H, C, 1) * bonus.unsqueeze(1)).view(M, C, K)
+    dr.addcmul_(scaled, keys)
+    dk.addcmul_(scaled, rows)
+    dr, dk, dv, dlog = (from_chunks(x, B, T) for x in (dr, dk, dv, dlog))
+    return dr, dk, dv, dlog, dbonus, dstate
 
 
-def _from_chunks(x: Tensor, B: int, T: int) -> Tensor:
-    """[n B H, C, V] -> [B, T, H, V]."""
-    M, C, V = x.shape
-    n = -(-T // C)
-    return x.view(n, B, M // (n * B), C, V).permute(1, 0, 3, 2, 4).reshape(B, n * C, -1, V)[:, :T]
+_chunked = Differentiable("wkv6_chunked", _forward, _gradient, outputs=2, keeps=(4,), option="int")
 
 
 def _pass_states(starts: Tensor, added: Tensor, total: Tensor, state: Tensor) -> Tensor:
@@ -222,3 +174,19 @@ def _pass_gradients(dstarts: Tensor, total: Tensor, dfinal: Tensor) -> tuple[Ten
     for dend, dstart, decay, before in reversed(list(steps)):
         before.copy_(dstart).addcmul_(dend, decay)
     return dends, dstate.view_as(dfinal)
+
+
+WKV6 = register(
+    Op(
+        "wkv6",
+        {
+            "loop": Implementation(lambda _, *inputs: wkv6_loop(*inputs)),
+            "chunked": Implementation(
+                lambda execution, r, k, v, log_decay, bonus, state: wkv6_chunked(
+                    r, k, v, log_decay, bonus, state, chunk_length_of(execution, r.shape[1], r.shape[3])
+                )
+            ),
+        },
+        one_token="loop",
+    )
+)

@@ -1,16 +1,6 @@
 """Inside the chunks of the RWKV-6 recurrence: scores between tokens, r and k carried to the chunk's ends, gradients.
 
-With w the decays of a chunk, each as long as K, what a chunk contributes is
-
-    scores[t, s] = sum_K r_t k_s prod_{s<i<t} w_i  for s < t, else 0
-    before[t] = r_t prod_{i<t} w_i        after[s] = k_s prod_{i>s} w_i
-
-`factored` is fast: it divides k by the decays since the chunk began, which is safe while these do not vanish. Where
-their logarithms add up to less than LOWEST_LOG_DECAY, `halved` takes over, which is exact at every decay. It splits
-each chunk in two, the halves in two, and so on. A pair is met at the one split that parts it, where its product of
-decays is (from the split to t) times (from s to the split): two factors that never exceed 1, built by multiplying
-up from single tokens. Nothing can overflow, what underflows is zero in the recurrence too, and no two large sums
-are subtracted. So nothing is ever clamped.
+The sums are those of wkv_chunks: here in the factored form, and in the chunks that decay too hard for that by halves.
 
 Shapes: M chunks of all sequences and heads, C tokens in a chunk (a power of two), K key width.
 """
@@ -20,12 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-LOWEST_LOG_DECAY = -40.0
-"""exp(40) is far inside float32; C = 16 decays that add up to this average exp(-2.5), so that the gradient of a
-decay, a difference of two sums of which it keeps the share exp(-2.5) or more, loses one digit and not all."""
-
-_SMALL = 4
-"""Half-blocks up to this length multiply element by element: matrices this small cost more as matrix products."""
+from assay.ops.wkv_chunks import Decays, halved, halved_gradients
 
 
 class Inside(NamedTuple):
@@ -36,18 +21,10 @@ class Inside(NamedTuple):
     after: Tensor
 
 
-class Decays(NamedTuple):
-    """`since` [M, C, K], the decays from the chunk's begin through each token; `extreme` [X], chunks to be halved."""
-
-    since: Tensor
-    extreme: Tensor
-
-
 def inside_chunks(r: Tensor, k: Tensor, log_decay: Tensor) -> tuple[Inside, Decays]:
     """Everything from r, k and log_decay, each [M, C, K]."""
-    sums = log_decay.cumsum(1)
-    extreme = (sums[:, -1].amin(-1) < LOWEST_LOG_DECAY).nonzero().squeeze(1)
-    since = sums.exp_()
+    decays = Decays.of(log_decay)
+    since, extreme = decays.since, decays.extreme()
     before = r.clone()
     before[:, 1:].mul_(since[:, :-1])
     keys = k / since
@@ -56,14 +33,14 @@ def inside_chunks(r: Tensor, k: Tensor, log_decay: Tensor) -> tuple[Inside, Deca
         exact = halved(r[extreme], k[extreme], log_decay[extreme].exp())
         for whole, part in zip(inside, exact, strict=True):
             whole[extreme] = part
-    return inside, Decays(since, extreme)
+    return inside, decays
 
 
 def inside_gradients(
     r: Tensor, k: Tensor, log_decay: Tensor, inside: Inside, decays: Decays, d: Inside
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients at r, k and log_decay from those at `inside`, `d`, whose scores are zero as inside's."""
-    since, extreme = decays
+    since, extreme = decays.since, decays.extreme()
     C = r.shape[1]
     keys = k / since
     dbefore = torch.baddbmm(d.before, d.scores, keys)
@@ -83,87 +60,3 @@ def inside_gradients(
         for whole, part in zip(gradients, exact, strict=True):
             whole[extreme] = part
     return gradients
-
-
-def halved(r: Tensor, k: Tensor, decay: Tensor) -> Inside:
-    """The exact form, from r, k and decays [M, C, K]. Inside it, tensors lie as [C, M, K]: long rows to scale."""
-    M, C, _ = r.shape
-    rows, keys, decay = (x.transpose(0, 1).contiguous() for x in (r, k, decay))
-    scores = r.new_zeros(M, C, C)
-    for total in _block_totals(decay)[:-1]:
-        half = C // len(total)
-        later, earlier = _parted(rows, keys, half)
-        _write_scores(_corners(scores, half), later, earlier)
-        _scale(later, earlier, total)
-    return Inside(scores, rows.transpose(0, 1), keys.transpose(0, 1))
-
-
-def halved_gradients(
-    r: Tensor, k: Tensor, decay: Tensor, dscores: Tensor, dbefore: Tensor, dafter: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients at r, k and the log decays, each [M, C, K]; the scaled halves are computed again, not kept."""
-    C = r.shape[1]
-    rows, keys, decay, drows, dkeys = (x.transpose(0, 1).contiguous() for x in (r, k, decay, dbefore, dafter))
-    levels = []
-    for total in _block_totals(decay)[:-1]:
-        later, earlier = _parted(rows, keys, C // len(total))
-        levels.append((total, later.clone(), earlier.clone()))
-        _scale(later, earlier, total)
-    dlog = torch.zeros_like(decay[:1])
-    for total, later, earlier in reversed(levels):
-        dlater, dearlier = _parted(drows, dkeys, later.shape[1])
-        _scale(dlater, dearlier, total)
-        # Rows of the later half were scaled by the earlier half's decay: to it goes what they owe, and vice versa.
-        dlog = torch.stack((dlog + (later * dlater).sum(1), dlog + (earlier * dearlier).sum(1)), 1).flatten(0, 1)
-        _add_score_gradients(_corners(dscores, later.shape[1]), later, earlier, dlater, dearlier)
-    return drows.transpose(0, 1), dkeys.transpose(0, 1), dlog.transpose(0, 1)
-
-
-def _block_totals(decay: Tensor) -> list[Tensor]:
-    """Products of the decays [C, M, K] over blocks of 1, 2, 4, ... C tokens, each [number of blocks, M, K]."""
-    totals = [decay]
-    while len(totals[-1]) > 1:
-        totals.append(totals[-1][0::2] * totals[-1][1::2])
-    return totals
-
-
-def _parted(rows: Tensor, keys: Tensor, half: int) -> tuple[Tensor, Tensor]:
-    """Views [blocks, half, M, K]: the rows of the later half of each block, the keys of the earlier half."""
-    shape = (-1, 2, half, *rows.shape[1:])
-    return rows.view(shape)[:, 1], keys.view(shape)[:, 0]
-
-
-def _scale(later: Tensor, earlier: Tensor, total: Tensor) -> None:
-    """Let the halves reach across each other: multiply, in place, by the whole decay of the other half."""
-    later.mul_(total[0::2].unsqueeze(1))
-    earlier.mul_(total[1::2].unsqueeze(1))
-
-
-def _corners(scores: Tensor, half: int) -> Tensor:
-    """A view [blocks, M, half, half] of scores [M, C, C]: later against earlier half, block by block."""
-    M, C, _ = scores.shape
-    tiles = scores.view(M, C // (2 * half), 2 * half, C // (2 * half), 2 * half)
-    return tiles.diagonal(dim1=1, dim2=3)[:, half:, :half].permute(3, 0, 1, 2)
-
-
-def _write_scores(corners: Tensor, later: Tensor, earlier: Tensor) -> None:
-    """corners = later earlier^T over K."""
-    if later.shape[1] <= _SMALL:
-        corners.permute(0, 2, 3, 1).copy_((later.unsqueeze(2) * earlier.unsqueeze(1)).sum(-1))
-        return
-    for corner, rows, keys in zip(corners, later.transpose(1, 2), earlier.permute(0, 2, 3, 1), strict=True):
-        corner.copy_(rows @ keys)
-
-
-def _add_score_gradients(dcorners: Tensor, later: Tensor, earlier: Tensor, dlater: Tensor, dearlier: Tensor) -> None:
-    """dlater += dcorners earlier, dearlier += dcorners^T later, in place."""
-    if later.shape[1] <= _SMALL:
-        d = dcorners.permute(0, 2, 3, 1).contiguous().unsqueeze(-1)
-        for to_row, from_key in zip(d.unbind(2), earlier.split(1, 1), strict=True):
-            dlater.addcmul_(to_row, from_key)
-        for to_key, from_row in zip(d.unbind(1), later.split(1, 1), strict=True):
-            dearlier.addcmul_(to_key, from_row)
-        return
-    for block, d in enumerate(dcorners):
-        dlater[block].add_((d @ earlier[block].transpose(0, 1)).transpose(0, 1))
-        dearlier[block].add_((d.mT @ later[block].transpose(0, 1)).transpose(0, 1))

@@ -16,17 +16,15 @@ where the scores of a look at earlier tokens only. So u comes from a unit triang
 2024, arXiv 2406.06484, with a decay per channel), solved for all chunks at once up to what depends on S.
 """
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
-from torch.nn import functional as F
 
-from assay.errors import RequestError
-from assay.ops.execution import Execution, note_form
-from assay.ops.wkv7_chunks import Decays, Inside, inside_chunks, inside_gradients
+from assay.ops.execution import Execution
+from assay.ops.forms import Implementation, Op, register
+from assay.ops.opaque import Differentiable
+from assay.ops.wkv7_chunks import Inside, inside_chunks, inside_gradients
+from assay.ops.wkv_chunks import Decays, by_chunk, from_chunks, in_one_type, refuse_length
 
 
 def wkv7(
@@ -44,11 +42,8 @@ def wkv7(
     `log_decay` is at most 0 and never clamped; `state` None means zeros. A single token, as in decoding, always
     runs as one step of the loop and is recorded as such. The chunks are those of `chunk_length_of`.
     """
-    form = execution.form_of(r.shape[1])
-    note_form("wkv7", form)
-    if form == "loop":
-        return wkv7_loop(r, log_decay, k, v, a, b, state)
-    return wkv7_chunked(r, log_decay, k, v, a, b, state, chunk_length_of(execution, r.shape[1]))
+    result: tuple[Tensor, Tensor] = WKV7.run(execution, r.shape[1], r, log_decay, k, v, a, b, state)
+    return result
 
 
 def chunk_length_of(execution: Execution, tokens: int) -> int:
@@ -70,7 +65,7 @@ def wkv7_flops(
     10 C K + 2 K V for decaying rows, keys and state.
     """
     K, V = key_width, value_width
-    if execution.form_of(tokens) == "loop":
+    if WKV7.form(execution, tokens) == "loop":
         return 0, {"recurrence": 9 * tokens * n_heads * K * V}
     C = chunk_length_of(execution, tokens)
     chunks = -(-tokens // C) * n_heads
@@ -94,7 +89,7 @@ def wkv7_loop(
     """The definition, one token at a time."""
     with torch.autocast(r.device.type, enabled=False):
         y_dtype = v.dtype
-        r, log_decay, k, v, a, b, state = _operands(r, log_decay, k, v, a, b, state)
+        r, log_decay, k, v, a, b, state = in_one_type((r, log_decay, k, v, a, b), v, state)
         r, decay, k, a, b = (x.unsqueeze(-1) for x in (r, log_decay.exp(), k, a, b))
         v = v.unsqueeze(-2)
         outputs = []
@@ -116,94 +111,53 @@ def wkv7_chunked(
     chunk_length: int,
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """The same numbers by matrix products over chunks of `chunk_length` tokens, a power of two; T is any length."""
-    if chunk_length < 1 or chunk_length & (chunk_length - 1):
-        raise RequestError(f"chunk_length: {chunk_length} given, a power of two is needed, as 16, 32 or 64")
-    with torch.autocast(r.device.type, enabled=False):
-        operands = _operands(r, log_decay, k, v, a, b, state)
-        y, state = _Chunked.apply(*operands, chunk_length)
-        return y.to(v.dtype), state
+    refuse_length(chunk_length)
+    y, state = _chunked(*in_one_type((r, log_decay, k, v, a, b), v, state), option=(chunk_length,))
+    return y.to(v.dtype), state
 
 
-def _operands(
-    r: Tensor, log_decay: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, state: Tensor | None
-) -> list[Tensor]:
-    """All of them in the type of the recurrence, the state present."""
-    dtype = torch.promote_types(v.dtype, torch.float32)
-    if state is None:
-        B, _, H, K = r.shape
-        state = v.new_zeros(B, H, K, v.shape[-1], dtype=dtype)
-    return [x.to(dtype) for x in (r, log_decay, k, v, a, b, state)]
-
-
-class _Chunked(torch.autograd.Function):
-    """The chunked form with its gradient by hand. `left` is [scores | before] and `right` [u ; v ; S], so that the
-    rows of r give y = left right; `solve` is the inverse of the unit triangular system.
+def _forward(
+    r: Tensor, log_decay: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, state: Tensor, C: int
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """`left` is [scores | before] and `right` [u ; v ; S], so that the rows of r give y = left right; `solve` is the
+    inverse of the unit triangular system.
     """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        r: Tensor,
-        log_decay: Tensor,
-        k: Tensor,
-        v: Tensor,
-        a: Tensor,
-        b: Tensor,
-        state: Tensor,
-        C: int,
-    ) -> tuple[Tensor, Tensor]:
-        B, T = r.shape[:2]
-        rows, keys, logs = _by_chunk((a, r), C), _by_chunk((b, k), C), _by_chunk((log_decay,), C)
-        inside, decays = inside_chunks(rows, keys, logs)
-        left = torch.cat((inside.scores, inside.before), 2)
-        values = _by_chunk((v,), C)
-        ones = torch.eye(C, dtype=left.dtype, device=left.device)
-        solve = torch.linalg.solve_triangular(ones - left[:, :C, :C], ones.expand(len(left), C, C), upper=False)
-        free = solve @ torch.cat((left[:, :C, C : 2 * C] @ values, inside.before[:, :C]), 2)
-        added = inside.after[:, C:].mT @ values
-        right, final = _pass_states(free, values, inside.after[:, :C], added, decays.total.unsqueeze(2), state)
-        ctx.save_for_backward(rows, keys, logs, left, right, solve, free, inside.after, *decays)
-        return _from_chunks(left[:, C:] @ right, B, T), final
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor, dfinal: Tensor) -> tuple[Tensor | None, ...]:
-        rows, keys, logs, left, right, solve, free, after, *decays = ctx.saved_tensors
-        B, T = dy.shape[:2]
-        C, V = logs.shape[1], dy.shape[3]
-        with torch.autocast(dy.device.type, enabled=False):
-            dy = _by_chunk((dy,), C)
-            dright = left[:, C:].mT @ dy
-            total = Decays(*decays).total.unsqueeze(2)
-            du, dend, dstate = _pass_gradients(dright, free[:, :, V:], after[:, :C], total, dfinal)
-            dsolved = solve.mT @ du
-            dv = torch.baddbmm(dright[:, C : 2 * C], left[:, :C, C : 2 * C].mT, dsolved)
-            dv = torch.baddbmm(dv, after[:, C:], dend)
-            dleft = torch.cat((dsolved, dy), 1) @ right.mT
-            d = Inside(dleft[:, :, : 2 * C], dleft[:, :, 2 * C :], right[:, : 2 * C] @ dend.mT)
-            inside = Inside(left[:, :, : 2 * C], left[:, :, 2 * C :], after)
-            drows, dkeys, dlog = inside_gradients(rows, keys, logs, inside, Decays(*decays), d)
-            dlog.add_((right[:, 2 * C :] * dend).sum(2).mul_(total.squeeze(2)).unsqueeze(1))
-            da, dr, db, dk = (_from_chunks(x, B, T) for d in (drows, dkeys) for x in d.split(C, 1))
-            return dr, _from_chunks(dlog, B, T), dk, _from_chunks(dv, B, T), da, db, dstate, None
+    B, T = r.shape[:2]
+    rows, keys, logs = by_chunk((a, r), C), by_chunk((b, k), C), by_chunk((log_decay,), C)
+    inside, decays = inside_chunks(rows, keys, logs)
+    left = torch.cat((inside.scores, inside.before), 2)
+    values = by_chunk((v,), C)
+    ones = torch.eye(C, dtype=left.dtype, device=left.device)
+    solve = torch.linalg.solve_triangular(ones - left[:, :C, :C], ones.expand(len(left), C, C), upper=False)
+    free = solve @ torch.cat((left[:, :C, C : 2 * C] @ values, inside.before[:, :C]), 2)
+    added = inside.after[:, C:].mT @ values
+    right, final = _pass_states(free, values, inside.after[:, :C], added, decays.total.unsqueeze(2), state)
+    outputs = from_chunks(left[:, C:] @ right, B, T), final
+    return outputs, (rows, keys, logs, left, right, solve, free, inside.after, *decays)
 
 
-def _by_chunk(parts: tuple[Tensor, ...], C: int) -> Tensor:
-    """Copies of tensors [B, T, H, K] as [n B H, len(parts) C, K], zeros after the end, part by part in each chunk."""
-    B, T, H, K = parts[0].shape
-    n = -(-T // C)
-    out = parts[0].new_empty(n, B, H, len(parts), C, K)
-    for i, x in enumerate(parts):
-        padded = F.pad(x, (0, 0, 0, 0, 0, n * C - T)) if n * C > T else x
-        out[:, :, :, i] = padded.reshape(B, n, C, H, K).permute(1, 0, 3, 2, 4)
-    return out.view(n * B * H, len(parts) * C, K)
+def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], C: int) -> tuple[Tensor, ...]:
+    dy, dfinal = gradients
+    rows, keys, logs, left, right, solve, free, after, since, hard = saved
+    decays = Decays(since, hard)
+    B, T, _, V = dy.shape
+    dy = by_chunk((dy,), C)
+    dright = left[:, C:].mT @ dy
+    total = decays.total.unsqueeze(2)
+    du, dend, dstate = _pass_gradients(dright, free[:, :, V:], after[:, :C], total, dfinal)
+    dsolved = solve.mT @ du
+    dv = torch.baddbmm(dright[:, C : 2 * C], left[:, :C, C : 2 * C].mT, dsolved)
+    dv = torch.baddbmm(dv, after[:, C:], dend)
+    dleft = torch.cat((dsolved, dy), 1) @ right.mT
+    d = Inside(dleft[:, :, : 2 * C], dleft[:, :, 2 * C :], right[:, : 2 * C] @ dend.mT)
+    inside = Inside(left[:, :, : 2 * C], left[:, :, 2 * C :], after)
+    drows, dkeys, dlog = inside_gradients(rows, keys, logs, inside, decays, d)
+    dlog.add_((right[:, 2 * C :] * dend).sum(2).mul_(total.squeeze(2)).unsqueeze(1))
+    da, dr, db, dk = (from_chunks(x, B, T) for d in (drows, dkeys) for x in d.split(C, 1))
+    return dr, from_chunks(dlog, B, T), dk, from_chunks(dv, B, T), da, db, dstate
 
 
-def _from_chunks(x: Tensor, B: int, T: int) -> Tensor:
-    """[n B H, C, V] -> [B, T, H, V]."""
-    M, C, V = x.shape
-    n = -(-T // C)
-    return x.view(n, B, M // (n * B), C, V).permute(1, 0, 3, 2, 4).reshape(B, n * C, -1, V)[:, :T]
+_chunked = Differentiable("wkv7_chunked", _forward, _gradient, outputs=2, option="int")
 
 
 def _pass_states(
@@ -242,3 +196,19 @@ def _pass_gradients(
         to_u.copy_(torch.baddbmm(sent[:, :C], write, dend))
         dend = torch.baddbmm(torch.addcmul(sent[:, 2 * C :], dend, decay), reading.mT, to_u)
     return du, dends, dend.view_as(dfinal)
+
+
+WKV7 = register(
+    Op(
+        "wkv7",
+        {
+            "loop": Implementation(lambda _, *inputs: wkv7_loop(*inputs)),
+            "chunked": Implementation(
+                lambda execution, r, log_decay, k, v, a, b, state: wkv7_chunked(
+                    r, log_decay, k, v, a, b, state, chunk_length_of(execution, r.shape[1])
+                )
+            ),
+        },
+        one_token="loop",
+    )
+)

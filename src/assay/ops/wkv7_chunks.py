@@ -6,8 +6,8 @@ of r the state after it. With w the decays, each as long as K, for s < t
     scores[a_t, s] = sum_K a_t key_s prod_{s<i<t} w_i     scores[r_t, s] = sum_K r_t w_t key_s prod_{s<i<t} w_i
 
 and scores[r_t, t] = r_t . key_t; before[a_t] = a_t prod_{i<t} w_i, before[r_t] = r_t w_t prod_{i<t} w_i and
-after[s] = key_s prod_{i>s} w_i. With r w in place of r these are the sums of RWKV-6 (wkv6_chunks), and they are
-formed as there: `factored`, or exactly by halves in the chunks that decay too hard for that.
+after[s] = key_s prod_{i>s} w_i. With r w in place of r these are the sums of wkv_chunks: here in the factored form, and
+in the chunks that decay too hard for that by halves.
 
 Shapes: M chunks of all sequences and heads, C tokens in a chunk (a power of two), K key width.
 """
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from assay.ops.wkv6_chunks import LOWEST_LOG_DECAY, halved, halved_gradients
+from assay.ops.wkv_chunks import Decays, halved, halved_gradients
 
 
 class Inside(NamedTuple):
@@ -28,24 +28,11 @@ class Inside(NamedTuple):
     after: Tensor
 
 
-class Decays(NamedTuple):
-    """`since` [M, C, K], the decays from the chunk's begin through each token; `extreme` [X], chunks to be halved."""
-
-    since: Tensor
-    extreme: Tensor
-
-    @property
-    def total(self) -> Tensor:
-        """The decay of the whole chunk, [M, K]."""
-        return self.since[:, -1]
-
-
 def inside_chunks(rows: Tensor, keys: Tensor, log_decay: Tensor) -> tuple[Inside, Decays]:
     """Everything from rows and keys [M, 2C, K], in the order of the module's docstring, and log_decay [M, C, K]."""
     M, C, K = log_decay.shape
-    sums = log_decay.cumsum(1)
-    extreme = (sums[:, -1].amin(-1) < LOWEST_LOG_DECAY).nonzero().squeeze(1)
-    since = sums.exp_()
+    decays = Decays.of(log_decay)
+    since, extreme = decays.since, decays.extreme()
     rows, r = rows.clone(), rows[:, C:]
     rows[:, C:].mul_(log_decay.exp())
     before = rows.clone() if len(extreme) else rows
@@ -59,7 +46,7 @@ def inside_chunks(rows: Tensor, keys: Tensor, log_decay: Tensor) -> tuple[Inside
         for whole, part in zip(inside, exact, strict=True):
             whole[extreme] = part
     _own(scores).copy_((_pair(keys) * r.unsqueeze(1)).sum(-1))
-    return inside, Decays(since, extreme)
+    return inside, decays
 
 
 def inside_gradients(
@@ -71,12 +58,13 @@ def inside_gradients(
     down = _own(d.scores).unsqueeze(-1).contiguous()
     _blocks(d.scores).mul_(_earlier(d.scores))
     drows, dkeys, dlog = _factored_gradients(keys, inside, decays.since, d)
-    if len(decays.extreme):
-        parts = [x[decays.extreme] for x in (rows, keys, log_decay, *d)]
-        parts[0][:, C:].mul_(w[decays.extreme])
+    extreme = decays.extreme()
+    if len(extreme):
+        parts = [x[extreme] for x in (rows, keys, log_decay, *d)]
+        parts[0][:, C:].mul_(w[extreme])
         exact = _halved_gradients(*parts)
         for whole, part in zip((drows, dkeys, dlog), exact, strict=True):
-            whole[decays.extreme] = part
+            whole[extreme] = part
     dr = drows[:, C:].mul_(w)
     dlog.addcmul_(dr, r)
     dr.add_((down * _pair(keys)).sum(1))
@@ -104,10 +92,10 @@ def _factored_gradients(keys: Tensor, inside: Inside, since: Tensor, d: Inside) 
 def _halved(rows: Tensor, keys: Tensor, log_decay: Tensor) -> Inside:
     """The exact form for a few chunks: each of the two kinds of rows against each of the two kinds of keys."""
     M, C, _ = log_decay.shape
-    exact = halved(*_crossed(rows, keys), log_decay.exp().repeat(4, 1, 1))
-    scores = exact.scores.view(2, 2, M, C, C).permute(2, 0, 3, 1, 4).reshape(M, 2 * C, 2 * C)
-    before = exact.before.reshape(2, 2, M, C, -1)[:, 0]
-    after = exact.after.reshape(2, 2, M, C, -1)[0]
+    scores, before, after = halved(*_crossed(rows, keys), log_decay.exp().repeat(4, 1, 1))
+    scores = scores.view(2, 2, M, C, C).permute(2, 0, 3, 1, 4).reshape(M, 2 * C, 2 * C)
+    before = before.reshape(2, 2, M, C, -1)[:, 0]
+    after = after.reshape(2, 2, M, C, -1)[0]
     return Inside(scores, *(x.transpose(0, 1).flatten(1, 2) for x in (before, after)))
 
 

@@ -131,7 +131,7 @@ class RunRecord(Versioned):
     data_chain: str
     """SHA-256 chain over the batches consumed."""
     forms: dict[str, list[str]]
-    """The forms in which each op ran."""
+    """The form of each op that the model uses, by the plan; in older records the forms that were seen to run."""
     interruptions: int
     chain_broken: str | None
     """Why a resume was not bit for bit (another machine, build or thread count), or None."""

@@ -7,7 +7,6 @@ from assay.audit import AuditReport, quick_audit
 from assay.errors import RequestError
 from assay.model.architecture import build_model
 from assay.model.lm import LanguageModel
-from assay.ops.execution import Execution
 from assay.records import ArmAudit
 from assay.study.resolve import ResolvedArm, Study
 from assay.study.subject.fresh import VOCAB_SIZE
@@ -34,7 +33,7 @@ def audit_trained(study: Study, arm: ResolvedArm, seed: int, folder: Path) -> Ar
 
 def _audit(study: Study, arm: ResolvedArm, seed: int, model: LanguageModel, moment: Moment) -> ArmAudit:
     """In the form of the ops that the study trains with; a model that cannot be audited is a RequestError."""
-    model.set_execution(Execution(study.plan.op_form, study.plan.chunk_length))
+    model.set_execution(study.plan.execution)
     try:
         report = quick_audit(model, moment == "after training", study.config.training.context)
     except RequestError as error:

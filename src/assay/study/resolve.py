@@ -10,7 +10,7 @@ from assay.errors import RequestError
 from assay.model.accounting import count_parameters
 from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig
 from assay.model.plan import ExecutionPlan, available_cores, memory_bytes, refuse_missing_device, resolve_plan
-from assay.model.sizing import Decoding, build_on_meta, solve
+from assay.model.sizing import Decoding, build_on_meta, refuse_without_flops, solve
 from assay.registry import suggestion
 from assay.study.arm import ArmConfig
 from assay.study.asked import PluginFile, StudyConfig
@@ -172,9 +172,12 @@ def size_arm(
     label: str = "",
 ) -> ModelConfig:
     """The arm's dimensions: `fixed` ones over the published, or the others solved around them for `size`."""
-    if size is None:
-        return architecture.config.parse(fixed)
     try:
+        if size is None:
+            model = architecture.config.parse(fixed)
+            if config.match == "flops":
+                refuse_without_flops(architecture, build_on_meta(architecture, model))
+            return model
         return solve(architecture, size, config.match, fixed, decoding)
     except RequestError as error:
         named = label not in ("", architecture.name)

@@ -12,7 +12,6 @@ import torch
 from assay.data.batches import Batches, Chain
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
-from assay.ops.execution import recorded_forms
 from assay.records import write_whole
 from assay.training import checkpoint
 from assay.training.checkpoint import TrainingProgress
@@ -164,15 +163,14 @@ class TrainingRun:
         batch = self.batches.batch(step)
         chain.update(batch)
         parts = micro_batches(batch, config, self.plan.device, self.batches.seed, step, self.replicate)
-        with recorded_forms() as forms:
-            taken = take_step(self.objective, self.optimizer, parts, batch.scored, config, step)
+        taken = take_step(self.objective, self.optimizer, parts, batch.scored, config, step)
         seconds = time.perf_counter() - started
         progress = self._judge(progress, taken.losses.nats, taken.finite).model_copy(
             update={
                 "step": step + 1,
                 "tokens": (step + 1) * config.batch_tokens,
                 "chain": chain.head,
-                "forms": progress.forms or {op: sorted(ran) for op, ran in forms.items()},
+                "forms": self.plan.forms_of(self.model),
             }
         )
         due = progress.status == "finished" or (step + 1) % config.interval(config.validation_interval) == 0

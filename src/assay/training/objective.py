@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from assay.layers.auxiliary import auxiliary_losses
 from assay.layers.mixer import Shared
-from assay.layers.randomness import seeded
+from assay.layers.randomness import set_seed
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
 from assay.ops.cross_entropy import IGNORED, summed_nats
@@ -42,7 +42,11 @@ class Objective(nn.Module):
 
     def forward(self, inputs: Int[Tensor, "B T"], targets: Int[Tensor, "B T"], seed: int | Int[Tensor, ""]) -> Outcome:
         shared: Shared = {}
-        with self.plan.autocast(), seeded(self.model, torch.as_tensor(seed, device=inputs.device)):
-            hidden, _ = self.model.hidden(inputs, shared=shared)
-            nats = summed_nats(hidden.flatten(0, 1), self.model.head_weight, targets.flatten())
+        set_seed(self.model, torch.as_tensor(seed, device=inputs.device))
+        try:
+            with self.plan.autocast():
+                hidden, _ = self.model.hidden(inputs, shared=shared)
+                nats = summed_nats(hidden.flatten(0, 1), self.model.head_weight, targets.flatten())
+        finally:
+            set_seed(self.model, None)
         return Outcome(nats, (targets != IGNORED).sum(), auxiliary_losses(shared))

@@ -5,7 +5,7 @@ Each check takes an architecture, builds its smallest model and answers with a F
 
 from collections.abc import Callable
 
-from assay.audit.contract.costs import accounting, sizing
+from assay.audit.contract.costs import accounting, declared_flops, sizing
 from assay.audit.contract.gradients import dead_parameters, learning, reach
 from assay.audit.contract.models import smallest
 from assay.audit.contract.publishing import publishing
@@ -29,6 +29,7 @@ CHECKS: tuple[Check, ...] = (
     learning,
     storing,
     accounting,
+    declared_flops,
     sizing,
     *IF_SOUND,
 )

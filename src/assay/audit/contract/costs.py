@@ -6,7 +6,7 @@ from assay.audit.checks.accounting import CLOSE, counted_flops
 from assay.audit.contract.models import FORMS, TOKENS, Reasons, ids_for, smallest, smallest_redrawn
 from assay.errors import RequestError
 from assay.layers.mixer import state_tensors
-from assay.model.accounting import count_parameters, count_state_bytes, executed_flops
+from assay.model.accounting import count_parameters, count_state_bytes, executed_flops, without_flops
 from assay.model.architecture import Architecture
 from assay.model.sizing import build_on_meta, solve
 from assay.records import Finding
@@ -69,6 +69,18 @@ def _flops(architecture: Architecture, wrong: Reasons) -> bool:
         if less:
             wrong.note(4, f"`executed_flops` says that {', '.join(less)} take less than nothing")
     return True
+
+
+def declared_flops(architecture: Architecture) -> Finding:
+    """A layer that keeps a state says what that costs: what it inherits counts matrices alone."""
+    layers = without_flops(smallest(architecture))
+    words = "every layer that keeps a state declares its FLOPs"
+    if layers:
+        words = (
+            f"{', '.join(layers)} keeps a state and inherits FLOPs that count its matrices alone; `flops_per_token` "
+            "should add what reading and writing the state takes: two per multiply-add, one per further multiplication"
+        )
+    return Finding(check="declared_flops", status="warn" if layers else "pass", explanation=words)
 
 
 def sizing(architecture: Architecture) -> Finding:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from assay.audit.contract.models import Reasons, ids_for, smallest_redrawn
+from assay.layers.auxiliary import PREFIX
 from assay.layers.mixer import SequenceLayer, Shared
 from assay.model.architecture import Architecture
 from assay.records import Finding
@@ -18,7 +19,8 @@ WEIGHT = "_weight"
 @torch.no_grad()
 def publishing(architecture: Architecture) -> Finding:
     """What a layer puts into `shared` is 1. [B, T, ...], something for each position; 2. where its name ends in
-    `_weight`, a parameter of that layer; and 3. the ids of the call stay as they are.
+    `_weight`, a parameter of that layer; and 3. the ids of the call stay as they are. Losses,
+    which the objective alone reads, have no positions.
     """
     model, reasons = smallest_redrawn(architecture), Reasons()
     ids = ids_for(model)
@@ -30,7 +32,7 @@ def publishing(architecture: Architecture) -> Finding:
             layer(x, None, shared)
             name = f"blocks.{index} ({type(layer).__name__})"
             for key, value in shared.items():
-                if before.get(key) is not value and key != "ids":
+                if before.get(key) is not value and key != "ids" and not key.startswith(PREFIX):
                     _judge(layer, name, key, value, ids, reasons)
             if shared.get("ids") is not ids or not torch.equal(ids, given):
                 reasons.note(3, f"{name} changes shared['ids'], which belongs to the model")

@@ -9,6 +9,7 @@ from torch import Tensor
 from assay.audit.contract.models import CLOSE, FORMS, Reasons, difference, ids_for, on_both_weights
 from assay.model.architecture import Architecture
 from assay.model.lm import LanguageModel
+from assay.model.plan import ops_of
 from assay.ops.execution import recorded_forms
 from assay.records import Finding
 
@@ -18,22 +19,26 @@ STEPS = 4
 
 
 def forms(architecture: Architecture) -> Finding:
-    """1. Each op runs in the form that is asked for; 2. loop and chunked forms, at three chunk lengths, give the same
-    logits. Skipped for mixers that have one form.
+    """1. The ops that run are those that the layers declare; 2. each runs in the form that is planned for it; 3. loop
+    and chunked forms, at three chunk lengths, give the same logits. Skipped for mixers that have one form.
     """
     reasons, ops = Reasons(), set()
     for weights, model in on_both_weights(architecture):
-        whole = None
+        whole, declared = None, {op.name: op for op in ops_of(model)}
         for form in FORMS:
             model.set_execution(form)
             with torch.no_grad(), recorded_forms() as ran:
                 logits = model(ids_for(model))
-            ops |= set(ran)
-            if other := sorted(op for op in ran if ran[op] != {form.form}):
-                reasons.note(1, f"{', '.join(other)} did not run in the form that was asked for, {form.form}")
+            ops |= {*ran, *declared}
+            if differ := sorted(set(ran) ^ set(declared)):
+                words = "the ops that ran are not those of the layers' `ops`, which go into records"
+                reasons.note(1, f"{', '.join(differ)}: {words}")
+            known = [op for op in ran if op in declared]
+            if other := sorted(op for op in known if ran[op] != {declared[op].planned(form)}):
+                reasons.note(2, f"{', '.join(other)} did not run in the form that was asked for, {form.form}")
             whole = logits if whole is None else whole
             asked = f"{form.form} form, {form.chunk_length} tokens a chunk, differs from the loop ({weights})"
-            reasons.note_if_far(2, difference(logits, whole), asked)
+            reasons.note_if_far(3, difference(logits, whole), asked)
     if not ops and not reasons.found:
         return Finding(check="forms", status="skip", explanation="its mixers have one form only")
     found = reasons.finding("forms", "loop and chunked forms, at chunks of 16, 32 and 64, give the same logits")

@@ -35,6 +35,7 @@ from assay.layers.basic import uniform_fan_in_
 from assay.layers.groundthink.reader import ReaderLayer, ReaderState, with_marker_keys
 from assay.layers.groundthink.writer import Markers, MemoryLayer, MemoryState, Writes
 from assay.layers.mixer import Shared
+from assay.ops.attention import SLIDING_ATTENTION
 
 
 class MemoryLayerV7(MemoryLayer):
@@ -89,6 +90,8 @@ class MemoryLayerV7(MemoryLayer):
 
 class ReaderLayerV7(ReaderLayer):
     """S of the replica: reads the final state at every position, keeps no memory, sees `window` + 1 tokens."""
+
+    ops = (SLIDING_ATTENTION,)
 
     def __init__(
         self,

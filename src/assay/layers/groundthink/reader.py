@@ -16,9 +16,10 @@ from torch.nn import functional as F
 from assay.layers.basic import Tap, uniform_fan_in_
 from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared
 from assay.layers.randomness import Dropout, Masking
-from assay.ops.attention import WindowState, sliding_attention, sliding_scores
-from assay.ops.delta_rule import ErrorTaken, delta_rule, delta_rule_flops
+from assay.ops.attention import SLIDING_ATTENTION, WindowState, sliding_attention, sliding_scores
+from assay.ops.delta_rule import DELTA_RULE, ErrorTaken, delta_rule, delta_rule_flops
 from assay.ops.execution import Execution
+from assay.ops.forms import Op
 from assay.ops.rotary import rotate
 
 
@@ -46,6 +47,8 @@ class ReaderLayer(SequenceLayer):
     c is `local_scale`, in training too, where a sequence loses its local attention with probability `local_drop`
     (the others are divided by 1 - local_drop). `gate_bias` is what b_h starts at.
     """
+
+    ops: tuple[Op, ...] = (SLIDING_ATTENTION, DELTA_RULE)
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from assay.layers.basic import Tap, orthogonal_, uniform_fan_in_
 from assay.layers.mixer import ExecutedFlops, Layer, SequenceLayer, Shared
-from assay.ops.delta_rule import ErrorTaken, delta_rule, delta_rule_flops
+from assay.ops.delta_rule import DELTA_RULE, ErrorTaken, delta_rule, delta_rule_flops
 
 
 class Writes(NamedTuple):
@@ -78,6 +78,8 @@ class MemoryLayer(SequenceLayer):
     token t writes (k_{t-1}, v_t) with beta and gate of t - 1 and reads with k_{t-1}; the first token does neither.
     There is no query projection. `error` as in `delta_rule`.
     """
+
+    ops = (DELTA_RULE,)
 
     def __init__(
         self,

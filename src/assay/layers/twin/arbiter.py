@@ -18,7 +18,7 @@ from assay.layers.basic import RMSNorm, Tap, uniform_fan_in_
 from assay.layers.mixer import ExecutedFlops, Layer, Shared
 from assay.layers.twin.contract import ArbiterState, Fusion, FusionState, mixed
 from assay.ops.execution import Execution
-from assay.ops.min_gru import gru, min_gru
+from assay.ops.min_gru import GRU, MIN_GRU, gru, min_gru
 
 
 class Core(Layer):
@@ -43,6 +43,7 @@ class GRUCore(Core):
         "bias_in": False,
         "bias_state": False,
     }
+    ops = (GRU,)
 
     def __init__(self, d_input: int, width: int) -> None:
         super().__init__()
@@ -67,6 +68,7 @@ class MinGRUCore(Core):
     """A minGRU, whose gate and candidate depend on the input alone: a parallel scan (Feng et al. 2024)."""
 
     remembers = True
+    ops = (MIN_GRU,)
 
     def __init__(self, d_input: int, width: int) -> None:
         super().__init__()

@@ -13,7 +13,6 @@ from assay.hub.tensors import fill, read_safetensors
 from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig, assemble
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
-from assay.ops.execution import Execution
 from assay.study.asked import StudyConfig
 from assay.study.sources import model_plugins
 
@@ -120,7 +119,7 @@ def _load(
     weights = _weights(folder)
     fill(model, read_safetensors(weights), weights)
     if plan is not None:
-        model.set_execution(Execution(plan.op_form, plan.chunk_length))
+        model.set_execution(plan.execution)
     tokenizer = None
     if (folder / "tokenizer.json").exists():
         tokenizer = Tokenizer.from_file(folder / "tokenizer.json", ends=ends)

@@ -1,0 +1,132 @@
+"""A forward function and its gradient by hand, as one differentiable function that a compiled graph holds as one node.
+
+In eager it is a torch.autograd.Function. While a graph is compiled it is an op of torch's library, `assay::NAME`, whose
+gradient is another, `assay::NAME_gradient`: the compiler asks both for shapes alone and never looks inside, so they may
+branch on what their tensors hold. The same two functions run in either way, without autocast: what it would decide is
+theirs to be told.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.autograd.function import once_differentiable
+
+Forward = Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
+"""(*operands, *option) -> (outputs, what else the gradient needs)."""
+
+Gradient = Callable[..., tuple[Tensor, ...]]
+"""(gradients of the outputs, saved tensors, *option) -> gradients of the first operands; those after them have none."""
+
+
+class Differentiable:
+    """`forward` with the gradient `gradient`; calling it with operands and option gives the outputs. No second ones.
+
+    What `gradient` gets as saved are the tensors at the places `keeps`, counted through the operands and then the
+    `outputs`, followed by what else `forward` returned. `option` is the type of an argument that is no tensor, where
+    there is one. Shapes and types of all results follow from those of the operands.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        forward: Forward,
+        gradient: Gradient,
+        *,
+        outputs: int,
+        keeps: Sequence[int] = (),
+        option: Literal["int", "bool", "ScalarType"] | None = None,
+    ) -> None:
+        self._eager = _autograd_function(forward, gradient, keeps)
+        self._node = _node(name, forward, gradient, outputs, keeps, option)
+        self._outputs = outputs
+
+    def __call__(self, *operands: Tensor, option: Sequence[object] = ()) -> tuple[Tensor, ...]:
+        if torch.compiler.is_compiling():
+            return tuple(self._node(list(operands), *option)[: self._outputs])
+        outputs: tuple[Tensor, ...] = self._eager.apply(option, *operands)
+        return outputs
+
+
+def shapes_only(x: Tensor) -> bool:
+    """Whether a compiler asks with a tensor that holds no values: whatever they would be, the shapes are the same."""
+    return isinstance(x, FakeTensor)
+
+
+def _without_autocast(x: Tensor) -> torch.autocast:
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def _autograd_function(forward: Forward, gradient: Gradient, keeps: Sequence[int]) -> type[torch.autograd.Function]:
+    class Eager(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, option: Sequence[object], *operands: Tensor) -> tuple[Tensor, ...]:
+            with _without_autocast(operands[0]):
+                outputs, rest = forward(*operands, *option)
+            given = (*operands, *outputs)
+            ctx.save_for_backward(*(given[place] for place in keeps), *rest)
+            ctx.option, ctx.operands = option, len(operands)
+            return outputs
+
+        @staticmethod
+        @once_differentiable
+        def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+            with _without_autocast(gradients[0]):
+                found = gradient(gradients, ctx.saved_tensors, *ctx.option)
+            return None, *found, *[None] * (ctx.operands - len(found))
+
+    return Eager
+
+
+def _node(
+    name: str, forward: Forward, gradient: Gradient, outputs: int, keeps: Sequence[int], option: str | None
+) -> Callable[..., list[Tensor]]:
+    more = "" if option is None else f", {option} option"
+
+    def run(operands: list[Tensor], *option: object) -> list[Tensor]:
+        with _without_autocast(operands[0]):
+            given, rest = forward(*operands, *option)
+        return _own((*given, *rest), operands)
+
+    def run_gradient(gradients: list[Tensor], saved: list[Tensor], *option: object) -> list[Tensor]:
+        with _without_autocast(gradients[0]):
+            found = gradient(tuple(gradients), tuple(saved), *option)
+        return _own(found, (*gradients, *saved))
+
+    node = torch.library.custom_op(
+        f"assay::{name}", run, mutates_args=(), schema=f"(Tensor[] operands{more}) -> Tensor[]"
+    )
+    gradient_node = torch.library.custom_op(
+        f"assay::{name}_gradient",
+        run_gradient,
+        mutates_args=(),
+        schema=f"(Tensor[] gradients, Tensor[] saved{more}) -> Tensor[]",
+    )
+    node.register_fake(run)
+    gradient_node.register_fake(run_gradient)
+
+    def keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+        operands, *ctx.option = inputs
+        given = (*operands, *output[:outputs])
+        ctx.save_for_backward(*(given[place] for place in keeps), *output[outputs:])
+        ctx.operands = len(operands)
+
+    def backward(ctx: Any, gradients: list[Tensor]) -> tuple[Any, ...]:
+        found = gradient_node(list(gradients[:outputs]), list(ctx.saved_tensors), *ctx.option)
+        return [*found, *[None] * (ctx.operands - len(found))], *[None] * len(ctx.option)
+
+    node.register_autograd(backward, setup_context=keep)
+    return node
+
+
+def _own(results: Iterable[Tensor], given: Iterable[Tensor]) -> list[Tensor]:
+    """`results`, those copied that share memory with what was given or with one before: a node must not return such."""
+    seen = {x.untyped_storage()._cdata for x in given}
+    own = []
+    for x in results:
+        storage = x.untyped_storage()._cdata
+        own.append(x.clone() if storage in seen else x)
+        seen.add(storage)
+    return own

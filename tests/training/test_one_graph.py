@@ -1,0 +1,98 @@
+"""Every architecture's objective, draws and auxiliary losses too, is one compiled graph and gives what eager gives."""
+
+from collections.abc import Iterator
+
+import jaxtyping
+import pytest
+import torch
+from torch import Tensor
+from torch._dynamo.utils import counters
+
+from assay.audit.redraw import redrawn
+from assay.model.architecture import ARCHITECTURES, build_model
+from assay.model.plan import ExecutionPlan
+from assay.ops.cross_entropy import IGNORED
+from assay.ops.execution import Execution
+from assay.training.objective import Objective
+
+PLAN = ExecutionPlan(device="cpu", precision="float32", compile=False, op_form="chunked", chunk_length=16, threads=1)
+
+
+class Step(torch.nn.Module):
+    """The objective of an architecture that drops, with its auxiliary losses added: inputs, targets, seed -> a loss."""
+
+    def __init__(self, name: str, execution: Execution, precision: str, tokens: int) -> None:
+        super().__init__()
+        self.tokens = tokens
+        architecture = ARCHITECTURES.get(name)
+        model = build_model(architecture, architecture.config.parse({**architecture.tiny, "dropout": 0.1}), 1)
+        model = redrawn(model, torch.Generator().manual_seed(2)).train()
+        model.set_execution(execution)
+        self.objective = Objective(model, PLAN.model_copy(update={"precision": precision}))
+
+    def forward(self, inputs: Tensor, targets: Tensor, seed: Tensor) -> Tensor:
+        nats, scored, auxiliary = self.objective(inputs, targets, seed)
+        return nats / scored + sum(auxiliary.values())
+
+    def batch(self, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        vocab_size = self.objective.model.vocab_size
+        inputs, targets = torch.randint(vocab_size, (2, 2, self.tokens), generator=generator)
+        targets[:, 3] = IGNORED
+        return inputs, targets, torch.tensor(seed)
+
+
+@pytest.fixture(autouse=True)
+def _afresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing compiled before, and no shapes checked by beartype, which no graph can hold."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    torch._dynamo.reset()
+    counters.clear()
+    yield
+    torch._dynamo.reset()
+
+
+def loss_and_gradients(step: torch.nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> dict[str, Tensor]:
+    step.zero_grad()
+    loss = step(*batch)
+    loss.backward()
+    gradients = {name: p.grad.clone() for name, p in step.named_parameters() if p.grad is not None}
+    return {"loss": loss.detach(), **gradients}
+
+
+def assert_one_graph(
+    name: str, execution: Execution, backend: str, tolerance: float, tokens: int = 19, precision: str = "float32"
+) -> None:
+    """One graph, looked at once, whatever batch and seed; loss and gradients within `tolerance` of their largest."""
+    step = Step(name, execution, precision, tokens)
+    expected = [loss_and_gradients(step, step.batch(seed)) for seed in (3, 4)]
+    step.compile(fullgraph=True, backend=backend)
+    for seed, wanted in zip((3, 4), expected, strict=True):
+        found = loss_and_gradients(step, step.batch(seed))
+        assert found.keys() == wanted.keys()
+        for key, value in wanted.items():
+            assert (found[key] - value).abs().max() <= tolerance * value.abs().max(), key
+    assert counters["stats"]["unique_graphs"] == 1
+    assert counters["aot_autograd"]["ok"] == 1
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES.names())
+def test_chunked_forms(name: str) -> None:
+    assert_one_graph(name, Execution("chunked", 16), "aot_eager", 0.0)
+
+
+@pytest.mark.parametrize("name", ["delta-net", "rwkv6", "sliding-window"])
+def test_loops(name: str) -> None:
+    assert_one_graph(name, Execution("loop"), "aot_eager", 0.0, tokens=6)
+
+
+@pytest.mark.parametrize("name", ["rwkv6", "transformer++"])
+def test_autocast(name: str) -> None:
+    assert_one_graph(name, Execution("chunked", 16), "aot_eager", 0.0, precision="bfloat16")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # what inductor itself imports
+@pytest.mark.parametrize("name", ARCHITECTURES.names())
+def test_inductor(name: str) -> None:
+    assert_one_graph(name, Execution("chunked", 16), "inductor", 1e-4)
