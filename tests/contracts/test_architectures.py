@@ -5,6 +5,7 @@ recipe, which differ in default dimensions alone, are represented by the first o
 model holds for theirs, as that is the same model, which is tested too.
 """
 
+import functools
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -51,19 +52,37 @@ DISTINCT = [name for name, first in REPRESENTATIVES.items() if name == first]
 
 def answer(name: str, ask: Callable[[Architecture], Answer]) -> Answer:
     """What `ask` says of the architecture; what it raises is a failure of one sentence, with file and line."""
+    if ask is not check_contract and not can_be_built(name):
+        pytest.skip("it cannot be built, as the contract says")
     try:
         return ask(ARCHITECTURES.get(name))
     except RequestError as error:
         said = str(error)
     except Exception as error:
-        ours = Path(assay.__file__).parent
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if ours in Path(f.filename).parents]
-        said = f"{frames[-1].filename}: line {frames[-1].lineno}: {described(error)}"
-    pytest.fail(f"{name} could not be asked for {ask.__name__.replace('_', ' ')}: {said}", pytrace=False)
+        said = f"{line_of(error)}: {described(error)}"
+    pytest.fail(f"{name}: {ask.__name__.replace('_', ' ')}: {said}", pytrace=False)
+
+
+@functools.cache
+def can_be_built(name: str) -> bool:
+    """Else one test says why it cannot, and not every one of them."""
+    try:
+        smallest(ARCHITECTURES.get(name))
+    except Exception:
+        return False
+    return True
+
+
+def line_of(error: Exception) -> str:
+    """The last line of ours that an error went through."""
+    ours = Path(assay.__file__).parent
+    frame = [frame for frame in traceback.extract_tb(error.__traceback__) if ours in Path(frame.filename).parents][-1]
+    return f"{frame.filename}: line {frame.lineno}"
 
 
 @pytest.mark.parametrize("name", DISTINCT)
 def test_its_layers_keep_what_a_plug_in_is_held_to(name: str) -> None:
+    """Before a verb works with it: shapes, types, a state that continues, a role for every parameter."""
     answer(name, check_contract)
 
 
@@ -87,7 +106,7 @@ def test_the_audit_of_a_study_tells_the_sound_from_the_unsound(name: str, traine
     def audit_of(architecture: Architecture) -> list[str]:
         report = quick_audit(smallest(architecture), trained, max_length=70)
         failed = [finding for finding in report.findings if finding.status == "fail" and not report.sound]
-        return [" ".join(filter(None, (f"{f.check}:", f.where, f.explanation))) for f in failed]
+        return [". ".join(filter(None, (f"{f.check}: {f.explanation}", f.where))) for f in failed]
 
     found, unsound = answer(name, audit_of), ARCHITECTURES.get(name).unsound
     if found and unsound is None:

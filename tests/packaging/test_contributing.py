@@ -4,14 +4,15 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 
+from assay.audit.contract.architecture import CHECKS
 from assay.data.batches import IGNORED
 from assay.data.config import DataConfig
 from assay.data.corpus import CORPORA
 from assay.data.dataset import load_dataset
 from assay.data.task import TASKS
-from assay.model.architecture import ARCHITECTURES, build_model
+from assay.model.architecture import ARCHITECTURES
+from assay.model.contract import check_contract
 from assay.plugins.loading import load_plugin
 from assay.registry import Registry
 
@@ -35,21 +36,13 @@ def _registries_are_left_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(registry, "_items", dict(registry._items))
 
 
-def test_architecture_is_causal_and_steps_as_it_runs(tmp_path: Path) -> None:
+def test_architecture_keeps_what_assay_check_asks(tmp_path: Path) -> None:
     load_plugin(write_example("architecture", tmp_path))
     architecture = ARCHITECTURES.get("past_mean")
-    model = build_model(architecture, architecture.config.parse(architecture.tiny), 0).double()
-    ids = torch.randint(61, (2, 9), generator=torch.Generator().manual_seed(0))
-    logits = model(ids)
-    assert logits.shape == (2, 9, 61)
-    _, state = model.prefill(ids[:, :4])
-    for position in range(4, 9):
-        step, state = model.step(ids[:, position], state)
-        torch.testing.assert_close(step, logits[:, position], rtol=1e-9, atol=1e-12)
-    later = ids.clone()
-    later[:, 5:] = (later[:, 5:] + 1) % 61
-    assert torch.equal(model(later)[:, :5], logits[:, :5])
-    assert not torch.allclose(model(later)[:, 5:], logits[:, 5:])
+    check_contract(architecture)
+    found = [check(architecture) for check in CHECKS]
+    assert {finding.check: finding.explanation for finding in found if finding.status in ("fail", "warn")} == {}
+    assert [finding.check for finding in found if finding.status == "skip"] == ["forms"]
 
 
 def test_corpus_yields_its_documents_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,6 +122,7 @@ def test_python_shown_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         return construct(pairs=[])
 
     monkeypatch.setattr("assay.api.compare_study", compare)
+    monkeypatch.setattr("assay.api.loaded_plugins", list)  # what other tests have loaded in this process
     names: dict[str, object] = {}
     for block in code_blocks(README, "python"):
         exec(block, names)

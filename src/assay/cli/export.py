@@ -18,7 +18,7 @@ def export(
 ) -> None:
     """Write config.json, model.safetensors and the tokenizer for transformers' AutoModelForCausalLM.
 
-    gpt2, its family and mamba2 load there as they are; any other architecture after `import assay.hub`.
+    Architectures that transformers has load there as they are; any other after `import assay.hub`.
     """
     load_plugins(plugin)
     from assay.hub.export import export_model

@@ -1,10 +1,12 @@
-"""`assay new`: a file with a working mixer, to be changed into one's own."""
+"""`assay new`: a file with something that works, to be changed into one's own: a mixer or a corpus."""
 
 import builtins
 import importlib.util
 import keyword
 import re
 import string
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -13,39 +15,103 @@ import typer
 
 from assay.errors import RequestError
 
+LONGEST_NAME = 32
+"""With longer ones the lines of a template would no longer be as formatters lay them out."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What can be begun: a noun, which is the template's name too, what the file holds, and what to do with it."""
+
+    noun: str
+    option: str
+    """What stands before the name on the command line."""
+    holds: str
+    commands: Mapping[str, str]
+    """Command, with {name} and {path} -> what it does."""
+
+    @property
+    def template(self) -> str:
+        """The file's text, with $name and ${cls} to be filled in."""
+        return files("assay.cli").joinpath("templates", f"{self.noun}.txt").read_text(encoding="utf-8")
+
+
+MIXER = Kind(
+    "mixer",
+    "new ",
+    "a running mean to change into your mixer",
+    {
+        "assay check {path}": "proves that it is causal and decodes as it trains",
+        "assay compare {baseline} {name} --plugin {path}": "trains it beside a built-in one",
+    },
+)
+CORPUS = Kind(
+    "corpus",
+    "new --corpus ",
+    "sums to change into your text",
+    {
+        "assay list corpora --plugin {path}": "shows it beside the others",
+        "assay compare --corpus {name} --plugin {path}": "compares architectures on it",
+    },
+)
+
 
 def new(
-    name: Annotated[str, typer.Argument(help="What the mixer is to be called, as in my_mixer.")],
+    name: Annotated[str | None, typer.Argument(help="What the mixer is to be called, as in my_mixer.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="What a corpus is to be called, in place of a mixer.")] = None,
     out: Annotated[Path | None, typer.Option(help="The file to write.", show_default="NAME.py")] = None,
 ) -> None:
-    """Write a Python file with a small working mixer, which `--plugin FILE` puts beside the built-in ones."""
+    """Write a Python file that works, which `--plugin FILE` puts beside what is built in: a mixer, or a corpus."""
+    from assay.data.corpus import CORPORA
     from assay.model.architecture import ARCHITECTURES
+    from assay.study.asked import DEFAULT_ARMS
 
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
-        raise RequestError(f"new {name}: a name of letters, digits, - and _ is needed that starts with a letter")
-    if name in ARCHITECTURES.names():
-        raise RequestError(f"new {name}: there is an architecture of that name; my_{name} would do")
-    path = Path(f"{name}.py") if out is None else out
-    if _is_module(path.stem):
-        asked = f"new {name}" if out is None else f"--out {out}"
-        raise RequestError(f"{asked}: a {path.name} would hide the module {path.stem}; my_{path.name} would do")
-    template = files("assay.cli").joinpath("mixer_template.txt").read_text(encoding="utf-8")
-    cls = class_name(name, template)
+    given = [(MIXER, name, "architecture", ARCHITECTURES.names()), (CORPUS, corpus, "corpus", CORPORA.names())]
+    asked = [(kind, text, registry, names) for kind, text, registry, names in given if text is not None]
+    if len(asked) != 1:
+        raise RequestError(f"new: {len(asked)} names given; NAME of a mixer or --corpus NAME would do, one at a time")
+    ((kind, text, registry, names),) = asked
+    path = _file_for(kind, text, registry, names, out)
+    cls = class_name(text, kind)
     try:
         with path.open("x", encoding="utf-8") as file:
-            file.write(string.Template(template).substitute(name=name, cls=cls))
+            file.write(string.Template(kind.template).substitute(name=text, cls=cls))
     except FileExistsError:
         raise RequestError(f"--out {path}: is there already; another name or --out FILE would do") from None
-    typer.echo(f"{path}: a running mean to change into your mixer")
-    typer.echo(f"assay check {path}                              proves that it is causal and decodes as it trains")
-    typer.echo(f"assay compare gpt1 {name} --plugin {path}    trains it beside the built-in ones")
+    typer.echo(f"{path}: {kind.holds}")
+    lines = [
+        (command.format(path=path, name=text, baseline=DEFAULT_ARMS[0]), what)
+        for command, what in kind.commands.items()
+    ]
+    width = max(len(command) for command, _ in lines) + 4
+    for command, what in lines:
+        typer.echo(f"{command:{width}}{what}")
 
 
-def class_name(name: str, template: str) -> str:
-    """MyMixer for my_mixer; with Mixer behind it where it would be a word of Python's or one that the file uses."""
+def _file_for(kind: Kind, name: str, registry: str, taken: list[str], out: Path | None) -> Path:
+    """Where the file goes; a RequestError where the name is none, is taken, or would hide a module."""
+    given = f"{kind.option}{name}"
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
+        raise RequestError(f"{given}: a name of letters, digits, - and _ is needed that starts with a letter")
+    if len(name) > LONGEST_NAME:
+        raise RequestError(f"{given}: {len(name)} characters; a name of at most {LONGEST_NAME} would do")
+    if name in taken:
+        article = "an" if registry[0] in "aeiou" else "a"
+        raise RequestError(f"{given}: there is {article} {registry} of that name; my_{name} would do")
+    path = Path(f"{name}.py") if out is None else out
+    if _is_module(path.stem):
+        asked = given if out is None else f"--out {out}"
+        raise RequestError(f"{asked}: a {path.name} would hide the module {path.stem}; my_{path.name} would do")
+    return path
+
+
+def class_name(name: str, kind: Kind) -> str:
+    """MyMixer for my_mixer; with the kind's noun behind it where it would be a word of Python's, one that the file
+    uses, or a letter that looks like a digit.
+    """
     cls = "".join(part[:1].upper() + part[1:] for part in re.split(r"[_-]", name))
-    used = {*keyword.kwlist, *dir(builtins), *re.findall(r"\w+", template)}
-    return f"{cls}Mixer" if {cls, f"{cls}State"} & used else cls
+    used = {*keyword.kwlist, *dir(builtins), *re.findall(r"\w+", kind.template), "I", "O"}
+    return f"{cls}{kind.noun.capitalize()}" if cls in used else cls
 
 
 def _is_module(stem: str) -> bool:

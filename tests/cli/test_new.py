@@ -1,0 +1,102 @@
+"""What `assay new` writes is typed and laid out as anybody's linters ask, for every name and kind."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import assay as package
+from assay.cli.new import CORPUS, LONGEST_NAME, MIXER, Kind
+from assay.data.corpus import CORPORA
+from assay.model.architecture import ARCHITECTURES
+from cli.command import Assay
+from cli.test_own_mixer import names
+
+SETTINGS = Path(__file__).parents[2] / "pyproject.toml"
+SOURCE = Path(package.__file__).parents[1]
+KINDS = (MIXER, CORPUS)
+
+
+@pytest.fixture(autouse=True)
+def _registries_are_left_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for registry in (ARCHITECTURES, CORPORA):
+        registry.names()
+        monkeypatch.setattr(registry, "_items", dict(registry._items))
+    return
+
+
+def write(assay: Assay, kind: Kind, name: str) -> int:
+    return assay(*kind.option.split(), name).status
+
+
+def ran(*command: str, **environment: str) -> str:
+    """What a tool says where it finds fault, else nothing."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command], capture_output=True, text=True, env={**os.environ, **environment}
+    )
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("settings", [["--isolated"], ["--config", str(SETTINGS)]], ids=["ruff's own", "ours"])
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.noun)
+def test_ruff_finds_no_fault_whatever_the_name(assay: Assay, kind: Kind, settings: list[str]) -> None:
+    written = [name for name in names() if write(assay, kind, name) == 0]
+    assert len(written) > 50
+    assert "x" * LONGEST_NAME in written
+    assert ran("ruff", "check", "--no-cache", *settings, ".") == ""
+    assert ran("ruff", "format", "--no-cache", "--check", *settings, ".") == ""
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.noun)
+def test_ruff_would_find_a_fault(assay: Assay, kind: Kind) -> None:
+    assert write(assay, kind, "mine") == 0
+    path = Path("mine.py")
+    path.write_text(path.read_text().replace("import", "import os,", 1))
+    assert ran("ruff", "check", "--no-cache", "--isolated", ".") != ""
+
+
+@pytest.mark.slow
+def test_mypy_finds_no_fault(assay: Assay) -> None:
+    """And would: a file that is wrong is found beside them."""
+    for kind in KINDS:
+        assert [write(assay, kind, f"{kind.noun}{name}") for name in ("-of-mine", "I", "x" * 20)] == [0, 0, 0]
+    files = sorted(path.name for path in Path.cwd().glob("*.py"))
+    command = ["mypy", "--strict", "--follow-imports=silent", "--scripts-are-modules", "--cache-dir", "cache"]
+    assert ran(*command, *files, MYPYPATH=str(SOURCE)) == ""
+    wrong = Path("mixerI.py")
+    wrong.write_text(wrong.read_text().replace("return State(", "return str("))
+    assert "mixerI.py" in ran(*command, *files, MYPYPATH=str(SOURCE))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "new: 0 names given; NAME of a mixer or --corpus NAME would do, one at a time"),
+        (("mine", "--corpus", "mine"), "new: 2 names given; NAME of a mixer or --corpus NAME would do"),
+        (("--corpus", "9lives"), "new --corpus 9lives: a name of letters"),
+        (("--corpus", "stdlib"), "new --corpus stdlib: there is a corpus of that name; my_stdlib would do"),
+        (("--corpus", "torch"), "new --corpus torch: a torch.py would hide the module torch; my_torch.py would do"),
+    ],
+)
+def test_what_is_asked_wrongly_is_one_line(assay: Assay, arguments: tuple[str, ...], says: str) -> None:
+    said = assay("new", *arguments)
+    assert said.status == 2
+    assert says in said.err
+    assert len(said.lines) == 1
+    assert assay.left() == []
+
+
+def test_the_corpus_is_listed_and_trained_on(assay: Assay) -> None:
+    said = assay("new", "--corpus", "my_text")
+    assert said.status == 0
+    assert "assay compare --corpus my_text --plugin my_text.py" in said.out
+    listed = json.loads(assay("list", "corpora", "--plugin", "my_text.py", "--json").out)
+    assert listed["corpora"]["my_text"] == "Sums of small numbers"
+    options = [text if not text.startswith("text:") else "my_text" for text in assay.small]
+    trained = assay("train", "gpt1", *options, "--plugin", "my_text.py", "--out", "run")
+    assert trained.status == 0, trained.err
+    assert Path("run/record.json").exists()
