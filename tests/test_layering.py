@@ -17,6 +17,7 @@ ORDER = [
     {
         "config",
         "seeding",
+        "targets",
         "records",
         "registry",
         "plugins",
@@ -39,7 +40,7 @@ ORDER = [
 ]
 """Left to right: a module imports from its own set and from those before it."""
 
-WITHOUT_TORCH = {"errors", "config", "seeding", "records", *PLUGINS, "analysis", "report", "data"}
+WITHOUT_TORCH = {"errors", "config", "seeding", "targets", "records", *PLUGINS, "analysis", "report", "data"}
 
 Sources = dict[str, str]
 """{dotted module name: source text}; a package stands under its own name."""

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from assay.data.batches import IGNORED
 from assay.data.config import DataConfig
 from assay.data.dataset import load_dataset
 from assay.data.task import TASKS, TaskDataset
+from assay.targets import IGNORED
 
 CONTEXT = 64
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.data.batches import IGNORED, Batch, Chain, PackedWindows, permutation
+from assay.data.batches import Batch, Chain, PackedWindows, permutation
 from assay.errors import RequestError
+from assay.targets import IGNORED
 
 SEED = 5
 

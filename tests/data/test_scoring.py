@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from assay.data.batches import IGNORED
 from assay.data.scoring import ScoringWindows, scoring_windows
 from assay.data.tokenized import TokenizedSplit
 from assay.errors import RequestError
+from assay.targets import IGNORED
 
 BOS, EOS, VOCABULARY = 0, 1, 30
 SEED = 9

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from assay.config import Config
-from assay.data.batches import IGNORED, Batch
+from assay.data.batches import Batch
 from assay.data.config import DataConfig
 from assay.data.dataset import load_dataset
 from assay.data.task import TASKS, Task, TaskDataset, find_task
 from assay.errors import RequestError
 from assay.registry import Registry
+from assay.targets import IGNORED
 
 
 def dataset(text: str) -> TaskDataset:

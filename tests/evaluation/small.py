@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from assay.data.batches import IGNORED
 from assay.data.scoring import ScoringWindows
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
+from assay.targets import IGNORED
 
 PLAN = ExecutionPlan(device="cpu", precision="float32", compile=False, op_form="chunked", chunk_length=64, threads=1)
 

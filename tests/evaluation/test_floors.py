@@ -5,9 +5,9 @@ import time
 import numpy as np
 import pytest
 
-from assay.data.batches import IGNORED
 from assay.data.scoring import ScoringWindows
 from assay.evaluation.floors import ngram_floors
+from assay.targets import IGNORED
 
 SEED = 3
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from assay.data.batches import IGNORED
 from assay.data.scoring import ScoringWindows
 from assay.errors import RequestError
 from assay.evaluation.honest import honest_likelihood
 from assay.evaluation.likelihood import measure_likelihood
 from assay.model.architecture import ARCHITECTURES
 from assay.model.lm import LanguageModel
+from assay.targets import IGNORED
 from evaluation.small import PLAN, tiny, windows
 
 CAUSAL = ["gpt1", "mamba2", "rwkv6", "groundthink", "gated-delta-net", "sliding-window"]

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from assay.data.batches import IGNORED
 from assay.evaluation.likelihood import measure_likelihood, recall_mask, summarise
+from assay.targets import IGNORED
 from evaluation.small import PLAN, tiny, windows
 
 TOKENS = st.integers(0, 3)

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from assay.data.batches import IGNORED
 from assay.data.scoring import ScoringWindows
 from assay.evaluation import output_health
 from assay.evaluation.output_health import document_000_verdict, measure_output_health
 from assay.model.lm import LanguageModel
 from assay.records import OutputHealth
+from assay.targets import IGNORED
 from evaluation.small import PLAN, tiny, windows
 
 V = 61

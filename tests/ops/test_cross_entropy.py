@@ -6,7 +6,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from assay.ops import cross_entropy
-from assay.ops.cross_entropy import IGNORED, summed_nats, token_nats
+from assay.ops.cross_entropy import summed_nats, token_nats
+from assay.targets import IGNORED
 
 
 @pytest.mark.parametrize("chunk_logits", [1, 40 * 17, 1 << 21])

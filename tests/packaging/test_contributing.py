@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from assay.audit.contract.architecture import CHECKS
-from assay.data.batches import IGNORED
 from assay.data.config import DataConfig
 from assay.data.corpus import CORPORA
 from assay.data.dataset import load_dataset
@@ -15,6 +14,7 @@ from assay.model.architecture import ARCHITECTURES
 from assay.model.contract import check_contract
 from assay.plugins.loading import load_plugin
 from assay.registry import Registry
+from assay.targets import IGNORED
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
 

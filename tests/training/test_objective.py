@@ -15,7 +15,7 @@ from assay.data.dataset import load_dataset
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
-from assay.ops.cross_entropy import IGNORED
+from assay.targets import IGNORED
 from assay.training.config import TrainingConfig
 from assay.training.objective import Objective
 from assay.training.optim import build_optimizer

@@ -11,8 +11,8 @@ from torch._dynamo.utils import counters
 from assay.audit.redraw import redrawn
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.plan import ExecutionPlan
-from assay.ops.cross_entropy import IGNORED
 from assay.ops.execution import Execution
+from assay.targets import IGNORED
 from assay.training.objective import Objective
 
 PLAN = ExecutionPlan(device="cpu", precision="float32", compile=False, op_form="chunked", chunk_length=16, threads=1)

@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 from assay.data.tokenized import Ids
 from assay.errors import RequestError
 from assay.seeding import derive
+from assay.targets import IGNORED
 
 Order = Literal["shuffled", "sequential"]
 Ints = NDArray[np.int64]
-
-IGNORED = -100
-"""Stands in `targets` where nothing is asked; the loss passes over it."""
 
 
 class Batch(NamedTuple):

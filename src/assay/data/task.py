@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from assay.config import Config, digest_of, parse_settings
-from assay.data.batches import IGNORED, Batch, Order
+from assay.data.batches import Batch, Order
 from assay.data.corpus import Split
 from assay.data.scoring import ScoringWindows
 from assay.data.tokenizer import Tokenizer
 from assay.errors import RequestError
 from assay.registry import Registry
 from assay.seeding import derive
+from assay.targets import IGNORED
 
 HELD_OUT_SEED = 0
 """Of validation and test: every run, whatever its seed, is scored on the same sequences."""

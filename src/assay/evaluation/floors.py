@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.data.batches import IGNORED
 from assay.data.scoring import ScoringWindows
+from assay.targets import IGNORED
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

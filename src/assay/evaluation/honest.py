@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from assay.analysis.statistics import bootstrap_over_documents
-from assay.data.batches import IGNORED, permutation
+from assay.data.batches import permutation
 from assay.data.scoring import ScoringWindows
 from assay.errors import RequestError
 from assay.evaluation.scoring import score_windows
@@ -20,6 +20,7 @@ from assay.model.plan import ExecutionPlan
 from assay.ops.cross_entropy import token_nats
 from assay.records import Record
 from assay.seeding import derive
+from assay.targets import IGNORED
 
 ROWS = 8
 """Targets of one position that are drawn together and scored in one forward pass."""

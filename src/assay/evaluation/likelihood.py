@@ -10,8 +10,8 @@ from assay.data.scoring import ScoringWindows
 from assay.evaluation.scoring import score_windows
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
-from assay.ops.cross_entropy import IGNORED
 from assay.records import Likelihood
+from assay.targets import IGNORED
 
 POSITION_STRETCHES = 16
 

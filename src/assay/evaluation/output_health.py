@@ -8,8 +8,8 @@ import torch
 from assay.data.scoring import ScoringWindows
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
-from assay.ops.cross_entropy import IGNORED
 from assay.records import OutputHealth
+from assay.targets import IGNORED
 
 OVERCONFIDENT_NATS = 0.1
 SATURATED = 0.99

@@ -8,7 +8,8 @@ import torch
 from assay.data.scoring import ScoringWindows
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
-from assay.ops.cross_entropy import IGNORED, token_nats
+from assay.ops.cross_entropy import token_nats
+from assay.targets import IGNORED
 
 BATCH_TOKENS = 8_192
 """Tokens a forward pass when scoring; without gradients more fit than in training."""

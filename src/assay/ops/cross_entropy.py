@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.ops.opaque import Differentiable, shapes_only
+from assay.targets import IGNORED
 
-IGNORED = -100
 CHUNK_LOGITS = 1 << 21
 """Logits alive at once: 8 MB in float32, about what a core's caches hold."""
 

@@ -11,10 +11,10 @@ from assay.analysis.entrants import Point
 from assay.data.task import TaskDataset
 from assay.evaluation.floors import ngram_floors
 from assay.evaluation.likelihood import summarise
-from assay.ops.cross_entropy import IGNORED
 from assay.records import ArmAudit, Floor, RunRecord, Speed, StudyRecord
 from assay.report.page import PAGE, write_report
 from assay.study.resolve import Study
+from assay.targets import IGNORED
 from assay.training.environment import environment
 
 FLOOR_TOKENS = 20_000_000

@@ -14,7 +14,8 @@ from assay.layers.mixer import Shared
 from assay.layers.randomness import set_seed
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
-from assay.ops.cross_entropy import IGNORED, summed_nats
+from assay.ops.cross_entropy import summed_nats
+from assay.targets import IGNORED
 
 
 class Outcome(NamedTuple):

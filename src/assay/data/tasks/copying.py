@@ -12,8 +12,9 @@ import numpy as np
 from pydantic import Field
 
 from assay.config import Config
-from assay.data.batches import IGNORED, Batch
+from assay.data.batches import Batch
 from assay.data.task import TASKS, Task
+from assay.targets import IGNORED
 
 PADDING, BEGIN, FIRST_SYMBOL = 0, 1, 2
 """Ids; symbols follow."""
