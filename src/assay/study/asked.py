@@ -10,9 +10,10 @@ from assay.analysis.wording import short
 from assay.config import Config, digest_of
 from assay.data.config import DataConfig
 from assay.errors import RequestError
+from assay.evaluation.config import EvaluationConfig
 from assay.model.architecture import ARCHITECTURES
 from assay.model.plan import ExecutionConfig, ExecutionPlan
-from assay.records import Addition, Match, Split
+from assay.records import Addition, Match
 from assay.registry import suggestion
 from assay.study.arm import ArmConfig, parse_arm
 from assay.training.config import TrainingConfig
@@ -21,23 +22,12 @@ DEFAULT_ARMS = ("gpt1", "rwkv6", "mamba2")
 DEFAULT_SIZE = 1_000_000
 SCHEMA = 2
 """Of configurations and digests: a changed default of any section is a new version, a new key with a default is not."""
-Measurement = Literal["speed"]
-
+DEFAULT_MEASUREMENTS = ("likelihood", "recall", "signals", "output_health", "speed")
+"""What is measured where nothing else is asked for."""
 
 WRITTEN = ("version", "kind", "plan", "corpus_digest", "needs", "added")
 """The keys of a study that assay writes and nobody asks for."""
 NOT_IDENTITY = (*WRITTEN, "seeds", "measurements", "plugins")
-
-
-class EvaluationConfig(Config):
-    """How much held-out text is scored at the end; whole windows in a fixed random order up to the cap."""
-
-    split: Split = "test"
-    """What arms are compared on; `validation` keeps the test split closed."""
-    test_tokens: int | None = Field(32_768, gt=0)
-    """Tokens of that split that are scored; None is all of it."""
-    signal_windows: int = Field(8, gt=0)
-    """Validation windows on which signals are measured."""
 
 
 class PluginFile(Config):
@@ -75,8 +65,8 @@ class StudyConfig(Config):
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    measurements: list[Measurement] = ["speed"]
-    """What is measured after training, beside what every run records."""
+    measurements: list[str] = list(DEFAULT_MEASUREMENTS)
+    """What is measured: names, or groups of them. The likelihood is there always, as arms are ranked on it."""
     rule: Rule = Rule()
     tuning: Tuning = Tuning()
     execution: ExecutionConfig = ExecutionConfig()

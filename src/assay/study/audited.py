@@ -6,8 +6,8 @@ from pathlib import Path
 from assay.data.prepare import prepare
 from assay.data.scoring import scoring_windows
 from assay.errors import RequestError
-from assay.evaluation.contamination import chain_finding, data_findings
-from assay.evaluation.honest import HonestLikelihood, honest_likelihood
+from assay.evaluation.corpus.contamination import chain_finding, data_findings
+from assay.evaluation.measurements.honest_likelihood import HonestLikelihood, honest_likelihood
 from assay.hub.import_ import RECORD
 from assay.model.lm import LanguageModel
 from assay.model.plan import resolve_plan

@@ -116,11 +116,19 @@ def _addition(stored: StudyConfig, study: StudyConfig, folder: Path) -> Addition
     before = {point.arm.label for point in stored.points()}
     arms = [point.arm.label for point in study.points() if point.arm.label not in before]
     seeds = [seed for seed in study.seeds if seed not in stored.seeds]
-    measurements = [name for name in study.measurements if name not in stored.measurements]
+    known = {*stored.measurements, *_measured(folder)}
+    measurements = [name for name in study.measurements if name not in known]
     if not (arms or seeds or measurements):
         return None
     when = datetime.now(UTC).isoformat(timespec="seconds")
     return Addition(when=when, looks=looks_at(folder), arms=arms, seeds=seeds, measurements=list(measurements))
+
+
+def _measured(folder: Path) -> list[str]:
+    """What the study was measured by, also where an older one did not list it."""
+    if not (folder / "study.json").exists():
+        return []
+    return [of.name for of in StudyRecord.read(folder / "study.json").measured]
 
 
 def _tell_less(

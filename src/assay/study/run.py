@@ -1,37 +1,36 @@
-"""One run of a study in a directory of its own: trained, measured, and recorded; locked against a second process."""
+"""One run of a study in a directory of its own: trained, recorded and measured; locked against a second process."""
 
 import json
 import statistics
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
+from typing import Any
 
 from assay.data.batches import PackedWindows
-from assay.data.scoring import ScoringWindows, scoring_windows
+from assay.data.scoring import scoring_windows
 from assay.errors import RequestError
-from assay.evaluation.likelihood import measure_likelihood
-from assay.evaluation.output_health import measure_output_health
+from assay.evaluation.measurement import CourseObserver, Measurement
 from assay.evaluation.scoring import mean_nats
-from assay.evaluation.signals import measure_signals
 from assay.model.accounting import count_flops, count_parameters, count_state_bytes
 from assay.model.architecture import build_model
 from assay.model.lm import LanguageModel
-from assay.records import CurvePoint, RunRecord, SignalProfile
+from assay.records import CurvePoint, MeasuredRun, RunRecord
 from assay.study.asked import StudyConfig
-from assay.study.folder import discard, lock, open_folder, refuse_other_run, stored_config
+from assay.study.folder import discard, lock, open_folder, open_run, refuse_other_run, stored_config
+from assay.study.given import Course, given_run
+from assay.study.measuring import measure_folder, missing
 from assay.study.resolve import Arm, Study, resolve
 from assay.training.checkpoint import Progress, recover
 from assay.training.environment import assay_version, environment
-from assay.training.loop import Observer, TrainingRun
+from assay.training.loop import Observer, StepEvent, TrainingRun
 
 PATIENCE_SECONDS = 5.0
 """How long a run waits for its lock: a worker whose parent was killed is about to die."""
 
 
-def train(config: StudyConfig, folder: Path, tell: Callable[[str], None], observers: Sequence[Observer]) -> RunRecord:
-    """Train the one arm and the one seed of `config` in `folder`, or finish what was begun there."""
+def train(config: StudyConfig, folder: Path, tell: Callable[[str], None], observers: Sequence[Observer]) -> MeasuredRun:
+    """Train the one arm and the one seed of `config` in `folder` and measure it, or finish what was begun there."""
     stored = stored_config(folder, "run")
     if stored is not None:
         written = {"plan": config.plan or stored.plan, "corpus_digest": config.corpus_digest or stored.corpus_digest}
@@ -52,21 +51,33 @@ def train(config: StudyConfig, folder: Path, tell: Callable[[str], None], observ
         raise
 
 
-def carry_out(study: Study, arm: Arm, seed: int, folder: Path, observers: Sequence[Observer] = ()) -> RunRecord:
-    """Train one arm with one seed in `folder`, or finish what was begun there, and return its record.
+def carry_out(study: Study, arm: Arm, seed: int, folder: Path, observers: Sequence[Observer] = ()) -> MeasuredRun:
+    """Train one arm with one seed in `folder` and measure it, or finish what was begun there.
 
-    A finished run is read, not repeated; a half-done one is not finished by another assay.
+    A finished run is read, not repeated, and measured where something is missing; a half-done one is not finished by
+    another assay.
     """
-    open_folder(folder, study.run_config(arm, seed))
+    open_run(folder, study.run_config(arm, seed))
     with lock(folder, PATIENCE_SECONDS):
-        if (record := finished_record(study, arm, seed, folder)) is not None:
-            return record
-        _refuse_other_code(folder)
-        study.corpus.tokenizer.save(folder / "tokenizer.json")
-        return _Run(study, arm, seed, folder).go(observers)
+        course: Course = {}
+        if trained_record(study, arm, seed, folder) is None:
+            _refuse_other_code(folder)
+            study.corpus.tokenizer.save(folder / "tokenizer.json")
+            course = _Run(study, arm, seed, folder).go(observers)
+        given = partial(given_run, study, arm, seed, folder, course)
+        run, _ = measure_folder(folder, study.of_runs(), lambda _: given(), course)
+        return run
 
 
-def finished_record(study: Study, arm: Arm, seed: int, folder: Path) -> RunRecord | None:
+def finished_run(study: Study, arm: Arm, seed: int, folder: Path) -> MeasuredRun | None:
+    """The run with all that is measured of it, None where something is left to do; another run is a RequestError."""
+    if trained_record(study, arm, seed, folder) is None:
+        return None
+    run = MeasuredRun.read(folder)
+    return None if missing(study.of_runs(), run) else run
+
+
+def trained_record(study: Study, arm: Arm, seed: int, folder: Path) -> RunRecord | None:
     """The record of a run that has ended, None where it has not; that of another run is a RequestError."""
     if not (folder / "record.json").exists():
         return None
@@ -97,50 +108,32 @@ class _Run:
         self.seed = seed
         self.folder = folder
         self.training = arm.training
-        self.validation = self._windows("validation", self.training.validation_tokens)
 
-    def go(self, observers: Sequence[Observer]) -> RunRecord:
+    def go(self, observers: Sequence[Observer]) -> Course:
+        """Train to the end and write the record; the observers of measurements that saw all of it, by name."""
         model = build_model(self.arm.architecture, self.arm.config, self.seed, self.arm.replicate)
-        windows = PackedWindows(
-            self.study.corpus.train.ids, self.training.context, seed=self.seed, order=self.training.order
+        corpus, plan = self.study.corpus, self.study.plan
+        windows = PackedWindows(corpus.train.ids, self.training.context, seed=self.seed, order=self.training.order)
+        validation = scoring_windows(
+            corpus.validation, self.training.context, corpus.tokenizer.token_bytes, 0, self.training.validation_tokens
         )
-        plan = self.study.plan
+        course = course_observers(self.study.of_runs(), self.training.steps)
         run = TrainingRun(
             self.folder,
             model,
             windows,
             self.training,
             plan,
-            lambda m: mean_nats(m, self.validation, plan),
-            observers,
+            lambda m: mean_nats(m, validation, plan),
+            [*observers, *(followed(observer, lambda: run.model) for observer in course.values())],
             replicate=self.arm.replicate,
         )
-        initial = self._initial_signals(run.model)
         progress = run.go()
-        record = self._record(run.model, progress, initial)
-        record.write(self.folder / "record.json")
-        return record
+        self._record(run.model, progress).write(self.folder / "record.json")
+        return course if progress.interruptions == 0 and progress.status == "finished" else {}
 
-    def _windows(self, split: Literal["validation", "test"], tokens: int | None) -> ScoringWindows:
-        # One evaluation seed for all runs: every arm and seed is scored on the same targets.
-        corpus = self.study.corpus
-        return scoring_windows(corpus.split(split), self.training.context, corpus.tokenizer.token_bytes, 0, tokens)
-
-    def _initial_signals(self, model: LanguageModel) -> SignalProfile:
-        """Of the untrained weights: measured before a checkpoint is loaded, as the same seed gives the same weights."""
-        return measure_signals(model, self._signal_inputs(), self.study.plan)
-
-    def _signal_inputs(self) -> np.ndarray:
-        """The fullest of the first validation windows, cut to a common length."""
-        lengths = (self.validation.targets >= 0).sum(1)
-        rows = np.sort(np.argsort(-lengths, kind="stable")[: self.study.config.evaluation.signal_windows])
-        return self.validation.inputs[rows][:, : int(lengths[rows].min())]
-
-    def _record(self, model: LanguageModel, progress: Progress, initial: SignalProfile) -> RunRecord:
-        study, plan, split = self.study, self.study.plan, self.study.config.evaluation.split
-        finished = progress.status == "finished"
-        held_out = self._windows(split, study.config.evaluation.test_tokens) if finished else None
-        scores = None if held_out is None else measure_likelihood(model, held_out, plan, study.corpus.invertible)
+    def _record(self, model: LanguageModel, progress: Progress) -> RunRecord:
+        study, plan = self.study, self.study.plan
         rows = read_metrics(self.folder)
         return RunRecord(
             label=self.arm.label,
@@ -150,22 +143,17 @@ class _Run:
             spec=study.spec(self.arm, self.seed).model_dump(mode="json"),
             spec_digest=study.digest(self.arm, self.seed),
             plan=plan.model_dump(mode="json"),
-            status="finished" if finished else "diverged",
+            status="finished" if progress.status == "finished" else "diverged",
             steps=progress.step,
             tokens=progress.tokens,
             parameters=count_parameters(model),
             flops_per_token=count_flops(model, self.training.context),
             state_bytes=count_state_bytes(model, self.training.context, plan.bytes_per_element),
             dimensions=self.arm.config.model_dump(mode="json"),
-            test=scores if split == "test" else None,
-            validation=scores if split == "validation" else None,
             training_curve=[_point(row, "nats_per_token") for row in rows],
             validation_curve=[
                 _point(row, "validation_nats_per_token") for row in rows if row["validation_nats_per_token"] is not None
             ],
-            signals_initial=initial,
-            signals_trained=measure_signals(model, self._signal_inputs(), plan) if finished else None,
-            output_health=None if held_out is None else measure_output_health(model, held_out, plan),
             train_tokens_per_second=tokens_per_second(rows, self.training.batch_tokens),
             peak_memory_bytes=progress.peak_memory_bytes,
             data_chain=progress.chain,
@@ -175,6 +163,22 @@ class _Run:
             corpus_digest=study.corpus.digest,
             environment=environment(plan),
         )
+
+
+def course_observers(measurements: Sequence[Measurement[Any]], steps: int) -> dict[str, CourseObserver]:
+    """The observers of those measurements that follow the training, by name."""
+    found = {item.name: item.observer(steps) for item in measurements if "course" in item.needs}
+    return {name: observer for name, observer in found.items() if observer is not None}
+
+
+def followed(observer: CourseObserver, model: Callable[[], LanguageModel]) -> Observer:
+    """`observer` as the training loop calls its observers: after every step, from which it takes its own."""
+
+    def hear(event: StepEvent) -> None:
+        if event.step % observer.interval == 0:
+            observer.observe(model(), event.step)
+
+    return hear
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

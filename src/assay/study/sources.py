@@ -8,6 +8,7 @@ from assay.config import digest_of, read_yaml
 from assay.data.config import DataConfig
 from assay.data.corpus import CORPORA, find_corpus
 from assay.errors import RequestError
+from assay.evaluation.measurement import MEASUREMENTS, AnyMeasurement, expanded
 from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig
 from assay.model.sizing import build_on_meta
 from assay.plugins.loading import load_plugin, plugin_source
@@ -45,6 +46,7 @@ def with_digests(config: StudyConfig, also: Iterable[Path] = ()) -> StudyConfig:
     """
     paths = [Path(plugin.path) for plugin in config.plugins]
     origins = [*(ARCHITECTURES.origin(arm.architecture) for arm in config.arms), _of_corpus(config.data)]
+    origins += [MEASUREMENTS.origin(name) for name in expanded(config.measurements)]
     needed = [origin.path for origin in origins if origin.kind == "plug-in" and origin.path is not None]
     known = {path.resolve() for path in paths}
     paths += [path for path in dict.fromkeys([*needed, *also]) if path.resolve() not in known]
@@ -71,6 +73,11 @@ def arm_plugins(architecture: Architecture, config: ModelConfig, data: DataConfi
 def model_plugins(architecture: Architecture, config: ModelConfig) -> dict[str, str]:
     """The same of a model alone, whatever it was trained on."""
     return _digests(_of_model(architecture, config))
+
+
+def measurement_plugins(measurements: Iterable[AnyMeasurement]) -> dict[str, str]:
+    """The same of what is measured; no part of a spec, as it moves none of a run's numbers."""
+    return _digests(MEASUREMENTS.origin(measurement.name) for measurement in measurements)
 
 
 def _digests(origins: Iterable[Origin]) -> dict[str, str]:
@@ -105,9 +112,13 @@ def refuse_changed_sources(config: StudyConfig, folder: Path) -> None:
                 refuse_changed(folder, name, where_it_stands(path.parent))
 
 
-def only_here(architecture: Architecture, config: ModelConfig, data: DataConfig) -> str:
-    """Why no other process can carry out a run of it, "" where one can."""
-    if any(origin.kind == "caller" for origin in [*_of_model(architecture, config), _of_corpus(data)]):
+def only_here(
+    architecture: Architecture, config: ModelConfig, data: DataConfig, measurements: Iterable[AnyMeasurement] = ()
+) -> str:
+    """Why no other process can carry out a run of it and measure it, "" where one can."""
+    origins = [*_of_model(architecture, config), _of_corpus(data)]
+    origins += [MEASUREMENTS.origin(measurement.name) for measurement in measurements]
+    if any(origin.kind == "caller" for origin in origins):
         return f"{architecture.name}: needs what is registered in this Python only, so it runs in this process"
     return ""
 

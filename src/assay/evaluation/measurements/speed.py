@@ -2,24 +2,128 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from assay.analysis.wording import join_names
 from assay.evaluation.generators import generators_put_back
+from assay.evaluation.measurement import GivenArm, GivenStudy, StudyMeasurement, register
+from assay.model.architecture import build_model
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan, compiled
-from assay.records import Speed
+from assay.records import Column, Record
 from assay.seeding import derive
 from assay.training.config import TrainingConfig
+from assay.training.memory import available_bytes, training_bytes
 from assay.training.optim import build_optimizer
 from assay.training.step import take_step
 
 ROUNDS = 5
 BURST_SECONDS = 0.3
 """A burst is as many whole steps as come nearest to this, at least one."""
+
+
+UNSTEADY = 1.5
+"""Where the fastest round is so many times as fast as the slowest, the machine was busy and the median says little."""
+
+
+class Speed(Record):
+    """Training steps of one arm in short bursts that alternate with those of the others: median and range."""
+
+    tokens_per_second: float
+    """The median over rounds."""
+    low: float
+    high: float
+    rounds: int
+    steps_per_round: int
+    threads: int
+    device: str
+    precision: str
+
+    @property
+    def unsteady(self) -> bool:
+        """Whether the rounds differ too much for the median to be relied on."""
+        return self.high / self.low > UNSTEADY
+
+
+class Speeds(Record):
+    """Of every arm, by label."""
+
+    arms: dict[str, Speed]
+
+
+class MeasureSpeed(StudyMeasurement[Speeds]):
+    """All arms in one process after training; arms that are alike only once."""
+
+    name = "speed"
+    question = "How many tokens a second does each arm train on, all taking turns?"
+    unit = "tokens per second"
+    group = "speed"
+    rests_on = "arms"
+    record = Speeds
+
+    def measure(self, given: GivenStudy) -> Speeds:
+        """Arms take turns as far as memory holds them at once, else group by group."""
+        first = {_shape(arm): arm for arm in reversed(given.arms)}
+        speeds: dict[str, Speed] = {}
+        for group in _groups(list(reversed(first.values())), available_bytes()):
+            given.tell(f"speed of {', '.join(arm.label for arm in group)}")
+            trainees = {
+                arm.label: Trainee(partial(build_model, arm.architecture, arm.config, given.seed), arm.training)
+                for arm in group
+            }
+            speeds |= measure_speeds(trainees, given.plan, given.tell, given.seed)
+        return Speeds(arms={arm.label: speeds[first[_shape(arm)].label] for arm in given.arms})
+
+    def columns(self, values: Speeds) -> list[Column]:
+        return [
+            Column(
+                key="speed",
+                head="speed",
+                second="range",
+                format="rate",
+                value=speed.tokens_per_second,
+                low=speed.low,
+                high=speed.high,
+                better="higher",
+                arm=label,
+            )
+            for label, speed in values.arms.items()
+        ]
+
+    def sentences(self, values: Speeds) -> list[str]:
+        """Speeds that something else disturbed."""
+        unsteady = [
+            f"{label} ({speed.low:,.0f} to {speed.high:,.0f} tokens/s)"
+            for label, speed in values.arms.items()
+            if speed.unsteady
+        ]
+        if not unsteady:
+            return []
+        return [f"Speed is not to be trusted, as something else used the machine: {join_names(unsteady)}."]
+
+
+def _groups(arms: Sequence[GivenArm], memory: int) -> Iterator[list[GivenArm]]:
+    """The arms in order, as many at once as half of the free memory holds, at least one."""
+    group: list[GivenArm] = []
+    used = 0
+    for arm in arms:
+        needed = training_bytes(arm.architecture, arm.config, arm.training)
+        if group and used + needed > memory // 2:
+            yield group
+            group, used = [], 0
+        group.append(arm)
+        used += needed
+    yield group
+
+
+def _shape(arm: GivenArm) -> str:
+    """Equal for arms whose training steps are the same work."""
+    return f"{arm.architecture.name} {arm.config.model_dump_json()}"
 
 
 class Trainee(NamedTuple):
@@ -128,3 +232,6 @@ def _synchronise(device: str) -> None:
         torch.cuda.synchronize(device)
     elif kind == "mps":
         torch.mps.synchronize()
+
+
+register(MeasureSpeed())

@@ -4,6 +4,7 @@ Shapes: N windows, C context, R windows of one position, T tokens of their prefi
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,11 +15,13 @@ from assay.analysis.statistics import bootstrap_over_documents
 from assay.data.batches import permutation
 from assay.data.scoring import NO_TARGET, ScoringWindows
 from assay.errors import RequestError
+from assay.evaluation.measurement import Given, Measurement, Reader, register
+from assay.evaluation.measurements.likelihood import NatsOfTargets
 from assay.evaluation.scoring import score_windows
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
 from assay.ops.cross_entropy import token_nats
-from assay.records import Record
+from assay.records import Column, Record
 from assay.seeding import derive
 
 ROWS = 8
@@ -33,7 +36,7 @@ class HonestLikelihood(Record):
     """
 
     reported_nats_per_token: float
-    """As `measure_likelihood` scores the targets: inside their whole windows."""
+    """As the likelihood scores the targets: inside their whole windows."""
     honest_nats_per_token: float
     """From the tokens of the same window up to the target."""
     difference: float
@@ -49,6 +52,41 @@ class HonestLikelihood(Record):
     """How many the windows hold."""
     all_reported_nats_per_token: float
     """The reported score over all of them, which the sample stands for."""
+
+
+class MeasureHonestLikelihood(Measurement[HonestLikelihood]):
+    """What a model gained from tokens that it must not see."""
+
+    name = "honest_likelihood"
+    question = "How well does the model predict each token from what stands before it alone?"
+    unit = "nats per token"
+    group = "likelihood"
+    needs = frozenset({"trained"})
+    record = HonestLikelihood
+
+    def readers(self, given: Given) -> Sequence[Reader]:
+        return [NatsOfTargets(given.held_out)]
+
+    def measure(self, given: Given, readers: Sequence[NatsOfTargets]) -> HonestLikelihood:
+        return honest_beside(readers[0].nats, given.trained, given.held_out, given.plan)
+
+    def columns(self, values: HonestLikelihood) -> list[Column]:
+        gained = values.difference
+        low, high = values.low, values.high
+        return [
+            Column(key="honest", head="honest nats", format="nats", value=values.honest_nats_per_token, better="lower"),
+            Column(
+                key="gained",
+                head="gained nats",
+                second="95% interval",
+                format="nats",
+                value=gained,
+                low=low,
+                high=high,
+                better="lower",
+                floor=0.0,
+            ),
+        ]
 
 
 class _Block(NamedTuple):
@@ -68,10 +106,21 @@ def honest_likelihood(
     target is as likely to be drawn as any other. The interval is a bootstrap over documents (docs/statistics.md), over
     windows where all targets are of one document. Fewer than 1 target is a RequestError.
     """
+    return honest_beside(score_windows(model, windows, plan), model, windows, plan, targets, seed)
+
+
+def honest_beside(
+    reported_of_all: NDArray[np.float64],
+    model: LanguageModel,
+    windows: ScoringWindows,
+    plan: ExecutionPlan,
+    targets: int = 1024,
+    seed: int = 0,
+) -> HonestLikelihood:
+    """The same, where the nats [N, C] of all targets inside their whole windows are known."""
     if targets < 1:
         raise RequestError(f"{targets} targets to score honestly: at least 1 is needed")
     scored = windows.targets != NO_TARGET
-    reported_of_all = score_windows(model, windows, plan)
     blocks = _sampled_blocks(scored, targets, seed)
     rows = np.concatenate([block.rows for block in blocks])
     positions = np.concatenate([np.full(len(block.rows), block.position) for block in blocks])
@@ -142,3 +191,6 @@ def _interval(
 
 def _perplexity(nats: NDArray[np.float64]) -> float:
     return math.exp(min(float(nats.mean()), 700.0))
+
+
+register(MeasureHonestLikelihood())

@@ -8,7 +8,7 @@ from assay.data.prepare import prepare
 from assay.data.tokenized import TokenizedCorpus
 from assay.data.tokenizer import build_tokenizer
 from assay.errors import RequestError
-from assay.evaluation.containment import CONTAINMENT, Copy, exact_copies, minhash_copies
+from assay.evaluation.corpus.containment import CONTAINMENT, Copy, exact_copies, minhash_copies
 from assay.records import Finding, RunRecord
 
 EXACT_DOCUMENTS = 100_000

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from assay.data.scoring import NO_TARGET, ScoringWindows
-from assay.evaluation.floors import ngram_floors
+from assay.evaluation.corpus.floors import ngram_floors
 
 SEED = 3
 

@@ -12,8 +12,8 @@ from assay.data.corpus import Document
 from assay.data.prepare import prepare
 from assay.data.tokenized import SplitCounts, TokenizedCorpus, tokenize
 from assay.data.tokenizer import build_tokenizer
-from assay.evaluation.containment import GRAM_WORDS, Copies, Copy, exact_copies, minhash_copies
-from assay.evaluation.contamination import chain_finding, corpus_findings, data_findings
+from assay.evaluation.corpus.containment import GRAM_WORDS, Copies, Copy, exact_copies, minhash_copies
+from assay.evaluation.corpus.contamination import chain_finding, corpus_findings, data_findings
 from assay.records import Finding, Flops, Parameters, RunRecord
 from study.made_up import write_corpus
 
