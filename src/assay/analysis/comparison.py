@@ -35,8 +35,9 @@ def compare_runs(
 
     `protocol["body"]` is "native" or "common". `match` names what the arms of a size were made equal in; None says
     that sizes were given by hand, and ranking then needs totals within 1%. `points` says of each label to which group,
-    size and learning rate it belongs; a label without one stands for itself. `results` are those of scope study. An arm of which one of the `audits` says
-    that it is unsound is shown and not ranked. Records that do not belong together are a RequestError.
+    size and learning rate it belongs; a label without one stands for itself. `results` are those of scope study. An arm
+    of which one of the `audits` says that it is unsound is shown and not ranked. Records that do not belong together
+    are a RequestError.
     """
     refuse_strangers(runs, split)
     points, results = points or {}, results or {}

@@ -9,11 +9,10 @@ from torch.nn import functional as F
 
 from assay.data.scoring import NO_TARGET, ScoringWindows
 from assay.errors import RequestError
-from assay.evaluation.honest import honest_likelihood
-from assay.evaluation.likelihood import measure_likelihood
+from assay.evaluation.measurements.honest_likelihood import honest_likelihood
 from assay.model.architecture import ARCHITECTURES
 from assay.model.lm import LanguageModel
-from evaluation.small import PLAN, tiny, windows
+from evaluation.small import PLAN, measured, tiny, windows
 
 CAUSAL = ["gpt1", "mamba2", "rwkv6", "groundthink", "gated-delta-net", "sliding-window"]
 
@@ -57,7 +56,7 @@ def test_the_replica_of_document_001_differs_and_is_scored_as_the_definition_say
     model = tiny("groundthink-v7")
     got = honest_likelihood(model, BATCH, PLAN, targets=10_000)
     brute = prefix_nats(model, BATCH)
-    reported = measure_likelihood(model, BATCH, PLAN, invertible=True)
+    reported = measured("likelihood", model, BATCH)
     assert got.targets == got.all_targets == len(brute) == reported.tokens
     assert got.honest_nats_per_token == pytest.approx(np.mean(list(brute.values())), abs=1e-6)
     assert got.reported_nats_per_token == pytest.approx(reported.nats_per_token, abs=1e-12)
@@ -118,6 +117,10 @@ def test_clusters_are_documents_or_else_windows() -> None:
     assert honest_likelihood(tiny(), BATCH, PLAN, targets=1000).clusters == 5
     alone = honest_likelihood(tiny(), drawn_windows([13], [0]), PLAN, targets=5)
     assert (alone.clusters, alone.low, alone.high) == (1, None, None)
+
+
+def test_as_a_measurement_it_shares_the_pass_of_the_likelihood() -> None:
+    assert measured("honest_likelihood", tiny(), BATCH) == honest_likelihood(tiny(), BATCH, PLAN)
 
 
 def test_no_targets_is_a_wrong_request() -> None:

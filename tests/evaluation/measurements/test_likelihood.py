@@ -6,50 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from assay.data.scoring import NO_TARGET
-from assay.evaluation.likelihood import measure_likelihood, recall_mask, summarise
-from evaluation.small import PLAN, tiny, windows
-
-TOKENS = st.integers(0, 3)
-
-
-def test_recall_by_the_example_of_its_docstring() -> None:
-    """a b c a b a c: only the second "a b" was there before; "a c" is new, though both its tokens are not."""
-    a, b, c = 0, 1, 2
-    inputs = np.array([[a, b, c, a, b, a, c]])
-    targets = np.array([[b, c, a, b, a, c, NO_TARGET]])
-    assert recall_mask(inputs, targets).astype(int).tolist() == [[0, 0, 0, 1, 0, 0, 0]]
-
-
-@settings(deadline=None, max_examples=150)
-@given(st.integers(1, 3), st.integers(1, 12), st.data())
-def test_recall_by_brute_force(rows: int, width: int, data: st.DataObject) -> None:
-    inputs = np.array(
-        data.draw(st.lists(st.lists(TOKENS, min_size=width, max_size=width), min_size=rows, max_size=rows))
-    )
-    targets = np.array(
-        data.draw(st.lists(st.lists(TOKENS, min_size=width, max_size=width), min_size=rows, max_size=rows))
-    )
-    for row, length in enumerate(data.draw(st.lists(st.integers(0, width), min_size=rows, max_size=rows))):
-        targets[row, length:] = NO_TARGET
-    expected = np.zeros(inputs.shape, dtype=bool)
-    for row in range(rows):
-        seen = set()
-        for t in range(width):
-            if targets[row, t] != NO_TARGET:
-                pair = (inputs[row, t], targets[row, t])
-                expected[row, t] = pair in seen
-                seen.add(pair)
-    assert np.array_equal(recall_mask(inputs, targets), expected)
-
-
-def test_recall_does_not_look_into_other_windows() -> None:
-    same = np.array([[1, 2, 3]] * 2)
-    assert not recall_mask(same, same + 1).any()
+from assay.evaluation.measurements.likelihood import summarise
+from evaluation.small import measured, tiny, windows
 
 
 def test_sums_by_hand() -> None:
@@ -66,7 +27,6 @@ def test_sums_by_hand() -> None:
     assert got.document_nats == [6.0, 10.0]
     assert got.document_tokens == [3, 2]
     assert got.document_bytes == [6, 2]
-    assert (got.recall_tokens, got.recall_nats, got.other_nats) == (1, 6.0, 10 / 4)
     assert got.nats_by_position == [pytest.approx(8 / 3), pytest.approx(8 / 2)]
     assert got.position_edges == [0, 1, 2]
 
@@ -76,11 +36,6 @@ def test_no_bits_per_byte_without_inversion() -> None:
     assert got.bits_per_byte is None
     assert got.bytes is None
     assert got.nats_per_token == 1.0
-
-
-def test_nothing_to_recall_and_nothing_else() -> None:
-    fresh = summarise(np.ones((1, 2)), windows([[1, 2, 3]], 2, [0]), True)
-    assert (fresh.recall_nats, fresh.recall_tokens, fresh.other_nats) == (None, 0, 1.0)
 
 
 @pytest.mark.parametrize(("context", "stretches"), [(5, 5), (16, 16), (40, 16)])
@@ -115,7 +70,7 @@ def test_a_model_is_scored_as_one_window_at_a_time(name: str) -> None:
     rows = [list(draw.integers(0, 61, length)) for length in (9, 2, 6, 9, 4)]
     model = tiny(name)
     model.train()
-    got = measure_likelihood(model, windows(rows, 8, [0, 0, 1, 2, 3]), PLAN, invertible=True)
+    got = measured("likelihood", model, windows(rows, 8, [0, 0, 1, 2, 3]))
     assert model.training
     total, by_document = 0.0, dict.fromkeys(range(4), 0.0)
     with torch.no_grad():
@@ -128,10 +83,3 @@ def test_a_model_is_scored_as_one_window_at_a_time(name: str) -> None:
     assert got.document_nats == pytest.approx(list(by_document.values()), rel=1e-5)
     assert sum(got.document_nats) == pytest.approx(got.nats_per_token * got.tokens)
     assert sum(got.document_tokens) == got.tokens
-
-
-def test_scoring_tells_how_far_it_is() -> None:
-    shares: list[float] = []
-    measure_likelihood(tiny(), windows([[1, 2, 3]] * 3, 2, [0, 1, 2]), PLAN, True, shares.append)
-    assert shares[-1] == 1.0
-    assert shares == sorted(shares)

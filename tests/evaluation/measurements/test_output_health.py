@@ -7,12 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from assay.data.scoring import NO_TARGET, ScoringWindows
-from assay.evaluation import output_health
-from assay.evaluation.output_health import document_000_verdict, measure_output_health
+from assay.evaluation.measurements import output_health
+from assay.evaluation.measurements.output_health import OutputHealth, oldest_rule_verdict
 from assay.model.lm import LanguageModel
-from assay.records import OutputHealth
-from evaluation.small import PLAN, tiny, windows
+from evaluation.small import measured, tiny, windows
 
 V = 61
 
@@ -32,7 +30,8 @@ def predicting(token: int, logit: float) -> LanguageModel:
 
 
 def health(model: LanguageModel, rows: list[list[int]], context: int = 8) -> OutputHealth:
-    return measure_output_health(model, windows(rows, context, range(len(rows))), PLAN)
+    got: OutputHealth = measured("output_health", model, windows(rows, context, range(len(rows))))
+    return got
 
 
 def test_uniform_logits() -> None:
@@ -42,7 +41,7 @@ def test_uniform_logits() -> None:
     assert got.max_probability == pytest.approx(1 / V, rel=1e-6)
     assert got.loss_minus_entropy_nats == pytest.approx(0.0, abs=1e-5)
     assert (got.logit_low, got.logit_high, got.share_above_099) == (0.0, 0.0, 0.0)
-    assert (got.verdict, got.document_000_verdict) == ("HEALTHY", "healthy")
+    assert (got.verdict, got.oldest_rule_verdict) == ("HEALTHY", "healthy")
 
 
 def test_sure_and_wrong_is_overconfident() -> None:
@@ -50,14 +49,14 @@ def test_sure_and_wrong_is_overconfident() -> None:
     assert got.loss_minus_entropy_nats == pytest.approx(20.0, abs=0.01)
     assert got.share_above_099 == 1.0
     assert got.logit_high == pytest.approx(20.0, rel=1e-4)
-    assert (got.verdict, got.document_000_verdict) == ("OVERCONFIDENT", "saturating")
+    assert (got.verdict, got.oldest_rule_verdict) == ("OVERCONFIDENT", "saturating")
 
 
 def test_sure_and_right_is_healthy_by_calibration_alone() -> None:
-    """The document's rule looks at the peak, ours at whether the confidence is earned."""
+    """The oldest rule looks at the peak, ours at whether the confidence is earned."""
     got = health(predicting(7, 20.0), [[1, 7, 7, 7]])
     assert got.loss_minus_entropy_nats < 0.01
-    assert (got.verdict, got.document_000_verdict) == ("HEALTHY", "saturating")
+    assert (got.verdict, got.oldest_rule_verdict) == ("HEALTHY", "saturating")
 
 
 def test_overconfidence_begins_above_a_tenth_of_a_nat() -> None:
@@ -78,7 +77,7 @@ def test_padded_targets_are_ignored() -> None:
 
 def test_the_numbers_are_those_of_the_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Against one softmax over everything; the measurement itself goes in small pieces."""
-    monkeypatch.setattr(output_health, "ROWS", 3 * V)
+    monkeypatch.setattr(output_health, "LOGITS", 3 * V)
     model = tiny()
     with torch.no_grad():
         model.embedding.tokens.mul_(20_000)
@@ -99,14 +98,13 @@ def test_the_numbers_are_those_of_the_logits(monkeypatch: pytest.MonkeyPatch) ->
     assert got.loss_minus_entropy_nats == pytest.approx(loss - entropy, abs=1e-4)
 
 
-def test_no_more_than_asked_is_measured() -> None:
+def test_no_more_than_asked_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [[1, 2, 3]] * 2 + [[1, 7, 7]] * 2
-    batch = windows(rows, 2, range(4))
-    first: ScoringWindows = windows(rows[:2], 2, range(2))
+    batch, first = windows(rows, 2, range(4)), windows(rows[:2], 2, range(2))
     model = predicting(7, 20.0)
-    assert measure_output_health(model, batch, PLAN, max_tokens=4) == measure_output_health(model, first, PLAN)
-    assert measure_output_health(model, batch, PLAN) != measure_output_health(model, first, PLAN)
-    assert (batch.targets != NO_TARGET).all()
+    assert measured("output_health", model, batch) != measured("output_health", model, first)
+    monkeypatch.setattr(output_health, "MAX_TOKENS", 4)
+    assert measured("output_health", model, batch) == measured("output_health", model, first)
 
 
 @pytest.mark.parametrize(
@@ -119,5 +117,5 @@ def test_no_more_than_asked_is_measured() -> None:
         (0.1, 9.0, "healthy"),
     ],
 )
-def test_the_rule_of_document_000(peak: float, entropy: float, verdict: str) -> None:
-    assert document_000_verdict(peak, entropy) == verdict
+def test_the_oldest_rule(peak: float, entropy: float, verdict: str) -> None:
+    assert oldest_rule_verdict(peak, entropy) == verdict

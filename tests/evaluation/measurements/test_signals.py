@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from assay.audit.redraw import redrawn
-from assay.evaluation.signals import measure_signals, signal_verdict
+from assay.evaluation.measurements.signals import measure_profile, signal_verdict
 from assay.layers.basic import ChannelMixer
 from assay.layers.mixer import Layer, Shared, State
 from assay.model.lm import Block, Embedding, LanguageModel
@@ -58,7 +58,7 @@ def scaling(*factors: float, embedding_std: float = 1.0) -> LanguageModel:
 
 
 def test_growth_is_that_of_the_blocks() -> None:
-    got = measure_signals(scaling(10.0, 2.0, 3.0, embedding_std=0.01), IDS, PLAN)
+    got = measure_profile(scaling(10.0, 2.0, 3.0, embedding_std=0.01), IDS, PLAN)
     assert len(got.std) == len(got.rms) == 4
     assert got.std == pytest.approx([got.std[0] * factor for factor in (1, 10, 20, 60)], rel=1e-5)
     assert got.growth_with_embedding == pytest.approx(60, rel=1e-5)
@@ -68,9 +68,9 @@ def test_growth_is_that_of_the_blocks() -> None:
 
 def test_verdicts_are_on_both_growths() -> None:
     """A tiny embedding makes the first an AMPLIFIER while the blocks themselves dampen."""
-    got = measure_signals(scaling(10.0, 0.5, 0.5), IDS, PLAN)
+    got = measure_profile(scaling(10.0, 0.5, 0.5), IDS, PLAN)
     assert (got.verdict_with_embedding, got.verdict_without_embedding) == ("AMPLIFIER", "DAMPER")
-    got = measure_signals(scaling(0.2, 1.0), IDS, PLAN)
+    got = measure_profile(scaling(0.2, 1.0), IDS, PLAN)
     assert (got.verdict_with_embedding, got.verdict_without_embedding) == ("DAMPER", "NEUTRAL")
 
 
@@ -86,7 +86,7 @@ def test_rms_and_std_differ_by_the_mean() -> None:
     model = scaling(1.0)
     with torch.no_grad():
         model.embedding.tokens.add_(5.0)
-    got = measure_signals(model, IDS, PLAN)
+    got = measure_profile(model, IDS, PLAN)
     x = model.embedding(torch.from_numpy(IDS)).double()
     assert got.std[0] == pytest.approx(x.std().item())
     assert got.rms[0] == pytest.approx(x.square().mean().sqrt().item())
@@ -94,9 +94,9 @@ def test_rms_and_std_differ_by_the_mean() -> None:
 
 
 def test_a_dead_stream_has_no_growth() -> None:
-    assert measure_signals(scaling(0.0, 1.0), IDS, PLAN).growth_without_embedding == 1.0
+    assert measure_profile(scaling(0.0, 1.0), IDS, PLAN).growth_without_embedding == 1.0
     silent = scaling(1.0, 1.0, embedding_std=0.0)
-    assert measure_signals(silent, IDS, PLAN).growth_with_embedding == 1.0
+    assert measure_profile(silent, IDS, PLAN).growth_with_embedding == 1.0
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -104,17 +104,17 @@ def test_the_model_is_left_as_it_was(training: bool) -> None:
     model = redrawn(tiny(), torch.Generator().manual_seed(0))
     model.train(training)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    first = measure_signals(model, IDS, PLAN)
+    first = measure_profile(model, IDS, PLAN)
     assert model.training == training
     assert all(not module._forward_hooks for module in model.modules())
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
-    assert measure_signals(model, IDS, PLAN) == first
+    assert measure_profile(model, IDS, PLAN) == first
 
 
 def test_hooks_are_removed_when_the_model_fails() -> None:
     model = tiny(max_positions=8)
     model.train()
     with pytest.raises(ValueError, match="16 tokens given; the model has 8 learned positions"):
-        measure_signals(model, IDS, PLAN)
+        measure_profile(model, IDS, PLAN)
     assert all(not module._forward_hooks for module in model.modules())
     assert model.training

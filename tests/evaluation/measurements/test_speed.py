@@ -13,7 +13,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from assay.data.batches import PackedWindows
 from assay.evaluation.generators import drawn_so_far
-from assay.evaluation.speed import BURST_SECONDS, ROUNDS, Speed, Trainee, _synchronise, measure_speeds
+from assay.evaluation.measurements.speed import BURST_SECONDS, ROUNDS, Speed, Trainee, _synchronise, measure_speeds
 from assay.model.lm import LanguageModel
 from assay.training.config import TrainingConfig
 from assay.training.loop import TrainingRun
@@ -75,7 +75,7 @@ def test_the_device_has_finished_whenever_the_clock_is_read(monkeypatch: pytest.
         order.append("clock")
         return looks()
 
-    monkeypatch.setattr("assay.evaluation.speed._synchronise", order.append)
+    monkeypatch.setattr("assay.evaluation.measurements.speed._synchronise", order.append)
     measure_speeds({"a": Trainee(tiny, TRAINING)}, PLAN, never, clock=clock)
     assert order == ["cpu", "clock"] * 2 * (2 + ROUNDS)
 
@@ -224,7 +224,7 @@ def test_batches_follow_the_seed_and_are_alike_for_all_models() -> None:
 
 
 def test_tiny_models_by_the_real_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assay.evaluation.speed.BURST_SECONDS", 0.03)
+    monkeypatch.setattr("assay.evaluation.measurements.speed.BURST_SECONDS", 0.03)
     trainees = {name: Trainee(lambda name=name: tiny(name), TRAINING) for name in ("gpt1", "mamba2")}
     speeds = measure_speeds(trainees, PLAN, lambda _: None)
     assert list(speeds) == ["gpt1", "mamba2"]

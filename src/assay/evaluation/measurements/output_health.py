@@ -47,8 +47,8 @@ class OutputHealth(Record):
 class Distributions(Reader):
     """Of each of the first targets: the lowest and highest logit, the highest probability, entropy and loss."""
 
-    def __init__(self, windows: ScoringWindows, max_tokens: int = MAX_TOKENS) -> None:
-        self.rows = max(1, max_tokens // windows.inputs.shape[1])
+    def __init__(self, windows: ScoringWindows) -> None:
+        self.rows = max(1, MAX_TOKENS // windows.inputs.shape[1])
         self.scored = windows.targets[: self.rows] != NO_TARGET
         self.seen = {name: np.zeros(self.scored.shape) for name in KEPT}
         self.vocab_size = 0
