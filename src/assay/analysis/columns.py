@@ -11,9 +11,15 @@ from assay.records.measured import LIKELIHOOD
 
 
 def arm_columns(label: str, of_runs: Sequence[Results], of_study: Results, level: float) -> list[ArmColumn]:
+    """The columns of one arm but those of the likelihood, whose scores a study keeps by themselves."""
+    columns = columns_of(label, of_runs, of_study, level)
+    return [column for column in columns if column.measurement != LIKELIHOOD]
+
+
+def columns_of(label: str, of_runs: Sequence[Results], of_study: Results, level: float) -> list[ArmColumn]:
     """The columns of one arm: of its runs' results over the seeds, then of the study's results its own."""
     columns = []
-    for name in dict.fromkeys(name for results in of_runs for name in results if name != LIKELIHOOD):
+    for name in dict.fromkeys(name for results in of_runs for name in results):
         having = [results[name] for results in of_runs if name in results]
         if len({result.measurement_version for result in having}) == 1:
             columns += list(_over_seeds(name, [result.columns for result in having], level))

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from assay.data.scoring import ScoringWindows, scoring_windows
 from assay.data.tokenized import TokenizedCorpus
 from assay.evaluation.config import EvaluationConfig
 from assay.evaluation.measurement import CourseObserver, Given, GivenArm, GivenStudy, Need, Text
-from assay.model.architecture import build_model
+from assay.model.architecture import Architecture, ModelConfig, build_model
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan, compiled
 from assay.study.resolve import Arm, Study
@@ -19,30 +20,65 @@ Course = Mapping[str, CourseObserver]
 
 
 def given_run(study: Study, arm: Arm, seed: int, folder: Path, course: Course | None = None) -> Given:
-    """The run of `arm` with `seed` in `folder`; its trained weights are read from there, the others built again.
+    """The run of `arm` with `seed` in `folder`."""
+    who = Who(arm.label, seed, arm.replicate, arm.architecture, arm.config)
+    return given_folder(folder, who, study.plan, study.config.evaluation, arm.training, study.corpus, course)
 
-    Read again also right after training, so that a later measurement gives the same.
+
+class Who(NamedTuple):
+    """Which model it is, and what its untrained weights follow from."""
+
+    label: str
+    seed: int
+    replicate: int
+    architecture: Architecture
+    config: ModelConfig
+
+
+def given_folder(
+    folder: Path,
+    who: Who,
+    plan: ExecutionPlan,
+    evaluation: EvaluationConfig,
+    training: TrainingConfig,
+    corpus: TokenizedCorpus,
+    course: Course | None = None,
+) -> Given:
+    """A run in `folder`; its trained weights are read from there, the untrained ones follow from seed and replicate.
+
+    Read from there also right after training, so that a later measurement gives the same.
     """
-    plan = study.plan
 
     def initial() -> LanguageModel:
-        return ready(build_model(arm.architecture, arm.config, seed, arm.replicate), plan)
+        return ready(build_model(who.architecture, who.config, who.seed, who.replicate), plan)
 
     def trained() -> LanguageModel:
         return ready(load_run(folder).model, plan)
 
-    models: dict[Need, Callable[[], LanguageModel]] = {"initial": initial, "trained": trained}
+    return given(who, {"initial": initial, "trained": trained}, plan, evaluation, training, corpus, course)
+
+
+def given(
+    who: Who,
+    models: Mapping[Need, Callable[[], LanguageModel]],
+    plan: ExecutionPlan,
+    evaluation: EvaluationConfig,
+    training: TrainingConfig,
+    corpus: TokenizedCorpus,
+    course: Course | None = None,
+) -> Given:
+    """Any model, on the held-out text of `corpus`."""
     return Given(
-        label=arm.label,
-        seed=seed,
-        architecture=arm.architecture,
-        config=arm.config,
+        label=who.label,
+        seed=who.seed,
+        architecture=who.architecture,
+        config=who.config,
         plan=plan,
-        evaluation=study.config.evaluation,
+        evaluation=evaluation,
         models=models,
-        texts=texts(study.corpus, study.config.evaluation, arm.training),
-        tokenizer=study.corpus.tokenizer,
-        invertible=study.corpus.invertible,
+        texts=texts(corpus, evaluation, training),
+        tokenizer=corpus.tokenizer,
+        invertible=corpus.invertible,
         course=course or {},
     )
 
