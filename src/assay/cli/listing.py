@@ -12,18 +12,18 @@ from rich.text import Text
 from assay.cli.options import Json, Plugin, load_plugins
 from assay.errors import RequestError
 
-AXES = ("architectures", "corpora")
+AXES = ("architectures", "corpora", "measurements")
 
 
 def list_all(
     what: Annotated[
-        str | None, typer.Argument(help="architectures, corpora or runs.", show_default="architectures and corpora")
+        str | None, typer.Argument(help="architectures, corpora, measurements or runs.", show_default="all but runs")
     ] = None,
     folder: Annotated[Path | None, typer.Argument(help="With runs: where they lie.", show_default="runs")] = None,
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
-    """List architectures and corpora, a line each; or studies and runs: what they asked, their state, the answer."""
+    """List architectures, corpora and measurements, a line each; or studies and runs: question, state, answer."""
     if what == "runs":
         _list_runs(folder or Path("runs"), as_json)
         return
@@ -45,6 +45,7 @@ def list_all(
 
 def _axes(plugin: list[Path] | None) -> dict[str, dict[str, str]]:
     from assay.data.corpus import CORPORA
+    from assay.evaluation.measurement import MEASUREMENTS
     from assay.model.architecture import ARCHITECTURES
 
     load_plugins(plugin)
@@ -53,6 +54,7 @@ def _axes(plugin: list[Path] | None) -> dict[str, dict[str, str]]:
             item.name: item.summary if item.unsound is None else f"UNSOUND: {item.summary}" for item in ARCHITECTURES
         },
         "corpora": {item.name: item.description for item in CORPORA},
+        "measurements": {item.name: f"{item.group}: {item.question}" for item in MEASUREMENTS},
     }
 
 

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from assay.cli.numbers import parse_count, parse_seed
+from assay.cli.numbers import parse_count, parse_names, parse_seed
 from assay.cli.options import (
     COUNTS,
     PATHS,
@@ -25,7 +25,6 @@ from assay.cli.options import (
 )
 from assay.cli.progress import Stages
 from assay.config import merge, nested
-from assay.errors import RequestError
 
 if TYPE_CHECKING:
     from assay.study.measure import Looked
@@ -57,9 +56,7 @@ def measure(
 
     from assay.study.measurable import look_at
 
-    names = None if only is None else [name.strip() for name in only.split(",") if name.strip()]
-    if names == []:
-        raise RequestError("--only: names nothing; a measurement or a group of `assay list measurements` would do")
+    names = None if only is None else parse_names("--only", only)
     given = {
         "corpus": corpus,
         "tokenizer": tokenizer,

@@ -6,7 +6,7 @@ from typing import Any
 
 from assay.evaluation.measurement import MEASUREMENTS, AnyMeasurement, Given, Measurement, Need, Reader, Text
 from assay.evaluation.scoring import scored_batches
-from assay.records import Code, Measured, MeasurementResult, Record
+from assay.records import Code, Measured, MeasuredBy, MeasurementResult, Record
 from assay.training.environment import assay_version
 
 
@@ -49,10 +49,11 @@ def code_of(measurement: AnyMeasurement) -> Code:
     return Code(kind=origin.kind, name=Path(origin.name).name, digest=origin.digest)
 
 
-def outdated(measurement: AnyMeasurement, result: MeasurementResult) -> str | None:
+def outdated(measurement: AnyMeasurement, result: MeasurementResult | MeasuredBy) -> str | None:
     """Why `result` is not what the measurement of today would give, None where it is."""
-    if result.measurement_version != measurement.version:
-        return f"{measurement.name} was measured by its version {result.measurement_version}, not {measurement.version}"
+    version = result.version if isinstance(result, MeasuredBy) else result.measurement_version
+    if version != measurement.version:
+        return f"{measurement.name} was measured by its version {version}, not {measurement.version}"
     code = code_of(measurement)
     if result.code.kind == "older record":
         return None

@@ -41,7 +41,7 @@ def percent(share: float) -> str:
 
 def nats(number: float) -> str:
     """Nats or bits, three decimals: the seeds of a small model spread in the second or third."""
-    return f"{number:.3f}"
+    return f"{round(number, 3) + 0.0:.3f}"  # never -0.000
 
 
 def perplexity(number: float) -> str:

@@ -36,6 +36,8 @@ class PluginFile(Config):
     path: str
     sha256: str = ""
     """Empty: whatever it holds."""
+    measures_only: bool = False
+    """Whether it brings measurements alone, so that no number of a run depends on it. assay writes it."""
 
 
 class GridPoint(NamedTuple):
@@ -153,7 +155,7 @@ class StudyConfig(Config):
         """A hash of protocol and arms: what may grow (seeds, measurements) and what the machine decides is left out."""
         asked = {name: value for name, value in self.departures().items() if name not in NOT_IDENTITY}
         asked["arms"] = sorted((arm.departures() for arm in self.arms), key=lambda arm: str(arm["label"]))
-        plugins = sorted(plugin.sha256 for plugin in self.plugins)
+        plugins = sorted(plugin.sha256 for plugin in self.plugins if not plugin.measures_only)
         return digest_of({"schema": SCHEMA, **asked, **({"plugins": plugins} if plugins else {})})
 
     def run_identity(self) -> str:

@@ -9,6 +9,8 @@ import torch
 
 from assay.data.prepare import prepare
 from assay.errors import RequestError
+from assay.evaluation.measurement import MEASUREMENTS
+from assay.evaluation.measuring import outdated
 from assay.records import ArmAudit, MeasuredRun, StudyRecord
 from assay.study.arm_audit import audit_fresh, audit_trained
 from assay.study.asked import StudyConfig
@@ -70,6 +72,7 @@ def compare(
         refuse_changed_sources(config, folder)
         if (record := finished_study(config, folder)) is not None:
             _refuse_other_text(config, listener)
+            _say_outdated(record, folder, listener)
             return record
     study = resolve(config, listener.message)
     _refuse_other_code(study, folder)
@@ -98,6 +101,14 @@ def _refuse_other_text(config: StudyConfig, listener: Listener) -> None:
         listener.notice(f"the study is shown as it was, as its text cannot be read again: {error}")
         return
     refuse_other_text(config, corpus)
+
+
+def _say_outdated(record: StudyRecord, folder: Path, listener: Listener) -> None:
+    """A line for each measurement that would give other results today."""
+    for of in record.measured:
+        why = outdated(MEASUREMENTS.get(of.name), of) if of.name in MEASUREMENTS.names() else None
+        if why is not None:
+            listener.notice(f"{why}; `assay measure {folder}` measures it again")
 
 
 def finished_study(config: StudyConfig, folder: Path) -> StudyRecord | None:

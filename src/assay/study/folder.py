@@ -83,7 +83,7 @@ def refuse_other_plugins(stored: StudyConfig, asked: StudyConfig, folder: Path) 
     old = {Path(plugin.path).name: plugin.sha256 for plugin in stored.plugins}
     for plugin in asked.plugins:
         name = Path(plugin.path).name
-        if plugin.sha256 and old.get(name) not in (None, "", plugin.sha256):
+        if plugin.sha256 and not plugin.measures_only and old.get(name) not in (None, "", plugin.sha256):
             refuse_changed(folder, name, where_it_stands(folder, name))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.errors import RequestError
+from assay.evaluation.measurement import expanded
 from assay.hub.import_ import RECORD
 from assay.model.architecture import ARCHITECTURES
 from assay.registry import suggestion
@@ -19,6 +20,7 @@ def look_at(subject: str, only: Sequence[str] | None, settings: Mapping[str, Any
     `settings` say on which text a model is measured that no run here trained (the keys of config.yaml, nested); a run
     and a study have theirs, so that settings with them are a RequestError.
     """
+    only = None if only is None else expanded(only)
     folder = Path(subject)
     if subject.startswith("hf:") or (folder / RECORD).exists():
         return [look_at_imported(subject, only, settings, tell)]

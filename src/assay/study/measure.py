@@ -30,7 +30,7 @@ from assay.records import Addition, ArmColumn, MeasuredRun, Results, StudyRecord
 from assay.records.measured import LIKELIHOOD, read_study_results
 from assay.records.measurement import GROUPS
 from assay.report.page import runs_in_order, write_report
-from assay.study.asked import DEFAULT_MEASUREMENTS, StudyConfig
+from assay.study.asked import DEFAULT_MEASUREMENTS, PluginFile, StudyConfig
 from assay.study.folder import lock, rewrite_config
 from assay.study.given import Who, given_folder
 from assay.study.growth import looks_at
@@ -194,10 +194,23 @@ def _refresh(
     with lock(folder):
         if new and _continues(folder):
             names = list(dict.fromkeys([*config.measurements, *new]))
-            rewrite_config(folder, config.model_copy(update={"measurements": names, "added": added}))
+            plugins = [*config.plugins, *_plugins_of(config, new)]
+            more = {"measurements": names, "added": added, "plugins": plugins}
+            rewrite_config(folder, config.model_copy(update=more))
         record = refreshed(study, mine, results, measured, added)
         write_report(record, mine, results, folder)
         record.write(folder / "study.json")
+
+
+def _plugins_of(config: StudyConfig, names: Sequence[str]) -> list[PluginFile]:
+    """The files that brought these measurements, as far as the study does not list them."""
+    listed = {Path(plugin.path).name for plugin in config.plugins}
+    origins = {MEASUREMENTS.origin(name) for name in names}
+    return [
+        PluginFile(path=str(origin.path), sha256=origin.digest or "", measures_only=True)
+        for origin in sorted(origins, key=lambda origin: origin.name)
+        if origin.kind == "plug-in" and origin.path is not None and origin.path.name not in listed
+    ]
 
 
 def _continues(folder: Path) -> bool:

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from assay.config import digest_of, read_yaml
 from assay.data.config import DataConfig
@@ -14,6 +15,7 @@ from assay.model.sizing import build_on_meta
 from assay.plugins.loading import load_plugin, plugin_source
 from assay.plugins.origins import Origin, caller_of, owner_of
 from assay.plugins.source_files import is_installed
+from assay.registry import Registry
 from assay.study.asked import PluginFile, StudyConfig
 from assay.study.folder import refuse_changed, where_it_stands
 
@@ -53,12 +55,24 @@ def with_digests(config: StudyConfig, also: Iterable[Path] = ()) -> StudyConfig:
     plugins = []
     for path in paths:
         load_plugin(path)
-        plugins.append(PluginFile(path=str(path), sha256=plugin_source(path).digest))
+        plugins.append(
+            PluginFile(path=str(path), sha256=plugin_source(path).digest, measures_only=_measures_only(path))
+        )
     names = [path.name for path in paths]
     for name in names:
         if names.count(name) > 1:
             raise RequestError(f"--plugin: two files are called {name}, so nobody could tell them apart; rename one")
     return config.model_copy(update={"plugins": plugins})
+
+
+def _measures_only(path: Path) -> bool:
+    """Whether the file registers measurements and neither an architecture nor a corpus."""
+
+    def brings(registry: Registry[Any]) -> bool:
+        origins = (registry.origin(name) for name in registry.names())
+        return any(origin.path is not None and origin.path.resolve() == path.resolve() for origin in origins)
+
+    return brings(MEASUREMENTS) and not brings(ARCHITECTURES) and not brings(CORPORA)
 
 
 def arm_plugins(architecture: Architecture, config: ModelConfig, data: DataConfig) -> dict[str, str]:
