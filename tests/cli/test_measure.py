@@ -102,11 +102,12 @@ def test_measuring_later_gives_the_same_bytes(assay: Assay, plugin: str, monkeyp
 
 
 def test_an_edited_measurement_is_said_and_measured_again(assay: Assay, plugin: str) -> None:
-    asked = ["train", "gpt1", *assay.small, "--out", "run", "--plugin", plugin, *listing("accuracy")]
+    asked = ["train", "gpt1", *assay.small, "--out", "run", "--plugin", plugin, "--measure", "accuracy"]
     assert assay(*asked).status == 0
     path = assay.cwd / plugin
-    path.write_text(path.read_text(encoding="utf-8").replace("array_split(right, 4", "array_split(right, 2"))
+    path.write_text(path.read_text(encoding="utf-8").replace(", 4, axis=1", ", 2, axis=1"))
     edited = assay("measure", "run", "--plugin", plugin, "--only", "accuracy", "--json")
+    assert edited.status == 0, edited.err
     assert json_of(edited.out)["subjects"][0]["added"] == ["accuracy"], edited.err
 
 

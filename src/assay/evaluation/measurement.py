@@ -37,7 +37,7 @@ class CourseObserver(ABC):
 
     @abstractmethod
     def observe(self, model: LanguageModel, step: int) -> None:
-        """`model` after `step` steps, in training mode."""
+        """`model` after `step` steps, in training mode; gradients are not recorded."""
 
 
 class Reader(ABC):

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from assay.data.batches import PackedWindows
 from assay.data.scoring import scoring_windows
 from assay.errors import RequestError
@@ -176,7 +178,8 @@ def followed(observer: CourseObserver, model: Callable[[], LanguageModel]) -> Ob
 
     def hear(event: StepEvent) -> None:
         if event.step % observer.interval == 0:
-            observer.observe(model(), event.step)
+            with torch.no_grad():
+                observer.observe(model(), event.step)
 
     return hear
 

@@ -1,0 +1,144 @@
+"""Measuring in a run: the course of training is followed, groups are named, older versions give the same numbers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from assay.analysis.comparison import compare_runs
+from assay.analysis.entrants import Point
+from assay.errors import RequestError
+from assay.evaluation.measurement import MEASUREMENTS, CourseObserver, Given, Measurement, Reader, named
+from assay.evaluation.measuring import as_result
+from assay.model.lm import LanguageModel
+from assay.records import Column, MeasuredRun, Record, StudyRecord, read_study_results
+from assay.study.measure import look_at_run
+from assay.study.run import course_observers, followed, train
+from assay.training.loop import StepEvent
+from study.made_up import Make
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+
+
+class Norms(Record):
+    """The norm of the embedding at every step that was seen."""
+
+    by_step: dict[int, float]
+
+
+class Watch(CourseObserver):
+    """Notes the norm every fourth step."""
+
+    interval = 4
+
+    def __init__(self) -> None:
+        self.norms: dict[int, float] = {}
+
+    def observe(self, model: LanguageModel, step: int) -> None:
+        self.norms[step] = float(model.embedding.tokens.norm())
+
+
+class MeasureNorms(Measurement[Norms]):
+    """A fake that needs the course."""
+
+    name = "norms"
+    question = "How does the embedding grow?"
+    unit = "norm"
+    group = "character"
+    needs = frozenset({"course"})
+    record = Norms
+
+    def observer(self, steps: int) -> CourseObserver:
+        assert steps == 12
+        return Watch()
+
+    def measure(self, given: Given, readers: Sequence[Reader]) -> Norms:
+        watch = given.course[self.name]
+        assert isinstance(watch, Watch)
+        return Norms(by_step=watch.norms)
+
+    def columns(self, values: Norms) -> list[Column]:
+        return [Column(key="last", head="norm", format="count", value=values.by_step[max(values.by_step)])]
+
+
+@pytest.fixture
+def norms(monkeypatch: pytest.MonkeyPatch) -> MeasureNorms:
+    MEASUREMENTS.names()
+    monkeypatch.setattr(MEASUREMENTS, "_items", dict(MEASUREMENTS._items))
+    item = MeasureNorms()
+    MEASUREMENTS.register(item.name, item)
+    return item
+
+
+def test_the_course_is_followed_and_later_it_cannot_be(make: Make, tmp_path: Path, norms: MeasureNorms) -> None:
+    run = train(make(measurements=["norms"]), tmp_path / "run", lambda _: None, [])
+    assert [int(step) for step in run.results["norms"].values["by_step"]] == [4, 8, 12]
+    plain = train(make(measurements=[]), tmp_path / "plain", lambda _: None, [])
+    assert set(plain.results) == {"likelihood"}
+    assert plain.results["likelihood"].values == run.results["likelihood"].values, "looking on moves nothing"
+    looked = look_at_run(tmp_path / "plain", [norms.name], lambda _: None)
+    (note,) = looked.notes
+    assert note.startswith("norms: needs the course of training, which only the training itself shows;")
+    again = look_at_run(tmp_path / "run", [norms.name], lambda _: None)
+    assert (again.notes, again.added, len(again.rows[0].columns)) == ([], [], 1)
+
+
+def test_observers_hear_their_own_steps_alone(norms: MeasureNorms) -> None:
+    (observer,) = course_observers([norms], 12).values()
+    heard: list[int] = []
+    observer.observe = lambda _, step: heard.append(step)  # type: ignore[method-assign]
+    hear = followed(observer, lambda: None)  # type: ignore[arg-type,return-value]
+    for step in range(1, 13):
+        hear(StepEvent(step, 12, step, 0.0, 0.0, 0.0, 0.0, "", None, {}))
+    assert heard == [4, 8, 12]
+    assert course_observers([item for item in named(["likelihood"]) if isinstance(item, Measurement)], 12) == {}
+
+
+def test_an_unknown_measurement_is_refused_before_training(make: Make, tmp_path: Path) -> None:
+    with pytest.raises(
+        RequestError, match="--measure recal: no measurement and no group of them; did you mean 'recall'"
+    ):
+        train(make(measurements=["recal"]), tmp_path / "run", lambda _: None, [])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("version", ["schema1", "schema2"])
+def test_older_studies_are_judged_again_with_the_same_numbers(version: str) -> None:
+    folder = FIXTURES / version / "study"
+    study = StudyRecord.read(folder / "study.json")
+    runs = [MeasuredRun.read(path.parent) for path in sorted(folder.glob("runs/*/record.json"))]
+    points = {arm.label: Point(arm.group, arm.size, arm.learning_rate) for arm in study.arms}
+    match = study.match if version == "schema2" else "total"
+    again = compare_runs(
+        runs,
+        study.protocol,
+        study.corpus,
+        study.floors,
+        study.environment,
+        match,
+        study.audits,
+        points=points,
+        results=read_study_results(folder),
+    )
+    assert [(arm.label, arm.rank, arm.test) for arm in again.arms] == [
+        (arm.label, arm.rank, arm.test) for arm in study.arms
+    ]
+    assert [pair.difference for pair in again.pairs] == [pair.difference for pair in study.pairs]
+    for arm, old in zip(again.arms, study.arms, strict=True):
+        found = {(column.measurement, column.key): column for column in arm.columns}
+        for column in old.columns:
+            assert found[column.measurement, column.key].value == pytest.approx(column.value)
+
+
+@pytest.mark.parametrize("version", ["schema1", "schema2"])
+def test_what_older_records_held_is_shown_as_today(version: str) -> None:
+    """Until a measurement has another version, its own columns and figures are those that the old values get."""
+    for result in MeasuredRun.read(FIXTURES / version / "run").results.values():
+        item = MEASUREMENTS.get(result.measurement)
+        today = as_result(item, item.record.model_validate(result.values), result.measured)
+        assert today.model_copy(update={"code": result.code}) == result
+    if version == "schema2":
+        (speed,) = read_study_results(FIXTURES / version / "study").values()
+        item = MEASUREMENTS.get("speed")
+        today = as_result(item, item.record.model_validate(speed.values), speed.measured)
+        assert today.model_copy(update={"code": speed.code}) == speed
