@@ -136,10 +136,25 @@ def test_models_from_elsewhere_are_measured_as_far_as_they_can_be(assay: Assay) 
     assert said.status == 0, said.err
     assert "untrained" in said.out
     assert "likelihood: needs trained weights; gpt1, untrained has none" in said.err
-    assert "speed: is of all arms of a study" in said.err
-    none = assay("measure", "gpt1", "--only", "likelihood", *text)
+    none = assay("measure", "gpt1", "--only", "likelihood,speed", *text)
     assert (none.status, none.out) == (2, "")
+    assert "speed: is measured of all arms of a study, and gpt1, untrained is one model" in none.err
     assert assay.left() == before, "nothing is stored"
+
+
+def test_an_exported_run_measures_as_the_run_does(assay: Assay) -> None:
+    assert assay("train", "gpt1", *assay.small, "--out", "run").status == 0
+    assert assay("export", "run", "--to", "exported").status == 0
+    text = ["--corpus", f"text:{assay.corpus}", "--context", "32"]
+    said = assay("measure", "hf:exported", "--only", "signals,recall", *text, "--json")
+    assert said.status == 0, said.err
+    (one,) = json_of(said.out)["subjects"]
+    results = one["results"]["hf:exported"]
+    own = MeasuredRun.read(assay.cwd / "run").results["signals"].values
+    assert results["signals"]["values"] == {**own, "initial": None}
+    wrong = assay("measure", "run", *text)
+    assert (wrong.status, wrong.out) == (2, "")
+    assert "run: is measured on its own text; data options are for models from elsewhere" in wrong.err
 
 
 @pytest.mark.parametrize(
@@ -149,6 +164,8 @@ def test_models_from_elsewhere_are_measured_as_far_as_they_can_be(assay: Assay) 
         (("measure", "gpt1", "--only", "recal"), "--measure recal: no measurement and no group of them; did you mean"),
         (("measure", "gpt1", "--only", ","), "--only ',': names nothing"),
         (("measure", "."), ".: no config.yaml; the folder of a study or run would do"),
+        (("compare", "gpt1", "--measure", "nope"), "--measure nope: no measurement and no group of them"),
+        (("train", "gpt1", "--measure", " ,"), "--measure ' ,': names nothing"),
     ],
 )
 def test_what_cannot_be_asked_is_one_line(assay: Assay, arguments: tuple[str, ...], says: str) -> None:

@@ -106,6 +106,10 @@ def test_a_reader_gets_every_window_once_and_the_result_says_whose_code_it_was()
         del MEASUREMENTS._items[item.name], MEASUREMENTS._registrations[item.name]
 
 
+def test_installed_packages_bring_theirs_by_an_entry_point() -> None:
+    assert MEASUREMENTS.group == "assay.measurements"
+
+
 def test_groups_stand_for_their_measurements() -> None:
     assert expanded(["memory", "likelihood", "recall"])[0] == "recall"
     assert expanded(["speed"]) == ["speed"]

@@ -17,7 +17,7 @@ from assay.records.measurement import (
     MeasurementResult,
 )
 
-CODE = Code(kind="older record", name="record.json")
+CODE = Code(kind="older record", name="an older record")
 RECALL_FIELDS = ("recall_nats", "recall_tokens", "other_nats")
 ASKED: dict[str, tuple[str, str, Group]] = {
     "likelihood": ("How well does the model predict text that it has not seen?", "nats per token", "likelihood"),

@@ -120,8 +120,10 @@ ACCOUNTED: tuple[Column, ...] = (
         Cell("parameters", "non-embedding"),
         lambda arm: Cell(quantities.count(arm.parameters.total), quantities.count(arm.parameters.non_embedding)),
     ),
-    _measured(Cell("compute", "per token"), lambda arm: Cell(quantities.flops(arm.flops_per_token))),
-    _measured(Cell("state"), lambda arm: Cell(quantities.bytes_(arm.state_bytes))),
+    _measured(
+        Cell("compute", "state"),
+        lambda arm: Cell(quantities.flops(arm.flops_per_token), quantities.bytes_(arm.state_bytes)),
+    ),
     _measured(Cell("memory", "peak"), lambda arm: Cell(quantities.bytes_(arm.peak_memory_bytes))),
 )
 """What every run says of itself."""

@@ -84,8 +84,16 @@ def look_at_run(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looked:
     run, added, more = _measured_run(folder, items, tell, cache(prepare_quietly))
     results = _only(run.results, items)
     name = f"{run.record.label}, seed {run.record.seed}"
-    row = Row(name, 1, columns_of(run.record.label, [results], {}, 0.95))
-    return Looked(str(folder), [row], _said(name, results), {name: results}, added, [*notes, *run.stale, *more])
+    columns = columns_of(run.record.label, [results], {}, 0.95)
+    rows = [Row(name, 1, columns)] if columns else []
+    more += [] if only is None else of_studies(items, str(folder))
+    return Looked(str(folder), rows, _said(name, results), {name: results}, added, [*notes, *run.stale, *more])
+
+
+def of_studies(items: Sequence[AnyMeasurement], name: str) -> list[str]:
+    """A line for each of `items` that a single model cannot be asked."""
+    of_all = [item for item in items if isinstance(item, StudyMeasurement)]
+    return [f"{item.name}: is measured of all arms of a study, and {name} is one model" for item in of_all]
 
 
 def look_at_study(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looked:
@@ -229,6 +237,7 @@ def _rows(
         Row(label, len(of), columns_of(label, [_only(run.results, items) for run in of], of_study, 0.95))
         for label, of in of_arm.items()
     ]
+    rows = [row for row in rows if row.columns]
     said = [line for result in of_study.values() for line in result.sentences]
     for run in runs:
         said += _said(f"{run.record.label}, seed {run.record.seed}", _only(run.results, items))

@@ -19,7 +19,7 @@ from assay.study.arm import ArmConfig, parse_arm
 from assay.study.asked import DEFAULT_MEASUREMENTS, DEFAULT_SIZE, StudyConfig
 from assay.study.auditable import registered_by
 from assay.study.given import Who, given, ready
-from assay.study.measure import Looked, Row, Tell
+from assay.study.measure import Looked, Row, Tell, of_studies
 from assay.study.measuring import results_of
 from assay.study.resolve import resolve
 from assay.study.subject import LoadedRun, load_subject
@@ -84,13 +84,11 @@ def _tokenizer(subject: str, loaded: LoadedRun) -> Path:
 def _looked(name: str, only: Sequence[str] | None, of: Given, tell: Callable[[str], None]) -> Looked:
     """All of `only`, or of the defaults, that the model has what it takes for; a line for each of the others."""
     available: frozenset[Need] = frozenset(of.models)
-    able, notes = [], []
-    for item in named(expanded(DEFAULT_MEASUREMENTS if only is None else only)):
-        unmet = item.unmet(available) if isinstance(item, Measurement) else "is of all arms of a study"
-        if isinstance(item, Measurement) and unmet is None:
-            able.append(item)
-        else:
-            notes.append(f"{item.name}: {unmet}; {name} has none")
+    items = named(expanded(DEFAULT_MEASUREMENTS if only is None else only))
+    of_models = [item for item in items if isinstance(item, Measurement)]
+    able = [item for item in of_models if item.unmet(available) is None]
+    notes = [f"{item.name}: {item.unmet(available)}; {name} has none" for item in of_models if item not in able]
+    notes += [] if only is None else of_studies(items, name)
     tell(f"{name}: measuring {', '.join(item.name for item in able)}")
     measured = Measured(label=of.label, seed=of.seed)
     results = in_order(results_of(able, of, measured))
