@@ -101,7 +101,8 @@ def test_version_and_help(assay: Assay) -> None:
 def test_list(assay: Assay) -> None:
     shown = assay("list")
     axes = last_line(assay("list", "--json").out)
-    assert axes.keys() == {"architectures", "corpora"}
+    assert axes.keys() == {"architectures", "corpora", "measurements"}
+    assert "recall" in axes["measurements"]
     assert set(axes["architectures"]) == set(ARCHITECTURES.names())
     assert "stdlib" in axes["corpora"]
     assert all(name in shown.out for axis in axes.values() for name in axis)

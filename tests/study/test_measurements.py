@@ -12,6 +12,8 @@ from assay.evaluation.measurement import MEASUREMENTS, CourseObserver, Given, Me
 from assay.evaluation.measuring import as_result
 from assay.model.lm import LanguageModel
 from assay.records import Column, MeasuredRun, Record, StudyRecord, read_study_results
+from assay.study.asked import UNASKED, StudyConfig
+from assay.study.compare import compare
 from assay.study.measure import look_at_run
 from assay.study.run import course_observers, followed, train
 from assay.training.loop import StepEvent
@@ -142,3 +144,15 @@ def test_what_older_records_held_is_shown_as_today(version: str) -> None:
         item = MEASUREMENTS.get("speed")
         today = as_result(item, item.record.model_validate(speed.values), speed.measured)
         assert today.model_copy(update={"code": speed.code}) == speed
+
+
+def test_what_follows_the_training_is_not_added_after_it(make: Make, tmp_path: Path, norms: MeasureNorms) -> None:
+    compare(make(measurements=[]), tmp_path / "out")
+    with pytest.raises(RequestError, match=r"norms needs the course of training, .*; a new folder would do"):
+        compare(make(measurements=[norms.name]), tmp_path / "out")
+
+
+def test_an_older_configuration_measures_what_it_measured() -> None:
+    assert StudyConfig.parse({"version": 2, "measurements": ["speed"]}).measurements == [*UNASKED, "speed"]
+    assert StudyConfig.parse({"version": 2}).measurements == StudyConfig.parse({}).measurements
+    assert StudyConfig.parse({"measurements": ["speed"]}).measurements == ["speed"]

@@ -24,7 +24,8 @@ SCHEMA = 2
 """Of configurations and digests: a changed default of any section is a new version, a new key with a default is not."""
 DEFAULT_MEASUREMENTS = ("likelihood", "recall", "signals", "output_health", "speed")
 """What is measured where nothing else is asked for."""
-
+UNASKED = ("likelihood", "recall", "signals", "output_health")
+"""What versions 1 and 2 measured of every run, and listed nowhere."""
 WRITTEN = ("version", "kind", "plan", "corpus_digest", "needs", "added")
 """The keys of a study that assay writes and nobody asks for."""
 NOT_IDENTITY = (*WRITTEN, "seeds", "measurements", "plugins")
@@ -52,7 +53,8 @@ class GridPoint(NamedTuple):
 class StudyConfig(Config):
     """Everything that decides a study's numbers; the resolved copy lies beside its results."""
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
+    """Of this file; digests have SCHEMA."""
     kind: Literal["study", "run"] = "study"
     """What the folder of this config.yaml holds."""
     arms: list[ArmConfig] = Field(min_length=1)
@@ -86,14 +88,16 @@ class StudyConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _of_today(cls, values: Any) -> Any:
-        """Fill in the default size, and read what version 1 called its arms."""
+        """Fill in the default size; read what version 1 called its arms, and what versions 1 and 2 measured unasked."""
         if not isinstance(values, dict):
             return values
         values = dict(values)
-        if values.get("version") == 1:
-            values["version"] = 2
-            if "architectures" in values:
-                values["arms"] = values.pop("architectures")
+        if values.get("version") == 1 and "architectures" in values:
+            values["arms"] = values.pop("architectures")
+        if values.get("version") in (1, 2):
+            values["version"] = 3
+            if isinstance(asked := values.get("measurements"), list):
+                values["measurements"] = list(dict.fromkeys([*UNASKED, *asked]))
         values = _with_own_dimensions(values)
         if "size" in values or values.get("sizes") or {"d_model", "n_layers"} & set(values.get("model") or {}):
             return values

@@ -18,7 +18,7 @@ from assay.study.conclude import conclude
 from assay.study.execute import execute
 from assay.study.folder import discard, lock, open_folder, open_run, rewrite_config, stored_config
 from assay.study.given import given_study
-from assay.study.growth import grown
+from assay.study.growth import grown, refuse_course
 from assay.study.job import Job, RunListener
 from assay.study.measuring import measure_study
 from assay.study.resolve import Arm, Study, refuse_other_text, resolve, threads_at_once, with_measurements
@@ -69,6 +69,7 @@ def compare(
     config = config.model_copy(update={"kind": "study", "added": []})  # a repetition of a study has its own history
     if stored is not None:
         config = grown(stored, config, folder, listener.notice)
+        refuse_course(stored, config, folder)
         refuse_changed_sources(config, folder)
         if (record := finished_study(config, folder)) is not None:
             _refuse_other_text(config, listener)
@@ -120,7 +121,9 @@ def finished_study(config: StudyConfig, folder: Path) -> StudyRecord | None:
     complete = {arm.label for arm in record.arms} == labels and all(
         set(arm.seeds) == set(config.seeds) for arm in record.arms
     )
-    measured = set(config.measurements) <= {of.name for of in record.measured}
+    # What a concluded study was asked for and none of its runs has, as all diverged say, is not asked again.
+    asked = record.protocol.get("measurements", [])
+    measured = set(config.measurements) <= {*asked, *(of.name for of in record.measured)}
     return record if complete and measured and list(config.added) == record.added else None
 
 
