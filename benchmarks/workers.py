@@ -21,7 +21,7 @@ ROUNDS = 3
 ONE = """
 import json, sys
 import assay
-from assay.evaluation.speed import Trainee, measure_speeds
+from assay.evaluation.measurements.speed import Trainee, measure_speeds
 from assay.model.plan import ExecutionConfig
 from assay.training.config import TrainingConfig
 from assay.model.plan import resolve_plan

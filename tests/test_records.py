@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 
 from assay.errors import RequestError
-from assay.records import CurvePoint, Likelihood, Record, SignalProfile, Versioned, write_whole
+from assay.records import Column, CurvePoint, Likelihood, Record, Versioned, write_whole
 
 
 class Result(Versioned):
@@ -19,7 +19,7 @@ class Result(Versioned):
     version: ClassVar[int] = 3
     status: Literal["finished", "diverged"]
     test: Likelihood | None
-    signals: SignalProfile | None
+    signals: Column | None
     curve: list[CurvePoint]
     dimensions: dict[str, Any]
 
@@ -40,9 +40,6 @@ def likelihood(nats_per_token: float) -> Likelihood:
         document_bytes=[3, 0, 9],
         nats_by_position=[1.0, 1 / 3],
         position_edges=[0, 2, 4],
-        recall_nats=None,
-        recall_tokens=0,
-        other_nats=2.5,
     )
 
 

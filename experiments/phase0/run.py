@@ -17,7 +17,7 @@ from rich.table import Table
 from assay.api import compare
 from assay.cli.progress import StudyProgress
 from assay.errors import RequestError
-from assay.records import RunRecord
+from assay.records import MeasuredRun
 
 PUBLISHED: dict[str, dict[str, float]] = {
     "gpt1": {
@@ -71,20 +71,20 @@ def protocol(corpus: str, tokenizer: str, smoke: bool) -> dict[str, Any]:
     }
 
 
-def summarise(runs: list[RunRecord]) -> dict[str, float]:
+def summarise(runs: list[MeasuredRun]) -> dict[str, float]:
     """Means over seeds of what the document reports; growth as a median, as a ratio has a heavy tail."""
-    losses = [[point.nats_per_token for point in run.training_curve] for run in runs]
-    signals = [run.signals_trained for run in runs if run.signals_trained is not None]
-    outputs = [run.output_health for run in runs if run.output_health is not None]
+    losses = [[point.nats_per_token for point in run.record.training_curve] for run in runs]
+    signals = [run.results["signals"].values["trained"] for run in runs if "output_health" in run.results]
+    outputs = [run.results["output_health"].values for run in runs if "output_health" in run.results]
     return {
-        "parameters": runs[0].parameters.total,
+        "parameters": runs[0].record.parameters.total,
         "first_nats": statistics.fmean(curve[0] for curve in losses),
         "last_nats": statistics.fmean(curve[-1] for curve in losses),
         "last_ten_nats": statistics.fmean(statistics.fmean(curve[-10:]) for curve in losses),
-        "growth_with_embedding": statistics.median(s.growth_with_embedding for s in signals),
-        "growth_without_embedding": statistics.median(s.growth_without_embedding for s in signals),
-        "max_probability": statistics.fmean(o.max_probability for o in outputs),
-        "entropy_share": statistics.fmean(o.entropy_share for o in outputs),
+        "growth_with_embedding": statistics.median(s["growth_with_embedding"] for s in signals),
+        "growth_without_embedding": statistics.median(s["growth_without_embedding"] for s in signals),
+        "max_probability": statistics.fmean(o["max_probability"] for o in outputs),
+        "entropy_share": statistics.fmean(o["entropy_share"] for o in outputs),
         "seeds": len(runs),
     }
 
@@ -121,8 +121,8 @@ def main() -> int:
     except RequestError as error:
         print(f"phase0: {error}", file=sys.stderr)
         return 2
-    records = [RunRecord.read(path) for path in sorted(options.out.glob("runs/*/record.json"))]
-    results = {name: summarise([run for run in records if run.label == name]) for name in PUBLISHED}
+    records = [MeasuredRun.read(path.parent) for path in sorted(options.out.glob("runs/*/record.json"))]
+    results = {name: summarise([run for run in records if run.record.label == name]) for name in PUBLISHED}
     if options.json:
         print(json.dumps({"results": results, "published": PUBLISHED, "report": str(options.out / str(study.report))}))
     else:

@@ -1,4 +1,4 @@
-"""The Python interface: build a model, compare architectures."""
+"""The Python interface: build a model, compare architectures, measure what was trained."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +12,8 @@ from assay.records import Match, StudyRecord
 from assay.study.asked import StudyConfig
 from assay.study.compare import Listener
 from assay.study.compare import compare as compare_study
+from assay.study.measurable import look_at
+from assay.study.measure import Looked
 from assay.study.sources import with_digests
 
 
@@ -49,3 +51,13 @@ def compare(
     loaded = [plugin.path for plugin in loaded_plugins() if plugin.path.is_file()]
     config = with_digests(StudyConfig.parse({"arms": list(arms), **settings}), loaded)
     return compare_study(config, Path(out), listener, workers)
+
+
+def measure(*subjects: Path | str, only: Sequence[str] | None = None, **settings: Any) -> list[Looked]:
+    """Measure what the `subjects` lack, without training, and return all that was measured of them.
+
+    A subject is the folder of a study or run, an arm as on the command line, FILE.py, or hf:PATH. Results of runs and
+    studies are written beside them. `only` names measurements or groups of them. `settings` are keys of config.yaml,
+    nested, for arms and imported models, which have no text of their own: `data={"corpus": "text:PATH"}`.
+    """
+    return [one for subject in subjects for one in look_at(str(subject), only, settings, lambda _: None)]

@@ -3,7 +3,7 @@
 import pytest
 
 from assay.errors import RequestError
-from report.factory import arm_run, run, study
+from report.factory import arm_run, changed, run, study
 
 
 def test_two_arms_of_one_architecture_are_two_arms() -> None:
@@ -35,7 +35,7 @@ def test_two_labels_for_one_arm() -> None:
 
 def test_another_split_is_refused_rather_than_mixed() -> None:
     open_, closed = run("gpt1", 0), run("rwkv6", 0)
-    closed = closed.model_copy(update={"test": None, "validation": closed.test})
+    closed = changed(closed, test=None, validation=closed.inside["test"])
     with pytest.raises(
         RequestError, match="rwkv6 with seed 0 has no test scores; it was scored on the validation split"
     ):

@@ -6,22 +6,36 @@ import numpy as np
 import pytest
 
 from assay.analysis.comparison import compare_runs
+from assay.analysis.statistics import mean_interval
 from assay.errors import RequestError
-from assay.records import Parameters, RunRecord, StudyRecord
-from report.factory import CORPUS, ENVIRONMENT, FLOORS, PROTOCOL, diverged, health, run, runs, signals, study
+from assay.records import Arm, ArmColumn, Parameters, StudyRecord
+from report.factory import (
+    CORPUS,
+    ENVIRONMENT,
+    FLOORS,
+    PROTOCOL,
+    MadeUp,
+    changed,
+    diverged,
+    health,
+    run,
+    runs,
+    signals,
+    study,
+)
 
 SPREAD = [0.01, -0.02, 0.015]
 
 
-def clear() -> list[RunRecord]:
+def clear() -> list[MadeUp]:
     """gpt1 leads by 0.3 nats; the seeds' own differences are far smaller."""
     gpt1 = [run("gpt1", seed, 4.0 + shift) for seed, shift in enumerate(SPREAD)]
     return gpt1 + [run("mamba2", seed, 4.3 + 0.5 * shift) for seed, shift in enumerate(SPREAD)]
 
 
-def resized(record: RunRecord, total: int, non_embedding: int) -> RunRecord:
+def resized(record: MadeUp, total: int, non_embedding: int) -> MadeUp:
     size = Parameters(total=total, embedding=total - non_embedding, non_embedding=non_embedding)
-    return record.model_copy(update={"parameters": size})
+    return changed(record, parameters=size)
 
 
 def test_arms_stand_best_first_with_ranks_and_scores() -> None:
@@ -116,8 +130,7 @@ def test_an_arm_with_a_diverged_seed_is_last_and_not_ranked() -> None:
 
 def test_scores_that_are_not_finite_count_as_diverged() -> None:
     broken = run("rwkv6", 0)
-    assert broken.test is not None
-    broken = broken.model_copy(update={"test": broken.test.model_copy(update={"nats_per_token": float("nan")})})
+    broken = changed(broken, test={**broken.inside["test"], "nats_per_token": float("nan")})
     assert study([run("gpt1", 0), broken]).arms[-1].diverged == 1
 
 
@@ -129,7 +142,7 @@ def test_nothing_but_divergence_is_no_ranking() -> None:
 
 def test_unequal_chains_forbid_a_ranking() -> None:
     some = runs()
-    some[4] = some[4].model_copy(update={"data_chain": "e" * 64})
+    some[4] = changed(some[4], data_chain="e" * 64)
     record = study(some)
     assert record.not_ranked_because == "with seed 1, rwkv6 saw other batches than gpt1 and mamba2"
     assert not record.chains_equal
@@ -171,14 +184,14 @@ def test_headline_says_what_the_ranking_rests_on() -> None:
     assert lines[2].startswith("Body native")
     enough = [resized(record, 20_000, 10_000) for record in runs()]
     assert study(enough).headline[0] == "32.8 training tokens per parameter."
-    bare = [record.model_copy(update={"spec": {}, "spec_digest": ""}) for record in runs()]
+    bare = [changed(record, spec={}, spec_digest="") for record in runs()]
     common = compare_runs(bare, {**PROTOCOL, "body": "common"}, CORPUS, FLOORS, ENVIRONMENT, "total")
     assert any("only the mixer differs" in line for line in common.headline)
 
 
 def test_headline_names_broken_chains_and_arms_under_a_floor() -> None:
     some = runs()
-    some[0] = some[0].model_copy(update={"chain_broken": "another machine"})
+    some[0] = changed(some[0], chain_broken="another machine")
     some += [run("mamba3", seed, 5.5) for seed in range(3)]
     lines = study(some).headline
     assert "gpt1: 1 run resumed on another set-up, so not bit for bit." in lines
@@ -187,29 +200,41 @@ def test_headline_names_broken_chains_and_arms_under_a_floor() -> None:
 
 def test_what_was_not_measured_is_none_and_verdicts_are_over_seeds() -> None:
     some = runs(2, ("gpt1",))
-    some[1] = some[1].model_copy(update={"peak_memory_bytes": None, "output_health": health("OVERCONFIDENT")})
+    some[1] = changed(some[1], peak_memory_bytes=None, output_health=health("OVERCONFIDENT"))
     (arm,) = study(some).arms
     assert arm.peak_memory_bytes is None
-    assert arm.output_verdict == "OVERCONFIDENT 1/2"
-    assert arm.signal_verdict == "AMPLIFIER"
-    bare = [record.model_copy(update={"signals_trained": None, "output_health": None}) for record in some]
+    assert shown(arm, "output_health", "verdict").text == "OVERCONFIDENT 1/2"
+    assert shown(arm, "signals", "verdict").text == "AMPLIFIER"
+    bare = [changed(record, signals_initial=None, signals_trained=None, output_health=None) for record in some]
     (arm,) = study(bare).arms
-    assert (arm.growth_with_embedding, arm.signal_verdict, arm.output_verdict) == (None, None, None)
+    assert {column.measurement for column in arm.columns} == {"recall"}
 
 
-def test_signal_verdict_is_of_the_mean_growth() -> None:
+def test_numbers_over_seeds_are_means_with_their_interval() -> None:
     flat, steep = (signals(2, factor, np.random.default_rng(0)) for factor in (1.0, 4.0))
-    some = [
-        run("gpt1", seed).model_copy(update={"signals_trained": profile}) for seed, profile in enumerate((flat, steep))
-    ]
+    some = [changed(run("gpt1", seed), signals_trained=profile) for seed, profile in enumerate((flat, steep))]
     (arm,) = study(some).arms
-    assert arm.growth_without_embedding == pytest.approx(
-        (flat.growth_without_embedding + steep.growth_without_embedding) / 2
-    )
-    assert (flat.verdict_without_embedding, arm.signal_verdict) == ("NEUTRAL", "AMPLIFIER")
+    growths = [profile["growth_without_embedding"] for profile in (flat, steep)]
+    column, interval = shown(arm, "signals", "growth"), mean_interval(growths, 0.95)
+    assert (column.value, column.low, column.high, column.seeds) == (interval.mean, interval.low, interval.high, 2)
+    assert shown(arm, "signals", "verdict").text == "AMPLIFIER 1/2", "the one that does not go without saying"
 
 
-WRONG: dict[str, tuple[Callable[[], list[RunRecord]], str]] = {
+def test_one_measurement_by_two_versions_is_said_and_not_shown() -> None:
+    some = runs(2, ("gpt1",))
+    newer = some[1].results["recall"].model_copy(update={"measurement_version": 2})
+    record = study([some[0], some[1].with_results([newer])])
+    assert "recall" not in {column.measurement for column in record.arms[0].columns}
+    assert any(line.startswith("recall was measured by versions 1 and 2 of it") for line in record.headline)
+
+
+def shown(arm: Arm, measurement: str, key: str) -> ArmColumn:
+    """The one column of this name."""
+    (column,) = [of for of in arm.columns if (of.measurement, of.key) == (measurement, key)]
+    return column
+
+
+WRONG: dict[str, tuple[Callable[[], list[MadeUp]], str]] = {
     "none": (list, "at least one run"),
     "twice": (lambda: [run("gpt1", 0), run("gpt1", 0)], "is there twice"),
     "corpus": (lambda: [run("gpt1", 0), run("rwkv6", 0, corpus_digest="x")], "another corpus than gpt1"),
@@ -228,8 +253,7 @@ def test_runs_that_do_not_belong_together_are_refused(case: str) -> None:
 
 def test_other_test_documents_are_refused() -> None:
     other = run("rwkv6", 0)
-    assert other.test is not None
-    counts = other.test.document_tokens[::-1]
-    other = other.model_copy(update={"test": other.test.model_copy(update={"document_tokens": counts})})
+    counts = other.inside["test"]["document_tokens"][::-1]
+    other = changed(other, test={**other.inside["test"], "document_tokens": counts})
     with pytest.raises(RequestError, match="other test documents than gpt1"):
         study([run("gpt1", 0), other])

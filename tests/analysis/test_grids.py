@@ -4,8 +4,8 @@ import pytest
 
 from assay.analysis.entrants import Point
 from assay.analysis.rule import Tuning
-from assay.records import ArmAudit, RunRecord, StudyRecord
-from report.factory import arm_run, diverged, study
+from assay.records import ArmAudit, StudyRecord
+from report.factory import MadeUp, arm_run, changed, diverged, study
 from report.made_up import validated
 
 RATES = (0.001, 0.003, 0.01)
@@ -20,7 +20,7 @@ def label(group: str, rate: float) -> str:
     return f"{group}:lr={rate:g}"
 
 
-def grid() -> tuple[list[RunRecord], dict[str, Point]]:
+def grid() -> tuple[list[MadeUp], dict[str, Point]]:
     runs, points = [], {}
     for index, ((group, rate), nats) in enumerate(VALIDATION.items()):
         name = label(group, rate)
@@ -31,7 +31,7 @@ def grid() -> tuple[list[RunRecord], dict[str, Point]]:
     return runs, points
 
 
-def judged(runs: list[RunRecord], points: dict[str, Point], audits: tuple[ArmAudit, ...] = ()) -> StudyRecord:
+def judged(runs: list[MadeUp], points: dict[str, Point], audits: tuple[ArmAudit, ...] = ()) -> StudyRecord:
     return study(runs, points=points, tuning=Tuning(learning_rates=list(RATES)), audits=audits)
 
 
@@ -79,10 +79,10 @@ def test_the_headline_says_what_was_chosen_among_what() -> None:
 def test_a_point_that_cannot_be_trusted_cannot_be_chosen(lost: str) -> None:
     runs, points = grid()
     name = label("gpt1", 0.003)
-    at = next(index for index, run in enumerate(runs) if run.label == name)
+    at = next(index for index, run in enumerate(runs) if run.record.label == name)
     audits: tuple[ArmAudit, ...] = ()
     if lost == "diverged":
-        same = {"spec": runs[at].spec, "architecture": "gpt1"}
+        same = {"spec": runs[at].record.spec, "architecture": "gpt1"}
         runs[at] = diverged(name, 0, **same)
     elif lost == "unsound":
         audits = (
@@ -91,7 +91,7 @@ def test_a_point_that_cannot_be_trusted_cannot_be_chosen(lost: str) -> None:
             ),
         )
     else:
-        runs[at] = runs[at].model_copy(update={"validation_curve": []})
+        runs[at] = changed(runs[at], validation_curve=[])
     record = judged(runs, points, audits)
     assert [arm.label for arm in record.arms if arm.selected] == ["gpt1:lr=0.001", "rwkv6:lr=0.01"]
     assert record.ranked
@@ -102,8 +102,8 @@ def test_a_point_that_cannot_be_trusted_cannot_be_chosen(lost: str) -> None:
 def test_a_group_without_a_choice_is_not_ranked_and_says_why() -> None:
     runs, points = grid()
     runs = [
-        diverged(run.label, 0, spec=run.spec, architecture="gpt1")
-        if run.seed == 0 and run.architecture == "gpt1"
+        diverged(run.record.label, 0, spec=run.record.spec, architecture="gpt1")
+        if run.record.seed == 0 and run.record.architecture == "gpt1"
         else run
         for run in runs
     ]
@@ -129,14 +129,14 @@ def test_arms_with_a_rate_of_their_own_are_named_and_ranked() -> None:
 
 def test_a_short_grid_is_named() -> None:
     runs, points = grid()
-    record = judged([run for run in runs if run.label != "gpt1:lr=0.01"], points)
+    record = judged([run for run in runs if run.record.label != "gpt1:lr=0.01"], points)
     assert "The arms had different grids, so they were not tuned alike." in record.headline
     assert "gpt1 did not run through the whole grid." in record.headline
 
 
 def test_choice_and_ranking_on_one_split_are_warned_of() -> None:
     runs, points = grid()
-    runs = [run.model_copy(update={"test": None, "validation": run.test}) for run in runs]
+    runs = [changed(run, test=None, validation=run.inside["test"]) for run in runs]
     record = study(runs, points=points, tuning=Tuning(learning_rates=list(RATES)), split="validation")
     assert "the chosen points look better than they are" in said(record, "Learning rate chosen")
 

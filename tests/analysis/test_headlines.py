@@ -6,14 +6,14 @@ import pytest
 
 from assay.analysis.comparison import compare_runs
 from assay.analysis.rule import Rule
-from assay.records import Addition, RunRecord, StudyRecord
-from report.factory import CORPUS, ENVIRONMENT, FLOORS, PROTOCOL, arm_run, run, runs, study
+from assay.records import Addition, StudyRecord
+from report.factory import CORPUS, ENVIRONMENT, FLOORS, PROTOCOL, MadeUp, arm_run, changed, run, runs, speeds, study
 from report.made_up import speed
 
 WHEN = "2026-11-28T18:00:00Z"
 
 
-def clear(seeds: int = 3) -> list[RunRecord]:
+def clear(seeds: int = 3) -> list[MadeUp]:
     """Three arms, 0.3 nats apart."""
     noise = (0.01, -0.02, 0.015, -0.004, 0.008)
     return [
@@ -114,8 +114,8 @@ def test_an_undecided_pair_keeps_its_further_seeds() -> None:
 def test_set_ups_and_plans_that_differ_are_said() -> None:
     some = runs(2, ("gpt1", "rwkv6"))
     assert not any("set-ups" in line or "plans" in line for line in study(some).headline)
-    other = some[3].environment | {"processor": "four cores", "threads": "4"}
-    some[3] = some[3].model_copy(update={"environment": other, "plan": some[3].plan | {"threads": 4}})
+    other = some[3].record.environment | {"processor": "four cores", "threads": "4"}
+    some[3] = changed(some[3], environment=other, plan=some[3].record.plan | {"threads": 4})
     lines = study(some).headline
     assert (
         "Runs had different set-ups: processor two cores (3 runs) and four cores (rwkv6 seed 1); threads not recorded "
@@ -124,22 +124,17 @@ def test_set_ups_and_plans_that_differ_are_said() -> None:
     assert any(line.startswith("Runs had different execution plans") and "threads 2 (" in line for line in lines)
 
 
-def test_speeds_are_the_arms_and_unsteady_ones_are_named() -> None:
-    record = study(runs(1), speeds={"gpt1": speed(3000), "rwkv6": speed(2000, 0.4)})
-    assert {arm.label: arm.speed.tokens_per_second if arm.speed else None for arm in record.arms} == {
-        "gpt1": 3000,
-        "rwkv6": 2000,
-        "mamba2": None,
-    }
-    assert line_with(record, "Speed").endswith("used the machine: rwkv6 (1,200 to 2,800 tokens/s).")
-    mixed = study(runs(1), speeds={"gpt1": speed(3000), "rwkv6": speed(2000).model_copy(update={"threads": 4})})
-    assert "gpt1 on cpu in float32 with 2 threads; rwkv6 on cpu in float32 with 4 threads" in line_with(
-        mixed, "not measured alike"
-    )
+def test_speeds_are_the_arms_and_what_a_study_s_result_says_stands_in_the_headline() -> None:
+    results = speeds(gpt1=speed(3000), rwkv6=speed(2000, 0.4))
+    said = results["speed"].model_copy(update={"sentences": ["Speed is not to be trusted."]})
+    record = study(runs(1), results={"speed": said})
+    found = {arm.label: of.value for arm in record.arms for of in arm.columns if of.measurement == "speed"}
+    assert found == {"gpt1": 3000, "rwkv6": 2000}
+    assert "Speed is not to be trusted." in record.headline
 
 
 def test_the_validation_split_is_said_and_the_test_stays_closed() -> None:
-    some = [of.model_copy(update={"test": None, "validation": of.test}) for of in runs()]
+    some = [changed(of, test=None, validation=of.inside["test"]) for of in runs()]
     record = study(some, split="validation")
     assert "Scored on the validation split; the test split stays closed." in record.headline
     assert "paired difference of validation nats" in line_with(record, "Rule:")
@@ -177,7 +172,7 @@ def test_a_common_body_names_the_shapes_that_are_left() -> None:
 
 
 def test_version_1_says_nothing_of_differences() -> None:
-    bare = [of.model_copy(update={"spec": {}, "spec_digest": "", "plan": {}}) for of in runs()]
+    bare = [changed(of, spec={}, spec_digest="", plan={}) for of in runs()]
     assert study(bare).headline[:4] == study(runs()).headline[:4]
     common = compare_runs(bare, {**PROTOCOL, "body": "common"}, CORPUS, FLOORS, ENVIRONMENT, "total")
     assert any("only the mixer differs" in line for line in common.headline)

@@ -3,14 +3,14 @@
 import pytest
 
 from assay.analysis.entrants import Point
-from assay.records import RunRecord, StudyRecord
-from report.factory import arm_run, study
+from assay.records import StudyRecord
+from report.factory import MadeUp, arm_run, changed, study
 from report.made_up import sized
 
 SIZES = {"0.5M": 500_000, "1M": 1_000_000}
 
 
-def runs_and_points(names: tuple[str, ...] = ("gpt1", "rwkv6", "mamba2")) -> tuple[list[RunRecord], dict[str, Point]]:
+def runs_and_points(names: tuple[str, ...] = ("gpt1", "rwkv6", "mamba2")) -> tuple[list[MadeUp], dict[str, Point]]:
     runs, points = [], {}
     for size, count in SIZES.items():
         for index, name in enumerate(names):
@@ -47,7 +47,7 @@ def test_tokens_per_parameter_are_said_for_each_size_and_stored_for_the_largest(
 
 def test_a_size_that_is_not_ranked_is_named_and_the_other_keeps_its_ranks() -> None:
     runs, points = runs_and_points()
-    runs[0] = runs[0].model_copy(update={"data_chain": "e" * 64})
+    runs[0] = changed(runs[0], data_chain="e" * 64)
     record = study(runs, points=points)
     assert not record.ranked
     assert record.not_ranked_because == (
@@ -61,7 +61,7 @@ def test_a_size_that_is_not_ranked_is_named_and_the_other_keeps_its_ranks() -> N
 
 def test_matching_is_per_size() -> None:
     runs, points = runs_and_points(("gpt1", "rwkv6"))
-    runs = [sized(run, 1_100_000) if run.label == "rwkv6 1M" else run for run in runs]
+    runs = [sized(run, 1_100_000) if run.record.label == "rwkv6 1M" else run for run in runs]
     record = study(runs, points=points)
     assert record.not_ranked_because is not None
     assert record.not_ranked_because.startswith("at 1M parameters, parameters (total) lie up to 4.8% from their mean")

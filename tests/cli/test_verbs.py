@@ -8,7 +8,7 @@ import pytest
 
 from assay import __version__
 from assay.model.architecture import ARCHITECTURES
-from assay.records import RunRecord, StudyRecord
+from assay.records import MeasuredRun, Results, StudyRecord
 from cli.command import Assay
 
 PLUGIN = '''
@@ -101,7 +101,8 @@ def test_version_and_help(assay: Assay) -> None:
 def test_list(assay: Assay) -> None:
     shown = assay("list")
     axes = last_line(assay("list", "--json").out)
-    assert axes.keys() == {"architectures", "corpora", "tasks"}
+    assert axes.keys() == {"architectures", "corpora", "tasks", "measurements"}
+    assert "recall" in axes["measurements"]
     assert set(axes["architectures"]) == set(ARCHITECTURES.names())
     assert "stdlib" in axes["corpora"]
     assert all(name in shown.out for axis in axes.values() for name in axis)
@@ -146,12 +147,14 @@ def test_train(assay: Assay) -> None:
     assert (record["architecture"], record["seed"], record["status"], record["steps"]) == ("gpt1", 3, "finished", 2)
     assert record["folder"] == "run"
     assert any("2 steps" in line for line in first.lines)
-    stored = RunRecord.read(assay.cwd / "run" / "record.json")
-    assert stored.model_dump(mode="json").items() <= record.items()
+    stored = MeasuredRun.read(assay.cwd / "run")
+    assert stored.record.model_dump(mode="json").items() <= record.items()
     again = assay("train", "gpt1", "--seed", "3", *assay.small, "--out", "run")
     assert again.status == 0
     assert again.err == "", "a finished run is shown, not repeated"
-    assert f"{stored.test.nats_per_token:.4f} nats per token" in again.out if stored.test else False
+    assert stored.scores is not None
+    assert record["measurements"]["likelihood"]["nats_per_token"] == stored.scores.nats_per_token
+    assert f"{stored.scores.nats_per_token:.4f} nats per token" in again.out
 
 
 def test_settings_reach_the_run(assay: Assay) -> None:
@@ -168,8 +171,9 @@ def test_settings_reach_the_run(assay: Assay) -> None:
 def test_compare_and_report(assay: Assay, monkeypatch: pytest.MonkeyPatch) -> None:
     """The page is stood in for: it is tested where it is drawn."""
 
-    def page(record: StudyRecord, runs: list[RunRecord], folder: Path) -> Path:
-        (folder / "report.html").write_text(f"{len(record.arms)} arms, {len(runs)} runs")
+    def page(record: StudyRecord, runs: list[MeasuredRun], results: Results, folder: Path) -> Path:
+        said = f"{len(record.arms)} arms, {len(runs)} runs, {len(results)} results"
+        (folder / "report.html").write_text(said)
         return folder / "report.html"
 
     monkeypatch.setattr("assay.study.conclude.write_report", page)
@@ -191,7 +195,7 @@ def test_compare_and_report(assay: Assay, monkeypatch: pytest.MonkeyPatch) -> No
     report = assay("report", "study")
     assert report.status == 0
     assert report.out == again.out
-    assert (assay.cwd / "study" / "report.html").read_text() == "2 arms, 4 runs"
+    assert (assay.cwd / "study" / "report.html").read_text() == "2 arms, 4 runs, 1 results"
     assert last_line(assay("report", "study", "--json").out) == said
 
 

@@ -15,11 +15,11 @@ RENDER = """
 import sys
 from pathlib import Path
 import assay.report.page
-from assay.records import RunRecord, StudyRecord
+from assay.records import MeasuredRun, RunRecord, StudyRecord
 folder = Path(sys.argv[1])
 print(assay.report.page.__file__)
 study, run = StudyRecord.read(folder / "study.json"), RunRecord.read(folder / "record.json")
-print(assay.report.page.write_report(study, [run], folder))
+print(assay.report.page.write_report(study, [MeasuredRun(run)], {}, folder))
 """
 
 
@@ -35,12 +35,8 @@ def run_record() -> RunRecord:
         flops_per_token=Flops(forward=2000, training=6000),
         state_bytes=512,
         dimensions={"d_model": 32},
-        test=None,
         training_curve=[CurvePoint(step=step, tokens=512 * step, nats_per_token=4.0 / step) for step in (1, 2)],
         validation_curve=[],
-        signals_initial=None,
-        signals_trained=None,
-        output_health=None,
         train_tokens_per_second=1000.0,
         peak_memory_bytes=None,
         data_chain="0" * 64,
@@ -66,10 +62,6 @@ def study_record() -> StudyRecord:
         test=records.TestScores(nats_per_token=score, perplexity=score, bits_per_byte=None),
         peak_memory_bytes=None,
         data_chain="0" * 64,
-        growth_with_embedding=None,
-        growth_without_embedding=None,
-        signal_verdict=None,
-        output_verdict=None,
     )
     return StudyRecord(
         headline=["one seed: nothing is resolved"],

@@ -3,22 +3,16 @@
 import hashlib
 import json
 import math
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 from assay.analysis.comparison import compare_runs
-from assay.records import (
-    CurvePoint,
-    Floor,
-    Flops,
-    Likelihood,
-    OutputHealth,
-    Parameters,
-    RunRecord,
-    SignalProfile,
-    StudyRecord,
-)
+from assay.records import CurvePoint, Floor, Flops, MeasuredRun, MeasurementResult, Parameters, RunRecord, StudyRecord
+from assay.records.embedded import results_of_run, results_of_study
+from assay.records.measured import in_order
+from assay.records.run import MEASURED_INSIDE
 from assay.seeding import derive
 
 LEVELS = {"gpt1": 5.02, "mamba2": 4.71, "rwkv6": 4.74}
@@ -39,6 +33,32 @@ CORPUS = {"name": "stdlib", "tokenizer": "bpe:4096", "documents": {"train": 812,
 ENVIRONMENT = {"assay": "0.1.0", "python": "3.11.9", "torch": "2.13.0", "processor": "two cores"}
 
 
+@dataclass(frozen=True)
+class MadeUp(MeasuredRun):
+    """A run whose results are made of what a record of version 2 held inside."""
+
+    inside: dict[str, Any] = field(default_factory=dict)
+
+
+def made_up(values: dict[str, Any]) -> MadeUp:
+    """A run from the fields of a record of version 2."""
+    inside = {name: values.get(name) for name in MEASURED_INSIDE}
+    record = RunRecord.model_validate({name: value for name, value in values.items() if name not in inside})
+    results = results_of_run({**record.model_dump(), **inside})
+    return MadeUp(record, in_order(results), (), inside)
+
+
+def changed(of: MadeUp, **changes: Any) -> MadeUp:
+    """The run with other fields, of its record or of what was measured."""
+    return made_up({**dict(of.record), **of.inside, **changes})
+
+
+def speeds(**arms: dict[str, Any]) -> dict[str, MeasurementResult]:
+    """The results of a study with these speeds, by label."""
+    values = {"arms": [{"label": label, "speed": speed} for label, speed in arms.items()], "headline": []}
+    return in_order(results_of_study(values))
+
+
 def spec(label: str, seed: int, architecture: str | None = None, **changes: Any) -> dict[str, Any]:
     """What a run was asked: `changes` are keys of its training or its model."""
     training = {"tokens": TOKENS, "learning_rate": 0.003, "weight_decay": 0.1, "context": 256}
@@ -57,7 +77,7 @@ def spec(label: str, seed: int, architecture: str | None = None, **changes: Any)
     }
 
 
-def arm_run(label: str, seed: int, nats: float | None = None, architecture: str = "gpt1", **asked: Any) -> RunRecord:
+def arm_run(label: str, seed: int, nats: float | None = None, architecture: str = "gpt1", **asked: Any) -> MadeUp:
     """One run of an arm that was `asked` something else than the architecture of its name."""
     said_digest = asked.pop("spec_digest", None)
     said = spec(label, seed, architecture, **asked)
@@ -69,7 +89,7 @@ def digest(of: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
 
 
-def run(label: str, seed: int, nats: float | None = None, **changes: Any) -> RunRecord:
+def run(label: str, seed: int, nats: float | None = None, **changes: Any) -> MadeUp:
     """One finished run, of the architecture that is called `label`.
 
     `nats` fixes its test score, `changes` replaces fields of the record.
@@ -109,22 +129,22 @@ def run(label: str, seed: int, nats: float | None = None, **changes: Any) -> Run
         "corpus_digest": "c" * 64,
         "environment": ENVIRONMENT,
     }
-    return RunRecord.model_validate({**fields, **changes})
+    return made_up({**fields, **changes})
 
 
-def diverged(label: str, seed: int, **changes: Any) -> RunRecord:
+def diverged(label: str, seed: int, **changes: Any) -> MadeUp:
     """A run that stopped at step 40: fewer tokens, another chain, no scores."""
     stopped: dict[str, Any] = {"status": "diverged", "steps": 40, "tokens": 40 * 4096, "test": None}
     stopped |= {"data_chain": "d" * 64, "output_health": None, "signals_trained": None}
     return run(label, seed, **stopped | changes)
 
 
-def runs(seeds: int = 3, names: tuple[str, ...] = ("gpt1", "rwkv6", "mamba2")) -> list[RunRecord]:
+def runs(seeds: int = 3, names: tuple[str, ...] = ("gpt1", "rwkv6", "mamba2")) -> list[MadeUp]:
     return [run(name, seed) for name in names for seed in range(seeds)]
 
 
 def study(
-    of: list[RunRecord],
+    of: list[MadeUp],
     match: Literal["total", "non-embedding"] | None = "total",
     changes: dict[str, Any] | None = None,
     **settings: Any,
@@ -134,25 +154,25 @@ def study(
     return StudyRecord.model_validate({**record.model_dump(), **(changes or {})})
 
 
-def likelihood(nats: float, generator: np.random.Generator) -> Likelihood:
+def likelihood(nats: float, generator: np.random.Generator) -> dict[str, Any]:
     tokens = np.random.default_rng(derive(0, "documents")).integers(200, 3000, size=DOCUMENTS)
     per_token = nats + generator.normal(0, 0.03, size=DOCUMENTS)
     per_token += nats - (per_token * tokens).sum() / tokens.sum()
-    return Likelihood(
-        nats_per_token=nats,
-        perplexity=math.exp(nats),
-        bits_per_byte=nats / math.log(2) / 3.45,
-        tokens=int(tokens.sum()),
-        bytes=int(3.45 * tokens.sum()),
-        document_nats=(per_token * tokens).tolist(),
-        document_tokens=tokens.tolist(),
-        document_bytes=(3 * tokens).tolist(),
-        nats_by_position=[nats + 0.9 * math.exp(-stretch / 2) - 0.1 for stretch in range(8)],
-        position_edges=list(range(0, 257, 32)),
-        recall_nats=0.45 * nats,
-        recall_tokens=int(0.3 * tokens.sum()),
-        other_nats=1.24 * nats,
-    )
+    return {
+        "nats_per_token": nats,
+        "perplexity": math.exp(nats),
+        "bits_per_byte": nats / math.log(2) / 3.45,
+        "tokens": int(tokens.sum()),
+        "bytes": int(3.45 * tokens.sum()),
+        "document_nats": (per_token * tokens).tolist(),
+        "document_tokens": tokens.tolist(),
+        "document_bytes": (3 * tokens).tolist(),
+        "nats_by_position": [nats + 0.9 * math.exp(-stretch / 2) - 0.1 for stretch in range(8)],
+        "position_edges": list(range(0, 257, 32)),
+        "recall_nats": 0.45 * nats,
+        "recall_tokens": int(0.3 * tokens.sum()),
+        "other_nats": 1.24 * nats,
+    }
 
 
 def curve(level: float, steps: range, generator: np.random.Generator, noise: float) -> list[CurvePoint]:
@@ -166,29 +186,29 @@ def curve(level: float, steps: range, generator: np.random.Generator, noise: flo
     ]
 
 
-def signals(depth: int, factor: float, generator: np.random.Generator) -> SignalProfile:
+def signals(depth: int, factor: float, generator: np.random.Generator) -> dict[str, Any]:
     std = [0.021, *(0.9 * factor**block * math.exp(generator.normal(0, 0.05)) for block in range(depth))]
     without = std[-1] / std[1]
     verdict = "AMPLIFIER" if without > 1.5 else "DAMPER" if without < 0.5 else "NEUTRAL"
-    return SignalProfile(
-        std=std,
-        rms=std,
-        growth_with_embedding=std[-1] / std[0],
-        growth_without_embedding=without,
-        verdict_with_embedding="AMPLIFIER",
-        verdict_without_embedding=verdict,
-    )
+    return {
+        "std": std,
+        "rms": std,
+        "growth_with_embedding": std[-1] / std[0],
+        "growth_without_embedding": without,
+        "verdict_with_embedding": "AMPLIFIER",
+        "verdict_without_embedding": verdict,
+    }
 
 
-def health(verdict: Literal["HEALTHY", "OVERCONFIDENT"]) -> OutputHealth:
-    return OutputHealth(
-        logit_low=-9.1,
-        logit_high=12.4,
-        max_probability=0.94,
-        share_above_099=0.002,
-        entropy_nats=4.6,
-        entropy_share=0.55,
-        loss_minus_entropy_nats=0.03,
-        verdict=verdict,
-        document_000_verdict="HEALTHY",
-    )
+def health(verdict: Literal["HEALTHY", "OVERCONFIDENT"]) -> dict[str, Any]:
+    return {
+        "logit_low": -9.1,
+        "logit_high": 12.4,
+        "max_probability": 0.94,
+        "share_above_099": 0.002,
+        "entropy_nats": 4.6,
+        "entropy_share": 0.55,
+        "loss_minus_entropy_nats": 0.03,
+        "verdict": verdict,
+        "document_000_verdict": "HEALTHY",
+    }

@@ -6,8 +6,8 @@ import numpy as np
 
 from assay.analysis.entrants import Point
 from assay.analysis.rule import Tuning
-from assay.records import Addition, CurvePoint, Flops, Parameters, RunRecord, Speed, StudyRecord
-from report.factory import TOKENS, arm_run, diverged, study
+from assay.records import Addition, CurvePoint, Flops, MeasurementResult, Parameters, StudyRecord
+from report.factory import TOKENS, MadeUp, arm_run, changed, diverged, speeds, study
 
 RATES = (0.001, 0.003, 0.01)
 SIZES = (500_000, 1_000_000)
@@ -23,7 +23,7 @@ ADDED = [
 ]
 
 
-def grid_runs(seeds: int = 4) -> tuple[list[RunRecord], dict[str, Point]]:
+def grid_runs(seeds: int = 4) -> tuple[list[MadeUp], dict[str, Point]]:
     """Every arm at every size with every rate; the highest rate is best for rwkv6, and diverges once for `b`."""
     runs, points = [], {}
     for size in SIZES:
@@ -37,38 +37,43 @@ def grid_runs(seeds: int = 4) -> tuple[list[RunRecord], dict[str, Point]]:
                     level += float(np.random.default_rng(len(runs)).normal(0, 0.006))
                     run = arm_run(label, seed, level, architecture, learning_rate=rate, d_model=size // 8000, **asked)
                     runs.append(sized(run, size))
-    lost = next(i for i, run in enumerate(runs) if run.label == "b@1M,lr=0.01")
-    broken = diverged(runs[lost].label, 0, architecture="gpt1", spec=runs[lost].spec, replicate=1)
-    runs[lost] = sized(broken.model_copy(update={"spec_digest": runs[lost].spec_digest}), SIZES[1])
+    lost = next(i for i, run in enumerate(runs) if run.record.label == "b@1M,lr=0.01")
+    broken = diverged(runs[lost].record.label, 0, architecture="gpt1", spec=runs[lost].record.spec, replicate=1)
+    runs[lost] = sized(changed(broken, spec_digest=runs[lost].record.spec_digest), SIZES[1])
     return runs, points
 
 
-def sized(run: RunRecord, size: int) -> RunRecord:
+def sized(run: MadeUp, size: int) -> MadeUp:
     parameters = Parameters(total=size + 480, embedding=size // 2, non_embedding=size // 2 + 480)
-    return run.model_copy(
-        update={"parameters": parameters, "flops_per_token": Flops(forward=2 * size, training=6 * size)}
-    )
+    return changed(run, parameters=parameters, flops_per_token=Flops(forward=2 * size, training=6 * size))
 
 
-def validated(run: RunRecord, nats: float) -> RunRecord:
+def validated(run: MadeUp, nats: float) -> MadeUp:
     """The run with these nats on the validation split at its end."""
-    return run.model_copy(update={"validation_curve": [CurvePoint(step=run.steps, tokens=TOKENS, nats_per_token=nats)]})
+    return changed(run, validation_curve=[CurvePoint(step=run.record.steps, tokens=TOKENS, nats_per_token=nats)])
 
 
-def speed(tokens_per_second: float, spread: float = 0.05) -> Speed:
-    low, high = tokens_per_second * (1 - spread), tokens_per_second * (1 + spread)
-    return Speed(
-        tokens_per_second=tokens_per_second, low=low, high=high, rounds=5, steps_per_round=3, threads=2, device="cpu",
-        precision="float32",
-    )  # fmt: skip
+def speed(tokens_per_second: float, spread: float = 0.05) -> dict[str, Any]:
+    return {
+        "tokens_per_second": tokens_per_second,
+        "low": tokens_per_second * (1 - spread),
+        "high": tokens_per_second * (1 + spread),
+        "rounds": 5,
+        "steps_per_round": 3,
+        "threads": 2,
+        "device": "cpu",
+        "precision": "float32",
+    }
 
 
-def everything() -> tuple[StudyRecord, list[RunRecord]]:
+def everything() -> tuple[StudyRecord, list[MadeUp], dict[str, MeasurementResult]]:
     runs, points = grid_runs()
-    labels = list(dict.fromkeys(run.label for run in runs))
-    speeds = {label: speed(2970 + 100 * index, 0.4 if index == 1 else 0.05) for index, label in enumerate(labels)}
+    labels = list(dict.fromkeys(run.record.label for run in runs))
+    results = speeds(
+        **{label: speed(2970 + 100 * index, 0.4 if index == 1 else 0.05) for index, label in enumerate(labels)}
+    )
     record = study(
-        runs, points=points, speeds=speeds, added=ADDED, tuning=Tuning(learning_rates=list(RATES)),
+        runs, points=points, results=results, added=ADDED, tuning=Tuning(learning_rates=list(RATES)),
         changes={"protocol": {"arms": ["gpt1"], "plugins": [{"path": "my mixer.py"}]}},
     )  # fmt: skip
-    return record, runs
+    return record, runs, results

@@ -5,6 +5,7 @@ import hashlib
 import io
 import itertools
 import shutil
+from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,15 +13,15 @@ import pytest
 from rich.cells import cell_len
 
 from assay.analysis.rule import Rule
-from assay.records import Addition, RunRecord, StudyRecord
+from assay.records import Addition, MeasuredRun, MeasurementResult, Results, StudyRecord
 from assay.report.figures import study_figures
 from assay.report.looks import looks
 from assay.report.page import write_report
 from assay.report.table import plain
-from report.factory import arm_run, run, runs, study
+from report.factory import MadeUp, arm_run, changed, run, runs, study
 from report.made_up import everything
 
-Made = tuple[StudyRecord, list[RunRecord]]
+Made = tuple[StudyRecord, list[MadeUp], dict[str, MeasurementResult]]
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "schema1" / "study"
 
 
@@ -49,8 +50,8 @@ def made() -> Made:
     return everything()
 
 
-def page_of(record: StudyRecord, runs: list[RunRecord], folder: Path) -> str:
-    return str(Words(write_report(record, runs, folder)))
+def page_of(record: StudyRecord, runs: Sequence[MeasuredRun], results: Results, folder: Path) -> str:
+    return str(Words(write_report(record, runs, results, folder)))
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -69,8 +70,6 @@ def test_table_goes_size_by_size_with_the_selected_first(made: Made, width: int)
 
 def test_table_shows_speed_and_its_range_and_never_that_of_training(made: Made) -> None:
     text = plain(made[0], 200)
-    speed = next(arm.speed for arm in made[0].arms if arm.label == "gpt1@0.5M,lr=0.003")
-    assert speed is not None
     assert "3.07k tok/s" in text
     assert "1.84k-4.30k" in text
     assert "12.4k" not in text
@@ -94,7 +93,7 @@ def test_page_says_all_of_it(made: Made, tmp_path: Path) -> None:
         "2026-11-28T18:00:00Z once seeds 3",
         "2026-11-27T09:00:00Z never measurements speed",
         "tokens/s while training",
-        made[1][0].spec_digest[:8],
+        made[1][0].record.spec_digest[:8],
         "at each size",
     ):
         assert said in words
@@ -126,14 +125,14 @@ def test_arms_of_one_architecture_have_colours_of_their_own(made: Made) -> None:
     assert len({of.colour for of in looks(study(many)).values()}) == 14
     more = [run(f"other{index:02}", 0) for index in range(9)]
     found = looks(study([*more, *many[:6]]))
-    assert len({found[of.label].colour for of in many[:6]}) == 6
+    assert len({found[of.record.label].colour for of in many[:6]}) == 6
     assert len({(of.colour, of.shape) for of in found.values()}) == len(found)
 
 
 def test_many_arms_end_in_shapes() -> None:
     some = [run(f"arm{index}", 0, 4 + index / 10) for index in range(9)]
-    svg = study_figures(study(some), some)["position"].svg()
-    few = study_figures(study(some[:7]), some[:7])["position"].svg()
+    svg = study_figures(study(some), some, {})["position"].svg()
+    few = study_figures(study(some[:7]), some[:7], {})["position"].svg()
     assert svg.count("mark-symbol role-mark") > few.count("mark-symbol role-mark")
 
 
@@ -141,19 +140,19 @@ def test_runs_that_the_record_does_not_know_are_left_out(tmp_path: Path) -> None
     some = runs(2, ("gpt1", "rwkv6"))
     record = study(some)
     newer = [*some, run("gpt1", 2, 3.0), run("mamba2", 0, 3.0)]
-    write_report(record, some, tmp_path)
+    write_report(record, some, {}, tmp_path)
     before = {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()}
     page = (tmp_path / "report.html").read_bytes()
-    write_report(record, newer, tmp_path)
+    write_report(record, newer, {}, tmp_path)
     assert {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()} == before
     assert (tmp_path / "report.html").read_bytes() == page
-    assert study_figures(record, newer)["loss"].csv() == study_figures(record, some)["loss"].csv()
+    assert study_figures(record, newer, {})["loss"].csv() == study_figures(record, some, {})["loss"].csv()
 
 
 def test_a_study_on_the_validation_split_never_says_test(tmp_path: Path) -> None:
-    some = [of.model_copy(update={"test": None, "validation": of.test}) for of in runs(2, ("gpt1", "rwkv6"))]
+    some = [changed(of, test=None, validation=of.inside["test"]) for of in runs(2, ("gpt1", "rwkv6"))]
     record = study(some, split="validation")
-    words = page_of(record, some, tmp_path)
+    words = page_of(record, some, {}, tmp_path)
     assert "lowest validation loss" in words
     assert "of the validation split; the test split was not read" in words
     assert "the test split stays closed" in words
@@ -172,7 +171,7 @@ def test_level_of_the_rule_stands_over_the_columns(tmp_path: Path) -> None:
     )
     assert "99% interval" in plain(record, 140)
     assert "95%" not in plain(record, 140)
-    words = page_of(record, some, tmp_path)
+    words = page_of(record, some, {}, tmp_path)
     assert "the 99% interval over seeds" in words
     assert "without a correction for other pairs" in words
     assert "Holm" not in words
@@ -181,9 +180,9 @@ def test_level_of_the_rule_stands_over_the_columns(tmp_path: Path) -> None:
 
 def test_version_1_is_read_and_drawn(tmp_path: Path) -> None:
     record = StudyRecord.read(FIXTURE / "study.json")
-    some = [RunRecord.read(path) for path in sorted(FIXTURE.glob("runs/*/record.json"))]
+    some = [MeasuredRun.read(path.parent) for path in sorted(FIXTURE.glob("runs/*/record.json"))]
     shutil.copy(FIXTURE / "study.json", tmp_path)
-    words = page_of(record, some, tmp_path)
+    words = page_of(record, some, {}, tmp_path)
     assert hashlib.sha256((FIXTURE / "study.json").read_bytes()).hexdigest() in words, "of the file as it lies there"
     assert "rwkv6: lowest test loss, 5.219 nats per token" in words
     assert "None" not in words

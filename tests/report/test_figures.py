@@ -11,7 +11,7 @@ from assay.report.figure import NARROW, Figure, write
 from assay.report.figures import study_figures
 from assay.report.looks import colours, looks
 from assay.report.series import stretches
-from report.factory import TOKENS, diverged, run, runs, study
+from report.factory import TOKENS, changed, diverged, run, runs, study
 
 EVIL = "<script>alert(1)</script>"
 
@@ -25,11 +25,11 @@ def texts(svg: str) -> list[str]:
 @pytest.fixture(scope="module")
 def drawn() -> dict[str, Figure]:
     some = runs()
-    return study_figures(study(some), some)
+    return study_figures(study(some), some, {})
 
 
 def test_all_five_are_drawn(drawn: dict[str, Figure]) -> None:
-    assert list(drawn) == ["loss", "test", "growth", "position", "recall"]
+    assert list(drawn) == ["loss", "test", "position", "growth", "recall"]
     assert all(figure.title.endswith("over 3 seeds") for figure in drawn.values())
 
 
@@ -66,7 +66,7 @@ def test_written_files_are_the_figure_and_its_data(drawn: dict[str, Figure], tmp
 
 def test_names_are_escaped() -> None:
     some = [run(EVIL, 0), run('a"&b', 0)]
-    svg = study_figures(study(some), some)["test"].svg()
+    svg = study_figures(study(some), some, {})["test"].svg()
     assert "<script" not in svg
     assert {EVIL, 'a"&b'} <= set(texts(svg))
 
@@ -80,10 +80,9 @@ def test_a_colour_belongs_to_a_name_whatever_the_rank() -> None:
 
 def test_single_seeds_diverged_runs_and_missing_measurements() -> None:
     bare = run("gpt1", 0, validation_curve=[], signals_initial=None, signals_trained=None)
-    assert bare.test is not None
-    no_recall = bare.test.model_copy(update={"recall_nats": None, "other_nats": None, "nats_by_position": []})
-    some = [bare.model_copy(update={"test": no_recall}), diverged("rwkv6", 0)]
-    drawn = study_figures(study(some), some)
+    no_recall = {**bare.inside["test"], "recall_nats": None, "other_nats": None, "nats_by_position": []}
+    some = [changed(bare, test=no_recall), diverged("rwkv6", 0)]
+    drawn = study_figures(study(some), some, {})
     assert list(drawn) == ["loss", "test"]
     assert drawn["loss"].title == "Loss against training tokens, one seed"
     assert "rwkv6" not in drawn["loss"].csv(), "diverged runs are left out of the means"
@@ -92,11 +91,11 @@ def test_single_seeds_diverged_runs_and_missing_measurements() -> None:
 
 
 def test_nothing_to_draw_draws_nothing() -> None:
-    assert study_figures(study([diverged("rwkv6", 0)]), [diverged("rwkv6", 0)]) == {}
+    assert study_figures(study([diverged("rwkv6", 0)]), [diverged("rwkv6", 0)], {}) == {}
 
 
 def test_stretches_average_without_losing_a_point() -> None:
-    curve = run("gpt1", 0).training_curve
+    curve = run("gpt1", 0).record.training_curve
     few = list(stretches(curve, [1, 10_000, 100_000, TOKENS]))
     assert len(few) == 3
     early = [point for point in curve if point.tokens <= 10_000]

@@ -8,7 +8,7 @@ import pytest
 from assay.errors import RequestError
 from assay.report import page as page_module
 from assay.report.page import write_report
-from report.factory import diverged, run, runs, study
+from report.factory import changed, diverged, run, runs, study
 
 EVIL = "<script>alert(1)</script>"
 
@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study with a hostile name, a diverged seed and a hostile environment."""
     some = [*runs(2, ("gpt1", "mamba2")), run(EVIL, 0, 4.2), run(EVIL, 1, 4.25), run("rwkv6", 0), diverged("rwkv6", 1)]
     folder = tmp_path_factory.mktemp("report")
-    write_report(study(some, changes={"environment": {"python": "3.11", EVIL: EVIL}}), some, folder)
+    write_report(study(some, changes={"environment": {"python": "3.11", EVIL: EVIL}}), some, {}, folder)
     return folder
 
 
@@ -81,16 +81,16 @@ def test_page_says(folder: Path, words: str) -> None:
 
 def test_same_records_give_the_same_bytes_over_an_old_report(tmp_path: Path) -> None:
     some = [run("gpt1", 0), run("rwkv6", 0)]
-    first = write_report(study(some), [], tmp_path).read_bytes()
+    first = write_report(study(some), [], {}, tmp_path).read_bytes()
     (tmp_path / "report" / "left-over.svg").write_text("of an older study")
-    again = write_report(study(some), [], tmp_path)
+    again = write_report(study(some), [], {}, tmp_path)
     assert again.read_bytes() == first
     assert not (tmp_path / "report" / "left-over.svg").exists()
 
 
 def test_a_failure_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     some = [diverged("gpt1", 0)]
-    old = write_report(study(some), some, tmp_path).read_bytes()
+    old = write_report(study(some), some, {}, tmp_path).read_bytes()
     assert b"every arm has a diverged seed" in old
 
     def fail(*_: object) -> str:
@@ -98,19 +98,19 @@ def test_a_failure_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(page_module, "_render", fail)
     with pytest.raises(RuntimeError):
-        write_report(study(runs(1)), [], tmp_path)
+        write_report(study(runs(1)), [], {}, tmp_path)
     assert (tmp_path / "report.html").read_bytes() == old
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report", "report.html"]
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"the report cannot be written to .*missing: No such file"):
-        write_report(study([diverged("gpt1", 0)]), [], tmp_path / "missing")
+        write_report(study([diverged("gpt1", 0)]), [], {}, tmp_path / "missing")
 
 
 def test_a_study_without_ranking_says_why_first(tmp_path: Path) -> None:
     some = runs(1, ("gpt1", "rwkv6"))
-    some[0] = some[0].model_copy(update={"data_chain": "f" * 64})
-    words = " ".join(Page(write_report(study(some), [], tmp_path)).words.split())
+    some[0] = changed(some[0], data_chain="f" * 64)
+    words = " ".join(Page(write_report(study(some), [], {}, tmp_path)).words.split())
     assert "No ranking: with seed 0, rwkv6 saw other batches than gpt1." in words
     assert "No: the batches differ" in words

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from assay.errors import RequestError
-from assay.records import RunRecord, StudyRecord
+from assay.records import MeasuredRun, RunRecord, StudyRecord
 from assay.study.compare import Silent, compare
 from assay.study.folder import lock
 from assay.training.loop import StepEvent
@@ -38,7 +38,10 @@ def test_study_json_has_the_promised_fields(finished: Path) -> None:
         assert arm["parameters"].keys() >= {"total", "embedding", "non_embedding"}
         assert arm["flops_per_token"] > 0
         assert arm["state_bytes"] > 0
-        assert arm["speed"]["low"] <= arm["speed"]["tokens_per_second"] <= arm["speed"]["high"]
+        shown = {(column["measurement"], column["key"]): column for column in arm["columns"]}
+        speed = shown["speed", "speed"]
+        assert speed["low"] <= speed["value"] <= speed["high"]
+        assert {name for name, _ in shown} == {"signals", "recall", "output_health", "speed"}
         assert arm["diverged"] == 0
         for score in ("nats_per_token", "perplexity", "bits_per_byte"):
             interval = arm["test"][score]
@@ -69,14 +72,15 @@ def test_all_arms_saw_the_same_batches(finished: Path) -> None:
 
 def test_every_run_ran_in_its_fast_form_and_learned(finished: Path) -> None:
     for path in finished.glob("runs/*/record.json"):
-        run = RunRecord.read(path)
+        measured = MeasuredRun.read(path.parent)
+        run, scores = measured.record, measured.scores
         assert all(forms == ["chunked"] for forms in run.forms.values())
         assert run.forms
         assert run.training_curve[-1].nats_per_token < run.training_curve[0].nats_per_token - 0.3
         assert run.validation_curve[-1].step == run.steps == 12
-        assert run.test is not None
-        assert run.test.bits_per_byte is not None
-        assert sum(run.test.document_nats) == pytest.approx(run.test.nats_per_token * run.test.tokens)
+        assert scores is not None
+        assert scores.bits_per_byte is not None
+        assert sum(scores.document_nats) == pytest.approx(scores.nats_per_token * scores.tokens)
 
 
 def test_a_finished_study_is_read_and_not_repeated(make: Make, finished: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from assay.config import read_yaml
 from assay.data.tokenizer import build_tokenizer
 from assay.errors import RequestError, WorkerError
-from assay.records import RunRecord
+from assay.records import MeasuredRun
 from assay.study.asked import StudyConfig
 from assay.study.compare import Silent, compare
 from assay.study.execute import execute
@@ -66,7 +66,7 @@ class Heard(Silent):
     def step(self, name: str, event: StepEvent) -> None:
         self.steps.append((name, event.step))
 
-    def run_finished(self, name: str, record: RunRecord) -> None:
+    def run_finished(self, name: str, run: MeasuredRun) -> None:
         self.ended.append(name)
 
 
@@ -85,14 +85,14 @@ def job(folder: Path, name: str, dies: int = 0, says: str = "", only_here: str =
 
     def prepare() -> None:
         place.mkdir(exist_ok=True)
-        plan = {"dies": dies, "says": says, "record": record.model_dump_json()}
+        plan = {"dies": dies, "says": says, "record": record.record.model_dump_json()}
         (place / "plan.json").write_text(json.dumps(plan))
 
-    def here(_: Sequence[Observer]) -> RunRecord:
+    def here(_: Sequence[Observer]) -> MeasuredRun:
         return record
 
-    def finished() -> RunRecord | None:
-        return RunRecord.read(place / "record.json") if (place / "record.json").exists() else None
+    def finished() -> MeasuredRun | None:
+        return MeasuredRun.read(place) if (place / "record.json").exists() else None
 
     return Job(name, place, STEPS, finished, here, prepare, only_here)
 
@@ -100,7 +100,7 @@ def job(folder: Path, name: str, dies: int = 0, says: str = "", only_here: str =
 def test_records_come_in_the_order_given_and_steps_are_heard(fake: Path) -> None:
     heard = Heard()
     records = execute([job(fake, name) for name in ("a", "b", "c")], 2, heard)
-    assert [record.label for record in records] == ["a", "b", "c"]
+    assert [run.record.label for run in records] == ["a", "b", "c"]
     for name in ("a", "b", "c"):
         assert [step for of, step in heard.steps if of == name] == [1, 2, 3, 4]
     assert sorted(heard.ended) == ["a", "b", "c"]
@@ -111,7 +111,7 @@ def test_records_come_in_the_order_given_and_steps_are_heard(fake: Path) -> None
 def test_a_worker_that_dies_is_named_and_tried_once_more(fake: Path) -> None:
     heard = Heard()
     records = execute([job(fake, "a", dies=1), job(fake, "b")], 2, heard)
-    assert [record.label for record in records] == ["a", "b"]
+    assert [run.record.label for run in records] == ["a", "b"]
     assert heard.lines == [
         "a: its worker was killed by signal 9 (first line / out of luck); once more from its checkpoint"
     ]
@@ -124,7 +124,7 @@ def test_a_worker_that_dies_again_stops_nothing_else(fake: Path) -> None:
         execute(jobs, 2, heard)
     assert sorted(heard.ended) == ["b", "c"]
     assert (fake / "a" / "tries").read_text() == "2"
-    assert [record.label for record in execute(jobs, 2, heard)] == ["a", "b", "c"], "the same command tries again"
+    assert [run.record.label for run in execute(jobs, 2, heard)] == ["a", "b", "c"], "the same command tries again"
 
 
 def test_a_wrong_request_is_said_and_not_tried_again(fake: Path) -> None:
@@ -138,7 +138,7 @@ def test_what_only_this_python_knows_runs_here_with_one_line(fake: Path) -> None
     heard = Heard()
     why = "mine: needs what is registered in this Python only, so it runs in this process"
     jobs = [job(fake, "x", only_here=why), job(fake, "a"), job(fake, "b"), job(fake, "y", only_here=why)]
-    assert [record.label for record in execute(jobs, 2, heard)] == ["x", "a", "b", "y"]
+    assert [run.record.label for run in execute(jobs, 2, heard)] == ["x", "a", "b", "y"]
     assert heard.lines == [why]
     assert not (fake / "x").exists()
 
@@ -214,7 +214,7 @@ def test_the_paths_of_a_run_hold_in_every_folder(make: Make, tmp_path: Path, mon
         (tmp_path / "other").mkdir(exist_ok=True)
         monkeypatch.chdir(tmp_path / "other")
         again = train(stored, tmp_path / f"{tokenizer}-there", lambda _: None, [])
-        assert again.spec_digest == first.spec_digest
+        assert again.record.spec_digest == first.record.spec_digest
         assert weights(tmp_path / f"{tokenizer}-here") == weights(tmp_path / f"{tokenizer}-there")
         monkeypatch.chdir(tmp_path)
         assert train(config, tmp_path / f"{tokenizer}-here", lambda _: None, []) == first, "shown, not repeated"

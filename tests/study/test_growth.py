@@ -176,12 +176,16 @@ def test_another_text_under_the_same_name_is_refused_before_training(make: Make,
 
 def test_a_measurement_is_added_and_no_run_repeated(make: Make, tmp_path: Path) -> None:
     record = compare(make(TWO, (0,)), tmp_path / "out")
-    assert all(arm.speed is None for arm in record.arms)
+    assert all(arm.columns == [] for arm in record.arms)
     before = times(tmp_path / "out")
-    record = compare(make(TWO, (0,), measurements=["speed"]), tmp_path / "out")
-    assert all(arm.speed is not None for arm in record.arms)
-    assert before == times(tmp_path / "out")
-    assert [addition.measurements for addition in record.added] == [["speed"]]
+    record = compare(make(TWO, (0,), measurements=["speed", "memory"]), tmp_path / "out")
+    assert all({column.measurement for column in arm.columns} == {"speed", "recall"} for arm in record.arms)
+    after = times(tmp_path / "out")
+    kept = {path: at for path, at in before.items() if not str(path).endswith("config.yaml")}
+    assert kept.items() <= after.items()
+    assert {Path(path).name for path in after.keys() - before.keys()} <= {"recall.json"}
+    assert [addition.measurements for addition in record.added] == [["speed", "recall"]]
+    assert compare(make(TWO, (0,), measurements=["memory"]), tmp_path / "out") == record, "nothing is left to do"
 
 
 def test_a_grid_grows_by_points(make: Make, tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from dataclasses import replace
 
 import pytest
 
+from assay.evaluation.measurements.speed import _groups
+from assay.study.given import given_study
 from assay.study.resolve import Study, resolve
-from assay.study.speeds import _groups
-from assay.study.workers import bytes_of_training, resolve_workers, training_flops
+from assay.study.workers import resolve_workers, training_flops
+from assay.training.memory import training_bytes
 from study.made_up import Make
 
 
@@ -39,11 +41,14 @@ def test_the_estimates_grow_with_what_is_trained(study: Study, make: Make) -> No
     longer = resolve(make(("gpt1", "rwkv6"), (0,), training={"tokens": 24 * 256}), lambda _: None)
     for arm, more in zip(study.arms, longer.arms, strict=True):
         assert training_flops(longer, more) == 2 * training_flops(study, arm)
-        assert bytes_of_training(arm) > 16 * arm.config.vocab_size * arm.config.d_model
+        assert (
+            training_bytes(arm.architecture, arm.config, arm.training) > 16 * arm.config.vocab_size * arm.config.d_model
+        )
 
 
 def test_arms_are_measured_together_as_far_as_memory_holds_them(study: Study) -> None:
-    sizes = [bytes_of_training(arm) for arm in study.arms]
-    assert [len(group) for group in _groups(study.arms, 2 * sum(sizes))] == [2]
-    assert [len(group) for group in _groups(study.arms, 2 * sum(sizes) - 2)] == [1, 1]
-    assert [len(group) for group in _groups(study.arms, 0)] == [1, 1]
+    arms = given_study(study, lambda _: None).arms
+    sizes = [training_bytes(arm.architecture, arm.config, arm.training) for arm in study.arms]
+    assert [len(group) for group in _groups(arms, 2 * sum(sizes))] == [2]
+    assert [len(group) for group in _groups(arms, 2 * sum(sizes) - 2)] == [1, 1]
+    assert [len(group) for group in _groups(arms, 0)] == [1, 1]

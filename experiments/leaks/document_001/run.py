@@ -17,7 +17,7 @@ from assay.api import compare
 from assay.audit import AuditReport, audit
 from assay.cli.progress import StudyProgress
 from assay.errors import RequestError
-from assay.evaluation.honest import HonestLikelihood
+from assay.evaluation.measurements.honest_likelihood import HonestLikelihood
 from assay.records import StudyRecord
 from assay.study.subject.fresh import Fresh
 from assay.study.subject.lookup import named_models

@@ -1,20 +1,18 @@
 """What a study's record says of one arm: its scores and measurements over the seeds."""
 
 import hashlib
-import math
-import statistics
 from collections.abc import Sequence
 
+from assay.analysis.columns import arm_columns
 from assay.analysis.contests import Contest
 from assay.analysis.entrants import Entrant
 from assay.analysis.statistics import mean_interval, perplexity_interval
-from assay.records import Arm, Likelihood, RunRecord, SignalProfile, Speed, TestScores
+from assay.records import Arm, Likelihood, Results, TestScores
 
 
-def arm(entrant: Entrant, contest: Contest, level: float, speed: Speed | None) -> Arm:
-    """The record of `entrant`, an arm of `contest`, with intervals at `level`."""
+def arm(entrant: Entrant, contest: Contest, level: float, of_study: Results) -> Arm:
+    """The record of `entrant`, an arm of `contest`, with intervals at `level`; `of_study` are results of all arms."""
     memory = [run.peak_memory_bytes for run in entrant.runs.values()]
-    profiles = [run.signals_trained for run in entrant.finished if run.signals_trained is not None]
     chains = "".join(run.data_chain for run in entrant.runs.values())
     scores = _scores(list(entrant.scores.values()), level)
     return Arm(
@@ -35,13 +33,9 @@ def arm(entrant: Entrant, contest: Contest, level: float, speed: Speed | None) -
         state_bytes=entrant.any.state_bytes,
         test=scores if entrant.split == "test" else None,
         validation=scores if entrant.split == "validation" else None,
-        speed=speed,
         peak_memory_bytes=None if None in memory else max(bytes_ for bytes_ in memory if bytes_ is not None),
         data_chain=hashlib.sha256(chains.encode()).hexdigest(),
-        growth_with_embedding=_mean([profile.growth_with_embedding for profile in profiles]),
-        growth_without_embedding=_mean([profile.growth_without_embedding for profile in profiles]),
-        signal_verdict=_signal_verdict(profiles),
-        output_verdict=_output_verdict(entrant.finished),
+        columns=arm_columns(entrant.label, entrant.results, of_study, level),
     )
 
 
@@ -55,25 +49,3 @@ def _scores(of: Sequence[Likelihood], level: float) -> TestScores | None:
         perplexity=perplexity_interval(nats, level),
         bits_per_byte=mean_interval(bits, level) if len(bits) == len(of) else None,
     )
-
-
-def _signal_verdict(profiles: Sequence[SignalProfile]) -> str | None:
-    growth = _mean([profile.growth_without_embedding for profile in profiles])
-    if growth is None:
-        return None
-    return "AMPLIFIER" if growth > 1.5 else "DAMPER" if growth < 0.5 else "NEUTRAL"
-
-
-def _output_verdict(runs: Sequence[RunRecord]) -> str | None:
-    verdicts = [run.output_health.verdict for run in runs if run.output_health is not None]
-    if not verdicts:
-        return None
-    wrong = verdicts.count("OVERCONFIDENT")
-    if not wrong:
-        return "HEALTHY"
-    return "OVERCONFIDENT" if wrong == len(verdicts) else f"OVERCONFIDENT {wrong}/{len(verdicts)}"
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    finite = [value for value in values if math.isfinite(value)]
-    return statistics.fmean(finite) if finite and len(finite) == len(values) else None

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from assay.analysis.entrants import scores_of
 from assay.errors import RequestError
-from assay.records import RunRecord, Split
+from assay.records import MeasuredRun, RunRecord, Split
 
 
-def refuse_strangers(runs: Sequence[RunRecord], split: Split) -> None:
+def refuse_strangers(measured: Sequence[MeasuredRun], split: Split) -> None:
     """Raise a RequestError where the runs cannot be of one study that is scored on `split`."""
+    runs = [run.record for run in measured]
     if not runs:
         raise RequestError("a study needs at least one run; none given")
     _refuse_repeats(runs)
@@ -17,7 +17,7 @@ def refuse_strangers(runs: Sequence[RunRecord], split: Split) -> None:
     for run in runs:
         if run.corpus_digest != first.corpus_digest:
             raise RequestError(f"{_name(run)} was trained on another corpus than {first.label}; compare on one")
-    _refuse_other_measures([run for run in runs if run.status == "finished"], split)
+    _refuse_other_measures([run for run in measured if run.record.status == "finished"], split)
     of_label: dict[str, list[RunRecord]] = {}
     for run in runs:
         of_label.setdefault(run.label, []).append(run)
@@ -38,20 +38,20 @@ def _refuse_repeats(runs: Sequence[RunRecord]) -> None:
             raise RequestError(f"{run.label} and {other} are one arm under two names; give it once")
 
 
-def _refuse_other_measures(finished: Sequence[RunRecord], split: Split) -> None:
+def _refuse_other_measures(finished: Sequence[MeasuredRun], split: Split) -> None:
     """All finished runs are scored on `split`, on the same documents, after the same number of tokens."""
-    for run in finished:
-        first, scores = finished[0], scores_of(run, split)
+    for measured in finished:
+        run, first, scores = measured.record, finished[0].record, measured.likelihood(split)
         if scores is None:
-            other = scores_of(run, "validation" if split == "test" else "test")
-            told = f"; it was scored on the {'validation' if split == 'test' else 'test'} split" if other else ""
-            raise RequestError(f"{_name(run)} has no {split} scores{told or '; finish the run first'}")
+            other = "validation" if split == "test" else "test"
+            told = f"it was scored on the {other} split" if measured.scores else "`assay measure` gives it some"
+            raise RequestError(f"{_name(run)} has no {split} scores; {told}")
         if run.tokens != first.tokens:
             wanted = f"{first.tokens:,} of {first.label}"
             raise RequestError(
                 f"{_name(run)} was trained on {run.tokens:,} tokens, not {wanted}; compare at one number"
             )
-        documents = scores_of(first, split)
+        documents = finished[0].likelihood(split)
         if documents is not None and scores.document_tokens != documents.document_tokens:
             raise RequestError(f"{_name(run)} was scored on other {split} documents than {first.label}")
 

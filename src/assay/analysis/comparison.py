@@ -6,16 +6,17 @@ from typing import Any
 from assay.analysis.additions import rests_on
 from assay.analysis.arms import arm
 from assay.analysis.belonging import refuse_strangers
+from assay.analysis.columns import measured_by
 from assay.analysis.contests import Contest, contests
 from assay.analysis.entrants import Point, gather
 from assay.analysis.headline import Findings, headline, tokens_per_parameter
 from assay.analysis.pairs import Ranking, compare_pairs
 from assay.analysis.rule import UNTUNED, USUAL_RULE, Rule, Tuning
-from assay.records import Addition, ArmAudit, Floor, Match, Pair, RunRecord, Speed, Split, StudyRecord
+from assay.records import Addition, ArmAudit, Floor, Match, MeasuredRun, Pair, Results, Split, StudyRecord
 
 
 def compare_runs(
-    runs: Sequence[RunRecord],
+    runs: Sequence[MeasuredRun],
     protocol: dict[str, Any],
     corpus: dict[str, Any],
     floors: dict[str, Floor],
@@ -24,7 +25,7 @@ def compare_runs(
     audits: Sequence[ArmAudit] = (),
     *,
     points: Mapping[str, Point] | None = None,
-    speeds: Mapping[str, Speed] | None = None,
+    results: Results | None = None,
     added: Sequence[Addition] = (),
     rule: Rule = USUAL_RULE,
     tuning: Tuning = UNTUNED,
@@ -34,24 +35,24 @@ def compare_runs(
 
     `protocol["body"]` is "native" or "common". `match` names what the arms of a size were made equal in; None says
     that sizes were given by hand, and ranking then needs totals within 1%. `points` says of each label to which group,
-    size and learning rate it belongs; a label without one stands for itself. An arm of which one of the `audits` says
-    that it is unsound is shown and not ranked. Records that do not belong together are a RequestError.
+    size and learning rate it belongs; a label without one stands for itself. `results` are those of scope study. An arm
+    of which one of the `audits` says that it is unsound is shown and not ranked. Records that do not belong together
+    are a RequestError.
     """
     refuse_strangers(runs, split)
-    points, speeds = points or {}, speeds or {}
+    points, results = points or {}, results or {}
     fields = contests(gather(runs, points, split, audits), match)
     pairs = _pairs(fields, rule, added)
-    arms = [
-        arm(of, field, rule.level, speeds.get(of.label)) for field in fields for of in field.compared + field.others
-    ]
+    arms = [arm(of, field, rule.level, results) for field in fields for of in field.compared + field.others]
     reasons = [field.named(field.reason) for field in fields if field.reason is not None]
-    findings = Findings(runs, fields, arms, pairs, floors, audits, speeds, added, rule, tuning, split)
+    findings = Findings(runs, fields, arms, pairs, floors, audits, results, added, rule, tuning, split)
     return StudyRecord(
         headline=headline(findings, str(protocol.get("body", "native"))),
         ranked=not reasons,
         not_ranked_because="; ".join(reasons) or None,
         protocol=protocol,
         arms=arms,
+        measured=measured_by(runs, results),
         audits=list(audits),
         pairs=pairs,
         floors=floors,

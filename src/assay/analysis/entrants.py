@@ -4,8 +4,9 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from assay.records import ArmAudit, Likelihood, RunRecord, Split
+from assay.records import ArmAudit, Likelihood, MeasuredRun, Results, RunRecord, Split
 
 
 @dataclass(frozen=True)
@@ -25,27 +26,32 @@ class Entrant:
 
     label: str
     point: Point
-    runs: Mapping[int, RunRecord]
+    measured: Mapping[int, MeasuredRun]
     split: Split
     """What it is scored on."""
     unsound: str | None = None
     """What an audit found, or None."""
+
+    @cached_property
+    def runs(self) -> dict[int, RunRecord]:
+        """The records of its runs."""
+        return {seed: run.record for seed, run in self.measured.items()}
 
     @property
     def any(self) -> RunRecord:
         """One of its runs, for what all of them share."""
         return next(iter(self.runs.values()))
 
-    @property
+    @cached_property
     def scores(self) -> dict[int, Likelihood]:
         """By seed, of the runs that finished; nats that are not finite are a divergence, whatever the status says."""
-        of = {seed: scores_of(run, self.split) for seed, run in self.runs.items()}
+        of = {seed: run.likelihood(self.split) for seed, run in self.measured.items()}
         return {seed: scores for seed, scores in of.items() if scores and math.isfinite(scores.nats_per_token)}
 
     @property
-    def finished(self) -> list[RunRecord]:
-        """The runs that have scores."""
-        return [self.runs[seed] for seed in self.scores]
+    def results(self) -> list[Results]:
+        """What was measured of the runs that have scores."""
+        return [self.measured[seed].results for seed in self.scores]
 
     @property
     def diverged(self) -> int:
@@ -68,19 +74,14 @@ class Entrant:
         return mean if math.isfinite(mean) else None
 
 
-def scores_of(run: RunRecord, split: Split) -> Likelihood | None:
-    """The scores of `run` on `split`, never those on the other one."""
-    return run.test if split == "test" else run.validation
-
-
 def gather(
-    runs: Sequence[RunRecord], points: Mapping[str, Point], split: Split, audits: Sequence[ArmAudit]
+    runs: Sequence[MeasuredRun], points: Mapping[str, Point], split: Split, audits: Sequence[ArmAudit]
 ) -> list[Entrant]:
     """The runs by label, in the order given; the seeds of each in ascending order."""
     unsound = {audit.label: audit.summary for audit in reversed(audits) if not audit.sound}
-    by_label: dict[str, dict[int, RunRecord]] = {run.label: {} for run in runs}
-    for run in sorted(runs, key=lambda run: run.seed):
-        by_label[run.label][run.seed] = run
+    by_label: dict[str, dict[int, MeasuredRun]] = {run.record.label: {} for run in runs}
+    for run in sorted(runs, key=lambda run: run.record.seed):
+        by_label[run.record.label][run.record.seed] = run
     return [Entrant(label, _point(label, of, points), of, split, unsound.get(label)) for label, of in by_label.items()]
 
 
@@ -91,9 +92,9 @@ def by_size(entrants: Sequence[Entrant]) -> dict[int | None, list[Entrant]]:
     return {size: [entrant for entrant in entrants if entrant.point.size == size] for size in order}
 
 
-def _point(label: str, runs: Mapping[int, RunRecord], points: Mapping[str, Point]) -> Point:
+def _point(label: str, runs: Mapping[int, MeasuredRun], points: Mapping[str, Point]) -> Point:
     """As given, but with the learning rate that its runs say they had, where they say it."""
     given = points.get(label, Point(label))
-    specs = [run.spec for run in runs.values() if run.spec]
+    specs = [run.record.spec for run in runs.values() if run.record.spec]
     rate = specs[0].get("training", {}).get("learning_rate") if specs else None
     return Point(given.group, given.size, given.learning_rate if rate is None else rate)

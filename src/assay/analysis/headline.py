@@ -4,12 +4,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from assay.analysis import additions, choosing, differences, setups
+from assay.analysis import additions, choosing, columns, differences, setups
 from assay.analysis.contests import Contest
 from assay.analysis.pairs import over_pairs
 from assay.analysis.rule import Rule, Tuning
 from assay.analysis.wording import counted, join_names
-from assay.records import Addition, Arm, ArmAudit, Floor, Pair, RunRecord, Speed, Split
+from assay.records import Addition, Arm, ArmAudit, Floor, MeasuredRun, Pair, Results, RunRecord, Split
 
 COMPUTE_OPTIMAL_TOKENS_PER_PARAMETER = 20
 """Hoffmann et al. 2022, table 3."""
@@ -20,13 +20,13 @@ MANY = 8
 class Findings(NamedTuple):
     """All that the sentences are about."""
 
-    runs: Sequence[RunRecord]
+    measured: Sequence[MeasuredRun]
     contests: Sequence[Contest]
     arms: Sequence[Arm]
     pairs: Sequence[Pair]
     floors: Mapping[str, Floor]
     audits: Sequence[ArmAudit]
-    speeds: Mapping[str, Speed]
+    results: Results
     added: Sequence[Addition]
     rule: Rule
     tuning: Tuning
@@ -47,7 +47,8 @@ def headline(of: Findings, body: str) -> list[str]:
     lines += [f"Not ranked: {contest.named(contest.reason)}." for contest in of.contests if contest.reason is not None]
     lines += _diverged(of.arms)
     lines += additions.said(of.added)
-    lines += setups.said(of.runs) + _broken_chains(of.runs) + setups.said_of_speeds(of.speeds)
+    runs = [run.record for run in of.measured]
+    lines += setups.said(runs) + _broken_chains(runs) + columns.said(of.measured, of.results)
     if max(len(arm.seeds) for arm in of.arms) == 1:
         lines.append("One seed: nothing is resolved.")
     elif of.pairs and any(contest.ranked for contest in of.contests):

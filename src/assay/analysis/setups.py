@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from assay.analysis.wording import counted, join_names
-from assay.records import RunRecord, Speed
+from assay.records import RunRecord
 
 FEW = 3
 """So many runs are named; more are counted."""
@@ -17,25 +17,6 @@ def said(runs: Sequence[RunRecord]) -> list[str]:
         *_line("Runs had different set-ups", runs, [run.environment for run in runs]),
         *_line("Runs had different execution plans, so they are not alike", planned, [run.plan for run in planned]),
     ]
-
-
-def said_of_speeds(speeds: Mapping[str, Speed]) -> list[str]:
-    """Speeds that something else disturbed, and speeds that were not measured alike."""
-    lines = []
-    unsteady = [
-        f"{label} ({speed.low:,.0f} to {speed.high:,.0f} tokens/s)" for label, speed in speeds.items() if speed.unsteady
-    ]
-    if unsteady:
-        lines.append(f"Speed is not to be trusted, as something else used the machine: {join_names(unsteady)}.")
-    measured = {label: (of.device, of.precision, of.threads) for label, of in speeds.items()}
-    if len(set(measured.values())) > 1:
-        ways = [
-            f"{join_names([label for label, of in measured.items() if of == way])} on {way[0]} in {way[1]} with "
-            f"{counted(way[2], 'thread')}"
-            for way in dict.fromkeys(measured.values())
-        ]
-        lines.append(f"Speeds were not measured alike, so do not compare them: {'; '.join(ways)}.")
-    return lines
 
 
 def _line(start: str, runs: Sequence[RunRecord], values: Sequence[Mapping[str, Any]]) -> list[str]:

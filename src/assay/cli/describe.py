@@ -1,6 +1,8 @@
-"""`assay describe`: what an architecture is made of and costs, at given dimensions."""
+"""`assay describe`: what an architecture is made of and costs, or what a measurement asks."""
 
+import inspect
 import json
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 def describe(
     architecture: Annotated[
-        str, typer.Argument(metavar="ARM", help="A name from `assay list`, or ARCH:key=value,....")
+        str, typer.Argument(metavar="ARM|NAME", help="A name from `assay list`, or ARCH:key=value,....")
     ],
     size: Size = None,
     match: Match = None,
@@ -31,9 +33,12 @@ def describe(
 ) -> None:
     """Describe an architecture: citation, dimensions, parameters by group, FLOPs per token, state bytes.
 
-    Without --size: its published dimensions and those given by --set.
+    Without --size: its published dimensions and those given by --set. Of a measurement: question, unit, what it needs.
     """
     checked = load_plugins(plugin)
+    if (asked := _measurement(architecture)) is not None:
+        typer.echo(json.dumps(asked)) if as_json else _show_measurement(asked)
+        return
     arm = parse_arm(architecture)
     hold_to_contract(name for name in [arm.architecture] if name not in checked)
     facts = _facts(arm, size, match, parse_count("--context", context), set_ or [])
@@ -41,6 +46,49 @@ def describe(
         typer.echo(json.dumps(facts))
     else:
         _show(facts)
+
+
+def _measurement(name: str) -> dict[str, Any] | None:
+    """What the measurement called `name` says of itself; None where there is none, or an architecture is called so."""
+    from assay.evaluation.measurement import MEASUREMENTS, Measurement
+    from assay.model.architecture import ARCHITECTURES
+
+    if name in ARCHITECTURES.names() or name not in MEASUREMENTS.names():
+        return None
+    item, origin = MEASUREMENTS.get(name), MEASUREMENTS.origin(name)
+    return {
+        "measurement": item.name,
+        "question": item.question,
+        "about": inspect.getdoc(type(item)) or "",
+        "unit": item.unit,
+        "group": item.group,
+        "scope": item.scope,
+        "needs": sorted(item.needs) if isinstance(item, Measurement) else [],
+        "version": item.version,
+        "values": {name: _type(field.annotation) for name, field in item.record.model_fields.items()},
+        "brought_by": f"{origin.kind} {origin.name}",
+    }
+
+
+def _type(annotation: Any) -> str:
+    """A type in few words: without the modules that its parts are from."""
+    return annotation.__name__ if isinstance(annotation, type) else re.sub(r"[a-z_]\w*\.", "", str(annotation))
+
+
+def _show_measurement(facts: dict[str, Any]) -> None:
+    console = Console(highlight=False, markup=False)
+    console.print(Text(facts["measurement"], "bold") + Text(f"  {facts['question']}", "not bold"))
+    console.print(facts["about"])
+    console.print()
+    table = _table()
+    for name in ("unit", "group", "scope", "version", "brought_by"):
+        table.add_row(name.replace("_", " "), Text(str(facts[name])))
+    table.add_row("needs", ", ".join(facts["needs"]) or "all arms of a study")
+    table.add_row("", "")
+    table.add_row("values", "")
+    for name, kind in facts["values"].items():
+        table.add_row(f"  {name}", Text(kind))
+    console.print(table)
 
 
 def _facts(

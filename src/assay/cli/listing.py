@@ -12,18 +12,19 @@ from rich.text import Text
 from assay.cli.options import Json, Plugin, load_plugins
 from assay.errors import RequestError
 
-AXES = ("architectures", "corpora", "tasks")
+AXES = ("architectures", "corpora", "tasks", "measurements")
 
 
 def list_all(
     what: Annotated[
-        str | None, typer.Argument(help="architectures, corpora, tasks or runs.", show_default="all but runs")
+        str | None,
+        typer.Argument(help="architectures, corpora, tasks, measurements or runs.", show_default="all but runs"),
     ] = None,
     folder: Annotated[Path | None, typer.Argument(help="With runs: where they lie.", show_default="runs")] = None,
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
-    """List architectures, corpora and tasks; or studies and runs: what they asked, their state, the answer."""
+    """List what there is on each axis, a line each; or studies and runs: what they asked, their state, the answer."""
     if what == "runs":
         _list_runs(folder or Path("runs"), as_json)
         return
@@ -46,6 +47,7 @@ def list_all(
 def _axes(plugin: list[Path] | None) -> dict[str, dict[str, str]]:
     from assay.data.corpus import CORPORA
     from assay.data.task import TASKS
+    from assay.evaluation.measurement import MEASUREMENTS
     from assay.model.architecture import ARCHITECTURES
 
     load_plugins(plugin)
@@ -55,6 +57,7 @@ def _axes(plugin: list[Path] | None) -> dict[str, dict[str, str]]:
         },
         "corpora": {item.name: item.description for item in CORPORA},
         "tasks": {item.name: item.summary for item in TASKS},
+        "measurements": {item.name: f"{item.group}: {item.question}" for item in MEASUREMENTS},
     }
 
 

@@ -18,6 +18,7 @@ from assay.cli.export import export
 from assay.cli.generate import generate
 from assay.cli.import_ import import_model
 from assay.cli.listing import list_all
+from assay.cli.measure import measure
 from assay.cli.new import new
 from assay.cli.report import report
 from assay.cli.train import train
@@ -39,6 +40,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "list": list_all,
     "describe": describe,
     "new": new,
+    "measure": measure,
     "report": report,
     "check": check,
     "audit": audit,

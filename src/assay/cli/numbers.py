@@ -64,3 +64,11 @@ def parse_seed(text: str) -> int:
     if not text.strip().isdigit():
         raise RequestError(f"--seed {text}: a whole number, zero or more, is needed")
     return int(text)
+
+
+def parse_names(option: str, text: str) -> list[str]:
+    """The names of a comma list; one that names nothing is a RequestError."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise RequestError(f"{option} {text!r}: names nothing; one of `assay list measurements` would do")
+    return names

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assay.cli.numbers import parse_count, parse_counts, parse_rates
+from assay.cli.numbers import parse_count, parse_counts, parse_names, parse_rates
 from assay.config import leaf_paths, merge, nested, parse_assignment, read_yaml, resolve_key
 from assay.errors import RequestError
 from assay.plugins.blame import is_brought
@@ -77,6 +77,10 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="A config.yaml
 Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of config.yaml; repeatable.")
 ]
+Measure = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|GROUP,...", help="Measurements beside the usual ones: `assay list measurements`."),
+]
 Plugin = Annotated[list[Path] | None, typer.Option(help="A Python file that registers more; repeatable.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line.")]
 
@@ -104,6 +108,7 @@ class StudyOptions:
     out: Out = None
     config: ConfigFile = None
     set: Set = None
+    measure: Measure = None
     plugin: Plugin = None
     json: Json = False
 
@@ -115,7 +120,8 @@ class StudyOptions:
         default_seeds: list[int] | None = None,
     ) -> "StudyConfig":
         """The configuration: defaults, then --config, then the options, then --set."""
-        from assay.study.asked import StudyConfig
+        from assay.evaluation.measurement import expanded
+        from assay.study.asked import DEFAULT_MEASUREMENTS, StudyConfig
         from assay.study.sources import with_digests
 
         values = read_yaml(self.config) if self.config is not None else {}
@@ -136,6 +142,9 @@ class StudyOptions:
         if arms:
             values["arms"] = [parse_arm(arm) for arm in arms]
             values.pop("architectures", None)
+        if self.measure is not None:
+            usual = values.get("measurements", list(DEFAULT_MEASUREMENTS))
+            values["measurements"] = expanded([*usual, *parse_names("--measure", self.measure)])
         if seeds is not None:
             values["seeds"] = seeds
         elif default_seeds is not None:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from assay.records import RunRecord
+    from assay.records import MeasuredRun
     from assay.training.loop import StepEvent
 
 FIRST_LINE_SECONDS, LINE_SECONDS = 2.0, 10.0
@@ -97,15 +97,15 @@ class StudyProgress:
             left = (event.steps - event.step) * event.seconds
             self._line(f"{self.names[name]}: step {event.step} of {event.steps}, {detail}, about {left:.0f} s left")
 
-    def run_finished(self, name: str, record: "RunRecord") -> None:
-        self.done[name] = record.steps
+    def run_finished(self, name: str, run: "MeasuredRun") -> None:
+        self.done[name] = run.record.steps
         self.progress.update(self.study, completed=sum(self.done.values()))
         self.progress.remove_task(self.runs.pop(name))
-        if record.scores is None:
-            self._line(f"{self.names[name]}: diverged at step {record.steps}")
+        scores = run.scores
+        if scores is None:
+            self._line(f"{self.names[name]}: diverged at step {run.record.steps}")
         else:
-            split = "test" if record.test is not None else "validation"
-            self._line(f"{self.names[name]}: {record.scores.nats_per_token:.4f} nats per token on the {split} split")
+            self._line(f"{self.names[name]}: {scores.nats_per_token:.4f} nats per token on the {scores.split} split")
 
     def _release(self) -> None:
         for text in self.held:

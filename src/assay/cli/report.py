@@ -1,5 +1,6 @@
 """`assay report`: show a finished study again and redraw its page, from its records alone."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,12 +15,14 @@ def report(
 ) -> None:
     """Show a finished study again and redraw report.html from its records. Needs no torch."""
     from assay.cli.show import show_study
-    from assay.records import RunRecord, StudyRecord
+    from assay.records import MeasuredRun, StudyRecord, read_study_results
     from assay.report.page import write_report
 
     if not (study / "study.json").exists():
         raise RequestError(f"{study}: no study.json; give the folder of a finished study (`assay compare` makes one)")
     record = StudyRecord.read(study / "study.json")
-    runs = [RunRecord.read(path) for path in sorted(study.glob("runs/*/record.json"))]
-    write_report(record, runs, study)
+    runs = [MeasuredRun.read(path.parent) for path in sorted(study.glob("runs/*/record.json"))]
+    for line in (line for run in runs for line in run.stale):
+        print(f"assay: {line}", file=sys.stderr)
+    write_report(record, runs, read_study_results(study), study)
     show_study(record, study, as_json)

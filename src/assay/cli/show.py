@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from assay.records.measured import LIKELIHOOD
+from assay.report.quantities import ends, written
 from assay.report.table import study_table
 
 if TYPE_CHECKING:
-    from assay.records import RunRecord, StudyRecord
+    from assay.records import Column, MeasuredRun, StudyRecord
 
 
 def show_study(study: "StudyRecord", folder: Path, as_json: bool) -> None:
@@ -26,26 +28,33 @@ def show_study(study: "StudyRecord", folder: Path, as_json: bool) -> None:
     console.print(f"\nreport: {report}", soft_wrap=True, markup=False)
 
 
-def show_run(run: "RunRecord", folder: Path, as_json: bool) -> None:
-    """Print what one run came to; with `as_json` the record in one line."""
+def show_run(measured: "MeasuredRun", folder: Path, as_json: bool) -> None:
+    """Print what one run came to; with `as_json` the record and the values of what was measured in one line."""
+    run = measured.record
     if as_json:
-        typer.echo(json.dumps({**run.model_dump(mode="json"), "folder": str(folder)}))
+        values = {name: result.values for name, result in measured.results.items()}
+        typer.echo(json.dumps({**run.model_dump(mode="json"), "measurements": values, "folder": str(folder)}))
         return
     architecture = "" if run.label == run.architecture else f" ({run.architecture})"
     seed = f"seed {run.seed}, replicate {run.replicate}" if run.replicate else f"seed {run.seed}"
     lines = [f"{run.label}{architecture}, {seed}: {run.status} after {run.steps} steps, {run.tokens:,} tokens"]
-    lines.append(f"parameters        {run.parameters.total:,} ({run.parameters.non_embedding:,} non-embedding)")
-    for split, scores in (("test", run.test), ("validation", run.validation)):
-        if scores is not None:
-            bits = "" if scores.bits_per_byte is None else f", {scores.bits_per_byte:.3f} bits per byte"
-            text = f"{scores.nats_per_token:.4f} nats per token, perplexity {scores.perplexity:.2f}{bits}"
-            lines.append(f"{split:<18}{text}")
-    if run.signals_trained is not None:
-        growth = f"{run.signals_trained.growth_without_embedding:.2f}x over the blocks"
-        lines.append(f"residual stream   {growth}: {run.signals_trained.verdict_without_embedding}")
-    if run.output_health is not None:
-        lines.append(f"output            {run.output_health.verdict}")
-    lines.append(f"while training    {run.train_tokens_per_second:,.0f} tokens/s, beside whatever else ran")
+    lines.append(f"{'parameters':<18}{run.parameters.total:,} ({run.parameters.non_embedding:,} non-embedding)")
+    if measured.scores is not None:
+        scores = measured.scores
+        bits = "" if scores.bits_per_byte is None else f", {scores.bits_per_byte:.3f} bits per byte"
+        text = f"{scores.nats_per_token:.4f} nats per token, perplexity {scores.perplexity:.2f}{bits}"
+        lines.append(f"{scores.split:<18}{text}")
+    for name, result in measured.results.items():
+        if name != LIKELIHOOD:
+            lines.append(f"{name:<18}{', '.join(map(in_words, result.columns))}")
+            lines += [f"{'':<18}{sentence}" for sentence in result.sentences]
+    lines.append(f"{'while training':<18}{run.train_tokens_per_second:,.0f} tokens/s, beside whatever else ran")
     if run.chain_broken:
-        lines.append(f"not bit for bit   resumed elsewhere: {run.chain_broken}")
+        lines.append(f"{'not bit for bit':<18}resumed elsewhere: {run.chain_broken}")
     typer.echo("\n".join([*lines, f"folder: {folder}"]))
+
+
+def in_words(column: "Column") -> str:
+    """What a column shows, after its head."""
+    between = ends(column)
+    return f"{column.head} {written(column)}{f' ({between})' if between else ''}"

@@ -38,6 +38,6 @@ def train(
         )
     folder = options.out or Path("runs") / f"train-{config.run_identity()[:10]}"
     with StudyProgress(config.training.batch_tokens, single=config.arms[0].label) as progress:
-        record = run.train(config, folder, progress.message, [progress.single_step])
-    show_run(record, folder, options.json)
-    raise typer.Exit(0 if record.status == "finished" else 1)
+        trained = run.train(config, folder, progress.message, [progress.single_step])
+    show_run(trained, folder, options.json)
+    raise typer.Exit(0 if trained.record.status == "finished" else 1)

@@ -1,9 +1,12 @@
-"""Nats of a model on scoring windows: what validation during training and the likelihood afterwards both stand on."""
+"""Nats of a model on scoring windows, batch by batch: one pass over the windows serves everybody who reads it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from assay.data.scoring import ScoringWindows
 from assay.model.lm import LanguageModel
@@ -15,28 +18,56 @@ BATCH_TOKENS = 8_192
 """Tokens a forward pass when scoring; without gradients more fit than in training."""
 
 
-@torch.no_grad()
-def score_windows(
-    model: LanguageModel, windows: ScoringWindows, plan: ExecutionPlan, tell: Callable[[float], None] | None = None
-) -> np.ndarray:
-    """Nats of every target, float64 [N, context], zero where the target is padding.
+@dataclass(frozen=True)
+class ScoredBatch:
+    """b windows after one forward pass, cut to the longest of them, T tokens. It lives until the next batch is made."""
 
-    The state starts afresh in each window for every architecture. `tell` hears the share done.
+    rows: Int[np.ndarray, " b"]
+    """Which windows they are."""
+    inputs: Int[np.ndarray, "b T"]
+    targets: Int[np.ndarray, "b T"]
+    """`IGNORED` where a window is padded."""
+    hidden: Float[Tensor, "b T D"]
+    """What the head reads, on the plan's device."""
+    nats: Float[np.ndarray, "b T"]
+    """Of each target, float64; zero where it is padding."""
+    head: Callable[[Tensor], Tensor]
+
+    def logits(self, hidden: Float[Tensor, "n D"]) -> Float[Tensor, "n V"]:
+        """float32 logits of a few of the batch's hidden vectors: those of all would not fit where V is large."""
+        return self.head(hidden)
+
+
+@torch.no_grad()
+def scored_batches(model: LanguageModel, windows: ScoringWindows, plan: ExecutionPlan) -> Iterator[ScoredBatch]:
+    """One pass over `windows`, windows of like length together; the state starts afresh in each window.
+
+    The model is in evaluation mode meanwhile.
     """
+
+    def head(hidden: Tensor) -> Tensor:
+        with torch.no_grad(), plan.autocast():
+            logits: Tensor = model.head(hidden)
+        return logits.float()
+
     training = model.training
     model.eval()
+    try:
+        for rows, inputs, targets in windows.batches(max(1, BATCH_TOKENS // windows.inputs.shape[1])):
+            ids, labels = torch.from_numpy(inputs).to(plan.device), torch.from_numpy(targets).to(plan.device)
+            with plan.autocast():
+                hidden, _ = model.hidden(ids)
+                nats = token_nats(hidden.flatten(0, 1), model.head_weight, labels.flatten())
+            yield ScoredBatch(rows, inputs, targets, hidden, nats.view(labels.shape).double().cpu().numpy(), head)
+    finally:
+        model.train(training)
+
+
+def score_windows(model: LanguageModel, windows: ScoringWindows, plan: ExecutionPlan) -> np.ndarray:
+    """Nats of every target, float64 [N, context], zero where the target is padding."""
     nats = np.zeros(windows.targets.shape)
-    done = 0
-    for rows, inputs, targets in windows.batches(max(1, BATCH_TOKENS // windows.inputs.shape[1])):
-        ids, labels = torch.from_numpy(inputs).to(plan.device), torch.from_numpy(targets).to(plan.device)
-        with plan.autocast():
-            hidden, _ = model.hidden(ids)
-            scores = token_nats(hidden.flatten(0, 1), model.head_weight, labels.flatten())
-        nats[rows, : targets.shape[1]] = scores.view(labels.shape).double().cpu().numpy()
-        done += len(rows)
-        if tell is not None:
-            tell(done / len(nats))
-    model.train(training)
+    for batch in scored_batches(model, windows, plan):
+        nats[batch.rows, : batch.nats.shape[1]] = batch.nats
     return nats
 
 

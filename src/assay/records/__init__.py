@@ -1,25 +1,19 @@
 """Typed, versioned results with provenance; no torch."""
 
 from assay.records.finding import Finding, Status
-from assay.records.run import (
-    CurvePoint,
-    Flops,
-    Likelihood,
-    Match,
-    OutputHealth,
-    Parameters,
-    RunRecord,
-    SignalProfile,
-    Split,
-)
+from assay.records.likelihood import Likelihood, Split
+from assay.records.measured import MeasuredRun, Results, read_study_results
+from assay.records.measurement import Code, Column, FigurePoint, Measured, MeasuredFigure, MeasurementResult
+from assay.records.run import CurvePoint, Flops, Match, Parameters, RunRecord
 from assay.records.study import (
     Addition,
     Arm,
     ArmAudit,
+    ArmColumn,
     Floor,
     Interval,
+    MeasuredBy,
     Pair,
-    Speed,
     StudyRecord,
     TestScores,
 )
@@ -29,24 +23,32 @@ __all__ = [
     "Addition",
     "Arm",
     "ArmAudit",
+    "ArmColumn",
+    "Code",
+    "Column",
     "CurvePoint",
+    "FigurePoint",
     "Finding",
     "Floor",
     "Flops",
     "Interval",
     "Likelihood",
     "Match",
-    "OutputHealth",
+    "Measured",
+    "MeasuredBy",
+    "MeasuredFigure",
+    "MeasuredRun",
+    "MeasurementResult",
     "Pair",
     "Parameters",
     "Record",
+    "Results",
     "RunRecord",
-    "SignalProfile",
-    "Speed",
     "Split",
     "Status",
     "StudyRecord",
     "TestScores",
     "Versioned",
+    "read_study_results",
     "write_whole",
 ]

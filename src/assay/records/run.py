@@ -1,6 +1,6 @@
-"""What a run leaves in record.json: counts, scores, curves, signals, provenance.
+"""What a run leaves in record.json: counts, curves, provenance. What was measured lies in files beside it.
 
-Nats are per predicted token unless a name says otherwise. Every list over layers starts with the embedding.
+Nats are per predicted token unless a name says otherwise.
 """
 
 from typing import Any, ClassVar, Literal
@@ -9,8 +9,10 @@ from assay.records.versioned import Record, Versioned
 
 Match = Literal["total", "non-embedding", "flops", "state"]
 """What arms are made equal in: parameters, parameters without tables, FLOPs per token, bytes of state."""
-Split = Literal["test", "validation"]
-"""What a study is scored on."""
+
+
+MEASURED_INSIDE = ("test", "validation", "signals_initial", "signals_trained", "output_health")
+"""What versions 1 and 2 held that are results of their own now."""
 
 
 class Parameters(Record):
@@ -35,55 +37,6 @@ class Flops(Record):
     uncounted: dict[str, float] = {}
 
 
-class Likelihood(Record):
-    """Scores on one split. The per-document sums allow a bootstrap over documents without the model."""
-
-    nats_per_token: float
-    perplexity: float
-    bits_per_byte: float | None
-    tokens: int
-    bytes: int | None
-    document_nats: list[float]
-    document_tokens: list[int]
-    document_bytes: list[int]
-    nats_by_position: list[float]
-    """Mean nats in each of equally long stretches of the context, first to last."""
-    position_edges: list[int]
-    """len(nats_by_position) + 1 positions that bound the stretches."""
-    recall_nats: float | None
-    """Mean nats of tokens that complete a bigram already seen in the context (Arora et al. 2023)."""
-    recall_tokens: int
-    other_nats: float | None
-
-
-class SignalProfile(Record):
-    """The residual stream after the embedding and after each block, over all positions and channels."""
-
-    std: list[float]
-    rms: list[float]
-    growth_with_embedding: float
-    """Last std over the embedding's."""
-    growth_without_embedding: float
-    """Last std over block 0's."""
-    verdict_with_embedding: Literal["AMPLIFIER", "DAMPER", "NEUTRAL"]
-    verdict_without_embedding: Literal["AMPLIFIER", "DAMPER", "NEUTRAL"]
-
-
-class OutputHealth(Record):
-    """What the output distribution looks like on held-out text."""
-
-    logit_low: float
-    logit_high: float
-    max_probability: float
-    share_above_099: float
-    entropy_nats: float
-    entropy_share: float
-    """Mean entropy over ln V."""
-    loss_minus_entropy_nats: float
-    verdict: Literal["HEALTHY", "OVERCONFIDENT"]
-    document_000_verdict: str
-
-
 class CurvePoint(Record):
     """One point of a loss curve."""
 
@@ -95,7 +48,7 @@ class CurvePoint(Record):
 class RunRecord(Versioned):
     """All that there is to know of one finished or diverged run: what it was asked, and what came out."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     label: str
     """The arm's name in its study; everything that compares runs goes by it."""
     architecture: str
@@ -115,15 +68,8 @@ class RunRecord(Versioned):
     state_bytes: int
     dimensions: dict[str, Any]
     """The resolved model configuration."""
-    test: Likelihood | None
-    """None for a diverged run, and where the test split stays closed."""
-    validation: Likelihood | None = None
-    """The same scores on the validation split, where the study is scored on that (`evaluation.split`)."""
     training_curve: list[CurvePoint]
     validation_curve: list[CurvePoint]
-    signals_initial: SignalProfile | None
-    signals_trained: SignalProfile | None
-    output_health: OutputHealth | None
     train_tokens_per_second: float
     """The median over steps after the first, beside whatever else ran: no measure of an architecture's speed."""
     peak_memory_bytes: int | None
@@ -138,12 +84,8 @@ class RunRecord(Versioned):
     corpus_digest: str
     environment: dict[str, str]
 
-    @property
-    def scores(self) -> Likelihood | None:
-        """On the split that the study is scored on."""
-        return self.test or self.validation
-
     @classmethod
     def upgraded(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Version 1 keyed everything by architecture and did not say what a run was asked."""
-        return {**values, "label": values["architecture"]}
+        """Version 1 keyed everything by architecture; 1 and 2 held what was measured (`records.embedded`)."""
+        kept = {name: value for name, value in values.items() if name not in MEASURED_INSIDE}
+        return {"label": values["architecture"], **kept}

@@ -2,7 +2,10 @@
 
 from typing import Any, ClassVar, Literal
 
-from assay.records.run import Match, Parameters, Split
+from assay.records.embedded import columns_of_arm, measured_by
+from assay.records.likelihood import Split
+from assay.records.measurement import Code, Column, Group, Scope
+from assay.records.run import Match, Parameters
 from assay.records.versioned import Record, Versioned
 
 
@@ -34,27 +37,37 @@ class ArmAudit(Record):
     findings: list[dict[str, Any]]
 
 
-UNSTEADY = 1.5
-"""Where the fastest round is so many times as fast as the slowest, the machine was busy and the median says little."""
+MEASURED_INSIDE = (
+    "speed",
+    "growth_with_embedding",
+    "growth_without_embedding",
+    "signal_verdict",
+    "output_verdict",
+    "train_tokens_per_second",
+)
+"""What an arm held in versions 1 and 2: columns of measurements now, but for training's own speed, which is none."""
 
 
-class Speed(Record):
-    """Training steps of all arms in short alternating bursts in one process, after training: median and range."""
+class ArmColumn(Column):
+    """A column of a measurement, of one arm over its seeds: the mean, with an interval or a range; texts counted."""
 
-    tokens_per_second: float
-    """The median over rounds."""
-    low: float
-    high: float
-    rounds: int
-    steps_per_round: int
-    threads: int
-    device: str
-    precision: str
+    measurement: str
+    seeds: int
+    """How many runs it is of; 0 where the measurement is of the study."""
 
-    @property
-    def unsteady(self) -> bool:
-        """Whether the rounds differ too much for the median to be relied on."""
-        return self.high / self.low > UNSTEADY
+
+class MeasuredBy(Record):
+    """A measurement whose columns the arms have: what it asked, and by which code."""
+
+    name: str
+    version: int
+    question: str
+    unit: str
+    group: Group
+    scope: Scope
+    code: Code
+    sentences: list[str] = []
+    """Of a run they begin with its label and seed."""
 
 
 class Arm(Record):
@@ -86,16 +99,11 @@ class Arm(Record):
     test: TestScores | None
     validation: TestScores | None = None
     """Where the study is scored on the validation split (`evaluation.split`)."""
-    speed: Speed | None = None
-    """None where it was not measured."""
     peak_memory_bytes: int | None
     data_chain: str
     """One hash over the chains of the arm's seeds, in order."""
-    growth_with_embedding: float | None
-    growth_without_embedding: float | None
-    signal_verdict: str | None
-    """The verdict without the embedding, after training, on the mean growth over seeds."""
-    output_verdict: str | None
+    columns: list[ArmColumn] = []
+    """Of all measurements but the likelihood, whose scores stand above."""
 
     @property
     def scores(self) -> TestScores | None:
@@ -149,7 +157,7 @@ class Addition(Record):
 class StudyRecord(Versioned):
     """study.json: what was asked, what came out, and whether it may be ranked."""
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     headline: list[str]
     """Sentences that must be read before the table."""
     ranked: bool
@@ -158,6 +166,8 @@ class StudyRecord(Versioned):
     protocol: dict[str, Any]
     arms: list[Arm]
     """Size by size; in each the ranked ones, best first, then the others, points that were not selected last."""
+    measured: list[MeasuredBy] = []
+    """All measurements, the likelihood too."""
     audits: list[ArmAudit] = []
     pairs: list[Pair]
     floors: dict[str, Floor]
@@ -181,14 +191,16 @@ class StudyRecord(Versioned):
 
     @classmethod
     def upgraded(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Version 1 keyed everything by architecture, and showed training's own speed as the arm's."""
+        """Version 1 keyed everything by architecture; 1 and 2 had a field of an arm for each thing measured."""
         arms = [
-            {name: value for name, value in arm.items() if name != "train_tokens_per_second"}
-            | {"label": arm["architecture"], "group": arm["architecture"]}
+            {name: value for name, value in arm.items() if name not in MEASURED_INSIDE}
+            | {"label": arm.get("label", arm["architecture"]), "group": arm.get("group", arm["architecture"])}
+            | {"columns": columns_of_arm(arm)}
             for arm in values["arms"]
         ]
         audits = [
-            {name: value for name, value in audit.items() if name != "architecture"} | {"label": audit["architecture"]}
+            {name: value for name, value in audit.items() if name != "architecture"}
+            | {"label": audit.get("label", audit.get("architecture"))}
             for audit in values.get("audits", [])
         ]
-        return {**values, "arms": arms, "audits": audits}
+        return {**values, "arms": arms, "audits": audits, "measured": measured_by(values)}

@@ -1,11 +1,12 @@
 """The columns of a study's table, in a terminal and on the page: what each shows of an arm and of a floor."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from assay.records import Arm, Floor, Interval, StudyRecord
+from assay.records import Arm, ArmColumn, Floor, Interval, StudyRecord
 from assay.report import quantities
-from assay.report.quantities import MISSING
+from assay.report.quantities import MISSING, ends, written
 
 
 class Cell(NamedTuple):
@@ -36,7 +37,8 @@ def study_columns(study: StudyRecord) -> Sequence[Column]:
         _score("nats_per_token", Cell("nats/token", under), quantities.nats),
         _score("perplexity", Cell("perplexity", under), quantities.perplexity),
         _score("bits_per_byte", Cell("bits/byte", under), quantities.nats),
-        *MEASURED,
+        *(_of_arms(column) for column in measured_columns([arm.columns for arm in study.arms])),
+        *ACCOUNTED,
     )
 
 
@@ -76,28 +78,52 @@ def _measured(head: Cell, of_arm: Callable[[Arm], Cell]) -> Column:
     return Column(head, of_arm, lambda _: Cell(""))
 
 
-def _speed(arm: Arm) -> Cell:
-    if arm.speed is None:
+class MeasuredColumn(NamedTuple):
+    """A column of a measurement: what its lines are, and how they are read off the columns of an arm."""
+
+    head: Cell
+    of: Callable[[Sequence[ArmColumn]], Cell]
+    floor: Cell
+    """What chance reaches; empty where the measurement does not say."""
+
+
+def _of_arms(column: MeasuredColumn) -> Column:
+    return _measured(column.head, lambda arm: column.of(arm.columns))
+
+
+def measured_columns(rows: Sequence[Sequence[ArmColumn]]) -> list[MeasuredColumn]:
+    """The columns of all measurements, as the rows have them; those under another one are its second line."""
+    found = {(column.measurement, column.key): column for row in rows for column in row}
+    columns = []
+    for (name, key), column in found.items():
+        if column.under:
+            continue
+        below = next((other for other in found.values() if (other.measurement, other.under) == (name, key)), None)
+        second = below.head if below is not None else column.second
+        floor = "" if column.floor is None else quantities.FORMS[column.format](column.floor)
+        of = partial(_cell, name, key, None if below is None else below.key)
+        columns.append(MeasuredColumn(Cell(column.head, second), of, Cell(floor)))
+    return columns
+
+
+def _cell(name: str, key: str, below: str | None, row: Sequence[ArmColumn]) -> Cell:
+    """What a measurement shows in a row: its value, and under it another one, or its interval or range."""
+    columns = {column.key: column for column in row if column.measurement == name}
+    if key not in columns:
         return Cell(MISSING)
-    low, high = quantities.count(arm.speed.low), quantities.count(arm.speed.high)
-    return Cell(quantities.rate(arm.speed.tokens_per_second), f"{low}-{high}")
+    second = columns.get(below or "")
+    return Cell(written(columns[key]), ends(columns[key]) if below is None else written(second))
 
 
-MEASURED: tuple[Column, ...] = (
-    _measured(
-        Cell("growth", "w/ embedding"),
-        lambda arm: Cell(quantities.ratio(arm.growth_without_embedding), quantities.ratio(arm.growth_with_embedding)),
-    ),
-    _measured(
-        Cell("output", "signal"),
-        lambda arm: Cell((arm.output_verdict or MISSING).lower(), (arm.signal_verdict or MISSING).lower()),
-    ),
+ACCOUNTED: tuple[Column, ...] = (
     _measured(
         Cell("parameters", "non-embedding"),
         lambda arm: Cell(quantities.count(arm.parameters.total), quantities.count(arm.parameters.non_embedding)),
     ),
-    _measured(Cell("compute", "per token"), lambda arm: Cell(quantities.flops(arm.flops_per_token))),
-    _measured(Cell("state"), lambda arm: Cell(quantities.bytes_(arm.state_bytes))),
-    _measured(Cell("speed", "range"), _speed),
+    _measured(
+        Cell("compute", "state"),
+        lambda arm: Cell(quantities.flops(arm.flops_per_token), quantities.bytes_(arm.state_bytes)),
+    ),
     _measured(Cell("memory", "peak"), lambda arm: Cell(quantities.bytes_(arm.peak_memory_bytes))),
 )
+"""What every run says of itself."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import altair as alt
 import vl_convert
 
-from assay.records import Arm, RunRecord, Split, write_whole
+from assay.records import Arm, MeasuredRun, Split, write_whole
 from assay.report.charts import Chart, styled
 from assay.report.looks import Looks
 from assay.report.series import Row
@@ -26,7 +26,7 @@ class Drawn(NamedTuple):
     """What the figures of one size are drawn from."""
 
     arms: Sequence[Arm]
-    runs: Sequence[RunRecord]
+    runs: Sequence[MeasuredRun]
     """The finished ones of `names`."""
     names: Sequence[str]
     """The labels that have lines, in the order of the legend."""

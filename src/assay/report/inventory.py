@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 from assay.analysis.wording import join_names, short
 from assay.config import read_yaml
 from assay.errors import RequestError
-from assay.records import Record, RunRecord, StudyRecord
+from assay.records import MeasuredRun, Record, StudyRecord
 from assay.report import quantities
 
 
@@ -100,9 +100,9 @@ def _of_run(place: Path, _: int) -> tuple[str, str]:
         metrics = place / "metrics.jsonl"
         steps = len(metrics.read_bytes().splitlines()) if metrics.exists() else 0
         return f"step {steps}{_at_work(place)}", ""
-    record = RunRecord.read(place / "record.json")
-    answer = "" if record.scores is None else f"{record.scores.nats_per_token:.3f} nats/token"
-    return record.status, answer
+    run = MeasuredRun.read(place)
+    answer = "" if run.scores is None else f"{run.scores.nats_per_token:.3f} nats/token"
+    return run.record.status, answer
 
 
 def _at_work(place: Path) -> str:

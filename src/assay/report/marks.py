@@ -1,14 +1,13 @@
-"""Figures that are marks with bars: scores with their intervals, recall, and the choice of a learning rate."""
+"""Figures that are marks with bars: scores with their intervals, and the choice of a learning rate."""
 
 import altair as alt
 
-from assay.analysis.entrants import scores_of
 from assay.records import Arm, StudyRecord
 from assay.report.charts import GREY, Chart, layer, legend_columns
 from assay.report.figure import Drawn, Figure
 from assay.report.looks import colours, shapes
 from assay.report.quantities import percent
-from assay.report.series import Row, count_of_seeds, over_seeds, seeds_of
+from assay.report.series import Row, count_of_seeds
 
 
 def scores(of: Drawn, study: StudyRecord) -> Figure | None:
@@ -49,42 +48,7 @@ def scores(of: Drawn, study: StudyRecord) -> Figure | None:
         "without a network, trained on the same tokens.",
         rows,
         draw,
-        height=_rows_height(len(rows)),
-    )
-
-
-def recall_and_other(of: Drawn) -> Figure | None:
-    """Tokens that complete a bigram already seen in the context, against the rest (Arora et al. 2023)."""
-    samples = [
-        ((run.label, kind), nats)
-        for run in of.runs
-        if (scores := scores_of(run, of.split)) is not None
-        for kind, nats in (("recall tokens", scores.recall_nats), ("other tokens", scores.other_nats))
-        if nats is not None
-    ]
-    rows = over_seeds(("arm", "kind"), samples, "nats_per_token")
-    if not rows:
-        return None
-
-    def draw(data: alt.InlineData, width: int) -> Chart:
-        colour = alt.Color("arm:N", scale=colours(of.looks, of.names), legend=None)
-        base = alt.Chart(data).encode(y=alt.Y("arm:N", title=None), color=colour)
-        kinds = alt.Scale(domain=["recall tokens", "other tokens"], range=["circle", "diamond"])
-        shape = alt.Shape("kind:N", scale=kinds, title=None, legend=alt.Legend(orient="top"))
-        x = _nats_axis(width, of.split)
-        return layer(
-            base.mark_line(strokeWidth=1.5, opacity=0.5).encode(x=x),
-            base.mark_rule(strokeWidth=2.5).encode(x="low:Q", x2="high:Q"),
-            base.mark_point(filled=True, size=60, opacity=1).encode(x=x, shape=shape),
-        )
-
-    return Figure(
-        f"Recall tokens and other tokens, {seeds_of(of.runs)}",
-        "Recall tokens complete a bigram that stands earlier in the same context (Arora et al. 2023): a model that "
-        "can look things up scores low on them. Bars reach from the lowest seed to the highest.",
-        rows,
-        draw,
-        height=_rows_height(len({row["arm"] for row in rows})),
+        height=rows_height(len(rows)),
     )
 
 
@@ -143,5 +107,6 @@ def _nats_axis(width: int, split: str) -> alt.X:
     return alt.X("mean:Q", title=f"{split} nats per token", scale=scale, axis=alt.Axis(tickCount=width // 60))
 
 
-def _rows_height(rows: int) -> int:
+def rows_height(rows: int) -> int:
+    """Pixels for so many rows of marks."""
     return 40 * rows + 20 if rows <= 8 else 24 * rows + 40

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
-from assay.analysis.entrants import scores_of
 from assay.analysis.wording import join_names
 from assay.errors import RequestError
-from assay.records import Addition, RunRecord, StudyRecord, write_whole
+from assay.records import Addition, MeasuredRun, Results, RunRecord, StudyRecord, write_whole
 from assay.report import quantities
 from assay.report.columns import study_columns
 from assay.report.figure import NARROW, Figure, write
@@ -42,14 +41,15 @@ class ChainRow(NamedTuple):
     chains: Sequence[tuple[str, str]]
 
 
-def write_report(study: StudyRecord, runs: Sequence[RunRecord], folder: Path) -> Path:
+def write_report(study: StudyRecord, runs: Sequence[MeasuredRun], results: Results, folder: Path) -> Path:
     """Write report.html and report/ (SVG and CSV of each figure) into `folder`; return the page's path.
 
     Both are written elsewhere first and moved, so an interrupted call leaves the old report. The same records give
     the same bytes. Of `runs` only those are used that the study's record is about: its folder may hold newer ones.
+    `results` are those of the study itself.
     """
     runs = runs_in_order(study, runs)
-    figures = study_figures(study, runs)
+    figures = study_figures(study, runs, results)
     page = folder / PAGE
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as temporary:
@@ -66,10 +66,11 @@ def write_report(study: StudyRecord, runs: Sequence[RunRecord], folder: Path) ->
     return page
 
 
-def runs_in_order(study: StudyRecord, runs: Sequence[RunRecord]) -> list[RunRecord]:
+def runs_in_order(study: StudyRecord, runs: Sequence[MeasuredRun]) -> list[MeasuredRun]:
     """Those of `runs` that the study's record is about, in the order of its arms and seeds."""
     order = {(arm.label, seed): (index, seed) for index, arm in enumerate(study.arms) for seed in arm.seeds}
-    return sorted((run for run in runs if (run.label, run.seed) in order), key=lambda run: order[run.label, run.seed])
+    by_key = {(run.record.label, run.record.seed): run for run in runs}
+    return [by_key[key] for key in sorted(order.keys() & by_key.keys(), key=lambda key: order[key])]
 
 
 def _digest(study: StudyRecord, folder: Path) -> str:
@@ -80,8 +81,9 @@ def _digest(study: StudyRecord, folder: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _render(study: StudyRecord, runs: Sequence[RunRecord], drawings: Sequence[Drawing], digest: str) -> str:
+def _render(study: StudyRecord, measured: Sequence[MeasuredRun], drawings: Sequence[Drawing], digest: str) -> str:
     """The page as text; every name and value in it is escaped."""
+    runs = [run.record for run in measured]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("assay.report", "templates"),
         autoescape=True,
@@ -100,7 +102,7 @@ def _render(study: StudyRecord, runs: Sequence[RunRecord], drawings: Sequence[Dr
         groups=size_rows(study),
         drawings=drawings,
         runs=runs,
-        scores={(run.label, run.seed): scores_of(run, study.split) for run in runs},
+        scores={(run.record.label, run.record.seed): run.likelihood(study.split) for run in measured},
         seeds=seeds,
         chains=list(_chain_rows(study, runs, seeds)),
         equal=[_equal(study, runs, seed) for seed in seeds],

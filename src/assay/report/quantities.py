@@ -1,9 +1,10 @@
 """Numbers as people read them: 1.02M, 3.10 MFLOP, 48.0 kB, 12.3k tok/s; steps of 1000, three digits."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from assay.records import Interval
+from assay.records import Column, Interval
+from assay.records.measurement import Format
 
 MISSING = "-"
 
@@ -40,7 +41,7 @@ def percent(share: float) -> str:
 
 def nats(number: float) -> str:
     """Nats or bits, three decimals: the seeds of a small model spread in the second or third."""
-    return f"{number:.3f}"
+    return f"{round(number, 3) + 0.0:.3f}"  # never -0.000
 
 
 def perplexity(number: float) -> str:
@@ -63,6 +64,37 @@ def interval(over_seeds: Interval, form: Callable[[float], str], to: str = "-") 
     if over_seeds.low is None or over_seeds.high is None:
         return MISSING
     return f"{form(over_seeds.low)}{to}{form(over_seeds.high)}"
+
+
+FORMS: Mapping[Format, Callable[[float], str]] = {
+    "nats": nats,
+    "perplexity": perplexity,
+    "ratio": ratio,
+    "count": count,
+    "percent": percent,
+    "bytes": bytes_,
+    "flops": flops,
+    "rate": rate,
+    "text": str,
+}
+"""How a column of each format is written."""
+
+
+def written(column: Column | None) -> str:
+    """The value or the text of a column; a dash where there is none."""
+    if column is None:
+        return MISSING
+    if column.format == "text":
+        return MISSING if column.text is None else column.text.lower()
+    return MISSING if column.value is None else FORMS[column.format](column.value)
+
+
+def ends(column: Column) -> str:
+    """Both ends of a column's interval or range, without the unit of a rate; empty where it has none."""
+    if column.low is None or column.high is None:
+        return ""
+    form = count if column.format == "rate" else FORMS[column.format]
+    return f"{form(column.low)}{' to ' if column.low < 0 else '-'}{form(column.high)}"
 
 
 def _scaled(number: float) -> tuple[str, str]:

@@ -82,15 +82,15 @@ def _table(study: StudyRecord, group: SizeGroup, columns: Sequence[Column], widt
     table.add_column(Text("#"), width=rank - GAP, justify="right", no_wrap=True)
     table.add_column(Text("arm"), width=name - GAP, overflow="fold")
     for column in columns:
-        table.add_column(_lines(column.head), min_width=_width(study, column), justify="right", no_wrap=True)
+        table.add_column(lines_of(column.head), min_width=_width(study, column), justify="right", no_wrap=True)
     for arm in group.arms:
         place = MISSING if arm.rank is None else str(arm.rank)
         cells = [name_cell(arm), *(column.of_arm(arm) for column in columns)]
-        table.add_row(Text(place), *map(_lines, cells), style="dim" if arm.selected is False else "")
+        table.add_row(Text(place), *map(lines_of, cells), style="dim" if arm.selected is False else "")
     for floor_name, floor in study.floors.items():
         cells = [column.of_floor(floor) for column in columns]
         if any(cell.first for cell in cells):
-            table.add_row(Text(), _lines(Cell(f"{floor_name} floor")), *map(_lines, cells))
+            table.add_row(Text(), lines_of(Cell(f"{floor_name} floor")), *map(lines_of, cells))
     table.add_row()
     return table
 
@@ -107,6 +107,7 @@ def _width(study: StudyRecord, column: Column) -> int:
     return max(cell_len(line) for cell in cells for line in cell.lines)
 
 
-def _lines(cell: Cell) -> Text:
+def lines_of(cell: Cell) -> Text:
+    """Both lines of a cell, the second dimmed."""
     text = Text(cell.first)
     return text.append("\n").append(cell.second, style="dim") if cell.second else text

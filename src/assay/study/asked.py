@@ -10,9 +10,10 @@ from assay.analysis.wording import short
 from assay.config import Config, digest_of
 from assay.data.config import DataConfig
 from assay.errors import RequestError
+from assay.evaluation.config import EvaluationConfig
 from assay.model.architecture import ARCHITECTURES
 from assay.model.plan import ExecutionConfig, ExecutionPlan
-from assay.records import Addition, Match, Split
+from assay.records import Addition, Match
 from assay.registry import suggestion
 from assay.study.arm import ArmConfig, parse_arm
 from assay.training.config import TrainingConfig
@@ -21,23 +22,13 @@ DEFAULT_ARMS = ("gpt1", "rwkv6", "mamba2")
 DEFAULT_SIZE = 1_000_000
 SCHEMA = 2
 """Of configurations and digests: a changed default of any section is a new version, a new key with a default is not."""
-Measurement = Literal["speed"]
-
-
+DEFAULT_MEASUREMENTS = ("likelihood", "recall", "signals", "output_health", "speed")
+"""What is measured where nothing else is asked for."""
+UNASKED = ("likelihood", "recall", "signals", "output_health")
+"""What versions 1 and 2 measured of every run, and listed nowhere."""
 WRITTEN = ("version", "kind", "plan", "corpus_digest", "needs", "added")
 """The keys of a study that assay writes and nobody asks for."""
 NOT_IDENTITY = (*WRITTEN, "seeds", "measurements", "plugins")
-
-
-class EvaluationConfig(Config):
-    """How much held-out text is scored at the end; whole windows in a fixed random order up to the cap."""
-
-    split: Split = "test"
-    """What arms are compared on; `validation` keeps the test split closed."""
-    test_tokens: int | None = Field(32_768, gt=0)
-    """Tokens of that split that are scored; None is all of it."""
-    signal_windows: int = Field(8, gt=0)
-    """Validation windows on which signals are measured."""
 
 
 class PluginFile(Config):
@@ -46,6 +37,8 @@ class PluginFile(Config):
     path: str
     sha256: str = ""
     """Empty: whatever it holds."""
+    measures_only: bool = False
+    """Whether it brings measurements alone, so that no number of a run depends on it. assay writes it."""
 
 
 class GridPoint(NamedTuple):
@@ -60,7 +53,8 @@ class GridPoint(NamedTuple):
 class StudyConfig(Config):
     """Everything that decides a study's numbers; the resolved copy lies beside its results."""
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
+    """Of this file; digests have SCHEMA."""
     kind: Literal["study", "run"] = "study"
     """What the folder of this config.yaml holds."""
     arms: list[ArmConfig] = Field(min_length=1)
@@ -75,8 +69,8 @@ class StudyConfig(Config):
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
-    measurements: list[Measurement] = ["speed"]
-    """What is measured after training, beside what every run records."""
+    measurements: list[str] = list(DEFAULT_MEASUREMENTS)
+    """What is measured: names, or groups of them. The likelihood is there always, as arms are ranked on it."""
     rule: Rule = Rule()
     tuning: Tuning = Tuning()
     execution: ExecutionConfig = ExecutionConfig()
@@ -94,14 +88,16 @@ class StudyConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _of_today(cls, values: Any) -> Any:
-        """Fill in the default size, and read what version 1 called its arms."""
+        """Fill in the default size; read what version 1 called its arms, and what versions 1 and 2 measured unasked."""
         if not isinstance(values, dict):
             return values
         values = dict(values)
-        if values.get("version") == 1:
-            values["version"] = 2
-            if "architectures" in values:
-                values["arms"] = values.pop("architectures")
+        if values.get("version") == 1 and "architectures" in values:
+            values["arms"] = values.pop("architectures")
+        if values.get("version") in (1, 2):
+            values["version"] = 3
+            if isinstance(asked := values.get("measurements"), list):
+                values["measurements"] = list(dict.fromkeys([*UNASKED, *asked]))
         values = _with_own_dimensions(values)
         if "size" in values or values.get("sizes") or {"d_model", "n_layers"} & set(values.get("model") or {}):
             return values
@@ -163,7 +159,7 @@ class StudyConfig(Config):
         """A hash of protocol and arms: what may grow (seeds, measurements) and what the machine decides is left out."""
         asked = {name: value for name, value in self.departures().items() if name not in NOT_IDENTITY}
         asked["arms"] = sorted((arm.departures() for arm in self.arms), key=lambda arm: str(arm["label"]))
-        plugins = sorted(plugin.sha256 for plugin in self.plugins)
+        plugins = sorted(plugin.sha256 for plugin in self.plugins if not plugin.measures_only)
         return digest_of({"schema": SCHEMA, **asked, **({"plugins": plugins} if plugins else {})})
 
     def run_identity(self) -> str:

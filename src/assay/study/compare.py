@@ -9,18 +9,21 @@ import torch
 
 from assay.data.dataset import load_dataset
 from assay.errors import RequestError
-from assay.records import ArmAudit, RunRecord, StudyRecord
+from assay.evaluation.measurement import MEASUREMENTS
+from assay.evaluation.measuring import outdated
+from assay.records import ArmAudit, MeasuredRun, StudyRecord
 from assay.study.asked import StudyConfig
 from assay.study.audits import audit_fresh, audit_trained
 from assay.study.conclude import conclude
 from assay.study.execute import execute
-from assay.study.folder import discard, lock, open_folder, rewrite_config, stored_config
-from assay.study.growth import grown
+from assay.study.folder import discard, lock, open_folder, open_run, rewrite_config, stored_config
+from assay.study.given import given_study
+from assay.study.growth import grown, refuse_course
 from assay.study.job import Job, RunListener
-from assay.study.resolve import ResolvedArm, Study, refuse_other_data, resolve, threads_at_once
-from assay.study.run import carry_out, finished_record
+from assay.study.measuring import measure_study
+from assay.study.resolve import ResolvedArm, Study, refuse_other_data, resolve, threads_at_once, with_measurements
+from assay.study.run import carry_out, finished_run, trained_record
 from assay.study.sources import only_here, refuse_changed_sources
-from assay.study.speeds import measured_speeds
 from assay.study.workers import resolve_workers, training_flops
 from assay.training.environment import assay_version
 from assay.training.loop import StepEvent
@@ -44,7 +47,7 @@ class Silent:
     def step(self, name: str, event: StepEvent) -> None:
         pass
 
-    def run_finished(self, name: str, record: RunRecord) -> None:
+    def run_finished(self, name: str, run: MeasuredRun) -> None:
         pass
 
 
@@ -62,19 +65,22 @@ def compare(
     """
     listener = listener or Silent()
     stored = stored_config(folder, "study")
+    config = with_measurements(config)
     config = config.model_copy(update={"kind": "study", "added": []})  # a repetition of a study has its own history
     if stored is not None:
         config = grown(stored, config, folder, listener.notice)
+        refuse_course(stored, config, folder)
         refuse_changed_sources(config, folder)
         if (record := finished_study(config, folder)) is not None:
             _refuse_other_data(config, listener)
+            _say_outdated(record, folder, listener)
             return record
     study = resolve(config, listener.message)
     _refuse_other_code(study, folder)
     if (threads := threads_at_once(study)) != study.plan.threads and stored is not None:
         began = f"{folder}: threads stay {study.plan.threads} a run, as when it began"
         listener.notice(f"{began}; asked for at once they would be {threads}")
-    resolved = config.model_copy(update={"plan": study.plan, "corpus_digest": study.dataset.digest})
+    resolved = study.config.model_copy(update={"plan": study.plan, "corpus_digest": study.dataset.digest})
     study = Study(resolved, study.arms, study.dataset, study.plan)
     made = open_folder(folder, resolved)
     try:
@@ -98,6 +104,14 @@ def _refuse_other_data(config: StudyConfig, listener: Listener) -> None:
     refuse_other_data(config, dataset)
 
 
+def _say_outdated(record: StudyRecord, folder: Path, listener: Listener) -> None:
+    """A line for each measurement that would give other results today."""
+    for of in record.measured:
+        why = outdated(MEASUREMENTS.get(of.name), of) if of.name in MEASUREMENTS.names() else None
+        if why is not None:
+            listener.notice(f"{why}; `assay measure {folder}` measures it again")
+
+
 def finished_study(config: StudyConfig, folder: Path) -> StudyRecord | None:
     """The study's record where it holds all that `config` asks, None where something is left to do."""
     if not (folder / "study.json").exists():
@@ -107,25 +121,28 @@ def finished_study(config: StudyConfig, folder: Path) -> StudyRecord | None:
     complete = {arm.label for arm in record.arms} == labels and all(
         set(arm.seeds) == set(config.seeds) for arm in record.arms
     )
-    measured = "speed" not in config.measurements or all(arm.speed is not None for arm in record.arms)
+    # What a concluded study was asked for and none of its runs has, as all diverged say, is not asked again.
+    asked = record.protocol.get("measurements", [])
+    measured = set(config.measurements) <= {*asked, *(of.name for of in record.measured)}
     return record if complete and measured and list(config.added) == record.added else None
 
 
 def _carry_out(study: Study, folder: Path, listener: Listener, workers: int | None) -> StudyRecord:
     torch.set_num_threads(study.plan.threads)  # audits too end in the same bits, however many workers there are
-    before = StudyRecord.read(folder / "study.json") if (folder / "study.json").exists() else None
     audits = [_audit_fresh(study, arm, listener) for arm in study.arms]
     rewrite_config(folder, study.config)  # only now: an arm that cannot be audited is not taken in
     # Seed by seed, so that an early look already compares; the longest runs first, so that no worker waits at the end.
     # How long a run of an arm takes is known after its first; before, FLOPs are a guess.
     longest_first = sorted(study.arms, key=lambda arm: -training_flops(study, arm))
     jobs = [_job(study, arm, seed, folder) for seed in study.config.seeds for arm in longest_first]
-    done = {(run.label, run.seed): run for run in execute(jobs, resolve_workers(workers, study), listener)}
+    ended = execute(jobs, resolve_workers(workers, study), listener)
+    done = {(run.record.label, run.record.seed): run for run in ended}
     runs = [done[arm.label, seed] for seed in study.config.seeds for arm in study.arms]
     audits += _audit_trained(study, runs, folder, listener)
-    speeds = measured_speeds(study, before, listener.message)
+    records = [run.record for run in runs]
+    results, _ = measure_study(folder, study.of_study(), records, given_study(study, listener.message))
     listener.message("floors and report")
-    return conclude(study, runs, folder, audits, speeds)
+    return conclude(study, runs, folder, audits, results)
 
 
 def _job(study: Study, arm: ResolvedArm, seed: int, folder: Path) -> Job:
@@ -134,10 +151,10 @@ def _job(study: Study, arm: ResolvedArm, seed: int, folder: Path) -> Job:
         name=f"{arm.label}-seed{seed}",
         folder=place,
         steps=arm.training.steps,
-        finished=partial(finished_record, study, arm, seed, place),
+        finished=partial(finished_run, study, arm, seed, place),
         here=partial(carry_out, study, arm, seed, place),
-        prepare=partial(open_folder, place, study.run_config(arm, seed)),
-        only_here=only_here(arm.architecture, arm.config, study.config.data),
+        prepare=partial(open_run, place, study.run_config(arm, seed)),
+        only_here=only_here(arm.architecture, arm.config, study.config.data, study.of_runs()),
         arm=arm.label,
         turn=study.config.seeds.index(seed),
     )
@@ -152,7 +169,7 @@ def _refuse_other_code(study: Study, folder: Path) -> None:
     """Raise a RequestError where finished runs were made by another assay: new ones beside them would be a mixture."""
     for seed in study.config.seeds:
         for arm in study.arms:
-            record = finished_record(study, arm, seed, run_folder(study, arm, seed, folder))
+            record = trained_record(study, arm, seed, run_folder(study, arm, seed, folder))
             if record is not None and record.environment.get("assay") != assay_version():
                 raise RequestError(
                     f"--out {folder}: {arm.label}-seed{seed} was made by assay {record.environment.get('assay')} and "
@@ -169,11 +186,12 @@ def _audit_fresh(study: Study, arm: ResolvedArm, listener: Listener) -> ArmAudit
     return audit
 
 
-def _audit_trained(study: Study, runs: Sequence[RunRecord], folder: Path, listener: Listener) -> list[ArmAudit]:
+def _audit_trained(study: Study, runs: Sequence[MeasuredRun], folder: Path, listener: Listener) -> list[ArmAudit]:
     """Every arm with its first seed that did not diverge."""
     audits = []
     for arm in study.arms:
-        seeds = [run.seed for run in runs if run.label == arm.label and run.status == "finished"]
+        of_arm = [run.record for run in runs if run.record.label == arm.label]
+        seeds = [run.seed for run in of_arm if run.status == "finished"]
         if seeds:
             listener.message(f"audit of {arm.label}, trained")
             audits.append(audit_trained(study, arm, seeds[0], run_folder(study, arm, seeds[0], folder)))

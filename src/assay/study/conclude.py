@@ -1,7 +1,7 @@
 """What a study comes to, once its runs are done: floors, the record, the page."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +9,9 @@ import numpy as np
 from assay.analysis.comparison import compare_runs
 from assay.analysis.entrants import Point
 from assay.data.task import TaskDataset
-from assay.evaluation.floors import ngram_floors
-from assay.evaluation.likelihood import summarise
-from assay.records import ArmAudit, Floor, RunRecord, Speed, StudyRecord
+from assay.evaluation.corpus.floors import ngram_floors
+from assay.evaluation.measurements.likelihood import summarise
+from assay.records import ArmAudit, Floor, MeasuredRun, Results, StudyRecord
 from assay.report.page import PAGE, write_report
 from assay.study.resolve import Study
 from assay.targets import IGNORED
@@ -23,10 +23,10 @@ FLOOR_TOKENS = 20_000_000
 
 def conclude(
     study: Study,
-    runs: Sequence[RunRecord],
+    runs: Sequence[MeasuredRun],
     folder: Path,
     audits: Sequence[ArmAudit],
-    speeds: Mapping[str, Speed],
+    results: Results,
 ) -> StudyRecord:
     """Compare the runs, draw the page, and write study.json last: its presence says that the study is finished."""
     config = study.config
@@ -43,14 +43,14 @@ def conclude(
         match=config.match if sized else None,
         audits=audits,
         points={arm.label: Point(arm.group, arm.size, arm.training.learning_rate) for arm in study.arms},
-        speeds=speeds,
+        results=results,
         added=config.added,
         rule=config.rule,
         tuning=config.tuning,
         split=config.evaluation.split,
     )
     record = record.model_copy(update={"report": PAGE})
-    write_report(record, list(runs), folder)
+    write_report(record, runs, results, folder)
     record.write(folder / "study.json")
     return record
 

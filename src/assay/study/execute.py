@@ -3,18 +3,18 @@
 from collections.abc import Sequence
 from functools import partial
 
-from assay.records import RunRecord
+from assay.records import MeasuredRun
 from assay.study.job import Job, RunListener
 from assay.study.pool import Pool
 
 
-def execute(jobs: Sequence[Job], workers: int, listener: RunListener) -> list[RunRecord]:
+def execute(jobs: Sequence[Job], workers: int, listener: RunListener) -> list[MeasuredRun]:
     """Carry out `jobs` with at most `workers` at a time and return their records in the order given.
 
     A worker that dies is named and its run tried once more while the others go on; a WorkerError says at the end which
     runs could not be finished. What no other process knows is carried out here, after the others.
     """
-    done: dict[int, RunRecord] = {}
+    done: dict[int, MeasuredRun] = {}
     for index, job in enumerate(jobs):
         if (record := job.finished()) is not None:
             done[index] = record

@@ -16,6 +16,9 @@ from assay.errors import RequestError
 from assay.records import write_whole
 from assay.study.asked import StudyConfig
 
+ASKED_ELSEWHERE = {"measurements", "plugins"}
+"""What a run may be asked more of: no part of what decides its numbers, or compared by itself."""
+
 
 def stored_config(folder: Path, kind: Literal["study", "run"]) -> StudyConfig | None:
     """The configuration of the study or run that `folder` holds, None where it is new or empty.
@@ -46,7 +49,7 @@ def refuse_other_run(stored: StudyConfig, asked: StudyConfig, folder: Path) -> N
     """Raise a RequestError that names the first key in which two runs differ, and both values, if they do."""
     refuse_other_plugins(stored, asked, folder)
     one, other = (
-        flat({**run.model_dump(mode="json", exclude={"plugins", "added", "arms", "needs"}), **_only_arm(run)})
+        flat({**run.model_dump(mode="json", exclude={*ASKED_ELSEWHERE, "added", "arms", "needs"}), **_only_arm(run)})
         for run in (stored, asked)
     )
     for key in {**one, **other}:
@@ -80,7 +83,7 @@ def refuse_other_plugins(stored: StudyConfig, asked: StudyConfig, folder: Path) 
     old = {Path(plugin.path).name: plugin.sha256 for plugin in stored.plugins}
     for plugin in asked.plugins:
         name = Path(plugin.path).name
-        if plugin.sha256 and old.get(name) not in (None, "", plugin.sha256):
+        if plugin.sha256 and not plugin.measures_only and old.get(name) not in (None, "", plugin.sha256):
             refuse_changed(folder, name, where_it_stands(folder, name))
 
 
@@ -115,6 +118,16 @@ def open_folder(folder: Path, resolved: StudyConfig) -> list[Path]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise RequestError(f"--out {folder}: {error.strerror}; give a folder that can be written") from None
+    return made
+
+
+def open_run(folder: Path, resolved: StudyConfig) -> list[Path]:
+    """The same for a run; where it was asked for other measurements before, its config.yaml says those of now."""
+    made = open_folder(folder, resolved)
+    stored = StudyConfig.parse(read_yaml(folder / "config.yaml"), {"": str(folder / "config.yaml")})
+    if stored.measurements != resolved.measurements:
+        asked = {name: getattr(resolved, name) for name in ASKED_ELSEWHERE}
+        rewrite_config(folder, stored.model_copy(update=asked))
     return made
 
 

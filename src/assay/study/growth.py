@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from assay.config import flat
 from assay.errors import RequestError
+from assay.evaluation.measurement import NEEDED, Measurement, named
 from assay.records import Addition, StudyRecord
 from assay.study.asked import WRITTEN, StudyConfig
 from assay.study.folder import refuse_other_plugins, refuse_value, shown
@@ -121,6 +122,15 @@ def _addition(stored: StudyConfig, study: StudyConfig, folder: Path) -> Addition
         return None
     when = datetime.now(UTC).isoformat(timespec="seconds")
     return Addition(when=when, looks=looks_at(folder), arms=arms, seeds=seeds, measurements=list(measurements))
+
+
+def refuse_course(stored: StudyConfig, study: StudyConfig, folder: Path) -> None:
+    """Raise a RequestError where a measurement is added that follows the training, and runs have ended without it."""
+    if not any(folder.glob("runs/*/record.json")):
+        return
+    for item in named([name for name in study.measurements if name not in stored.measurements]):
+        if isinstance(item, Measurement) and "course" in item.needs:
+            raise RequestError(f"--out {folder}: {item.name} needs {NEEDED['course']}; a new folder would do")
 
 
 def _tell_less(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from assay.records import RunRecord
+from assay.records import MeasuredRun
 from assay.training.loop import Observer, StepEvent
 
 
@@ -24,8 +24,8 @@ class RunListener(Protocol):
     def step(self, name: str, event: StepEvent) -> None:
         """One optimizer step of a run is done."""
 
-    def run_finished(self, name: str, record: RunRecord) -> None:
-        """A run is recorded."""
+    def run_finished(self, name: str, run: MeasuredRun) -> None:
+        """A run is recorded and measured."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Job:
     name: str
     folder: Path
     steps: int
-    finished: Callable[[], RunRecord | None]
-    """Its record where it has ended already."""
-    here: Callable[[Sequence[Observer]], RunRecord]
+    finished: Callable[[], MeasuredRun | None]
+    """It, where it has ended already and nothing is left to measure."""
+    here: Callable[[Sequence[Observer]], MeasuredRun]
     prepare: Callable[[], object]
     """Writes its config.yaml, which is all that a worker gets."""
     only_here: str = ""

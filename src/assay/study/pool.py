@@ -14,7 +14,7 @@ from time import sleep as pause
 from typing import IO
 
 from assay.errors import WRONG_REQUEST, RequestError, WorkerError
-from assay.records import RunRecord
+from assay.records import MeasuredRun
 from assay.study.job import Job, RunListener
 from assay.training.loop import StepEvent
 
@@ -49,7 +49,7 @@ class Pool:
         self.jobs = jobs
         self.workers = workers
         self.listener = listener
-        self.done: dict[int, RunRecord] = {}
+        self.done: dict[int, MeasuredRun] = {}
         self.active: list[_Worker] = []
         self.queue: list[tuple[int, int]] = []
         """(index of a job, which try it is)"""
@@ -58,7 +58,7 @@ class Pool:
         self.refused: list[str] = []
         self.died: list[str] = []
 
-    def go(self, indices: Sequence[int]) -> dict[int, RunRecord]:
+    def go(self, indices: Sequence[int]) -> dict[int, MeasuredRun]:
         """The records of these jobs. What a worker refuses, or dies of twice, is raised when the others are done."""
         self.queue = [(index, 1) for index in indices]
         try:

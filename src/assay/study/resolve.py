@@ -7,14 +7,16 @@ from typing import Any
 
 from assay.data.dataset import Dataset, load_dataset
 from assay.errors import RequestError
+from assay.evaluation.measurement import Measurement, StudyMeasurement, expanded, named
 from assay.model.accounting import count_parameters
 from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig
 from assay.model.plan import ExecutionPlan, available_cores, memory_bytes, refuse_missing_device, resolve_plan
 from assay.model.sizing import Decoding, build_on_meta, refuse_without_flops, solve
+from assay.records.measured import LIKELIHOOD
 from assay.registry import suggestion
 from assay.study.arm import ArmConfig
 from assay.study.asked import PluginFile, StudyConfig
-from assay.study.sources import arm_plugins
+from assay.study.sources import arm_plugins, measurement_plugins
 from assay.study.spec import Spec, folder_name
 from assay.training.config import TrainingConfig
 
@@ -68,9 +70,18 @@ class Study:
         """What the run's folder is called."""
         return folder_name(arm.label, seed, self.digest(arm, seed))
 
+    def of_runs(self) -> list[Measurement[Any]]:
+        """What is measured of every run."""
+        return [item for item in named(self.config.measurements) if isinstance(item, Measurement)]
+
+    def of_study(self) -> list[StudyMeasurement[Any]]:
+        """What is measured of all arms at once."""
+        return [item for item in named(self.config.measurements) if isinstance(item, StudyMeasurement)]
+
     def run_config(self, arm: ResolvedArm, seed: int) -> StudyConfig:
         """The resolved configuration of one run: what `assay train --config` needs to carry it out anywhere."""
         dimensions = {name: value for name, value in arm.config.model_dump(mode="json").items() if value is not None}
+        needed = {*arm.plugins, *measurement_plugins(self.of_runs())}
         one = ArmConfig(label=arm.label, architecture=arm.architecture.name, model=dimensions, replicate=arm.replicate)
         return StudyConfig(
             kind="run",
@@ -81,9 +92,9 @@ class Study:
             data=self.config.data.absolute(),
             training=arm.training,
             evaluation=self.config.evaluation,
-            measurements=[],
+            measurements=[measurement.name for measurement in self.of_runs()],
             execution=self.config.execution,
-            plugins=_absolute(plugin for plugin in self.config.plugins if Path(plugin.path).name in arm.plugins),
+            plugins=_absolute(plugin for plugin in self.config.plugins if Path(plugin.path).name in needed),
             plan=self.plan,
             corpus_digest=self.dataset.digest,
             needs=dict(arm.plugins),
@@ -97,6 +108,7 @@ def _absolute(plugins: Iterable[PluginFile]) -> list[PluginFile]:
 
 def resolve(config: StudyConfig, tell: Callable[[str], None]) -> Study:
     """Resolve arms, data and plan; whatever cannot work is a RequestError now and not after an hour."""
+    config = with_measurements(config)
     plan = config.plan or resolve_plan(config.execution, tell)
     refuse_missing_device(plan.device)
     _refuse_budget(config)
@@ -116,6 +128,11 @@ def resolve(config: StudyConfig, tell: Callable[[str], None]) -> Study:
         study = replace(study, plan=plan.model_copy(update={"threads": threads_at_once(study)}))
     _refuse_equal(study)
     return study
+
+
+def with_measurements(config: StudyConfig) -> StudyConfig:
+    """The names of groups replaced by those of their measurements, and the likelihood among them."""
+    return config.model_copy(update={"measurements": expanded([LIKELIHOOD, *config.measurements])})
 
 
 def resolve_arms(config: StudyConfig, vocab_size: int, decoding: Decoding) -> Iterator[ResolvedArm]:

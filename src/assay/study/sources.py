@@ -3,17 +3,20 @@
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from assay.config import digest_of, read_yaml
 from assay.data.config import DataConfig
 from assay.data.corpus import CORPORA, find_corpus
 from assay.data.task import TASKS, find_task
 from assay.errors import RequestError
+from assay.evaluation.measurement import MEASUREMENTS, AnyMeasurement, expanded
 from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig
 from assay.model.sizing import build_on_meta
 from assay.plugins.loading import load_plugin, plugin_source
 from assay.plugins.origins import Origin, caller_of, owner_of
 from assay.plugins.source_files import is_installed
+from assay.registry import Registry
 from assay.study.asked import PluginFile, StudyConfig
 from assay.study.folder import refuse_changed, where_it_stands
 
@@ -46,18 +49,31 @@ def with_digests(config: StudyConfig, also: Iterable[Path] = ()) -> StudyConfig:
     """
     paths = [Path(plugin.path) for plugin in config.plugins]
     origins = [*(ARCHITECTURES.origin(arm.architecture) for arm in config.arms), _of_data(config.data)]
+    origins += [MEASUREMENTS.origin(name) for name in expanded(config.measurements)]
     needed = [origin.path for origin in origins if origin.kind == "plug-in" and origin.path is not None]
     known = {path.resolve() for path in paths}
     paths += [path for path in dict.fromkeys([*needed, *also]) if path.resolve() not in known]
     plugins = []
     for path in paths:
         load_plugin(path)
-        plugins.append(PluginFile(path=str(path), sha256=plugin_source(path).digest))
+        plugins.append(
+            PluginFile(path=str(path), sha256=plugin_source(path).digest, measures_only=_measures_only(path))
+        )
     names = [path.name for path in paths]
     for name in names:
         if names.count(name) > 1:
             raise RequestError(f"--plugin: two files are called {name}, so nobody could tell them apart; rename one")
     return config.model_copy(update={"plugins": plugins})
+
+
+def _measures_only(path: Path) -> bool:
+    """Whether the file registers measurements and neither an architecture nor a corpus."""
+
+    def brings(registry: Registry[Any]) -> bool:
+        origins = (registry.origin(name) for name in registry.names())
+        return any(origin.path is not None and origin.path.resolve() == path.resolve() for origin in origins)
+
+    return brings(MEASUREMENTS) and not brings(ARCHITECTURES) and not brings(CORPORA)
 
 
 def arm_plugins(architecture: Architecture, config: ModelConfig, data: DataConfig) -> dict[str, str]:
@@ -72,6 +88,11 @@ def arm_plugins(architecture: Architecture, config: ModelConfig, data: DataConfi
 def model_plugins(architecture: Architecture, config: ModelConfig) -> dict[str, str]:
     """The same of a model alone, whatever it was trained on."""
     return _digests(_of_model(architecture, config))
+
+
+def measurement_plugins(measurements: Iterable[AnyMeasurement]) -> dict[str, str]:
+    """The same of what is measured; no part of a spec, as it moves none of a run's numbers."""
+    return _digests(MEASUREMENTS.origin(measurement.name) for measurement in measurements)
 
 
 def _digests(origins: Iterable[Origin]) -> dict[str, str]:
@@ -106,9 +127,13 @@ def refuse_changed_sources(config: StudyConfig, folder: Path) -> None:
                 refuse_changed(folder, name, where_it_stands(path.parent))
 
 
-def only_here(architecture: Architecture, config: ModelConfig, data: DataConfig) -> str:
-    """Why no other process can carry out a run of it, "" where one can."""
-    if any(origin.kind == "caller" for origin in [*_of_model(architecture, config), _of_data(data)]):
+def only_here(
+    architecture: Architecture, config: ModelConfig, data: DataConfig, measurements: Iterable[AnyMeasurement] = ()
+) -> str:
+    """Why no other process can carry out a run of it and measure it, "" where one can."""
+    origins = [*_of_model(architecture, config), _of_data(data)]
+    origins += [MEASUREMENTS.origin(measurement.name) for measurement in measurements]
+    if any(origin.kind == "caller" for origin in origins):
         return f"{architecture.name}: needs what is registered in this Python only, so it runs in this process"
     return ""
 

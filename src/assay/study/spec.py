@@ -6,8 +6,9 @@ from typing import Any
 
 from assay.config import Config, digest_of
 from assay.data.config import DataConfig
+from assay.evaluation.config import EvaluationConfig
 from assay.model.architecture import ModelConfig
-from assay.study.asked import SCHEMA, EvaluationConfig
+from assay.study.asked import SCHEMA
 from assay.training.config import TrainingConfig
 
 SHORT_DIGEST = 8

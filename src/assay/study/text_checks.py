@@ -5,8 +5,8 @@ from pathlib import Path
 from assay.data.corpus import Tell
 from assay.data.dataset import load_dataset
 from assay.errors import RequestError
-from assay.evaluation.contamination import chain_finding, data_findings
-from assay.evaluation.honest import HonestLikelihood, honest_likelihood
+from assay.evaluation.corpus.contamination import chain_finding, data_findings
+from assay.evaluation.measurements.honest_likelihood import HonestLikelihood, honest_likelihood
 from assay.hub.import_ import RECORD
 from assay.model.lm import LanguageModel
 from assay.model.plan import resolve_plan

@@ -1,20 +1,16 @@
 """How many runs go on at a time: as many as cores where models are small, fewer where memory would not do."""
 
-import re
-from pathlib import Path
-
 from assay.errors import RequestError
-from assay.model.accounting import count_flops, count_parameters
-from assay.model.plan import available_cores, memory_bytes
+from assay.model.accounting import count_flops
+from assay.model.plan import available_cores
 from assay.model.sizing import build_on_meta
 from assay.study.resolve import ResolvedArm, Study
+from assay.training.memory import available_bytes, training_bytes
 
 WORTH_A_PROCESS_FLOPS = 2e11
 """A run of fewer training FLOPs takes no longer than a process takes to begin: some seconds."""
 PROCESS_BYTES = 700_000_000
 """What Python with torch takes, about, before a model is there."""
-LOGIT_BYTES = 16
-"""A logit in float32, its gradient and what the loss keeps beside them."""
 
 
 def parse_workers(text: str | None) -> int | None:
@@ -34,7 +30,7 @@ def resolve_workers(asked: int | None, study: Study) -> int:
     cheapest = min(training_flops(study, arm) for arm in study.arms)
     if study.plan.device != "cpu" or cheapest < WORTH_A_PROCESS_FLOPS:
         return 1
-    largest = max(bytes_of_training(arm) for arm in study.arms)
+    largest = max(training_bytes(arm.architecture, arm.config, arm.training) for arm in study.arms)
     by_memory = available_bytes() // (PROCESS_BYTES + largest)
     return max(1, min(available_cores() // study.plan.threads, by_memory, runs))
 
@@ -43,21 +39,3 @@ def training_flops(study: Study, arm: ResolvedArm) -> float:
     """Of one run."""
     training = study.config.training
     return count_flops(build_on_meta(arm.architecture, arm.config), training.context).training * training.tokens
-
-
-def bytes_of_training(arm: ResolvedArm) -> int:
-    """A generous estimate: weights, gradients, AdamW's moments and the activations of a batch."""
-    tokens = arm.training.micro_batch_tokens or arm.training.batch_tokens
-    parameters = count_parameters(build_on_meta(arm.architecture, arm.config)).total
-    return 16 * parameters + tokens * (
-        100 * arm.config.d_model * arm.config.n_layers + LOGIT_BYTES * arm.config.vocab_size
-    )
-
-
-def available_bytes() -> int:
-    """Memory that could be had now, caches of files included, where the system tells; else all there is."""
-    try:
-        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
-    except OSError:
-        found = None
-    return int(found[1]) * 1024 if found is not None else memory_bytes("cpu") or 0

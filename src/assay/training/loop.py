@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 
 from assay.data.batches import Batches, Chain
+from assay.errors import RequestError
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
 from assay.records import write_whole
@@ -143,6 +144,12 @@ class TrainingRun:
         progress = checkpoint.load(folder, self.model, self.optimizer)
         if progress.status != "running":
             return progress
+        for observer in self.model_observers:
+            if progress.step >= observer.interval and not course_file(self.folder, observer.name).exists():
+                raise RequestError(
+                    f"--out {self.folder}: {observer.name} needs the whole course of training, and the run began "
+                    "without it; a new folder would do"
+                )
         self._drop_rows_after(progress.step)
         changed = [f"{k}: {v} -> {here.get(k)}" for k, v in progress.environment.items() if here.get(k) != v]
         broken = progress.chain_broken or ("; ".join(changed) if changed else None)

@@ -1,4 +1,4 @@
-"""Peak memory of a stretch of work, by the high-water mark of the process or of the device."""
+"""Memory: the peak of a stretch of work, what is free now, and what training a model will take."""
 
 import contextlib
 import ctypes
@@ -9,8 +9,16 @@ from pathlib import Path
 
 import torch
 
+from assay.model.accounting import count_parameters
+from assay.model.architecture import Architecture, ModelConfig
+from assay.model.plan import memory_bytes
+from assay.model.sizing import build_on_meta
+from assay.training.config import TrainingConfig
+
 STATUS = Path("/proc/self/status")
 CLEAR = Path("/proc/self/clear_refs")
+LOGIT_BYTES = 16
+"""A logit in float32, its gradient and what the loss keeps beside them."""
 
 
 class PeakMemory:
@@ -46,3 +54,19 @@ def _reset_high_water_mark() -> bool:
     except OSError:
         return False
     return True
+
+
+def training_bytes(architecture: Architecture, config: ModelConfig, training: TrainingConfig) -> int:
+    """A generous estimate: weights, gradients, AdamW's moments and the activations of a batch."""
+    tokens = training.micro_batch_tokens or training.batch_tokens
+    parameters = count_parameters(build_on_meta(architecture, config)).total
+    return 16 * parameters + tokens * (100 * config.d_model * config.n_layers + LOGIT_BYTES * config.vocab_size)
+
+
+def available_bytes() -> int:
+    """Memory that could be had now, caches of files included, where the system tells; else all there is."""
+    try:
+        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
+    except OSError:
+        found = None
+    return int(found[1]) * 1024 if found is not None else memory_bytes("cpu") or 0

@@ -82,13 +82,20 @@ def load_run(folder: Path) -> LoadedRun:
         raise RequestError(f"{folder}: is a study without runs yet; the folder of a run would do")
     (arm,) = run.arms
     dimensions = {**run.model, **arm.model}  # version 1 kept those of the run under `model`
-    if arm.architecture not in ARCHITECTURES.names() and run.plugins:
-        brings = " ".join(f"--plugin {plugin.path}" for plugin in run.plugins)
-        raise RequestError(f"{folder}: its architecture {arm.architecture!r} is not known here; {brings} brings it")
+    known_architecture(folder, run)
     loaded = _load(folder, arm.architecture, dimensions, run.plan, None, True)
     if run.needs is not None:
         _refuse_edited(folder, run.needs, model_plugins(loaded.architecture, loaded.config))
     return loaded
+
+
+def known_architecture(folder: Path, run: StudyConfig) -> Architecture:
+    """That of the run in `folder`; where it is not known here, a RequestError says what brings it."""
+    name = run.arms[0].architecture
+    if name not in ARCHITECTURES.names():
+        brings = " ".join(f"--plugin {plugin.path}" for plugin in run.plugins) or "--plugin FILE.py"
+        raise RequestError(f"{folder}: its architecture {name!r} is not known here; {brings} brings it")
+    return ARCHITECTURES.get(name)
 
 
 def _refuse_edited(folder: Path, trained_with: Mapping[str, str], now: Mapping[str, str]) -> None:

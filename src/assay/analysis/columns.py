@@ -1,0 +1,103 @@
+"""What was measured of an arm, over its seeds: numbers as means with intervals or ranges, texts counted; generic."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from assay.analysis.statistics import mean_interval, perplexity_interval
+from assay.analysis.wording import join_names
+from assay.records import ArmColumn, Column, MeasuredBy, MeasuredRun, MeasurementResult, Results
+from assay.records.measured import LIKELIHOOD
+
+
+def arm_columns(label: str, of_runs: Sequence[Results], of_study: Results, level: float) -> list[ArmColumn]:
+    """The columns of one arm but those of the likelihood, whose scores a study keeps by themselves."""
+    columns = columns_of(label, of_runs, of_study, level)
+    return [column for column in columns if column.measurement != LIKELIHOOD]
+
+
+def columns_of(label: str, of_runs: Sequence[Results], of_study: Results, level: float) -> list[ArmColumn]:
+    """The columns of one arm: of its runs' results over the seeds, then of the study's results its own."""
+    columns = []
+    for name in dict.fromkeys(name for results in of_runs for name in results):
+        having = [results[name] for results in of_runs if name in results]
+        if len({result.measurement_version for result in having}) == 1:
+            columns += list(_over_seeds(name, [result.columns for result in having], level))
+    for name, result in of_study.items():
+        own = [column for column in result.columns if column.arm == label]
+        columns += [ArmColumn(**column.model_dump(), measurement=name, seeds=0) for column in own]
+    return columns
+
+
+def measured_by(runs: Sequence[MeasuredRun], of_study: Results) -> list[MeasuredBy]:
+    """Every measurement of runs and study, with what each said of what."""
+    found: dict[str, list[tuple[str, MeasurementResult]]] = {}
+    for run in runs:
+        for name, result in run.results.items():
+            found.setdefault(name, []).append((f"{run.record.label}, seed {run.record.seed}: ", result))
+    for name, result in of_study.items():
+        found.setdefault(name, []).append(("", result))
+    ordered = sorted(found.values(), key=lambda of: of[0][1].order)
+    return [
+        MeasuredBy(
+            name=first.measurement,
+            version=first.measurement_version,
+            question=first.question,
+            unit=first.unit,
+            group=first.group,
+            scope=first.scope,
+            code=first.code,
+            sentences=[f"{whose}{sentence}" for whose, result in of for sentence in result.sentences],
+        )
+        for of in ordered
+        for first in [of[0][1]]
+    ]
+
+
+def said(runs: Sequence[MeasuredRun], of_study: Results) -> list[str]:
+    """Measurements that are not beside each other as runs were measured by different versions; words of the study's."""
+    versions: dict[str, set[int]] = {}
+    for run in runs:
+        for name, result in run.results.items():
+            versions.setdefault(name, set()).add(result.measurement_version)
+    lines = [
+        f"{name} was measured by versions {join_names([str(version) for version in sorted(of)])} of it, so it is not "
+        "shown; `assay measure` measures it again."
+        for name, of in versions.items()
+        if len(of) > 1
+    ]
+    return lines + [sentence for result in of_study.values() for sentence in result.sentences]
+
+
+def _over_seeds(name: str, of_runs: Sequence[Sequence[Column]], level: float) -> Iterator[ArmColumn]:
+    by_key: dict[str, list[Column]] = {}
+    for columns in of_runs:
+        for column in columns:
+            by_key.setdefault(column.key, []).append(column)
+    for of in by_key.values():
+        changes = _text(of) if of[0].format == "text" else _number(of, level)
+        yield ArmColumn(**{**of[0].model_dump(), **changes}, measurement=name, seeds=len(of))
+
+
+def _text(of: Sequence[Column]) -> Mapping[str, str | None]:
+    """The text of all; where they differ, the most frequent one that does not go without saying, counted."""
+    counts = Counter(column.text for column in of if column.text is not None)
+    if len(counts) > 1:
+        counts.pop(of[0].usual, None)
+        text, times = counts.most_common(1)[0]
+        return {"text": f"{text} {times}/{len(of)}"}
+    return {"text": next(iter(counts), None)}
+
+
+def _number(of: Sequence[Column], level: float) -> Mapping[str, float | None]:
+    """The mean with its interval or range; nothing where a run has none, its own interval where there is one run."""
+    values = [column.value for column in of if column.value is not None]
+    if len(values) < len(of) or not all(map(math.isfinite, values)):
+        return {"value": None, "low": None, "high": None}
+    if len(of) == 1:
+        return {}
+    if of[0].spread == "range":
+        return {"value": mean_interval(values).mean, "low": min(values), "high": max(values)}
+    over = perplexity_interval if of[0].format == "perplexity" else mean_interval
+    interval = over([math.log(value) for value in values] if of[0].format == "perplexity" else values, level)
+    return interval.model_dump(exclude={"mean"}) | {"value": interval.mean}

@@ -1,0 +1,72 @@
+"""A finished study to which measurements were added: its columns and words anew, its verdicts as they stand."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from assay.analysis import additions
+from assay.analysis.columns import arm_columns, measured_by, said
+from assay.analysis.comparison import compare_runs
+from assay.analysis.entrants import Point
+from assay.analysis.rule import Rule, Tuning
+from assay.records import Addition, MeasuredRun, Results, StudyRecord
+from assay.records.measured import LIKELIHOOD
+
+
+def refreshed(
+    study: StudyRecord,
+    runs: Sequence[MeasuredRun],
+    results: Results,
+    measured: Collection[str],
+    added: Sequence[Addition],
+) -> StudyRecord:
+    """`study` with the columns of today's results; `measured` are the names of those that are new.
+
+    Arms are ranked on the likelihood, so that they are judged again where that is new.
+    """
+    if LIKELIHOOD in measured:
+        return _judged_again(study, runs, results, added)
+    of_arm: dict[str, list[MeasuredRun]] = {arm.label: [] for arm in study.arms}
+    for run in runs:
+        if run.likelihood(study.split) is not None:
+            of_arm[run.record.label].append(run)
+    arms = [
+        arm.model_copy(
+            update={"columns": arm_columns(arm.label, [run.results for run in of_arm[arm.label]], results, study.level)}
+        )
+        for arm in study.arms
+    ]
+    replaced = {sentence for of in study.measured if of.scope == "study" for sentence in of.sentences}
+    headline = [line for line in study.headline if line not in replaced]
+    more = [line for line in [*additions.said(added), *said(runs, results)] if line not in headline]
+    return study.model_copy(
+        update={
+            "arms": arms,
+            "measured": measured_by(runs, results),
+            "headline": [*headline, *more],
+            "added": list(added),
+        }
+    )
+
+
+def _judged_again(
+    study: StudyRecord, runs: Sequence[MeasuredRun], results: Results, added: Sequence[Addition]
+) -> StudyRecord:
+    protocol: Mapping[str, object] = study.protocol
+    rule = protocol.get("rule")
+    points = {arm.label: Point(arm.group or arm.label, arm.size, arm.learning_rate) for arm in study.arms}
+    tuning = protocol.get("tuning")
+    again = compare_runs(
+        runs,
+        study.protocol,
+        study.corpus,
+        study.floors,
+        study.environment,
+        study.match,
+        study.audits,
+        points=points,
+        results=results,
+        added=added,
+        rule=Rule.parse(rule) if isinstance(rule, dict) else Rule(level=study.level, correction=study.correction),
+        tuning=Tuning.parse(tuning if isinstance(tuning, dict) else {}),
+        split=study.split,
+    )
+    return again.model_copy(update={"report": study.report})

@@ -1,0 +1,130 @@
+"""`assay measure`: what finished runs and other models were measured to be, and what is missing of it."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from assay.cli.numbers import parse_count, parse_names, parse_seed
+from assay.cli.options import (
+    COUNTS,
+    PATHS,
+    Context,
+    Corpus,
+    Json,
+    MaxBytes,
+    Plugin,
+    TextField,
+    Tokenizer,
+    load_plugins,
+)
+from assay.cli.progress import Stages
+from assay.config import merge, nested
+
+if TYPE_CHECKING:
+    from assay.study.measure import Looked
+
+
+def measure(
+    subjects: Annotated[
+        list[str], typer.Argument(metavar="SUBJECT", help="The folder of a study or run, ARM, FILE.py, or hf:PATH.")
+    ],
+    only: Annotated[
+        str | None, typer.Option(help="Only these measurements or groups: NAME|GROUP,....", show_default="all")
+    ] = None,
+    corpus: Corpus = None,
+    tokenizer: Tokenizer = None,
+    text_field: TextField = None,
+    max_bytes: MaxBytes = None,
+    context: Context = None,
+    size: Annotated[str | None, typer.Option(help="Parameters of an untrained arm.", show_default="1M")] = None,
+    seed: Annotated[str | None, typer.Option(help="Of an untrained arm.", show_default="0")] = None,
+    plugin: Plugin = None,
+    as_json: Json = False,
+) -> None:
+    """Measure what finished runs and studies lack, without training, and show all that was measured of them.
+
+    Results lie beside their runs, and a study's page shows them. Models from elsewhere (an untrained ARM, FILE.py,
+    hf:PATH) are measured on the text of the data options, and nothing is stored.
+    """
+    load_plugins(plugin)
+
+    from assay.study.measurable import look_at
+
+    names = None if only is None else parse_names("--only", only)
+    given = {
+        "corpus": corpus,
+        "tokenizer": tokenizer,
+        "text_field": text_field,
+        "max_bytes": max_bytes,
+        "context": context,
+        "size": size,
+    }
+    settings = _settings(given, seed)
+    with Stages() as stages:
+        looked = [one for subject in subjects for one in look_at(subject, names, settings, stages.tell)]
+    if as_json:
+        typer.echo(json.dumps({"subjects": [_as_json(one) for one in looked]}))
+    else:
+        _show(looked)
+    for line in dict.fromkeys(note for one in looked for note in one.notes):
+        print(f"assay: {line}", file=sys.stderr)
+    if not any(one.rows for one in looked):
+        raise typer.Exit(2)
+
+
+def _settings(given: dict[str, str | None], seed: str | None) -> dict[str, Any]:
+    """Data options as the keys of config.yaml, nested; empty where none was given."""
+    settings: dict[str, Any] = {}
+    for name, text in given.items():
+        if text is not None:
+            value = parse_count(f"--{name.replace('_', '-')}", text) if name in COUNTS else text
+            settings = merge(settings, nested(PATHS[name], value))
+    return settings if seed is None else {**settings, "seeds": [parse_seed(seed)]}
+
+
+def _as_json(one: "Looked") -> dict[str, Any]:
+    return {
+        "subject": one.subject,
+        "rows": [
+            {"name": row.name, "seeds": row.seeds, "columns": [of.model_dump(mode="json") for of in row.columns]}
+            for row in one.rows
+        ],
+        "results": {
+            whose: {name: result.model_dump(mode="json") for name, result in results.items()}
+            for whose, results in one.results.items()
+        },
+        "sentences": one.sentences,
+        "added": one.added,
+        "notes": one.notes,
+    }
+
+
+def _show(looked: list["Looked"]) -> None:
+    """All rows in one table, then the sentences."""
+    from assay.report.rows import MeasuredRow, RowsTable
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120)
+    several = len(looked) > 1
+    rows = [
+        MeasuredRow(row.name, _under(one.subject if several else "", row.seeds), row.columns)
+        for one in looked
+        for row in one.rows
+    ]
+    if rows:
+        console.print(RowsTable(rows))
+    for line in (sentence for one in looked for sentence in one.sentences):
+        console.print(Text(line))
+    for one in looked:
+        if (Path(one.subject) / "report.html").exists():
+            console.print(f"report: {Path(one.subject) / 'report.html'}", soft_wrap=True, markup=False)
+
+
+def _under(subject: str, seeds: int) -> str:
+    counted = f"{seeds} seeds" if seeds > 1 else ""
+    return ", ".join(part for part in (Path(subject).name if subject else "", counted) if part)

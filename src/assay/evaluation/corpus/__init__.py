@@ -1,0 +1,1 @@
+"""What is about the text and not about a model: copies between splits, and what counting alone reaches."""

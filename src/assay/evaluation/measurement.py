@@ -1,0 +1,221 @@
+"""The contract of a measurement: one question asked of a trained model, or of all arms of a study at once.
+
+A measurement is one file: a class with what it asks as attributes, its record, how it is measured, and how its values
+are shown, as data. `register(...)` in that file is all that tables, pages, `assay measure` and the documents need.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+from assay.data.scoring import ScoringWindows
+from assay.data.tokenizer import Tokenizer
+from assay.errors import RequestError
+from assay.evaluation.config import EvaluationConfig
+from assay.evaluation.scoring import ScoredBatch
+from assay.model.architecture import Architecture, ModelConfig
+from assay.model.lm import LanguageModel
+from assay.model.plan import ExecutionPlan
+from assay.records import Column, MeasuredFigure, Record, Split
+from assay.records.measurement import GROUPS, Group, Scope
+from assay.registry import Registry, suggestion
+from assay.training.config import TrainingConfig
+from assay.training.loop import ModelObserver
+
+Need = Literal["initial", "trained", "course"]
+"""The untrained weights of a seed; the trained ones; the model again and again while it is trained."""
+Text = Literal["held_out", "validation"]
+"""What arms are scored on; the validation windows that training looks at."""
+Values = TypeVar("Values", bound=Record)
+
+
+class Reader(ABC):
+    """Reads one pass over some text by one model. All readers of the same pass are served by the same forwards."""
+
+    model: Need = "trained"
+    text: Text = "held_out"
+
+    @abstractmethod
+    def read(self, batch: ScoredBatch) -> None:
+        """The next batch; windows of like length come together, the longest first."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """One model, and the text and the plan that it is measured with."""
+
+    label: str
+    seed: int
+    architecture: Architecture
+    config: ModelConfig
+    plan: ExecutionPlan
+    evaluation: EvaluationConfig
+    models: Mapping[Need, Callable[[], LanguageModel]]
+    """What makes the untrained and the trained model, on the plan's device; without those that there are not."""
+    texts: Mapping[Text, Callable[[], ScoringWindows]]
+    tokenizer: Tokenizer | None = None
+    """None where sequences are generated and no text."""
+    invertible: bool = False
+    """Whether the tokenizer gives every text back, so that bytes can be counted."""
+    courses: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Name of a measurement -> what its observer returned each time, first to last, with the `step`."""
+
+    @cached_property
+    def initial(self) -> LanguageModel:
+        """The model before training, rebuilt from seed and replicate."""
+        return self.models["initial"]()
+
+    @cached_property
+    def trained(self) -> LanguageModel:
+        """The model after training."""
+        return self.models["trained"]()
+
+    @cached_property
+    def held_out(self) -> ScoringWindows:
+        """The windows of the split that arms are scored on."""
+        return self.texts["held_out"]()
+
+    @cached_property
+    def validation(self) -> ScoringWindows:
+        """The validation windows that training looks at."""
+        return self.texts["validation"]()
+
+    @property
+    def split(self) -> Split:
+        """Which split the held-out windows are of."""
+        return self.evaluation.split
+
+    def model(self, need: Need) -> LanguageModel:
+        """The untrained or the trained model."""
+        return self.initial if need == "initial" else self.trained
+
+    def text(self, text: Text) -> ScoringWindows:
+        """The windows that a reader reads."""
+        return self.held_out if text == "held_out" else self.validation
+
+
+@dataclass(frozen=True)
+class GivenArm:
+    """One arm of a study, for a measurement that builds models of its own."""
+
+    label: str
+    architecture: Architecture
+    config: ModelConfig
+    training: TrainingConfig
+
+
+@dataclass(frozen=True)
+class GivenStudy:
+    """All arms of a study, for what must be measured of all at once."""
+
+    arms: Sequence[GivenArm]
+    plan: ExecutionPlan
+    seed: int
+    tell: Callable[[str], None]
+
+
+class _Asked(ABC, Generic[Values]):
+    """What every measurement says of itself."""
+
+    name: ClassVar[str]
+    question: ClassVar[str]
+    unit: ClassVar[str]
+    group: ClassVar[Group]
+    scope: ClassVar[Scope]
+    version: ClassVar[int] = 1
+    """Raised when the values become other numbers, or mean something else: older results are then measured again."""
+    record: ClassVar[type[Record]]
+    """The class of the values."""
+
+    def columns(self, values: Values) -> list[Column]:
+        """What a table shows of them."""
+        raise NotImplementedError
+
+    def figures(self, values: Values) -> list[MeasuredFigure]:
+        """What is drawn of them."""
+        return []
+
+    def sentences(self, values: Values) -> list[str]:
+        """What must be said of them in words."""
+        return []
+
+
+class Measurement(_Asked[Values]):
+    """A question asked of one run, or of one model."""
+
+    scope = "run"
+    needs: ClassVar[frozenset[Need]]
+    needs_all: ClassVar[bool] = True
+    """Whether all of `needs` must be there; else one of them does."""
+
+    def readers(self, given: Given) -> Sequence[Reader]:
+        """What reads forward passes over windows for it; they are filled before `measure` is called."""
+        return ()
+
+    def observer(self, steps: int) -> ModelObserver:
+        """What sees the model while it is trained for `steps` steps; asked for where `needs` has the course.
+
+        It has the name of the measurement, so that what it returns is found again in `Given.courses`.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def measure(self, given: Given, readers: Sequence[Any]) -> Values:
+        """Its values; `readers` are those that it asked for, filled."""
+
+    def unmet(self, available: frozenset[Need]) -> str | None:
+        """In words what is missing for it, None where nothing is."""
+        missing = [need for need in ("initial", "trained", "course") if need in self.needs - available]
+        if not missing or (not self.needs_all and self.needs & available):
+            return None
+        return "needs " + " and ".join(NEEDED[need] for need in missing)
+
+
+NEEDED: Mapping[str, str] = {
+    "initial": "untrained weights, which a seed gives",
+    "trained": "trained weights",
+    "course": "the course of training, which only the training itself shows",
+}
+
+
+class StudyMeasurement(_Asked[Values]):
+    """A question asked of all arms of a study at once; its columns say of which arm each is."""
+
+    scope = "study"
+    rests_on: ClassVar[Literal["arms", "runs"]] = "runs"
+    """Whether more seeds of the same arms make it another result."""
+
+    @abstractmethod
+    def measure(self, given: GivenStudy) -> Values:
+        """Its values."""
+
+
+AnyMeasurement = Measurement[Any] | StudyMeasurement[Any]
+MEASUREMENTS: Registry[AnyMeasurement] = Registry("measurement", "assay.evaluation.measurements")
+
+
+def register(measurement: AnyMeasurement) -> AnyMeasurement:
+    """Add it to the registry under its name."""
+    return MEASUREMENTS.register(measurement.name, measurement)
+
+
+def expanded(names: Sequence[str]) -> list[str]:
+    """Names of measurements, those of groups in their place, each once; an unknown one is a RequestError."""
+    known = MEASUREMENTS.names()
+    found: list[str] = []
+    for name in names:
+        if name in known:
+            found.append(name)
+        elif name in GROUPS:
+            found += [item.name for item in MEASUREMENTS if item.group == name]
+        else:
+            near = suggestion(name, [*known, *GROUPS])
+            raise RequestError(f"--measure {name}: no measurement and no group of them; {near}")
+    return list(dict.fromkeys(found))
+
+
+def named(names: Sequence[str]) -> list[AnyMeasurement]:
+    """The measurements of these names."""
+    return [MEASUREMENTS.get(name) for name in names]

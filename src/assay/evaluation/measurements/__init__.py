@@ -1,0 +1,1 @@
+"""One file per measurement; the registry in `assay.evaluation.measurement` finds them."""

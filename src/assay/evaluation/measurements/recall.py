@@ -1,0 +1,91 @@
+"""How well a model predicts what it can look up in its own context: tokens that complete a bigram seen before."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from assay.evaluation.measurement import Given, Measurement, Reader, register
+from assay.evaluation.measurements.likelihood import NatsOfTargets
+from assay.records import Column, FigurePoint, MeasuredFigure, Record, Split
+from assay.targets import IGNORED
+
+
+class Recall(Record):
+    """Mean nats of recall tokens and of all others; None where there are none of a kind."""
+
+    split: Split
+    recall_nats: float | None
+    recall_tokens: int
+    other_nats: float | None
+
+
+class MeasureRecall(Measurement[Recall]):
+    """Associative recall on text (Arora et al. 2023)."""
+
+    name = "recall"
+    question = "How well does the model predict tokens that it can look up in its own context?"
+    unit = "nats per token"
+    group = "memory"
+    needs = frozenset({"trained"})
+    record = Recall
+
+    def readers(self, given: Given) -> Sequence[Reader]:
+        return [NatsOfTargets(given.held_out)]
+
+    def measure(self, given: Given, readers: Sequence[NatsOfTargets]) -> Recall:
+        windows, nats = given.held_out, readers[0].nats
+        recall = recall_mask(windows.inputs, windows.targets)
+        other = (windows.targets != IGNORED) & ~recall
+        return Recall(
+            split=given.split,
+            recall_nats=float(nats[recall].mean()) if recall.any() else None,
+            recall_tokens=int(recall.sum()),
+            other_nats=float(nats[other].mean()) if other.any() else None,
+        )
+
+    def columns(self, values: Recall) -> list[Column]:
+        recall, other = values.recall_nats, values.other_nats
+        return [
+            Column(key="recall", head="recall", format="nats", value=recall, better="lower"),
+            Column(key="other", head="other tokens", format="nats", value=other, under="recall"),
+        ]
+
+    def figures(self, values: Recall) -> list[MeasuredFigure]:
+        kinds = {"recall tokens": values.recall_nats, "other tokens": values.other_nats}
+        return [
+            MeasuredFigure(
+                name="recall",
+                title="Recall tokens and other tokens",
+                caption="Recall tokens complete a bigram that stands earlier in the same context (Arora et al. 2023): "
+                "a model that can look things up scores low on them. Bars reach from the lowest seed to the highest.",
+                kind="marks",
+                y_title=f"{values.split} nats per token",
+                unit="nats_per_token",
+                series=list(kinds),
+                series_called="kind",
+                points=[FigurePoint(y=nats, series=kind) for kind, nats in kinds.items() if nats is not None],
+            )
+        ]
+
+
+def recall_mask(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """True where (input, target) is a bigram that occurred before in the same window (Arora et al. 2023).
+
+    inputs   a b c a b a c
+    targets  b c a b a c .
+    recalled       * (the second "a b"; "a c" is new)
+    """
+    width = inputs.shape[1]
+    pair = inputs.astype(np.int64) * (int(targets.max(initial=0)) + 1) + np.maximum(targets, 0)
+    # Padding gets codes of its own, so that it repeats nothing.
+    pair = np.where(targets == IGNORED, -1 - np.arange(width), pair)
+    order = np.argsort(pair, axis=1, kind="stable")
+    ordered = np.take_along_axis(pair, order, 1)
+    repeated = np.zeros_like(ordered, dtype=bool)
+    repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+    mask = np.zeros_like(repeated)
+    np.put_along_axis(mask, order, repeated, 1)
+    return mask
+
+
+register(MeasureRecall())

@@ -1,0 +1,100 @@
+"""A run or a study together with what was measured of it, read from a folder; no torch."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from assay.records.embedded import results_of_run, results_of_study
+from assay.records.likelihood import Likelihood, Split
+from assay.records.measurement import FOLDER, MeasurementResult
+from assay.records.run import RunRecord
+
+LIKELIHOOD = "likelihood"
+"""The measurement that arms are ranked on."""
+Results = Mapping[str, MeasurementResult]
+"""Name of a measurement -> its result; by group, then by name."""
+
+
+@dataclass(frozen=True)
+class MeasuredRun:
+    """The record of a run, and the results that lie beside it and are of its weights."""
+
+    record: RunRecord
+    results: Results = field(default_factory=dict)
+    stale: tuple[str, ...] = ()
+    """A line for every result that is not of these weights, or cannot be read; it is in `results` no more."""
+
+    @classmethod
+    def read(cls, folder: Path) -> "MeasuredRun":
+        """Read a run's folder, of any version; a broken record is a RequestError."""
+        record = RunRecord.read(folder / "record.json")
+        values = _older(folder / "record.json", 3)
+        embedded = {} if values is None else {result.measurement: result for result in results_of_run(values)}
+        weights = weights_digest(folder)
+        results, stale = dict(embedded), []
+        for result in stored_results(folder):
+            if result.measured.weights_sha256 and weights and result.measured.weights_sha256 != weights:
+                stale.append(f"{folder}: {result.measurement} was measured on other weights, so it is not shown")
+            else:
+                results[result.measurement] = result
+        return cls(record, in_order(results.values()), tuple(stale))
+
+    def likelihood(self, split: Split) -> Likelihood | None:
+        """The scores on `split`, never those on the other one."""
+        scores = self.scores
+        return scores if scores is not None and scores.split == split else None
+
+    @property
+    def scores(self) -> Likelihood | None:
+        """On the split that the run is scored on; None where it diverged or was not measured yet."""
+        result = self.results.get(LIKELIHOOD)
+        return None if result is None else Likelihood.model_validate(result.values)
+
+    def with_results(self, more: Iterable[MeasurementResult]) -> "MeasuredRun":
+        """The same with `more` results, in place of older ones of the same name."""
+        return MeasuredRun(self.record, in_order([*self.results.values(), *more]), self.stale)
+
+
+def read_study_results(folder: Path) -> Results:
+    """The results of scope study in a study's folder, those too that an older study.json holds itself."""
+    values = _older(folder / "study.json", 3) if (folder / "study.json").exists() else None
+    embedded = [] if values is None else list(results_of_study(values))
+    return in_order([*embedded, *stored_results(folder)])
+
+
+def stored_results(folder: Path) -> list[MeasurementResult]:
+    """What lies in the folder's measurements/; a file that cannot be read is a RequestError that names it."""
+    return [MeasurementResult.read(path) for path in sorted((folder / FOLDER).glob("*.json"))]
+
+
+def write_result(folder: Path, result: MeasurementResult) -> Path:
+    """Write it, whole or not at all, into the folder's measurements/."""
+    path = folder / FOLDER / f"{result.measurement}.json"
+    path.parent.mkdir(exist_ok=True)
+    result.write(path)
+    return path
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of the file with a run's weights; empty where there is none any more."""
+    for name in ("checkpoint", "checkpoint.old"):
+        path = folder / name / "model.safetensors"
+        if path.exists():
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+    return ""
+
+
+def in_order(results: Iterable[MeasurementResult]) -> dict[str, MeasurementResult]:
+    """By name; the last of a name stays."""
+    of = {result.measurement: result for result in results}
+    return {result.measurement: result for result in sorted(of.values(), key=lambda result: result.order)}
+
+
+def _older(path: Path, version: int) -> dict[str, Any] | None:
+    """The raw values of a record of a version before `version`, which has been read; None of a later one."""
+    values: dict[str, Any] = json.loads(path.read_bytes())
+    return values if values["schema_version"] < version else None

@@ -1,0 +1,117 @@
+"""Figures of measurements, drawn from what their results say of themselves: lines over x, or marks for each arm."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+
+import altair as alt
+
+from assay.records import MeasuredFigure, Results
+from assay.report.charts import Chart, Lines, layer, lines_and_band
+from assay.report.figure import Drawn, Figure
+from assay.report.looks import colours
+from assay.report.marks import rows_height
+from assay.report.series import Row, count_of_seeds, over_seeds
+
+SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down", "triangle-right")
+"""Of the series of marks."""
+
+
+def measured_figures(of: Drawn, of_study: Results) -> dict[str, Figure]:
+    """Every figure that the results of runs and of the study have points for, by name."""
+    found: dict[str, list[tuple[str, MeasuredFigure]]] = {}
+    for run in of.runs:
+        for result in run.results.values():
+            for figure in result.figures:
+                found.setdefault(figure.name, []).append((run.record.label, figure))
+    for result in of_study.values():
+        for figure in result.figures:
+            found.setdefault(figure.name, []).append(("", figure))
+    figures = {}
+    for name, parts in found.items():
+        rows = _rows(parts, of.names)
+        if rows:
+            figures[name] = _figure(parts[0][1], rows, of)
+    return figures
+
+
+def _rows(parts: Sequence[tuple[str, MeasuredFigure]], names: Sequence[str]) -> list[Row]:
+    """Over the seeds; series come in the order that the figure gives them."""
+    first = parts[0][1]
+    order = {series: place for place, series in enumerate(first.series)}
+    samples = [
+        ((point.arm or label, *_key(figure, point.series, point.x)), point.y)
+        for label, figure in parts
+        for point in figure.points
+        if (point.arm or label) in names
+    ]
+    rows = over_seeds(("arm", *_called(first)), samples, first.unit)
+    if not first.series:
+        return rows
+    return sorted(rows, key=lambda row: (names.index(str(row["arm"])), order[str(row[first.series_called])]))
+
+
+def _called(figure: MeasuredFigure) -> Iterator[str]:
+    """The fields of its data beside the arm."""
+    if figure.series:
+        yield figure.series_called
+    if figure.kind == "lines":
+        yield figure.x_called
+
+
+def _key(figure: MeasuredFigure, series: str, x: float) -> Iterator[str | float]:
+    if figure.series:
+        yield series
+    if figure.kind == "lines":
+        yield int(x) if x.is_integer() else x
+
+
+def _figure(of: MeasuredFigure, rows: Sequence[Row], drawn: Drawn) -> Figure:
+    seeds = {name: [int(row["seeds"]) for row in rows if row["arm"] == name] for name in drawn.names}
+    title = f"{of.title}, {count_of_seeds([max(counts) for counts in seeds.values() if counts])}"
+    if of.kind == "lines":
+        return Figure(title, of.caption, rows, _lines(of, drawn))
+    return Figure(title, of.caption, rows, _marks(of, drawn), height=rows_height(len({row["arm"] for row in rows})))
+
+
+def _lines(of: MeasuredFigure, drawn: Drawn) -> Callable[[alt.InlineData, int], Chart]:
+    lines = Lines(
+        drawn.names,
+        drawn.looks,
+        of.x_called,
+        of.y_title,
+        of.y_scale,
+        dashed_by=of.series_called if of.series else None,
+        kinds=of.series,
+    )
+
+    def draw(data: alt.InlineData, width: int) -> Chart:
+        scale = alt.Scale(type=of.x_scale, nice=of.x_scale == "linear")
+        x = alt.X(f"{of.x_called}:Q", title=of.x_title, axis=_x_axis(of, width), scale=scale)
+        return lines_and_band(data, lines, x, width)
+
+    return draw
+
+
+def _x_axis(of: MeasuredFigure, width: int) -> alt.Axis:
+    if not of.x_names:
+        ticks = width // 80
+        return alt.Axis(tickCount=ticks, format="~s") if of.x_scale == "log" else alt.Axis(tickCount=ticks)
+    named = "".join(f"datum.value == {float(at):g} ? {json.dumps(name)} : " for at, name in of.x_names.items())
+    return alt.Axis(labelExpr=f"{named}datum.value", tickMinStep=1, tickCount=width // 60, grid=False)
+
+
+def _marks(of: MeasuredFigure, drawn: Drawn) -> Callable[[alt.InlineData, int], Chart]:
+    def draw(data: alt.InlineData, width: int) -> Chart:
+        colour = alt.Color("arm:N", scale=colours(drawn.looks, drawn.names), legend=None)
+        base = alt.Chart(data).encode(y=alt.Y("arm:N", title=None), color=colour)
+        scale = alt.Scale(type=of.y_scale, zero=False, padding=12)
+        x = alt.X("mean:Q", title=of.y_title, scale=scale, axis=alt.Axis(tickCount=width // 60))
+        bars = base.mark_rule(strokeWidth=2.5).encode(x="low:Q", x2="high:Q")
+        marks = base.mark_point(filled=True, size=60, opacity=1)
+        if not of.series:
+            return layer(bars, marks.encode(x=x))
+        shapes = alt.Scale(domain=of.series, range=[SHAPES[at % len(SHAPES)] for at in range(len(of.series))])
+        shape = alt.Shape(f"{of.series_called}:N", scale=shapes, title=None, legend=alt.Legend(orient="top"))
+        return layer(base.mark_line(strokeWidth=1.5, opacity=0.5).encode(x=x), bars, marks.encode(x=x, shape=shape))
+
+    return draw

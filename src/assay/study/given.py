@@ -1,0 +1,104 @@
+"""What a measurement is given of a run, of the arms of a study, or of a model from anywhere."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from assay.data.dataset import Dataset
+from assay.data.scoring import ScoringWindows
+from assay.evaluation.config import EvaluationConfig
+from assay.evaluation.measurement import Given, GivenArm, GivenStudy, Need, Text
+from assay.model.architecture import Architecture, ModelConfig, build_model
+from assay.model.lm import LanguageModel
+from assay.model.plan import ExecutionPlan
+from assay.study.measuring import read_courses
+from assay.study.resolve import ResolvedArm, Study
+from assay.study.subject.run import load_run
+from assay.training.config import TrainingConfig
+
+
+def given_run(study: Study, arm: ResolvedArm, seed: int, folder: Path) -> Given:
+    """The run of `arm` with `seed` in `folder`."""
+    who = Who(arm.label, seed, arm.replicate, arm.architecture, arm.config)
+    return given_folder(folder, who, study.plan, study.config.evaluation, arm.training, study.dataset)
+
+
+class Who(NamedTuple):
+    """Which model it is, and what its untrained weights follow from."""
+
+    label: str
+    seed: int
+    replicate: int
+    architecture: Architecture
+    config: ModelConfig
+
+
+def given_folder(
+    folder: Path,
+    who: Who,
+    plan: ExecutionPlan,
+    evaluation: EvaluationConfig,
+    training: TrainingConfig,
+    dataset: Dataset,
+) -> Given:
+    """A run in `folder`; its trained weights are read from there, the untrained ones follow from seed and replicate.
+
+    Read from there also right after training, so that a later measurement gives the same.
+    """
+
+    def initial() -> LanguageModel:
+        return ready(build_model(who.architecture, who.config, who.seed, who.replicate), plan)
+
+    def trained() -> LanguageModel:
+        return ready(load_run(folder).model, plan)
+
+    models: dict[Need, Callable[[], LanguageModel]] = {"initial": initial, "trained": trained}
+    return given(who, models, plan, evaluation, training, dataset, read_courses(folder))
+
+
+def given(
+    who: Who,
+    models: Mapping[Need, Callable[[], LanguageModel]],
+    plan: ExecutionPlan,
+    evaluation: EvaluationConfig,
+    training: TrainingConfig,
+    dataset: Dataset,
+    courses: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+) -> Given:
+    """Any model, on what `dataset` holds out."""
+    return Given(
+        label=who.label,
+        seed=who.seed,
+        architecture=who.architecture,
+        config=who.config,
+        plan=plan,
+        evaluation=evaluation,
+        models=models,
+        texts=texts(dataset, evaluation, training),
+        tokenizer=dataset.tokenizer,
+        invertible=dataset.invertible,
+        courses=courses or {},
+    )
+
+
+def given_study(study: Study, tell: Callable[[str], None]) -> GivenStudy:
+    """All arms of a study."""
+    arms = [GivenArm(arm.label, arm.architecture, arm.config, arm.training) for arm in study.arms]
+    return GivenStudy(arms, study.plan, study.config.seeds[0], tell)
+
+
+def ready(model: LanguageModel, plan: ExecutionPlan) -> LanguageModel:
+    """`model` as the plan runs it."""
+    return plan.apply(model)
+
+
+def texts(
+    dataset: Dataset, evaluation: EvaluationConfig, training: TrainingConfig
+) -> dict[Text, Callable[[], ScoringWindows]]:
+    """The windows that every run of a study is measured on."""
+    context = training.context
+    return {
+        "held_out": cache(lambda: dataset.held_out(evaluation.split, context, evaluation.test_tokens)),
+        "validation": cache(lambda: dataset.held_out("validation", context, training.validation_tokens)),
+    }

@@ -1,0 +1,47 @@
+"""SUBJECT of `assay measure`: which folder, arm, file or import it is."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from assay.data.corpus import Tell
+from assay.errors import RequestError
+from assay.evaluation.measurement import expanded
+from assay.hub.import_ import RECORD
+from assay.model.architecture import ARCHITECTURES
+from assay.registry import suggestion
+from assay.study.arm import parse_arm
+from assay.study.measure import Looked, look_at_run, look_at_study
+from assay.study.measure_model import is_arm, look_at_arm, look_at_file, look_at_imported
+
+
+def look_at(subject: str, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> list[Looked]:
+    """What SUBJECT = STUDY | RUN | ARM | FILE.py | hf:PATH names, measured where something is missing.
+
+    `settings` say on which text a model is measured that no run here trained (the keys of config.yaml, nested); a run
+    and a study have theirs, so that settings with them are a RequestError.
+    """
+    only = None if only is None else expanded(only)
+    folder = Path(subject)
+    if subject.startswith("hf:") or (folder / RECORD).exists():
+        return [look_at_imported(subject, only, settings, tell)]
+    if subject.endswith(".py"):
+        return look_at_file(folder, only, settings, tell)
+    if folder.is_dir():
+        if settings:
+            raise RequestError(f"{subject}: is measured on its own text; data options are for models from elsewhere")
+        return [_look_at_folder(folder, only, tell)]
+    if is_arm(subject):
+        return [look_at_arm(parse_arm(subject), only, settings, tell)]
+    what = suggestion(subject, ARCHITECTURES.names())
+    raise RequestError(f"{subject}: no folder of a study or run, architecture, FILE.py or hf:PATH; {what}")
+
+
+def _look_at_folder(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looked:
+    if (folder / "record.json").exists():
+        return look_at_run(folder, only, tell)
+    if not (folder / "config.yaml").exists():
+        raise RequestError(f"{folder}: no config.yaml; the folder of a study or run would do")
+    if (folder / "metrics.jsonl").exists():
+        raise RequestError(f"{folder}: is not trained to its end yet; `assay train` goes on with it")
+    return look_at_study(folder, only, tell)

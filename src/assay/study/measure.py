@@ -1,0 +1,255 @@
+"""What `assay measure` does with runs and studies: measures what is missing, and gathers what is there."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from assay.analysis.columns import columns_of
+from assay.analysis.refresh import refreshed
+from assay.config import read_yaml
+from assay.data.config import DataConfig
+from assay.data.corpus import Tell, silent
+from assay.data.dataset import Dataset, load_dataset
+from assay.errors import RequestError
+from assay.evaluation.measurement import (
+    MEASUREMENTS,
+    AnyMeasurement,
+    GivenArm,
+    GivenStudy,
+    Measurement,
+    StudyMeasurement,
+    expanded,
+    named,
+)
+from assay.evaluation.measuring import outdated
+from assay.model.plan import resolve_plan
+from assay.records import Addition, ArmColumn, MeasuredRun, Results, StudyRecord
+from assay.records.measured import LIKELIHOOD, read_study_results
+from assay.records.measurement import GROUPS
+from assay.report.page import runs_in_order, write_report
+from assay.study.asked import DEFAULT_MEASUREMENTS, PluginFile, StudyConfig
+from assay.study.folder import lock, rewrite_config
+from assay.study.given import Who, given_folder
+from assay.study.growth import looks_at
+from assay.study.measuring import measure_folder, measure_study, missing, missing_of_study, offered
+from assay.study.subject.run import known_architecture, read_run_config
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: an arm over its seeds, or one run or model."""
+
+    name: str
+    seeds: int
+    columns: list[ArmColumn]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What is known of one subject."""
+
+    subject: str
+    rows: list[Row]
+    sentences: list[str]
+    results: dict[str, Results]
+    """Of every run, by its label and seed, or of the model; those of the study itself under "study"."""
+    added: list[str] = field(default_factory=list)
+    """The measurements of which something new was measured."""
+    notes: list[str] = field(default_factory=list)
+    """What could not be measured, and why, a line each."""
+
+
+def wanted(config: StudyConfig, only: Sequence[str] | None) -> tuple[list[AnyMeasurement], list[str]]:
+    """What is measured of a run or study, and a line for each measurement that it lists and that is not known here.
+
+    Without `only` all that it was asked for, today's defaults, and what plug-in files brought.
+    """
+    if only is not None:
+        return named(expanded(only)), []
+    brought = [name for name in MEASUREMENTS.names() if MEASUREMENTS.origin(name).kind == "plug-in"]
+    asked = [name for name in config.measurements if name in MEASUREMENTS.names()]
+    unknown = [name for name in config.measurements if name not in asked and name not in GROUPS]
+    notes = [f"{name}: is not known here; --plugin FILE.py brings it" for name in unknown]
+    return named(expanded([LIKELIHOOD, *asked, *DEFAULT_MEASUREMENTS, *brought])), notes
+
+
+def look_at_run(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looked:
+    """The run in `folder`, measured where something is missing."""
+    items, notes = wanted(read_run_config(folder), only)
+    run, added, more = _measured_run(folder, items, tell, cache(load_quietly))
+    results = _only(run.results, items)
+    name = f"{run.record.label}, seed {run.record.seed}"
+    columns = columns_of(run.record.label, [results], {}, 0.95)
+    rows = [Row(name, 1, columns)] if columns else []
+    more += [] if only is None else of_studies(items, str(folder))
+    return Looked(str(folder), rows, _said(name, results), {name: results}, added, [*notes, *run.stale, *more])
+
+
+def of_studies(items: Sequence[AnyMeasurement], name: str) -> list[str]:
+    """A line for each of `items` that a single model cannot be asked."""
+    of_all = [item for item in items if isinstance(item, StudyMeasurement)]
+    return [f"{item.name}: is measured of all arms of a study, and {name} is one model" for item in of_all]
+
+
+def look_at_study(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looked:
+    """The study in `folder`: its finished runs and what is of all arms; its page anew where something was measured."""
+    config = read_run_config(folder)
+    items, notes = wanted(config, only)
+    places = sorted(path.parent for path in folder.glob("runs/*/record.json"))
+    if not places:
+        raise RequestError(f"{folder}: has no finished run yet; `assay compare` goes on with it")
+    text = cache(load_quietly)
+    runs, added = [], dict[str, None]()
+    for place in places:
+        run, new, more = _measured_run(place, items, tell, text)
+        runs.append(run)
+        added |= dict.fromkeys(new)
+        notes += [*run.stale, *more]
+    of_all = [item for item in items if isinstance(item, StudyMeasurement)]
+    results, new = _measured_arms(folder, of_all, runs, places, tell)
+    added |= dict.fromkeys(new)
+    if added and (folder / "study.json").exists():
+        _refresh(folder, config, runs, results, list(added))
+    rows, said = _rows(runs, items, _only(results, items))
+    every = {f"{run.record.label}, seed {run.record.seed}": _only(run.results, items) for run in runs}
+    return Looked(str(folder), rows, said, {**every, "study": _only(results, items)}, list(added), _once(notes))
+
+
+def _measured_run(
+    folder: Path, items: Sequence[AnyMeasurement], tell: Tell, data: Callable[[str], Dataset]
+) -> tuple[MeasuredRun, list[str], list[str]]:
+    """The run, the names of what was measured now, and a line for each thing that cannot be."""
+    of_runs = [item for item in items if isinstance(item, Measurement)]
+    run = MeasuredRun.read(folder)
+    notes = []
+    for item in of_runs:
+        unmet, there = item.unmet(offered(folder, run.record, item.name)), run.results.get(item.name)
+        if unmet is not None and (there is None or outdated(item, there) is not None):
+            notes.append(f"{item.name}: {unmet}; {folder} cannot be measured by it any more")
+    if not missing(of_runs, run, folder):
+        return run, [], notes
+    tell(f"{folder.name}: measuring {', '.join(item.name for item in missing(of_runs, run, folder))}")
+    config = read_run_config(folder)
+    (arm,) = config.arms
+    architecture = known_architecture(folder, config)
+    dimensions = architecture.config.parse({**config.model, **arm.model})
+    dataset = data(config.data.model_dump_json())
+    if dataset.digest != run.record.corpus_digest:
+        now, then = dataset.digest[:12], run.record.corpus_digest[:12]
+        raise RequestError(
+            f"{folder}: its data reads as {now} now, and was {then} when it was trained; the data as it was would do"
+        )
+    plan = config.plan or resolve_plan(config.execution, tell)
+    who = Who(run.record.label, run.record.seed, run.record.replicate, architecture, dimensions)
+    with lock(folder):
+        run, added = measure_folder(
+            folder,
+            of_runs,
+            lambda _: given_folder(folder, who, plan, config.evaluation, config.training, dataset),
+        )
+    return run, added, notes
+
+
+def load_quietly(data: str) -> Dataset:
+    """The text or task of a data configuration in JSON; each is read once."""
+    return load_dataset(DataConfig.model_validate_json(data), silent)
+
+
+def _measured_arms(
+    folder: Path,
+    items: Sequence[StudyMeasurement[Any]],
+    runs: Sequence[MeasuredRun],
+    places: Sequence[Path],
+    tell: Tell,
+) -> tuple[Results, list[str]]:
+    """What is measured of all arms at once."""
+    records = [run.record for run in runs]
+    if not any(missing_of_study(item, read_study_results(folder), records) for item in items):
+        return read_study_results(folder), []
+    first = {run.record.label: place for run, place in reversed(list(zip(runs, places, strict=True)))}
+    arms = []
+    for label, place in first.items():
+        config = read_run_config(place)
+        architecture = known_architecture(place, config)
+        dimensions = architecture.config.parse({**config.model, **config.arms[0].model})
+        arms.append(GivenArm(label, architecture, dimensions, config.training))
+    plan = read_run_config(places[0]).plan
+    with lock(folder):
+        return measure_study(
+            folder,
+            items,
+            records,
+            GivenStudy(arms, plan or resolve_plan(config.execution, tell), min(run.seed for run in records), tell),
+        )
+
+
+def _refresh(
+    folder: Path, config: StudyConfig, runs: Sequence[MeasuredRun], results: Results, measured: Sequence[str]
+) -> None:
+    """study.json and the page with what was measured now; what the study did not have is added after a look."""
+    study = StudyRecord.read(folder / "study.json")
+    mine = runs_in_order(study, runs)
+    new = [name for name in measured if name not in {of.name for of in study.measured}]
+    added = list(study.added)
+    if new:
+        when = datetime.now(UTC).isoformat(timespec="seconds")
+        added.append(Addition(when=when, looks=looks_at(folder), measurements=new))
+    with lock(folder):
+        if new and _continues(folder):
+            names = list(dict.fromkeys([*config.measurements, *new]))
+            plugins = [*config.plugins, *_plugins_of(config, new)]
+            more = {"measurements": names, "added": added, "plugins": plugins}
+            rewrite_config(folder, config.model_copy(update=more))
+        record = refreshed(study, mine, results, measured, added)
+        write_report(record, mine, results, folder)
+        record.write(folder / "study.json")
+
+
+def _plugins_of(config: StudyConfig, names: Sequence[str]) -> list[PluginFile]:
+    """The files that brought these measurements, as far as the study does not list them."""
+    listed = {Path(plugin.path).name for plugin in config.plugins}
+    origins = {MEASUREMENTS.origin(name) for name in names}
+    return [
+        PluginFile(path=str(origin.path), sha256=origin.digest or "", measures_only=True)
+        for origin in sorted(origins, key=lambda origin: origin.name)
+        if origin.kind == "plug-in" and origin.path is not None and origin.path.name not in listed
+    ]
+
+
+def _continues(folder: Path) -> bool:
+    """Whether the study's configuration is of this version, so that it may be written."""
+    return read_yaml(folder / "config.yaml").get("version") != 1
+
+
+def _rows(
+    runs: Sequence[MeasuredRun], items: Sequence[AnyMeasurement], of_study: Results
+) -> tuple[list[Row], list[str]]:
+    """A row an arm, and the sentences of all."""
+    of_arm: dict[str, list[MeasuredRun]] = {}
+    for run in runs:
+        of_arm.setdefault(run.record.label, []).append(run)
+    rows = [
+        Row(label, len(of), columns_of(label, [_only(run.results, items) for run in of], of_study, 0.95))
+        for label, of in of_arm.items()
+    ]
+    rows = [row for row in rows if row.columns]
+    said = [line for result in of_study.values() for line in result.sentences]
+    for run in runs:
+        said += _said(f"{run.record.label}, seed {run.record.seed}", _only(run.results, items))
+    return rows, said
+
+
+def _only(results: Results, items: Sequence[AnyMeasurement]) -> Results:
+    names = {item.name for item in items}
+    return {name: result for name, result in results.items() if name in names}
+
+
+def _said(name: str, results: Results) -> list[str]:
+    return [f"{name}: {sentence}" for result in results.values() for sentence in result.sentences]
+
+
+def _once(lines: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(lines))

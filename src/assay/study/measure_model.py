@@ -1,0 +1,99 @@
+"""What `assay measure` does with models that no run here trained: untrained arms, imported ones."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from assay.analysis.columns import columns_of
+from assay.data.corpus import Tell
+from assay.data.dataset import load_dataset
+from assay.errors import RequestError
+from assay.evaluation.config import EvaluationConfig
+from assay.evaluation.measurement import Given, Measurement, Need, expanded, named
+from assay.hub.folder import TOKENIZER, locate
+from assay.model.architecture import ARCHITECTURES, build_model
+from assay.model.lm import LanguageModel
+from assay.model.plan import resolve_plan
+from assay.records import Measured
+from assay.records.measured import in_order
+from assay.study.arm import ArmConfig, parse_arm
+from assay.study.asked import DEFAULT_MEASUREMENTS, DEFAULT_SIZE, StudyConfig
+from assay.study.given import Who, given, ready
+from assay.study.measure import Looked, Row, of_studies
+from assay.study.measuring import results_of
+from assay.study.resolve import resolve
+from assay.study.subject.file import registered_by
+from assay.study.subject.lookup import load_subject
+from assay.study.subject.run import LoadedRun
+from assay.training.config import TrainingConfig
+
+
+def look_at_arm(arm: ArmConfig, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> Looked:
+    """An untrained model of `arm`; `settings` are those of a study: its data, training.context, size, seeds."""
+    by_hand = {"d_model", "n_layers"} & set(arm.model)
+    sized = {} if by_hand or arm.size is not None else {"size": DEFAULT_SIZE}
+    study = resolve(StudyConfig.parse({"arms": [arm], "seeds": [0], **sized, **settings}), tell)
+    (one,), (seed,) = study.arms, study.config.seeds
+    who = Who(one.label, seed, one.replicate, one.architecture, one.config)
+
+    def initial() -> LanguageModel:
+        return ready(build_model(one.architecture, one.config, seed, one.replicate), study.plan)
+
+    of = given(who, {"initial": initial}, study.plan, study.config.evaluation, one.training, study.dataset)
+    return _looked(f"{one.label}, untrained", only, of, tell)
+
+
+def look_at_imported(subject: str, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> Looked:
+    """The model of hf:PATH or of an imported folder, on text that its own tokenizer cuts."""
+    loaded = load_subject(subject)
+    data = dict(settings.get("data", {}))
+    if "tokenizer" not in data:
+        data["tokenizer"] = str(_tokenizer(subject, loaded))
+    config = StudyConfig.parse({**settings, "arms": ["gpt1"], "data": data})
+    dataset = load_dataset(config.data, tell)
+    if dataset.vocab_size > loaded.config.vocab_size:
+        raise RequestError(
+            f"--tokenizer {config.data.tokenizer}: has {dataset.vocab_size} tokens, {subject} "
+            f"{loaded.config.vocab_size}; its own would do"
+        )
+    plan = resolve_plan(config.execution, tell)
+    who = Who(subject, 0, 0, loaded.architecture, loaded.config)
+    training: TrainingConfig = config.training
+    evaluation: EvaluationConfig = config.evaluation
+    of = given(who, {"trained": lambda: ready(loaded.model, plan)}, plan, evaluation, training, dataset)
+    return _looked(subject, only, of, tell)
+
+
+def look_at_file(path: Path, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> list[Looked]:
+    """An untrained model of every architecture that the file registers."""
+    architectures = registered_by(path)
+    if not architectures:
+        raise RequestError(f"{path}: registers no architecture; `assay audit` takes any torch.nn.Module, this does not")
+    return [look_at_arm(parse_arm(architecture.name), only, settings, tell) for architecture in architectures]
+
+
+def is_arm(subject: str) -> bool:
+    """Whether SUBJECT is written as an arm of an architecture that is known."""
+    return subject.partition(":")[0].rpartition("=")[2] in ARCHITECTURES.names()
+
+
+def _tokenizer(subject: str, loaded: LoadedRun) -> Path:
+    loaded.text_tokenizer()
+    folder = locate(subject) if subject.startswith("hf:") else Path(subject)
+    return folder / TOKENIZER
+
+
+def _looked(name: str, only: Sequence[str] | None, of: Given, tell: Callable[[str], None]) -> Looked:
+    """All of `only`, or of the defaults, that the model has what it takes for; a line for each of the others."""
+    available: frozenset[Need] = frozenset(of.models)
+    items = named(expanded(DEFAULT_MEASUREMENTS if only is None else only))
+    of_models = [item for item in items if isinstance(item, Measurement)]
+    able = [item for item in of_models if item.unmet(available) is None]
+    notes = [f"{item.name}: {item.unmet(available)}; {name} has none" for item in of_models if item not in able]
+    notes += [] if only is None else of_studies(items, name)
+    tell(f"{name}: measuring {', '.join(item.name for item in able)}")
+    measured = Measured(label=of.label, seed=of.seed)
+    results = in_order(results_of(able, of, measured))
+    rows = [Row(name, 1, columns_of(of.label, [results], {}, 0.95))] if able else []
+    said = [f"{name}: {sentence}" for result in results.values() for sentence in result.sentences]
+    return Looked(name, rows, said, {name: results}, list(results), notes)

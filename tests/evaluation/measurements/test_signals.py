@@ -1,0 +1,120 @@
+"""Growth of a residual stream that is known by construction."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from assay.audit.redraw import redrawn
+from assay.evaluation.measurements.signals import measure_profile, signal_verdict
+from assay.layers.basic import ChannelMixer
+from assay.layers.mixer import Layer, Shared, State
+from assay.model.lm import Block, Embedding, LanguageModel
+from evaluation.small import PLAN, tiny
+
+IDS = np.random.default_rng(0).integers(0, 61, (4, 16))
+
+
+class Nothing(Layer):
+    """Stands where a norm would."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        pass
+
+
+class Scale(ChannelMixer):
+    """y = (factor - 1) x: with the residual connection, the block multiplies by `factor`."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor, state: State | None = None, shared: Shared | None = None) -> tuple[Tensor, State]:
+        return (self.factor - 1) * x, ()
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        pass
+
+    def residual_outputs(self) -> tuple[Tensor, ...]:
+        return ()
+
+    def flops_per_token(self, context: int) -> int:
+        return 0
+
+
+def scaling(*factors: float, embedding_std: float = 1.0) -> LanguageModel:
+    """Blocks that multiply the residual stream by known factors; the norms before them do nothing."""
+
+    def draw(tensor: Tensor, generator: torch.Generator) -> None:
+        nn.init.normal_(tensor, 0.0, embedding_std, generator=generator)
+
+    embedding = Embedding(61, 32, None, None, draw)
+    model = LanguageModel(embedding, [Block(Scale(factor), None, Nothing) for factor in factors], Nothing())
+    draw(embedding.tokens.data, torch.Generator().manual_seed(0))
+    return model
+
+
+def test_growth_is_that_of_the_blocks() -> None:
+    got = measure_profile(scaling(10.0, 2.0, 3.0, embedding_std=0.01), IDS, PLAN)
+    assert len(got.std) == len(got.rms) == 4
+    assert got.std == pytest.approx([got.std[0] * factor for factor in (1, 10, 20, 60)], rel=1e-5)
+    assert got.growth_with_embedding == pytest.approx(60, rel=1e-5)
+    assert got.growth_without_embedding == pytest.approx(6, rel=1e-5)
+    assert got.std[0] == pytest.approx(0.01, rel=0.1)
+
+
+def test_verdicts_are_on_both_growths() -> None:
+    """A tiny embedding makes the first an AMPLIFIER while the blocks themselves dampen."""
+    got = measure_profile(scaling(10.0, 0.5, 0.5), IDS, PLAN)
+    assert (got.verdict_with_embedding, got.verdict_without_embedding) == ("AMPLIFIER", "DAMPER")
+    got = measure_profile(scaling(0.2, 1.0), IDS, PLAN)
+    assert (got.verdict_with_embedding, got.verdict_without_embedding) == ("DAMPER", "NEUTRAL")
+
+
+@pytest.mark.parametrize(
+    ("growth", "verdict"),
+    [(1.5001, "AMPLIFIER"), (1.5, "NEUTRAL"), (1.0, "NEUTRAL"), (0.5, "NEUTRAL"), (0.4999, "DAMPER"), (0, "DAMPER")],
+)
+def test_thresholds(growth: float, verdict: str) -> None:
+    assert signal_verdict(growth) == verdict
+
+
+def test_rms_and_std_differ_by_the_mean() -> None:
+    model = scaling(1.0)
+    with torch.no_grad():
+        model.embedding.tokens.add_(5.0)
+    got = measure_profile(model, IDS, PLAN)
+    x = model.embedding(torch.from_numpy(IDS)).double()
+    assert got.std[0] == pytest.approx(x.std().item())
+    assert got.rms[0] == pytest.approx(x.square().mean().sqrt().item())
+    assert got.rms[0] > 4 * got.std[0]
+
+
+def test_a_dead_stream_has_no_growth() -> None:
+    assert measure_profile(scaling(0.0, 1.0), IDS, PLAN).growth_without_embedding == 1.0
+    silent = scaling(1.0, 1.0, embedding_std=0.0)
+    assert measure_profile(silent, IDS, PLAN).growth_with_embedding == 1.0
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_is_left_as_it_was(training: bool) -> None:
+    model = redrawn(tiny(), torch.Generator().manual_seed(0))
+    model.train(training)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    first = measure_profile(model, IDS, PLAN)
+    assert model.training == training
+    assert all(not module._forward_hooks for module in model.modules())
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    assert measure_profile(model, IDS, PLAN) == first
+
+
+def test_hooks_are_removed_when_the_model_fails() -> None:
+    model = tiny(max_positions=8)
+    model.train()
+    with pytest.raises(ValueError, match="16 tokens given; the model has 8 learned positions"):
+        measure_profile(model, IDS, PLAN)
+    assert all(not module._forward_hooks for module in model.modules())
+    assert model.training

@@ -1,0 +1,128 @@
+"""Measurements of one model share its forward passes, and what one of them gives does not depend on the others."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from assay.errors import RequestError
+from assay.evaluation.measurement import MEASUREMENTS, Given, Measurement, Reader, expanded, named
+from assay.evaluation.measuring import as_result, measure_model, outdated
+from assay.evaluation.scoring import BATCH_TOKENS, ScoredBatch
+from assay.model.lm import LanguageModel
+from assay.records import Column, Measured, Record
+from evaluation.small import given, tiny, windows
+
+READERS = ("likelihood", "recall", "output_health")
+
+
+def passes(model: LanguageModel, names: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, list[Record]]:
+    """How many forward passes the measurements take together, and their values."""
+    calls = []
+    hidden = LanguageModel.hidden
+
+    def counted(self: LanguageModel, ids: torch.Tensor, *rest: Any) -> Any:
+        calls.append(len(ids))
+        return hidden(self, ids, *rest)
+
+    draw = np.random.default_rng(0)
+    batch = windows([list(draw.integers(0, 61, 33)) for _ in range(600)], 32, range(600))
+    with monkeypatch.context() as patch:
+        patch.setattr(LanguageModel, "hidden", counted)
+        values = measure_model([item for item in named(names) if isinstance(item, Measurement)], given(model, batch))
+    return len(calls), values
+
+
+def test_readers_share_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny()
+    alone, (likelihood,) = passes(model, ["likelihood"], monkeypatch)
+    assert alone == -(-600 * 32 // BATCH_TOKENS) > 1
+    together, values = passes(model, READERS, monkeypatch)
+    assert together == alone
+    assert values[0] == likelihood
+    for name, value in zip(READERS[1:], values[1:], strict=True):
+        assert passes(model, [name], monkeypatch) == (alone, [value])
+
+
+class Seen(Record):
+    """How many windows came by."""
+
+    windows: int
+
+
+class Counter(Reader):
+    """Counts windows; what it holds of a batch is gone with it."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.widths: list[int] = []
+
+    def read(self, batch: ScoredBatch) -> None:
+        self.rows += batch.rows.tolist()
+        self.widths.append(batch.hidden.shape[1])
+        assert batch.hidden.shape[:2] == batch.targets.shape == batch.nats.shape
+        assert batch.logits(batch.hidden[0, :1]).shape == (1, 61)
+
+
+class CountWindows(Measurement[Seen]):
+    """A reader of somebody's own."""
+
+    name = "count_windows"
+    question = "How many?"
+    unit = "windows"
+    group = "benchmark"
+    needs = frozenset({"trained"})
+    record = Seen
+    version = 3
+
+    def readers(self, given: Given) -> Sequence[Reader]:
+        return [Counter()]
+
+    def measure(self, given: Given, readers: Sequence[Counter]) -> Seen:
+        assert sorted(readers[0].rows) == list(range(len(readers[0].rows)))
+        assert readers[0].widths == sorted(readers[0].widths, reverse=True)
+        return Seen(windows=len(readers[0].rows))
+
+    def columns(self, values: Seen) -> list[Column]:
+        return [Column(key="windows", head="windows", format="count", value=values.windows)]
+
+
+def test_a_reader_gets_every_window_once_and_the_result_says_whose_code_it_was() -> None:
+    batch = windows([[1, 2, 3, 4]] * 5 + [[1, 2]] * 3, 3, range(8))
+    item = CountWindows()
+    (values,) = measure_model([item], given(tiny(), batch))
+    assert values == Seen(windows=8)
+    MEASUREMENTS.register(item.name, item)
+    try:
+        result = as_result(item, values, Measured(label="tiny", seed=0))
+        assert (result.values, result.measurement_version, result.code.kind) == ({"windows": 8}, 3, "caller")
+        assert outdated(item, result) is None
+        assert "its version 2, not 3" in str(outdated(item, result.model_copy(update={"measurement_version": 2})))
+        edited = result.code.model_copy(update={"digest": "d" * 64})
+        assert "before it was edited" in str(outdated(item, result.model_copy(update={"code": edited})))
+    finally:
+        del MEASUREMENTS._items[item.name], MEASUREMENTS._registrations[item.name]
+
+
+def test_installed_packages_bring_theirs_by_an_entry_point() -> None:
+    assert MEASUREMENTS.group == "assay.measurements"
+
+
+def test_groups_stand_for_their_measurements() -> None:
+    assert expanded(["memory", "likelihood", "recall"])[0] == "recall"
+    assert expanded(["speed"]) == ["speed"]
+    with pytest.raises(
+        RequestError, match="--measure recal: no measurement and no group of them; did you mean 'recall'"
+    ):
+        expanded(["recal"])
+
+
+def test_what_is_needed_and_not_there_is_said() -> None:
+    likelihood, signals = MEASUREMENTS.get("likelihood"), MEASUREMENTS.get("signals")
+    assert isinstance(likelihood, Measurement)
+    assert isinstance(signals, Measurement)
+    assert likelihood.unmet(frozenset({"initial"})) == "needs trained weights"
+    assert signals.unmet(frozenset({"initial"})) is None, "either moment will do"
+    assert signals.unmet(frozenset()) is not None
