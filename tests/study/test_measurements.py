@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import assay
 from assay.analysis.comparison import compare_runs
 from assay.analysis.entrants import Point
 from assay.errors import RequestError
@@ -83,6 +84,8 @@ def test_the_course_is_followed_and_later_it_cannot_be(make: Make, tmp_path: Pat
     assert note.startswith("norms: needs the course of training, which only the training itself shows;")
     again = look_at_run(tmp_path / "run", [norms.name], lambda _: None)
     assert (again.notes, again.added, len(again.rows[0].columns)) == ([], [], 1)
+    (more,) = assay.measure(tmp_path / "plain", only=["memory"])
+    assert (more.added, [column.key for column in more.rows[0].columns]) == (["recall"], ["recall", "other"])
 
 
 def test_observers_hear_their_own_steps_alone(norms: MeasureNorms) -> None:

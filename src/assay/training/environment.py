@@ -10,7 +10,18 @@ import torch
 
 from assay.model.plan import ExecutionPlan
 
-DECIDING = ("config.py", "seeding.py", "ops", "layers", "model", "data", "training", "evaluation", "study/run.py")
+DECIDING = (
+    "config.py",
+    "seeding.py",
+    "ops",
+    "layers",
+    "model",
+    "data",
+    "training",
+    "evaluation",
+    "study/run.py",
+    "study/given.py",
+)
 """The sources of assay that decide a run's numbers; what shows and compares them may change."""
 
 
