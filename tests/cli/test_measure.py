@@ -62,7 +62,10 @@ def test_a_measurement_of_a_file_is_in_table_page_and_json(assay: Assay, plugin:
     assert {path.stem for path in (assay.cwd / "study" / "report").glob("*.svg")} >= {"accuracy", "position"}
     share = f"{100 * column['value']:.4g}%"
     assert share in page
-    assert share in assay("report", "study").out, "without the file that brought it"
+    shown = assay("report", "study").out
+    assert share in shown, "without the file that brought it"
+    assert f"{100 * column['floor']:.4g}%" in next(line for line in shown.splitlines() if "chance" in line)
+    assert "chance" in page
     assert share in assay("measure", "study", "--only", "accuracy", "--plugin", plugin).out
 
 

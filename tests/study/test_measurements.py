@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import assay
 from assay.analysis.comparison import compare_runs
 from assay.analysis.entrants import Point
 from assay.errors import RequestError
@@ -78,6 +79,8 @@ def test_the_course_is_followed_and_later_it_cannot_be(make: Make, tmp_path: Pat
     assert note.startswith("norms: needs the course of training, which only the training itself shows;")
     again = look_at_run(tmp_path / "run", [norms.name], lambda _: None)
     assert (again.notes, again.added, len(again.rows[0].columns)) == ([], [], 1)
+    (more,) = assay.measure(tmp_path / "plain", only=["memory"])
+    assert (more.added, [column.key for column in more.rows[0].columns]) == (["recall"], ["recall", "other"])
 
 
 def test_the_course_survives_an_interruption_and_its_result_a_loss(
@@ -105,7 +108,8 @@ def test_the_course_survives_an_interruption_and_its_result_a_loss(
     assert results["norms"].values == whole.results["norms"].values
 
 
-def test_a_run_that_began_unobserved_does_not_go_on_observed(make: Make, tmp_path: Path, norms: MeasureNorms) -> None:
+@pytest.mark.usefixtures("norms")
+def test_a_run_that_began_unobserved_does_not_go_on_observed(make: Make, tmp_path: Path) -> None:
     class DeathError(Exception):
         pass
 

@@ -27,6 +27,8 @@ class Column(NamedTuple):
     head: Cell
     of_arm: Callable[[Arm], Cell]
     of_floor: Callable[[Floor], Cell]
+    chance: Cell = Cell("")
+    """What a measurement says that chance, or a model without skill, reaches."""
 
 
 def study_columns(study: StudyRecord) -> Sequence[Column]:
@@ -88,7 +90,7 @@ class MeasuredColumn(NamedTuple):
 
 
 def _of_arms(column: MeasuredColumn) -> Column:
-    return _measured(column.head, lambda arm: column.of(arm.columns))
+    return _measured(column.head, lambda arm: column.of(arm.columns))._replace(chance=column.floor)
 
 
 def measured_columns(rows: Sequence[Sequence[ArmColumn]]) -> list[MeasuredColumn]:

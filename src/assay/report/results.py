@@ -71,6 +71,8 @@ def size_rows(study: StudyRecord) -> list[SizeRows]:
         TableRow("", Cell(name, "floor"), "", [column.of_floor(floor) for column in columns], "floor")
         for name, floor in study.floors.items()
     ]
+    if any(column.chance.first for column in columns):
+        floors.append(TableRow("", Cell("chance"), "", [column.chance for column in columns], "floor"))
     return [
         SizeRows(group.heading, [*(_row(arm, columns, look) for arm in group.arms), *floors], group.pairs)
         for group in by_size(study)

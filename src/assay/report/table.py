@@ -91,6 +91,8 @@ def _table(study: StudyRecord, group: SizeGroup, columns: Sequence[Column], widt
         cells = [column.of_floor(floor) for column in columns]
         if any(cell.first for cell in cells):
             table.add_row(Text(), lines_of(Cell(f"{floor_name} floor")), *map(lines_of, cells))
+    if any(column.chance.first for column in columns):
+        table.add_row(Text(), Text("chance"), *(lines_of(column.chance) for column in columns))
     table.add_row()
     return table
 
@@ -103,7 +105,7 @@ def _name_widths(study: StudyRecord) -> tuple[int, int]:
 
 
 def _width(study: StudyRecord, column: Column) -> int:
-    cells = [column.head, *map(column.of_arm, study.arms), *map(column.of_floor, study.floors.values())]
+    cells = [column.head, column.chance, *map(column.of_arm, study.arms), *map(column.of_floor, study.floors.values())]
     return max(cell_len(line) for cell in cells for line in cell.lines)
 
 
