@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from assay.audit.redraw import redrawn
-from assay.data.tokenizer import Tokenizer, build_tokenizer
+from assay.data.text.tokenizer import Tokenizer, build_tokenizer
 from assay.errors import RequestError
 from assay.generation import Sampler, TextStream, generate, room
 from assay.model.architecture import ARCHITECTURES, build_model

@@ -12,8 +12,8 @@ from assay.records import Match, StudyRecord
 from assay.study.asked import StudyConfig
 from assay.study.compare import Listener
 from assay.study.compare import compare as compare_study
-from assay.study.measurable import look_at
-from assay.study.measure import Looked
+from assay.study.measure.runs import Looked
+from assay.study.measure.subjects import look_at
 from assay.study.sources import with_digests
 
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from assay.data.tokenizer import Tokenizer
+from assay.data.text.tokenizer import Tokenizer
 from assay.errors import RequestError
 from assay.model.lm import LanguageModel
 from assay.seeding import derive

@@ -42,7 +42,7 @@ def after(calls: int, real: Callable[..., Any], failure: Callable[..., Any]) -> 
 
 EARLY: dict[str, Callable[[Patch], None]] = {
     "config.yaml": lambda patch: patch.setattr("assay.study.folder.write_whole", full),
-    "tokenizer.json": lambda patch: patch.setattr("assay.data.tokenizer.write_whole", full),
+    "tokenizer.json": lambda patch: patch.setattr("assay.data.text.tokenizer.write_whole", full),
     "metrics.jsonl": lambda patch: patch.setattr("assay.training.loop.write_whole", full),
     "the first weights": lambda patch: patch.setattr("assay.training.checkpoint.save_file", full_in_safetensors),
     "the first progress": lambda patch: patch.setattr("assay.training.checkpoint.TrainingProgress.write", full),

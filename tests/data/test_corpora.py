@@ -12,7 +12,7 @@ from assay.data.config import DataConfig
 from assay.data.corpora import stdlib
 from assay.data.corpora.hub import join_articles
 from assay.data.corpus import CORPORA, find_corpus, read_documents, silent
-from assay.data.prepare import prepare
+from assay.data.text.prepare import prepare
 from assay.errors import RequestError
 
 

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from tokenizers import normalizers
 
-from assay.data import cache
-from assay.data import prepare as module
 from assay.data.config import DataConfig
 from assay.data.corpus import SPLITS, Document, silent
-from assay.data.prepare import TokenizedCorpus, prepare
-from assay.data.splitting import split_documents
-from assay.data.textfile import file_documents
-from assay.data.tokenized import id_dtype
-from assay.data.tokenizer import build_tokenizer
+from assay.data.text import cache
+from assay.data.text import prepare as module
+from assay.data.text.prepare import TokenizedCorpus, prepare
+from assay.data.text.splitting import split_documents
+from assay.data.text.textfile import file_documents
+from assay.data.text.tokenized import id_dtype
+from assay.data.text.tokenizer import build_tokenizer
 from assay.errors import RequestError
 
 STORY = "Once there was a fox who said: \u00e9t\u00e9, {number}!\r\n"

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from assay.data.scoring import ScoringWindows, scoring_windows
-from assay.data.tokenized import TokenizedSplit
+from assay.data.text.tokenized import TokenizedSplit
 from assay.errors import RequestError
 from assay.targets import IGNORED
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from assay.data.corpus import SPLITS, Document, silent
-from assay.data.duplicates import CONTAINMENT, GRAM_WORDS, NEIGHBOURS, near_duplicate_clusters
-from assay.data.splitting import SHARE, SplitDocuments, split_documents
+from assay.data.text.duplicates import CONTAINMENT, GRAM_WORDS, NEIGHBOURS, near_duplicate_clusters
+from assay.data.text.splitting import SHARE, SplitDocuments, split_documents
 from assay.errors import RequestError
 
 RANDOM_SEED = 20

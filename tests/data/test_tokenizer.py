@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers
 
-from assay.data.tokenizer import Tokenizer, build_tokenizer, tokenizer_identity
+from assay.data.text.tokenizer import Tokenizer, build_tokenizer, tokenizer_identity
 from assay.errors import RequestError
 
 TEXTS = [

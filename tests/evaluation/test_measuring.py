@@ -9,7 +9,7 @@ import torch
 
 from assay.errors import RequestError
 from assay.evaluation.measurement import MEASUREMENTS, Given, Measurement, Reader, expanded, named
-from assay.evaluation.measuring import as_result, measure_model, outdated
+from assay.evaluation.results import as_result, measure_model, outdated
 from assay.evaluation.scoring import BATCH_TOKENS, ScoredBatch
 from assay.model.lm import LanguageModel
 from assay.records import Column, Measured, Record

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from assay.audit.redraw import redrawn
-from assay.data.tokenizer import Tokenizer, build_tokenizer
+from assay.data.text.tokenizer import Tokenizer, build_tokenizer
 from assay.hub.export import export_model
 from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig, build_model
 from assay.model.lm import LanguageModel

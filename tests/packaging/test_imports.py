@@ -20,7 +20,7 @@ def loaded(*arguments: str) -> set[str]:
     [
         (["-c", "import assay"], "assay"),
         (["-c", "import assay.analysis.comparison, assay.report.page, assay.records"], "assay.report.page"),
-        (["-c", "import assay.data.prepare"], "assay.data.prepare"),
+        (["-c", "import assay.data.text.prepare"], "assay.data.text.prepare"),
         (["-m", "assay", "--help"], "assay.cli.main"),
         (["-m", "assay", "compare", "--help"], "assay.cli.main"),
     ],

@@ -14,8 +14,8 @@ from rich.cells import cell_len
 
 from assay.analysis.rule import Rule
 from assay.records import Addition, MeasuredRun, MeasurementResult, Results, StudyRecord
-from assay.report.figures import study_figures
-from assay.report.looks import looks
+from assay.report.drawing.looks import looks
+from assay.report.drawing.study import study_figures
 from assay.report.page import write_report
 from assay.report.table import plain
 from report.factory import MadeUp, arm_run, changed, run, runs, study

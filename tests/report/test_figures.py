@@ -7,10 +7,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from assay.report.figure import NARROW, Figure, write
-from assay.report.figures import study_figures
-from assay.report.looks import colours, looks
-from assay.report.series import stretches
+from assay.report.drawing.figure import NARROW, Figure, write
+from assay.report.drawing.looks import colours, looks
+from assay.report.drawing.series import stretches
+from assay.report.drawing.study import study_figures
 from report.factory import TOKENS, changed, diverged, run, runs, study
 
 EVIL = "<script>alert(1)</script>"

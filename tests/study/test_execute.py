@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from assay.config import read_yaml
-from assay.data.tokenizer import build_tokenizer
+from assay.data.text.tokenizer import build_tokenizer
 from assay.errors import RequestError, WorkerError
 from assay.records import MeasuredRun
 from assay.study.asked import StudyConfig
 from assay.study.compare import Silent, compare
-from assay.study.execute import execute
-from assay.study.job import Job
-from assay.study.pool import Pool
+from assay.study.executor.execute import execute
+from assay.study.executor.job import Job
+from assay.study.executor.pool import Pool
+from assay.study.executor.workers import parse_workers
 from assay.study.run import train
-from assay.study.workers import parse_workers
 from assay.training.loop import Observer, StepEvent
 from report.factory import run as made_up_run
 from study.made_up import Make, write_corpus
@@ -75,7 +75,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A worker that needs no torch and dies as often as its folder's plan says."""
     script = tmp_path / "fake.py"
     script.write_text(FAKE)
-    monkeypatch.setattr("assay.study.pool.COMMAND", (sys.executable, str(script)))
+    monkeypatch.setattr("assay.study.executor.pool.COMMAND", (sys.executable, str(script)))
     return tmp_path
 
 
@@ -160,7 +160,7 @@ def test_an_interruption_ends_all_workers(fake: Path, monkeypatch: pytest.Monkey
     script = (
         "import os, pathlib, sys, time; pathlib.Path(sys.argv[1], 'pid').write_text(str(os.getpid())); time.sleep(60)"
     )
-    monkeypatch.setattr("assay.study.pool.COMMAND", (sys.executable, "-c", script))
+    monkeypatch.setattr("assay.study.executor.pool.COMMAND", (sys.executable, "-c", script))
     polls = iter(range(1000))
 
     def sleep(seconds: float) -> None:
@@ -168,7 +168,7 @@ def test_an_interruption_ends_all_workers(fake: Path, monkeypatch: pytest.Monkey
         if len(list(fake.glob("*/pid"))) == 2 or next(polls) > 100:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("assay.study.pool.pause", sleep)
+    monkeypatch.setattr("assay.study.executor.pool.pause", sleep)
     with pytest.raises(KeyboardInterrupt):
         execute([job(fake, "a"), job(fake, "b")], 2, Heard())
     assert len(list(fake.glob("*/pid"))) == 2

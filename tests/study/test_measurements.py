@@ -10,12 +10,12 @@ from assay.analysis.comparison import compare_runs
 from assay.analysis.entrants import Point
 from assay.errors import RequestError
 from assay.evaluation.measurement import MEASUREMENTS, Given, Measurement, Reader
-from assay.evaluation.measuring import as_result
+from assay.evaluation.results import as_result
 from assay.model.lm import LanguageModel
 from assay.records import Column, MeasuredRun, Record, StudyRecord, read_study_results
 from assay.study.asked import UNASKED, StudyConfig
 from assay.study.compare import compare
-from assay.study.measure import look_at_run
+from assay.study.measure.runs import look_at_run
 from assay.study.run import train
 from assay.training.loop import ModelObserver, StepEvent
 from study.made_up import Make

@@ -27,7 +27,7 @@ from assay.cli.progress import Stages
 from assay.config import merge, nested
 
 if TYPE_CHECKING:
-    from assay.study.measure import Looked
+    from assay.study.measure.runs import Looked
 
 
 def measure(
@@ -54,7 +54,7 @@ def measure(
     """
     load_plugins(plugin)
 
-    from assay.study.measurable import look_at
+    from assay.study.measure.subjects import look_at
 
     names = None if only is None else parse_names("--only", only)
     given = {

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.data.tokenized import Ids
+from assay.data.text.tokenized import Ids
 from assay.errors import RequestError
 from assay.seeding import derive
 from assay.targets import IGNORED

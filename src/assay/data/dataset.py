@@ -7,10 +7,10 @@ from typing import Any, Protocol
 from assay.data.batches import Batches, Order, PackedWindows
 from assay.data.config import DataConfig
 from assay.data.corpus import SPLITS, Split
-from assay.data.prepare import TokenizedCorpus, prepare
 from assay.data.scoring import ScoringWindows, scoring_windows
 from assay.data.task import TaskDataset, find_task
-from assay.data.tokenizer import Tokenizer
+from assay.data.text.prepare import TokenizedCorpus, prepare
+from assay.data.text.tokenizer import Tokenizer
 from assay.errors import RequestError
 
 

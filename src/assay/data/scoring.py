@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from assay.data.batches import Ints, permutation
-from assay.data.tokenized import TokenizedSplit
+from assay.data.text.tokenized import TokenizedSplit
 from assay.errors import RequestError
 from assay.seeding import derive
 from assay.targets import IGNORED

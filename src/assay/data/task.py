@@ -11,7 +11,7 @@ from assay.config import Config, digest_of, parse_settings
 from assay.data.batches import Batch, Order
 from assay.data.corpus import Split
 from assay.data.scoring import ScoringWindows
-from assay.data.tokenizer import Tokenizer
+from assay.data.text.tokenizer import Tokenizer
 from assay.errors import RequestError
 from assay.registry import Registry
 from assay.seeding import derive

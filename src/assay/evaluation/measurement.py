@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from assay.data.scoring import ScoringWindows
-from assay.data.tokenizer import Tokenizer
+from assay.data.text.tokenizer import Tokenizer
 from assay.errors import RequestError
 from assay.evaluation.config import EvaluationConfig
 from assay.evaluation.scoring import ScoredBatch

@@ -9,7 +9,7 @@ import tokenizers
 from tokenizers import processors
 from torch import Tensor
 
-from assay.data.tokenizer import Tokenizer
+from assay.data.text.tokenizer import Tokenizer
 from assay.hub import gpt2, mamba2
 from assay.hub.folder import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS
 from assay.hub.import_ import OWN_PREFIX, OWN_TYPE, with_new_folder

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from assay.data.tokenizer import Tokenizer
-from assay.data.tokenizer_files import read_tokenizer_file
+from assay.data.text.tokenizer import Tokenizer
+from assay.data.text.tokenizer_files import read_tokenizer_file
 from assay.errors import RequestError
 from assay.hub.tensors import read_safetensors
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from assay.data.tokenizer import Tokenizer
+from assay.data.text.tokenizer import Tokenizer
 from assay.errors import RequestError
 from assay.hub import gpt2, mamba2
 from assay.hub.folder import CONFIG, TOKENIZER, digest, locate, read_json, read_tensors, read_tokenizer

@@ -16,8 +16,8 @@ from assay.errors import RequestError
 from assay.records import Addition, MeasuredRun, Results, RunRecord, StudyRecord, write_whole
 from assay.report import quantities
 from assay.report.columns import study_columns
-from assay.report.figure import NARROW, Figure, write
-from assay.report.figures import study_figures
+from assay.report.drawing.figure import NARROW, Figure, write
+from assay.report.drawing.study import study_figures
 from assay.report.groups import asked_for
 from assay.report.results import answer, question, size_rows
 

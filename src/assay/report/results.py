@@ -7,8 +7,8 @@ from assay.analysis.wording import join_names
 from assay.records import Arm, Pair, StudyRecord
 from assay.report import quantities
 from assay.report.columns import Cell, Column, name_cell, study_columns
+from assay.report.drawing.looks import Looks, looks
 from assay.report.groups import SizeGroup, asked_for, by_size
-from assay.report.looks import Looks, looks
 
 
 class TableRow(NamedTuple):

@@ -10,21 +10,21 @@ import torch
 from assay.data.dataset import load_dataset
 from assay.errors import RequestError
 from assay.evaluation.measurement import MEASUREMENTS
-from assay.evaluation.measuring import outdated
+from assay.evaluation.results import outdated
 from assay.records import ArmAudit, MeasuredRun, StudyRecord
 from assay.study.asked import StudyConfig
 from assay.study.audits import audit_fresh, audit_trained
 from assay.study.conclude import conclude
-from assay.study.execute import execute
+from assay.study.executor.execute import execute
+from assay.study.executor.job import Job, RunListener
+from assay.study.executor.workers import resolve_workers, training_flops
 from assay.study.folder import discard, lock, open_folder, open_run, rewrite_config, stored_config
-from assay.study.given import given_study
 from assay.study.growth import grown, refuse_course
-from assay.study.job import Job, RunListener
-from assay.study.measuring import measure_study
+from assay.study.measure.given import given_study
+from assay.study.measure.results import measure_study
 from assay.study.resolve import ResolvedArm, Study, refuse_other_data, resolve, threads_at_once, with_measurements
 from assay.study.run import carry_out, finished_run, trained_record
 from assay.study.sources import only_here, refuse_changed_sources
-from assay.study.workers import resolve_workers, training_flops
 from assay.training.environment import assay_version
 from assay.training.loop import StepEvent
 

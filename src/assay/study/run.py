@@ -15,8 +15,8 @@ from assay.model.lm import LanguageModel
 from assay.records import CurvePoint, MeasuredRun, RunRecord
 from assay.study.asked import StudyConfig
 from assay.study.folder import discard, lock, open_folder, open_run, refuse_other_run, stored_config
-from assay.study.given import given_run
-from assay.study.measuring import measure_folder, missing
+from assay.study.measure.given import given_run
+from assay.study.measure.results import measure_folder, missing
 from assay.study.resolve import ResolvedArm, Study, resolve
 from assay.training.checkpoint import TrainingProgress, recover
 from assay.training.environment import assay_version, environment

@@ -21,7 +21,7 @@ DECIDING = (
     "training",
     "evaluation",
     "study/run.py",
-    "study/given.py",
+    "study/measure/given.py",
 )
 """The sources of assay that decide a run's numbers; what shows and compares them may change."""
 

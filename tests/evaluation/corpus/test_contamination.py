@@ -9,10 +9,10 @@ import pytest
 
 from assay.data.config import DataConfig
 from assay.data.corpus import Document
-from assay.data.duplicates import GRAM_WORDS
-from assay.data.prepare import prepare
-from assay.data.tokenized import SplitCounts, TokenizedCorpus, tokenize
-from assay.data.tokenizer import build_tokenizer
+from assay.data.text.duplicates import GRAM_WORDS
+from assay.data.text.prepare import prepare
+from assay.data.text.tokenized import SplitCounts, TokenizedCorpus, tokenize
+from assay.data.text.tokenizer import build_tokenizer
 from assay.evaluation.corpus.containment import Copies, Copy, exact_copies, minhash_copies
 from assay.evaluation.corpus.contamination import chain_finding, corpus_findings, data_findings
 from assay.records import Finding, Flops, Parameters, RunRecord

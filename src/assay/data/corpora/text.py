@@ -7,7 +7,7 @@ from pathlib import Path
 
 from assay.data.config import DataConfig
 from assay.data.corpus import CORPORA, DEFAULT_FIELD, CorpusSource, Document, Tell
-from assay.data.textfile import file_documents
+from assay.data.text.textfile import file_documents
 from assay.errors import RequestError
 
 ROW_SUFFIXES = {".jsonl", ".parquet"}

@@ -1,6 +1,6 @@
 """Which held-out documents stand in the training documents: by shared word 13-grams, exactly or by MinHash.
 
-Written apart from data/duplicates.py, which makes the splits, so that the check and what it checks share no mistake.
+Written apart from data/text/duplicates.py, which makes the splits: the check and what it checks share no mistake.
 """
 
 import itertools
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.data.duplicates import CONTAINMENT, GRAM_WORDS
+from assay.data.text.duplicates import CONTAINMENT, GRAM_WORDS
 
 Grams = NDArray[np.uint64]
 Ints = NDArray[np.int64]

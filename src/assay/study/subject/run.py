@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from assay.config import read_yaml
-from assay.data.tokenizer import Tokenizer
+from assay.data.text.tokenizer import Tokenizer
 from assay.errors import RequestError
 from assay.hub.folder import CONFIG
 from assay.hub.import_ import RECORD, ImportRecord

@@ -15,14 +15,14 @@ from typing import IO
 
 from assay.errors import WRONG_REQUEST, RequestError, WorkerError
 from assay.records import MeasuredRun
-from assay.study.job import Job, RunListener
+from assay.study.executor.job import Job, RunListener
 from assay.training.loop import StepEvent
 
 POLL_SECONDS = 0.1
 TRIES = 2
 """A run whose worker died is tried once more, from its last checkpoint."""
 LAST_LINES = 3
-COMMAND = (sys.executable, "-P", "-m", "assay.study.worker")
+COMMAND = (sys.executable, "-P", "-m", "assay.study.executor.worker")
 """What carries out the run in the folder that follows."""
 LOG = ".worker.log"
 """What a worker said, in the run's folder; removed when the run is done."""
@@ -128,7 +128,7 @@ class Pool:
 
 def _environment() -> dict[str, str]:
     """That of this process, and where it found assay, if that is not where Python looks by itself."""
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     if root in site.getsitepackages():
         return dict(os.environ)
     paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -12,9 +12,9 @@ import altair as alt
 import vl_convert
 
 from assay.records import Arm, MeasuredRun, Split, write_whole
-from assay.report.charts import Chart, styled
-from assay.report.looks import Looks
-from assay.report.series import Row
+from assay.report.drawing.charts import Chart, styled
+from assay.report.drawing.looks import Looks
+from assay.report.drawing.series import Row
 
 WIDE, NARROW = 620, 330
 """Widths of a whole figure in pixels: for a desk, for a telephone."""

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from assay.data.corpus import SPLITS, Document, Split, Tell
-from assay.data.duplicates import content_hash, near_duplicate_clusters
+from assay.data.text.duplicates import content_hash, near_duplicate_clusters
 from assay.errors import RequestError
 
 SplitBy = Literal["hash", "position"]

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import tokenizers
 
-from assay.data.cache import CACHE_FORMAT, cache_folder, corpus_digest, load_or_build
 from assay.data.config import DataConfig
 from assay.data.corpus import SPLITS, Document, Tell, find_corpus, read_documents, silent
-from assay.data.splitting import split_documents
-from assay.data.tokenized import SplitCounts, TokenizedCorpus, TokenizedSplit, tokenize
-from assay.data.tokenizer import build_tokenizer, tokenizer_identity
+from assay.data.text.cache import CACHE_FORMAT, cache_folder, corpus_digest, load_or_build
+from assay.data.text.splitting import split_documents
+from assay.data.text.tokenized import SplitCounts, TokenizedCorpus, TokenizedSplit, tokenize
+from assay.data.text.tokenizer import build_tokenizer, tokenizer_identity
 
 __all__ = ["TokenizedCorpus", "TokenizedSplit", "prepare"]
 

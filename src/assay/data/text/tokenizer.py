@@ -12,7 +12,7 @@ import tokenizers
 from numpy.typing import NDArray
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, trainers
 
-from assay.data.tokenizer_files import files_digest, gpt2_files, read_gpt2, read_tokenizer_file
+from assay.data.text.tokenizer_files import files_digest, gpt2_files, read_gpt2, read_tokenizer_file
 from assay.errors import RequestError
 from assay.records import write_whole
 

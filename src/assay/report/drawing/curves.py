@@ -3,9 +3,9 @@
 import altair as alt
 import numpy as np
 
-from assay.report.charts import Chart, Lines, lines_and_band
-from assay.report.figure import Drawn, Figure
-from assay.report.series import over_seeds, seeds_of, stretches
+from assay.report.drawing.charts import Chart, Lines, lines_and_band
+from assay.report.drawing.figure import Drawn, Figure
+from assay.report.drawing.series import over_seeds, seeds_of, stretches
 
 STRETCHES = 120
 """A training curve is averaged over at most so many stretches of tokens, equal on a log scale."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from assay.data.corpus import SPLITS, Document, Split
-from assay.data.tokenizer import Tokenizer
+from assay.data.text.tokenizer import Tokenizer
 
 Ids = NDArray[np.uint16] | NDArray[np.uint32]
 

@@ -3,11 +3,11 @@
 import altair as alt
 
 from assay.records import Arm, StudyRecord
-from assay.report.charts import GREY, Chart, layer, legend_columns
-from assay.report.figure import Drawn, Figure
-from assay.report.looks import colours, shapes
+from assay.report.drawing.charts import GREY, Chart, layer, legend_columns
+from assay.report.drawing.figure import Drawn, Figure
+from assay.report.drawing.looks import colours, shapes
+from assay.report.drawing.series import Row, count_of_seeds
 from assay.report.quantities import percent
-from assay.report.series import Row, count_of_seeds
 
 
 def scores(of: Drawn, study: StudyRecord) -> Figure | None:

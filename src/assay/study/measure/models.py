@@ -18,9 +18,9 @@ from assay.records import Measured
 from assay.records.measured import in_order
 from assay.study.arm import ArmConfig, parse_arm
 from assay.study.asked import DEFAULT_MEASUREMENTS, DEFAULT_SIZE, StudyConfig
-from assay.study.given import Who, given, ready
-from assay.study.measure import Looked, Row, of_studies
-from assay.study.measuring import results_of
+from assay.study.measure.given import Who, given, ready
+from assay.study.measure.results import results_of
+from assay.study.measure.runs import Looked, Row, of_studies
 from assay.study.resolve import resolve
 from assay.study.subject.file import registered_by
 from assay.study.subject.lookup import load_subject

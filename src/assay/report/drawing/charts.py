@@ -5,7 +5,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import altair as alt
 
-from assay.report.looks import Looks, colours, crowded, shapes
+from assay.report.drawing.looks import Looks, colours, crowded, shapes
 
 GREY, INK = "#888888", "#444444"
 

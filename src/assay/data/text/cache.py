@@ -14,8 +14,8 @@ import numpy as np
 import platformdirs
 
 from assay.data.corpus import SPLITS, Tell
-from assay.data.tokenized import SplitCounts, TokenizedCorpus, TokenizedSplit, id_dtype
-from assay.data.tokenizer import Tokenizer
+from assay.data.text.tokenized import SplitCounts, TokenizedCorpus, TokenizedSplit, id_dtype
+from assay.data.text.tokenizer import Tokenizer
 from assay.records import Record
 
 CACHE_FORMAT = 1

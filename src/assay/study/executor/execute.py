@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from functools import partial
 
 from assay.records import MeasuredRun
-from assay.study.job import Job, RunListener
-from assay.study.pool import Pool
+from assay.study.executor.job import Job, RunListener
+from assay.study.executor.pool import Pool
 
 
 def execute(jobs: Sequence[Job], workers: int, listener: RunListener) -> list[MeasuredRun]:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 import altair as alt
 
 from assay.records import MeasuredFigure, Results
-from assay.report.charts import Chart, Lines, layer, lines_and_band
-from assay.report.figure import Drawn, Figure
-from assay.report.looks import colours
-from assay.report.marks import rows_height
-from assay.report.series import Row, count_of_seeds, over_seeds
+from assay.report.drawing.charts import Chart, Lines, layer, lines_and_band
+from assay.report.drawing.figure import Drawn, Figure
+from assay.report.drawing.looks import colours
+from assay.report.drawing.marks import rows_height
+from assay.report.drawing.series import Row, count_of_seeds, over_seeds
 
 SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down", "triangle-right")
 """Of the series of marks."""

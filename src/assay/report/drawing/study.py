@@ -8,12 +8,12 @@ only where the figure says so.
 from collections.abc import Sequence
 
 from assay.records import MeasuredRun, Results, StudyRecord
-from assay.report.curves import loss_against_tokens
-from assay.report.figure import Drawn, Figure
+from assay.report.drawing.curves import loss_against_tokens
+from assay.report.drawing.figure import Drawn, Figure
+from assay.report.drawing.looks import Looks, looks
+from assay.report.drawing.marks import scores, tuning
+from assay.report.drawing.measurements import measured_figures
 from assay.report.groups import SizeGroup, by_size, drawn
-from assay.report.looks import Looks, looks
-from assay.report.marks import scores, tuning
-from assay.report.measured import measured_figures
 
 CHOSEN_ONLY = "Of each grid of learning rates only the chosen point is drawn."
 

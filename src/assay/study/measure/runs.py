@@ -24,7 +24,7 @@ from assay.evaluation.measurement import (
     expanded,
     named,
 )
-from assay.evaluation.measuring import outdated
+from assay.evaluation.results import outdated
 from assay.model.plan import resolve_plan
 from assay.records import Addition, ArmColumn, MeasuredRun, Results, StudyRecord
 from assay.records.measured import LIKELIHOOD, read_study_results
@@ -32,9 +32,9 @@ from assay.records.measurement import GROUPS
 from assay.report.page import runs_in_order, write_report
 from assay.study.asked import DEFAULT_MEASUREMENTS, PluginFile, StudyConfig
 from assay.study.folder import lock, rewrite_config
-from assay.study.given import Who, given_folder
 from assay.study.growth import looks_at
-from assay.study.measuring import measure_folder, measure_study, missing, missing_of_study, offered
+from assay.study.measure.given import Who, given_folder
+from assay.study.measure.results import measure_folder, measure_study, missing, missing_of_study, offered
 from assay.study.subject.run import known_architecture, read_run_config
 
 

@@ -12,7 +12,7 @@ from assay.evaluation.measurement import Given, GivenArm, GivenStudy, Need, Text
 from assay.model.architecture import Architecture, ModelConfig, build_model
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
-from assay.study.measuring import read_courses
+from assay.study.measure.results import read_courses
 from assay.study.resolve import ResolvedArm, Study
 from assay.study.subject.run import load_run
 from assay.training.config import TrainingConfig

@@ -11,8 +11,8 @@ from assay.hub.import_ import RECORD
 from assay.model.architecture import ARCHITECTURES
 from assay.registry import suggestion
 from assay.study.arm import parse_arm
-from assay.study.measure import Looked, look_at_run, look_at_study
-from assay.study.measure_model import is_arm, look_at_arm, look_at_file, look_at_imported
+from assay.study.measure.models import is_arm, look_at_arm, look_at_file, look_at_imported
+from assay.study.measure.runs import Looked, look_at_run, look_at_study
 
 
 def look_at(subject: str, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> list[Looked]:

@@ -1,0 +1,1 @@
+"""Carrying out the runs of a study: here, or in worker processes."""

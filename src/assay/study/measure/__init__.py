@@ -1,0 +1,1 @@
+"""Measuring what was trained here, and models from elsewhere."""
