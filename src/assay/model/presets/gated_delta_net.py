@@ -16,12 +16,12 @@ class GatedDeltaNetConfig(DeltaNetConfig):
 
     n_heads: int = Field(6, ge=1)
     n_value_heads: int | None = Field(None, ge=1)
-    """A multiple of n_heads, the number of query and key heads; None is as many."""
+    """A multiple of n_heads, the number of query and key heads; None means n_heads."""
     value_dim: int | None = Field(None, ge=1)
     """Width of a value; None is twice head_dim, as published."""
     output_gate: bool = True
     error: Literal["after", "before"] = "after"
-    """Whether a write corrects the memory after its decay, as published, or before it, as document 001 does."""
+    """Whether a write corrects the memory after its decay, as published, or before it, as in the GroundThink hybrid."""
 
     @model_validator(mode="after")
     def _value_heads_divide(self) -> "GatedDeltaNetConfig":

@@ -1,4 +1,4 @@
-"""Document 001's hybrid exactly as it was run, leaks included: kept to show what an audit finds."""
+"""The GroundThink v7 hybrid exactly as document 001, a research note, ran it: its leaks show what an audit finds."""
 
 from pydantic import Field, model_validator
 
@@ -56,8 +56,8 @@ def _mixer(config: GroundThinkV7Config, layer: int) -> SequenceLayer:
 register(
     Architecture(
         name="groundthink-v7",
-        summary="Document 001's hybrid as it was run: its layers read states that have seen later tokens",
-        citation="document 001, GroundThink v7 scaling experiment (TransparentHybrid)",
+        summary="The GroundThink v7 hybrid as it was run: its layers read states that have seen later tokens",
+        citation="document 001, a research note: the GroundThink v7 scaling experiment (TransparentHybrid)",
         config=GroundThinkV7Config,
         mixer=_mixer,
         channel_mixer=ffn,
