@@ -1,4 +1,4 @@
-"""`assay new`: a file with a working mixer, to be changed into one's own."""
+"""`assay new`: writes a file with a working mixer, for the user to change into their own."""
 
 import builtins
 import importlib.util
@@ -42,14 +42,14 @@ def new(
 
 
 def class_name(name: str, template: str) -> str:
-    """MyMixer for my_mixer; with Mixer behind it where it would be a word of Python's or one that the file uses."""
+    """MyMixer for my_mixer; with "Mixer" appended where the name is a keyword of Python or used in the file."""
     cls = "".join(part[:1].upper() + part[1:] for part in re.split(r"[_-]", name))
     used = {*keyword.kwlist, *dir(builtins), *re.findall(r"\w+", template)}
     return f"{cls}Mixer" if {cls, f"{cls}State"} & used else cls
 
 
 def _is_module(stem: str) -> bool:
-    """Whether Python, started beside a file of that name, would import it in place of a module that is installed."""
+    """Whether a file of that name would hide an installed module from a Python that is started in the same folder."""
     if not stem.isidentifier() or (spec := importlib.util.find_spec(stem)) is None:
         return False
     place = spec.origin or next(iter(spec.submodule_search_locations or ()), "")

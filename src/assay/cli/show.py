@@ -27,7 +27,7 @@ def show_study(study: "StudyRecord", folder: Path, as_json: bool) -> None:
 
 
 def show_run(run: "RunRecord", folder: Path, as_json: bool) -> None:
-    """Print what one run came to; with `as_json` the record in one line."""
+    """Print the results of one run; with `as_json` the record in one line."""
     if as_json:
         typer.echo(json.dumps({**run.model_dump(mode="json"), "folder": str(folder)}))
         return

@@ -1,4 +1,4 @@
-"""How many runs go on at a time: as many as cores where models are small, fewer where memory would not do."""
+"""How many runs go on at a time: as many as cores where models are small, fewer where memory is short."""
 
 import re
 from pathlib import Path
@@ -10,11 +10,11 @@ from assay.model.sizing import build_on_meta
 from assay.study.resolve import ResolvedArm, Study
 
 WORTH_A_PROCESS_FLOPS = 2e11
-"""A run of fewer training FLOPs takes no longer than a process takes to begin: some seconds."""
+"""A run of fewer training FLOPs takes no longer than starting a process, some seconds."""
 PROCESS_BYTES = 700_000_000
-"""What Python with torch takes, about, before a model is there."""
+"""About the memory that Python with torch takes without a model."""
 LOGIT_BYTES = 16
-"""A logit in float32, its gradient and what the loss keeps beside them."""
+"""Bytes per logit: float32, its gradient, and what the loss stores besides."""
 
 
 def parse_workers(text: str | None) -> int | None:
@@ -40,13 +40,13 @@ def resolve_workers(asked: int | None, study: Study) -> int:
 
 
 def training_flops(study: Study, arm: ResolvedArm) -> float:
-    """Of one run."""
+    """The training FLOPs of one run of the arm."""
     training = study.config.training
     return count_flops(build_on_meta(arm.architecture, arm.config), training.context).training * training.tokens
 
 
 def bytes_of_training(arm: ResolvedArm) -> int:
-    """A generous estimate: weights, gradients, AdamW's moments and the activations of a batch."""
+    """A generous estimate of a run's memory: weights, gradients, AdamW's moments and the activations of a batch."""
     tokens = arm.training.micro_batch_tokens or arm.training.batch_tokens
     parameters = count_parameters(build_on_meta(arm.architecture, arm.config)).total
     return 16 * parameters + tokens * (
@@ -55,7 +55,7 @@ def bytes_of_training(arm: ResolvedArm) -> int:
 
 
 def available_bytes() -> int:
-    """Memory that could be had now, caches of files included, where the system tells; else all there is."""
+    """Bytes of memory available now, file caches included; all memory of the machine where the system does not tell."""
     try:
         found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"))
     except OSError:

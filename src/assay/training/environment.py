@@ -1,4 +1,4 @@
-"""Under what a run runs: this assay, torch, the machine, the threads; what a bit-for-bit repetition must find again."""
+"""The environment of a run (versions, machine, threads), which a bit-for-bit repetition must have too."""
 
 import functools
 import hashlib
@@ -11,7 +11,7 @@ import torch
 from assay.model.plan import ExecutionPlan
 
 DECIDING = ("config.py", "seeding.py", "ops", "layers", "model", "data", "training", "evaluation", "study/run.py")
-"""The sources of assay that decide a run's numbers; what shows and compares them may change."""
+"""The sources of assay that decide a run's numbers; code that only shows or compares numbers is not among them."""
 
 
 @functools.cache
@@ -27,12 +27,12 @@ def assay_version() -> str:
 
 
 def _sources(place: Path) -> list[Path]:
-    """A file, or the Python files of a folder."""
+    """The file itself, or the Python files of a folder."""
     return sorted(place.rglob("*.py")) if place.is_dir() else [place]
 
 
 def environment(plan: ExecutionPlan) -> dict[str, str]:
-    """What a bit-for-bit repetition needs to be the same: machine, build, threads, precision."""
+    """What must be equal for a bit-for-bit repetition: machine, build of torch, threads, precision."""
     cuda = torch.cuda.get_device_name(plan.device) if plan.device.startswith("cuda") else ""
     return {
         "assay": assay_version(),
@@ -48,7 +48,7 @@ def environment(plan: ExecutionPlan) -> dict[str, str]:
 
 
 def processor_name() -> str:
-    """The model name of the processor, as far as the system tells."""
+    """The model name of the processor, if the system tells it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
             names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

@@ -37,7 +37,7 @@ PROMISED = {"parity": "`forward` must continue from every state, one token at a 
 
 
 def check_architecture(architecture: Architecture) -> tuple[AuditReport, list[Finding]]:
-    """The audit of its smallest model, and the findings of all contract checks; some of them repeat an audit's check."""
+    """The audit of its smallest model, and the findings of all contract checks, some of which the audit makes too."""
     report = audit(smallest(architecture), fresh=True)
     own = [check(architecture) for check in CHECKS]
     asked_anew = {finding.check for finding in own}

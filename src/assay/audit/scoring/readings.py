@@ -43,7 +43,7 @@ def reductions(nats: Tensor, expected: Tensor, slack: float) -> set[str]:
 
 
 def close(first: Tensor, second: Tensor, slack: float) -> bool:
-    """Whether all elements are equal up to `slack`, absolute plus relative; infinities equal themselves, NaN nothing."""
+    """Whether all elements are equal up to `slack`, absolute plus relative. Infinities equal themselves; NaN nothing"""
     return torch.allclose(first, second, rtol=slack, atol=slack)
 
 

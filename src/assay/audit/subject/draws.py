@@ -29,7 +29,7 @@ def held(like: Tensor) -> Tensor:
 
 
 def patterned(like: Tensor) -> Tensor:
-    """Evenly spread numbers. The n-th is the same in every call, however many there are: earlier positions keep theirs."""
+    """Evenly spread numbers. The n-th is the same in every call, however many there are: earlier positions keep it."""
     places = torch.arange(1, like.numel() + 1, dtype=torch.float64, device=like.device)
     return (0.5 + GOLDEN * places).frac().to(_floating(like)).view(like.shape)
 

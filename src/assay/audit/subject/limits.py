@@ -123,7 +123,7 @@ def _raised_on_two(subject: Subject) -> None:
 
 
 def calls_per_token(subject: Subject) -> float:
-    """How many more calls of torch one more token causes, as in a loop over the sequence; 0 if calls are not watched."""
+    """How many more calls of torch one more token causes, as a loop over tokens does; 0 if calls are not watched."""
     counts, quick, subject.asks_for_no_type = [], subject.asks_for_no_type, False
     for chunks in (4, 8):
         length = min(chunks * subject.multiple, subject.longest)
