@@ -52,7 +52,7 @@ def test_a_constant_mask_is_no_part_of_the_scale() -> None:
 
 
 class Dropping(nn.Module):
-    """Drops in four ways."""
+    """Applies dropout in four ways."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ def searched(subject: Subject) -> Search:
 
 
 class Chaotic(nn.Module):
-    """A recurrence that doubles every difference and more."""
+    """A recurrence that more than doubles every difference at each step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ def test_the_yardstick_is_a_floor_and_grows_with_chaos() -> None:
 
 
 class Foreign(nn.Module):
-    """A sum over the past that leaves torch, and its float64, on the way."""
+    """A sum over the past that is computed outside torch, in a narrower type than float64."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.from_numpy(x.detach().numpy().astype("float32")).cumsum(1).to(x.dtype) / 8

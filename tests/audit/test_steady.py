@@ -1,4 +1,6 @@
-"""Draws made steady, masks that are no weights, and estimates that are kept: what a check may take out of a model."""
+"""What a check may take out of a model: random draws (replaced by fixed numbers), masks stored as parameters, and
+estimates that training mode refines.
+"""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A mixer of one's own: the file that `assay new` writes works in every verb, and what is wrong in one is told."""
+"""A user's own mixer: the file that `assay new` writes works with every command; mistakes in it are reported."""
 
 import json
 import keyword
@@ -58,7 +58,7 @@ def test_new_hides_no_module(assay: Assay, name: str) -> None:
 
 
 def test_new_writes_a_file_that_works_whatever_the_name(assay: Assay) -> None:
-    """Python's words and those of the file itself, as they are and in lower case; some are modules, and refused."""
+    """Tried: keywords of Python and names used in the file, as they are and in lower case; modules are refused."""
     words = set(re.findall(r"[A-Za-z]\w*", files("assay.cli").joinpath("mixer_template.txt").read_text()))
     words |= {*keyword.kwlist, *(word for word in keyword.softkwlist if word != "_"), "sequence-layer", "named_tuple"}
     for name in sorted(words | {word.lower() for word in words}):

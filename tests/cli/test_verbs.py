@@ -166,7 +166,7 @@ def test_settings_reach_the_run(assay: Assay) -> None:
 
 
 def test_compare_and_report(assay: Assay, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page is stood in for: it is tested where it is drawn."""
+    """The page is replaced by a stand-in; it is tested in tests/report."""
 
     def page(record: StudyRecord, runs: list[RunRecord], folder: Path) -> Path:
         (folder / "report.html").write_text(f"{len(record.arms)} arms, {len(runs)} runs")

@@ -1,4 +1,6 @@
-"""Twin with every fusion: the contract, that both paths are the mixers' own, path drop, the debate loss, costs."""
+"""Twin (RWKV-6 and Mamba-2 in every block) with every fusion: the contract, both paths equal the mixers alone, dropping
+of a path, the auxiliary losses (diversity and arbiter, together "debate"), costs.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -50,7 +52,7 @@ def inputs(tokens: int = 20, rows: int = 2) -> Tensor:
 
 
 def watch(module: Twin, *names: str) -> dict[str, Tensor]:
-    """What the taps see at the last call."""
+    """A mapping that hooks fill with what the taps see at each call; the last call stays."""
     seen: dict[str, Tensor] = {}
     for name in names:
         module.get_submodule(name).register_forward_hook(
@@ -65,7 +67,7 @@ def any_twin(request: pytest.FixtureRequest) -> LanguageModel:
 
 
 def test_the_contract(any_twin: LanguageModel) -> None:
-    """What the contract tests ask of every architecture, for every fusion and not the default alone."""
+    """The contract tests of every architecture, here for every fusion, not only the default one."""
     contract.test_every_parameter_receives_gradient(any_twin)
     contract.test_decay_roles_cover_every_parameter_once(any_twin)
     contract.test_parameter_groups_close(any_twin)
@@ -153,7 +155,7 @@ def test_the_diversity_loss_is_the_cosine() -> None:
 
 
 def test_an_output_of_zero_is_unrelated_and_its_gradient_bounded() -> None:
-    """RWKV-6's output starts at zero, where the cosine itself has no gradient and its quotient a huge one."""
+    """RWKV-6's output starts at zero, where a plain cosine has no gradient, and near it a huge one."""
     zero, m = torch.zeros(1, 1, D, dtype=torch.float64, requires_grad=True), inputs(1, rows=1)
     loss = diversity_loss(zero, m)
     loss.backward()

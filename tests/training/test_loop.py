@@ -1,4 +1,4 @@
-"""The loop: what it tells, when it stops, and that validation moves nothing."""
+"""The training loop: what it reports, when it stops, and that validation does not change training."""
 
 import json
 import math
