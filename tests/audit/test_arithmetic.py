@@ -100,13 +100,13 @@ def test_memory_of_every_kind_is_put_back() -> None:
         model[1].weight.data.zero_()
         model.eval()
         memory.restore()
-        assert model[0].bus is model[1].bus is shared
-        assert list(shared) == ["notes"]
-        assert [note.tolist() for note in shared["notes"]] == [[0.0, 0.0]]
-        assert not hasattr(model[0], "other")
-        assert torch.equal(torch.rand(1, generator=model[0].generator), drawn)
+        assert model[0].bus is model[1].bus is shared, "1. what two modules share is still one object"
+        assert list(shared) == ["notes"], "2. a dictionary has its old keys"
+        assert [note.tolist() for note in shared["notes"]] == [[0.0, 0.0]], "3. a list and its tensor are as they were"
+        assert not hasattr(model[0], "other"), "4. a new attribute is gone"
+        assert torch.equal(torch.rand(1, generator=model[0].generator), drawn), "5. a generator repeats its draw"
         memory.restore()
-        assert all(layer.weight.abs().min() > 0 and layer.training for layer in model)
+        assert all(layer.weight.abs().min() > 0 and layer.training for layer in model), "6. weights and mode are back"
 
 
 def searched(subject: Subject) -> Search:

@@ -53,14 +53,14 @@ class Cached(nn.Module):
 
 def test_caches_as_in_transformers() -> None:
     sound = seeded(Cached, 0)
-    assert finding(sound, "parity").status == "pass"
-    assert finding(sound, "scoring").status == "pass"
+    assert finding(sound, "parity").status == "pass", "1. a right cache passes"
+    assert finding(sound, "scoring").status == "pass", "1. a right cache passes"
     broken = finding(seeded(lambda: Cached(off=1e-4), 0), "parity")
-    assert broken.status == "fail"
+    assert broken.status == "fail", "2. a wrong cache fails"
     assert broken.where is not None
-    assert broken.where.startswith("Cached itself: position")
-    assert finding(seeded(lambda: Cached(none=True), 0), "parity").status == "skip"
-    assert finding(plain(), "parity").status == "skip"
+    assert broken.where.startswith("Cached itself: position"), "3. the model's own code is named"
+    assert finding(seeded(lambda: Cached(none=True), 0), "parity").status == "skip", "4. a cache that is never returned"
+    assert finding(plain(), "parity").status == "skip", "5. a model without a cache"
 
 
 class Decay(nn.Module):

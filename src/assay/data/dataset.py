@@ -37,7 +37,7 @@ class Dataset(Protocol):
         """Raise a RequestError where there is no window of `context` tokens, or another argument cannot be met."""
 
     def batches(self, context: int, batch_size: int, seed: int, order: Order) -> Batches:
-        """What a run trains on: `batch_size` windows of `context` tokens a step."""
+        """The training batches: `batch_size` windows of `context` tokens per step."""
 
     def held_out(self, split: Split, context: int, max_tokens: int | None) -> ScoringWindows:
         """The windows of `split` that every run is scored on, about `max_tokens` targets; None means all."""

@@ -1,4 +1,4 @@
-"""Gated DeltaNet as published: DeltaNet with a decay a head, wide values and an output gate; RMSNorm and SwiGLU."""
+"""Gated DeltaNet as published: DeltaNet with one decay per head, wide values and an output gate; RMSNorm and SwiGLU."""
 
 from typing import Literal
 

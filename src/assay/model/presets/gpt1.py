@@ -11,7 +11,7 @@ from assay.model.proportions import n_heads_of
 
 
 class GPT1Config(AttentionHeads):
-    """Document 000's dimensions, with 4,370,832 parameters at a vocabulary of 16000."""
+    """The dimensions of document 000, with 4,370,832 parameters at a vocabulary of 16000."""
 
     d_model: int = Field(144, ge=1)
     n_layers: int = Field(8, ge=1)

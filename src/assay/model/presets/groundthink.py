@@ -97,12 +97,12 @@ class GroundThinkConfig(HybridConfig):
 
 
 def ffn_width(d_model: int) -> int:
-    """Document 001's width of SwiGLU: floor(8/3 d_model), rounded up to a multiple of 64."""
+    """The width of SwiGLU in document 001: floor(8/3 d_model), rounded up to a multiple of 64."""
     return -(-(8 * d_model // 3) // 64) * 64
 
 
 def ffn(config: HybridConfig, _: int) -> SequenceLayer:
-    """SwiGLU, of document 001's width unless the configuration has one."""
+    """SwiGLU of width `d_ff`, or of `ffn_width` where the configuration sets none."""
     return SwiGLU(config.d_model, config.d_ff or ffn_width(config.d_model))
 
 

@@ -10,7 +10,7 @@ from assay.model.presets.groundthink import HybridConfig, ffn, ffn_width, heads_
 
 
 class GroundThinkV7Config(HybridConfig):
-    """Document 001's dimensions, with 17,583,212 parameters at GPT-2's vocabulary of 50257."""
+    """The dimensions of document 001, with 17,583,212 parameters at GPT-2's vocabulary of 50257."""
 
     vocab_size: int = Field(50257, ge=2)
 

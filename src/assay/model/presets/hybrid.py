@@ -83,7 +83,7 @@ def _as_text(pattern: Any) -> str | list[str]:
 
 
 def read_pattern(pattern: str | list[str]) -> list[str]:
-    """The names of architectures, one a block; a RequestError where a letter or a name is unknown."""
+    """The names of architectures, one per block; a RequestError where a letter or a name is unknown."""
     if isinstance(pattern, str):
         listed = re.fullmatch(r"\s*\[(.*)\]\s*", pattern)
         words = listed or re.search(r"[,\s]", pattern) or pattern in {*ALIASES, *ARCHITECTURES.names()}

@@ -65,7 +65,7 @@ class TwinConfig(ModelConfig):
 
 
 def mixer(config: TwinConfig, layer: int) -> Twin:
-    """The mixer of one block; its output projections are scaled for two residual branches a block."""
+    """The mixer of one block; its output projections are scaled for two residual branches per block."""
     gate = BALANCED if config.initial_gate is None else config.initial_gate
     return Twin(
         RWKV6TimeMix(config.d_model, config.head_dim, layer, config.n_layers, config.decay_rank, config.shift_rank),
