@@ -93,7 +93,7 @@ def is_installed(path: Path, root: Path) -> bool:
 
 
 def _is_elsewhere(name: str) -> bool:
-    """Whether Python finds a module `name` that is more than a folder without files; an import then means that one."""
+    """Whether Python finds a module `name` (a folder without `__init__.py` does not count); an import then means it."""
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):

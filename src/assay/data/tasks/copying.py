@@ -44,7 +44,7 @@ TASKS.register(
     "copying",
     Task(
         name="copying",
-        summary="read some symbols, then say them again",
+        summary="read some symbols, then repeat them",
         citation="Jelassi et al. 2024, Repeat After Me, arXiv 2402.01032",
         axes=Axes,
         vocab_size=lambda axes: FIRST_SYMBOL + axes.symbols,

@@ -134,8 +134,8 @@ class Arbiter(Fusion):
     ) -> tuple[Float[Tensor, "B T D"], FusionState]:
         before = state.hidden if isinstance(state, ArbiterState) else None
         paths = torch.cat((self.rwkv_norm(rwkv), self.mamba_norm(mamba)), -1)
-        thoughts, hidden = self.core(paths, before, execution)
-        decision = self.decide(thoughts)
+        features, hidden = self.core(paths, before, execution)
+        decision = self.decide(features)
         log_weights = F.log_softmax(decision.to(torch.promote_types(decision.dtype, torch.float32)), -1)
         if self.training and self.loss_weight:
             add_loss(shared, "arbiter", self.loss_weight * arbiter_loss(log_weights))

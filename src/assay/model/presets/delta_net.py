@@ -38,7 +38,7 @@ class DeltaNetConfig(ModelConfig):
 register(
     Architecture(
         name="delta-net",
-        summary="Linear attention whose writes correct what a key already recalls (DeltaNet)",
+        summary="Linear attention with the delta rule: a write corrects what its key recalls (DeltaNet)",
         citation="Yang et al. 2024, Parallelizing Linear Transformers with the Delta Rule over Sequence Length",
         config=DeltaNetConfig,
         mixer=lambda config, _: DeltaNet(

@@ -36,7 +36,7 @@ class GatedDeltaNetConfig(DeltaNetConfig):
 register(
     Architecture(
         name="gated-delta-net",
-        summary="DeltaNet whose memory also decays, by a data-dependent factor a head (Gated DeltaNet)",
+        summary="DeltaNet whose memory also decays, by a data-dependent factor per head (Gated DeltaNet)",
         citation="Yang et al. 2024, Gated Delta Networks: Improving Mamba2 with Delta Rule",
         config=GatedDeltaNetConfig,
         mixer=lambda config, _: GatedDeltaNet(

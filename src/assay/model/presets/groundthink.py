@@ -140,7 +140,7 @@ def _mixer(config: GroundThinkConfig, layer: int) -> SequenceLayer:
 register(
     Architecture(
         name="groundthink",
-        summary="Gated delta-rule memory and window attention that reads it at its own position",
+        summary="Delta-rule memory layers, and window-attention layers that read them (GroundThink, made causal)",
         citation="Yang et al. 2024, Gated Delta Networks; the GroundThink hybrid (document 001), made causal",
         config=GroundThinkConfig,
         mixer=_mixer,
