@@ -23,7 +23,7 @@ WIDTHS = (32, 64)
 
 
 def cases(width: int) -> dict[str, tuple[list[Tensor], Callable[..., tuple[Tensor, object]]]]:
-    """Name to (inputs, op), with heads of `width`."""
+    """{name: (inputs, op)}, with heads of `width`."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> Tensor:
@@ -40,7 +40,7 @@ def cases(width: int) -> dict[str, tuple[list[Tensor], Callable[..., tuple[Tenso
 
 
 def seconds(inputs: list[Tensor], op: Callable[..., tuple[Tensor, object]], form: Form) -> float:
-    """One forward and backward pass."""
+    """Seconds of one forward and backward pass."""
     leaves = [x.detach().requires_grad_() for x in inputs]
     started = time.perf_counter()
     y, _ = op(*leaves, Execution(form))
@@ -49,7 +49,7 @@ def seconds(inputs: list[Tensor], op: Callable[..., tuple[Tensor, object]], form
 
 
 def measure(steps: int) -> list[dict[str, float | str]]:
-    """Median milliseconds of both forms, and the median ratio of neighbours."""
+    """For each op, median milliseconds of both forms, and the median ratio of runs that follow each other."""
     rows: list[dict[str, float | str]] = []
     for width in WIDTHS:
         for name, (inputs, op) in cases(width).items():

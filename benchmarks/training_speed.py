@@ -36,7 +36,7 @@ Step = Callable[[Tensor], None]
 
 
 class Pair(NamedTuple):
-    """A step of ours and of theirs, and the rows of a batch."""
+    """A training step in assay and one in transformers, and the number of rows of a batch."""
 
     ours: Step
     theirs: Step
@@ -44,7 +44,7 @@ class Pair(NamedTuple):
 
 
 def our_step(name: str, **dimensions: int) -> Step:
-    """A training step of ours: forward, chunked loss, backward, AdamW."""
+    """A training step in assay: forward, chunked loss, backward, AdamW."""
     model = assay.build(name, vocab_size=VOCAB, n_layers=N_LAYERS, **dimensions)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
 
@@ -59,7 +59,7 @@ def our_step(name: str, **dimensions: int) -> Step:
 
 
 def their_step(model: nn.Module) -> Step:
-    """The same through transformers' own loss."""
+    """The same step in transformers, with its own loss."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
 
     def step(ids: Tensor) -> None:
@@ -71,7 +71,7 @@ def their_step(model: nn.Module) -> Step:
 
 
 def gpt2_config(d_model: int) -> PretrainedConfig:
-    """Their GPT-2, dropout off."""
+    """The configuration of transformers' GPT-2, dropout off."""
     return GPT2Config(
         vocab_size=VOCAB, n_positions=512, n_embd=d_model, n_layer=N_LAYERS, n_head=N_HEADS, resid_pdrop=0.0,
         embd_pdrop=0.0, attn_pdrop=0.0, use_cache=False,
@@ -79,7 +79,7 @@ def gpt2_config(d_model: int) -> PretrainedConfig:
 
 
 def pairs() -> dict[str, Pair]:
-    """Both sides at one configuration each; no dropout anywhere."""
+    """{name: the pair of steps}, of equal dimensions and without dropout."""
     mamba2 = Mamba2Config(
         vocab_size=VOCAB, hidden_size=NARROW, num_hidden_layers=N_LAYERS, num_heads=2 * NARROW // HEAD_DIM,
         head_dim=HEAD_DIM, state_size=D_STATE, n_groups=1, expand=2, chunk_size=64, use_cache=False,

@@ -1,8 +1,8 @@
-"""What worker processes bring: one process with all threads against one process a core with one thread each.
+"""What worker processes gain: one process with all threads against one process per core with one thread each.
 
 Run it with `.venv/bin/python benchmarks/workers.py [--sizes 1M,4M,16M] [--architectures gpt1,rwkv6,mamba2] [--json]`.
-It prints tokens per second of the whole machine, medians over rounds in which both ways take turns, and their ratio:
-what the threshold of small models (`assay.study.resolve.SMALL_PARAMETERS`) and the default of `--workers` stand on.
+It prints tokens per second of the whole machine, medians over rounds in which both ways take turns, and their ratio.
+The threshold of small models (`assay.study.resolve.SMALL_PARAMETERS`) and the default of `--workers` are based on it.
 """
 
 import argparse
@@ -33,7 +33,7 @@ print(json.dumps(measure_speeds({name: trainee}, plan, lambda _: None)[name].tok
 
 
 def tokens_per_second(name: str, size: int, processes: int, threads: int) -> float:
-    """Of all processes together."""
+    """Training tokens per second of all processes together."""
     command = [sys.executable, "-c", ONE, name, str(size), str(threads)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
     said = [process.communicate()[0] for process in running]

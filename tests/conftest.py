@@ -1,4 +1,4 @@
-"""What every test runs under: shapes checked by beartype, one torch thread, a time limit, a cache of its own."""
+"""Settings of every test: tensor shapes checked by beartype, one torch thread, a time limit, a cache of its own."""
 
 import time
 from collections.abc import Generator

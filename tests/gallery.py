@@ -117,7 +117,7 @@ def wrapped(name: str, broken: Rule, container: Callable[[Tensor], object]) -> M
 
 
 def side_channel(broken: bool) -> nn.Module:
-    """Two layers that talk past the residual stream."""
+    """Two layers that pass information outside of the residual stream."""
     notes: dict[str, Tensor] = {}
     model = small(layers.NoteReader(notes, broken))
     model.blocks[0] = Block(layers.NoteWriter(notes, broken), nn.LayerNorm(D))
@@ -125,7 +125,7 @@ def side_channel(broken: bool) -> nn.Module:
 
 
 def initialised(broken: bool) -> nn.Module:
-    """A model whose wrapper draws matrices, or everything."""
+    """A model that draws its matrices anew, or (broken) every parameter, also those its layers had set."""
     return models.Initialised(Block(memory.OwnDecay(), nn.LayerNorm(D)), broken)
 
 

@@ -68,7 +68,7 @@ class OnlyWithoutGradients(Planted):
 
 
 class FastPath(Planted):
-    """Takes another road where the length is a multiple of 64; the broken one has no mask there."""
+    """Takes another code path where the length is a multiple of 64; the broken one has no mask there."""
 
     def forward(self, x: Tensor) -> Tensor:
         value = self.value(x)
@@ -101,7 +101,7 @@ class BackwardGRU(nn.Module):
 
 
 class LastTokenChooses(nn.Module):
-    """Adds the bias that an argmax chooses, without a gradient: of the last token, or of each its own."""
+    """Adds a bias chosen by an argmax, so without a gradient: over the last token (broken) or over each token."""
 
     def __init__(self, broken: bool) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class InPlace(Planted):
 
 
 class Note(Planted):
-    """What one layer leaves for a later one without an argument."""
+    """A layer that shares a note, outside of its arguments, with another layer."""
 
     def __init__(self, notes: dict[str, Tensor], broken: bool) -> None:
         super().__init__(broken)

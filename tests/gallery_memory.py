@@ -43,7 +43,7 @@ class Capacity(nn.Module):
 
 
 class MemoryOfLastCall(Planted):
-    """A running mean that goes on from the last call's where the batch is as large."""
+    """A running mean that continues that of the last call, if that had as many rows."""
 
     def __init__(self, broken: bool) -> None:
         super().__init__(broken)

@@ -1,4 +1,4 @@
-"""Rules over time that the gallery plants, each next to the sound rule that it is a slip away from.
+"""Rules over time for the gallery: each broken rule next to the sound rule that it is a small mistake away from.
 
 A rule has no parameters: [B, T, D] -> [B, T, D]. Rules of one pair stand together, the broken one first.
 """
@@ -84,12 +84,12 @@ def pooled_attention(x: Tensor, own_block: bool) -> Tensor:
 
 
 def whisper(x: Tensor) -> Tensor:
-    """Causal attention and 1e-5 of the next token."""
+    """Causal attention plus 1e-5 times the next token."""
     return causal_attention(x) + 1e-5 * advanced(x)
 
 
 def echo(x: Tensor) -> Tensor:
-    """Causal attention and 1e-5 of the token before."""
+    """Causal attention plus 1e-5 times the token before."""
     return causal_attention(x) + 1e-5 * delayed(x)
 
 
@@ -145,7 +145,7 @@ def sharpened(x: Tensor, by_length: bool) -> Tensor:
 
 
 def across_rows(x: Tensor) -> Tensor:
-    """Attention that takes the batch for the time."""
+    """Attention over the batch axis, mistaken for that of time."""
     return everywhere(x.transpose(0, 1)).transpose(0, 1)
 
 

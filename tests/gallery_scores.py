@@ -29,7 +29,7 @@ def twice_shifted_loss(logits: Tensor, ids: Tensor) -> Tensor:
 
 
 def of_next(distribution: Tensor, ids: Tensor) -> Tensor:
-    """What a distribution [B, T, W] holds for the next tokens: [B, T - 1]."""
+    """The entries [B, T - 1] of a distribution [B, T, W] for the next tokens."""
     return distribution[:, :-1].gather(-1, ids[:, 1:, None])[..., 0]
 
 

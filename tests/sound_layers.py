@@ -1,4 +1,4 @@
-"""Layers and models of the sound zoo: each looks ahead, mixes rows or keeps a state at first sight, and does not."""
+"""Layers and models of the sound zoo: each seems to look ahead, mix rows or keep a state, and does not."""
 
 # mypy: disable-error-code="no-any-return"
 

@@ -1,4 +1,4 @@
-"""Rules over time of the sound zoo: each looks ahead at first sight, and does not.
+"""Rules over time of the sound zoo: each seems to look ahead, and does not.
 
 A rule has no parameters: [B, T, D] -> [B, T, D].
 """

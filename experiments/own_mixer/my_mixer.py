@@ -1,4 +1,4 @@
-"""A mixer of one's own: each channel keeps an exponential moving average that the token at hand lets fade or renews.
+"""An example of a user's own mixer: each channel keeps an exponential moving average with a data-dependent decay.
 
     h_t = a_t h_{t-1} + (1 - a_t) W_v x_t,  a_t = sigmoid(W_a x_t + b),  y_t = W_o (silu(W_g x_t) h_t)
 
@@ -25,7 +25,7 @@ class MovingAverageState(NamedTuple):
 
 
 class MovingAverage(SequenceLayer):
-    """The loop over tokens is all there is: a faster form can come when the idea has proven itself."""
+    """A loop over tokens only; a faster form can be added once the idea has proven itself."""
 
     decay_roles: ClassVar = {"memory": False}
 

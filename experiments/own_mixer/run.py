@@ -1,4 +1,4 @@
-"""A mixer of one's own, in the file beside this one, against gpt1: same norms, MLP and size, only the mixer differs.
+"""A user's own mixer, that of my_mixer.py, against gpt1: same norms, MLP and size, only the mixer differs.
 
 Run it with `.venv/bin/python experiments/own_mixer/run.py [--corpus text:PATH]`. It prints the table and leaves a study
 (page, records) in the folder of --out; the same command continues one that was interrupted.

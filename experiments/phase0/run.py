@@ -1,6 +1,7 @@
-"""Document 000's protocol as written: 50 steps of one window of 64 tokens, BlinkDL init for all, over five seeds.
+"""The protocol of document 000, a research note that compares GPT-1, RWKV-6 and Mamba-2, as written, over five seeds.
 
-Run it with `.venv/bin/python experiments/phase0/run.py --corpus text:PATH`. It prints the document's published numbers
+50 steps of one window of 64 tokens, with the initialisation `blinkdl` for all (embedding within +-1e-4, outputs zero).
+Run it with `.venv/bin/python experiments/phase0/run.py --corpus text:PATH`. It prints the note's published numbers
 beside ours and leaves a study (page, records) in the folder of --out.
 """
 
@@ -32,8 +33,9 @@ PUBLISHED: dict[str, dict[str, float]] = {
     "rwkv6": {"last_nats": 7.9, "growth_with_embedding": 5.5, "max_probability": 0.08, "entropy_share": 0.95},
     "mamba2": {"last_nats": 6.75, "growth_with_embedding": 2.0, "max_probability": 0.05, "entropy_share": 0.721},
 }
-"""Document 000's tables. Its RWKV-6 keeps a vector state and a constant decay, and its Mamba-2 row was taken before the
-BlinkDL init, so that only GPT-1 is comparable."""
+"""The note's tables. Its RWKV-6 has a vector state and a constant decay, and its Mamba-2 row was measured before that
+initialisation, so that only GPT-1 is comparable.
+"""
 
 STEPS, CONTEXT = 50, 64
 
@@ -90,7 +92,7 @@ def summarise(runs: list[MeasuredRun]) -> dict[str, float]:
 
 
 def show(results: dict[str, dict[str, float]]) -> None:
-    """One column an architecture: ours, and the document's number in brackets where it gives one."""
+    """Print one column per architecture: our number, and in brackets the note's where it gives one."""
     seeds = int(next(iter(results.values()))["seeds"])
     table = Table(title=f"Document 000's protocol over {seeds} seeds (published)", box=None, title_justify="left")
     table.add_column("")

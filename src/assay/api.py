@@ -45,8 +45,8 @@ def compare(
     """Run a study in the folder `out` and return its record; the same call continues an interrupted one.
 
     `arms` are written as on the command line: "gpt1", "rwkv6:head_dim=32", "slow=gpt1:lr=1e-4". More arms or seeds than
-    the study in `out` has are added to it. `workers` is the number of runs at a time, None what suits. `settings` are
-    the keys of config.yaml, nested: `seeds=[0, 1]`, `training={"tokens": 100_000}`.
+    the study in `out` has are added to it. `workers` is the number of runs at a time, None for automatic. `settings`
+    are the keys of config.yaml, nested: `seeds=[0, 1]`, `training={"tokens": 100_000}`.
     """
     loaded = [plugin.path for plugin in loaded_plugins() if plugin.path.is_file()]
     config = with_digests(StudyConfig.parse({"arms": list(arms), **settings}), loaded)

@@ -23,13 +23,13 @@ class Config(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     section: ClassVar[str] = ""
-    """Where these keys stand in a config.yaml, "" for a whole file: what messages call them."""
+    """The section of config.yaml that holds these keys, as messages name it; "" for a whole file."""
     flags: ClassVar[Mapping[str, str]] = {}
-    """Dotted keys, and the flags that users know them by; "" is where the values come from."""
+    """{dotted key: the command-line flag that sets it}; the entry for "" names where the values come from."""
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], options: Mapping[str, str] | None = None) -> Self:
-        """Validate `values`; a failure is a RequestError. `options` are laid over the class's own `flags`."""
+        """Validate `values`; a failure is a RequestError. `options` are added to the class's own `flags`."""
         try:
             return cls.model_validate(dict(values))
         except pydantic.ValidationError as error:
@@ -48,7 +48,10 @@ class Config(pydantic.BaseModel):
         return found
 
     def digest(self) -> str:
-        """SHA-256 of what differs from the defaults, independent of the order of keys: a new default moves nothing."""
+        """SHA-256 of what differs from the defaults, independent of the order of keys.
+
+        A key that is added with a default therefore changes no digest.
+        """
         return digest_of(self.departures())
 
     def to_yaml(self) -> str:
@@ -62,7 +65,7 @@ def digest_of(values: Any) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number, and a key that stands twice or is no text is an error."""
+    """YAML in which 1e-3 is a number, and a key that occurs twice or is not a string is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
@@ -81,7 +84,7 @@ class _Dumper(yaml.SafeDumper):
     """Quotes the texts that `_Loader` would read as numbers."""
 
 
-# YAML 1.1, which PyYAML reads, takes 1e-3 for text: it wants 1.0e-3.
+# YAML 1.1, which PyYAML follows, reads 1e-3 as text; only 1.0e-3 is a number.
 for _class in (_Loader, _Dumper):
     _class.add_implicit_resolver(
         "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
@@ -107,7 +110,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def merge(values: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `values` with `more` laid over it, mapping by mapping; `more` wins."""
+    """Return `values` updated by `more`, recursively in nested mappings; `more` takes precedence."""
     merged = dict(values)
     for key, value in more.items():
         old = merged.get(key)
@@ -147,12 +150,12 @@ def parse_value(text: str) -> Any:
         value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ValueError(f"{text!r} is not YAML") from error
-    number = parse_number(value) if value == text.strip() else None  # what stands in quotes is text
+    number = parse_number(value) if value == text.strip() else None  # a value in quotes is text
     return value if number is None else number
 
 
 def parse_settings(text: str, rest: str, example: str = "head_dim=32") -> Iterator[tuple[str, Any]]:
-    """(key, value) of every key=value in `rest`, the settings of `text`; a comma inside brackets parts nothing."""
+    """(key, value) of every key=value in `rest`, the settings of `text`; commas in brackets do not separate them."""
     for part in _parts(rest) if rest else []:
         key, sign, raw = part.partition("=")
         if not sign or not key.strip() or not raw.strip():
@@ -198,7 +201,7 @@ def resolve_key(key: str, paths: Iterable[str]) -> str:
 
 
 def nearest_path(key: str, paths: list[str]) -> str:
-    """A suggestion for `key`, by its whole path or by the last part of one; else the names there are beside it."""
+    """A suggestion for `key`, by its whole path or by the last part of one; else the names that exist beside it."""
     last_parts = list(dict.fromkeys(path.split(".")[-1] for path in paths))
     near = difflib.get_close_matches(key, [*paths, *last_parts] if "." in key else last_parts, n=1, cutoff=0.5)
     if near:

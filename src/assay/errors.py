@@ -9,4 +9,4 @@ class RequestError(ValueError):
 
 
 class WorkerError(Exception):
-    """Runs that could not be finished, each with the last lines that its worker processes said."""
+    """Runs that could not be finished, each with the last lines of its worker processes' output."""

@@ -1,4 +1,4 @@
-"""Text from a model: sampling from its logits, decoding token by token through its state, text as it comes.
+"""Generates text: samples from a model's logits, decodes token by token through its state, and streams the text.
 
 Shapes: B rows, V vocabulary.
 """
@@ -20,7 +20,7 @@ from assay.model.lm import LanguageModel
 from assay.seeding import derive
 
 REPLACEMENT = "\ufffd"
-"""What stands for bytes that are no UTF-8, or not yet."""
+"""The character that stands for bytes that are not UTF-8, or not yet a complete character."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Sampler:
     """How the next token is chosen: the likeliest at temperature 0, else drawn from softmax(logits / temperature).
 
     `top_k` keeps the k likeliest tokens (Fan et al. 2018); of these `top_p` keeps the likeliest that together reach
-    the probability p (Holtzman et al. 2020, the nucleus). Between equals the lower id comes first.
+    the probability p (Holtzman et al. 2020, the nucleus). Of equally likely tokens the lower id comes first.
     """
 
     temperature: float = 0.0
@@ -65,7 +65,7 @@ class Sampler:
         return torch.zeros_like(ordered).scatter_(-1, order, ordered / ordered.sum(-1, keepdim=True))
 
     def choose(self, logits: Float[Tensor, "B V"], uniform: Float64[Tensor, " B"]) -> Int64[Tensor, " B"]:
-        """One token a row, the inverse of the distribution's cumulative sum at `uniform` in [0, 1)."""
+        """One token per row: where the cumulative sum of its distribution exceeds `uniform`, which is in [0, 1)."""
         if self.temperature == 0:
             return logits.argmax(-1).cpu()
         cumulative = self.probabilities(logits).cumsum(-1)
@@ -74,7 +74,7 @@ class Sampler:
 
 
 class Generated(NamedTuple):
-    """Token `token` of prompt number `row`; `last` where it is the row's last, by its count or as it ends the text."""
+    """One `token` for prompt number `row`; `last` if the row ends with it, by count or by an end-of-text token."""
 
     row: int
     token: int
@@ -84,8 +84,8 @@ class Generated(NamedTuple):
 def room(model: LanguageModel, prompts: Sequence[Sequence[int]]) -> int | None:
     """Tokens that can follow the longest prompt before learned positions run out; None where there is no limit.
 
-    The last token needs no position, as nothing is read after it. A prompt that is empty, too long or holds an id
-    that the model has not is a RequestError.
+    The last token needs no position, as the model does not read it. A prompt that is empty, too long or holds an id
+    outside the model's vocabulary is a RequestError.
     """
     for prompt in prompts:
         if not prompt:
@@ -113,9 +113,10 @@ def generate(
 ) -> Iterator[Generated]:
     """Yield up to `max_tokens` tokens for each of `prompts` (ids) as they are chosen; a row stops after `end`.
 
-    Prompts are read in parallel form, then decoded together, one `step` a token, from a state that has room for all:
-    nothing grows. A row's tokens do not depend on the other rows. Draws come from (seed, how often the same prompt
-    stands before), so that a prompt repeated is drawn anew. The model is in evaluation mode until the iterator ends.
+    Prompts are read in parallel form and then decoded together, one `step` per token, with a state that is allocated
+    for all tokens at once. A row's tokens do not depend on the other rows. Draws depend on the seed and on how often
+    the same prompt occurs before, so that a repeated prompt gets other draws. The model is in evaluation mode until the
+    iterator ends.
     """
     if max_tokens < 1:
         raise RequestError(f"--max-tokens {max_tokens}: at least 1 is needed")
@@ -142,9 +143,10 @@ def _decode(
     generators: Sequence[torch.Generator],
     end: int | None,
 ) -> Iterator[Generated]:
-    """All rows in lock step: what the prompts have in length is read at once, the rest of longer ones token by token.
+    """Decode all rows in lock step.
 
-    So every row stands at the same position, nothing is padded, and what a row reads is exactly its own text.
+    As many tokens as the shortest prompt has are read at once in every row; the rest of longer prompts is read token by
+    token. So all rows are at the same position, nothing is padded, and a row reads exactly its own text.
     """
     device = model.head_weight.device
     lengths = [len(prompt) for prompt in prompts]
@@ -170,7 +172,7 @@ def _decode(
 
 
 def _choose(logits: Tensor, sampler: Sampler, generators: Sequence[torch.Generator]) -> list[int]:
-    """One token a row; each row draws from its own generator, and only where it writes."""
+    """One token per row; each row draws from its own generator, and only when its token is used."""
     if not logits.isfinite().all():
         raise RequestError("the model's logits are not finite (did its training diverge?); another run would do")
     uniform = torch.stack([torch.rand((), generator=each, dtype=torch.float64) for each in generators])
@@ -178,7 +180,7 @@ def _choose(logits: Tensor, sampler: Sampler, generators: Sequence[torch.Generat
 
 
 def _generators(prompts: Sequence[Sequence[int]], seed: int) -> list[torch.Generator]:
-    """A generator a prompt, that of its first, second, ... occurrence."""
+    """One generator per prompt, seeded by how often the same prompt occurred before it."""
     seen: Counter[tuple[int, ...]] = Counter()
     generators = []
     for prompt in map(tuple, prompts):
@@ -188,7 +190,7 @@ def _generators(prompts: Sequence[Sequence[int]], seed: int) -> list[torch.Gener
 
 
 def _groups(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Rows by length, cut where reading a longer prompt token by token would cost more than a batch of its own."""
+    """Batches of rows of similar length; a new one begins where reading the rest of longer prompts would cost more."""
     groups: list[list[int]] = []
     for row in sorted(range(len(lengths)), key=lambda row: lengths[row]):
         if groups and lengths[row] - lengths[groups[-1][0]] <= max_tokens:
@@ -200,7 +202,7 @@ def _groups(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
 
 @contextmanager
 def _evaluating(model: LanguageModel) -> Iterator[None]:
-    """Evaluation mode inside, every module's own mode again after."""
+    """Evaluation mode inside the block; afterwards every module is in its own mode again."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -211,7 +213,7 @@ def _evaluating(model: LanguageModel) -> Iterator[None]:
 
 
 class TextStream:
-    """The text of ids as they come, never half a character: bytes that may become one wait for the rest."""
+    """The text of ids as they are generated. Bytes of an incomplete character are held back until it is complete."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -219,19 +221,20 @@ class TextStream:
         self._shown = ""
 
     def push(self, token: int) -> str:
-        """The text that is certain now and was not before."""
+        """Add a token; return the text that has become certain with it."""
         self._ids.append(token)
         text = self._tokenizer.decode(self._ids)
-        # UTF-8 is read from left to right: only the last character can still change, and only from a replacement.
-        # What has been shown stays: a special token has no text and leaves the replacement before it at the end.
+        # Only the last character can still change, and only if it is the replacement of incomplete bytes. Text that
+        # was shown is never taken back: after a special token, which has no text, a shown replacement is still the last
+        # character.
         certain = max(text.removesuffix(REPLACEMENT), self._shown, key=len)
         new = certain[len(self._shown) :]
         self._shown = certain
         if certain == text and (alone := self._tokenizer.decode([token])):
-            # One token of context is enough, for decoders that write a word's first token without its space.
+            # One token of context is kept, for tokenizers that drop the space before a text's first word.
             self._ids, self._shown = [token], alone
         return new
 
     def close(self) -> str:
-        """What still waited: a replacement character for bytes that became none."""
+        """The text held back to the end: a replacement character for bytes that never became a character."""
         return self._tokenizer.decode(self._ids)[len(self._shown) :]

@@ -1,4 +1,7 @@
-"""One registry for every plug-in axis: nearest name on a miss, discovery by scan or entry point, origin of an item."""
+"""Registries of named items (architectures, corpora, tasks, ...).
+
+They find built-in and installed items, suggest the nearest name for an unknown one, and know who registered each.
+"""
 
 import difflib
 import importlib
@@ -53,7 +56,7 @@ class Registry(Generic[Item]):
         return sorted(self._items)
 
     def origin(self, name: str) -> Origin:
-        """Who registered the item called `name`. A package's is the package's, also where somebody imported it."""
+        """Who registered the item called `name`. Items of a package are the package's, even if a script imported it."""
         self.get(name)
         made = self._registrations.get(name, UNKNOWN)
         owner = owner_of(made.file)
@@ -73,7 +76,7 @@ class Registry(Generic[Item]):
     def _discover(self) -> None:
         if self._discovered:
             return
-        self._discovered = True  # set first: what is imported below may ask for names
+        self._discovered = True  # set first, as modules imported below may use this registry
         try:
             self._import_all()
         except BaseException:
@@ -92,13 +95,13 @@ _registries: weakref.WeakSet[Registry[Any]] = weakref.WeakSet()
 
 
 def forget(registrant: Registrant, heirs: Mapping[str, Registrant] | None = None) -> None:
-    """Remove from every registry what `registrant` registered; what a file in `heirs` registered passes to its heir."""
+    """Remove from every registry what `registrant` registered, but items of files in `heirs` get a new owner."""
     for registry in _registries:
         registry._forget(registrant, heirs or {})
 
 
 def suggestion(given: str, known: list[str]) -> str:
-    """Return "did you mean X?" where a near name exists, followed by what there is."""
+    """Return "did you mean X?" where a similar name exists, followed by the known names."""
     near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
     there_is = f"there is {', '.join(sorted(known))}"
     return f"did you mean {near[0]!r}? ({there_is})" if near else there_is

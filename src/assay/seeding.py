@@ -7,8 +7,8 @@ def derive(seed: int, purpose: str, step: int = 0, part: int = 0, *, replicate: 
     """Return a 63-bit integer that is a function of its arguments alone, on every machine.
 
     `purpose` separates streams ("init", "data", "dropout", "evaluation"), so that drawing more from one never
-    moves another; `part` separates the micro-batches of one step. Each `replicate` gives a seed another stream; 0 is
-    the one it has without.
+    changes another; `part` separates the micro-batches of one step. Each `replicate` gives other streams for the same
+    seed; 0 is the default.
     """
     salt = f"r{replicate}/" if replicate else ""  # before the seed, where no digit can be taken for it
     digest = hashlib.sha256(f"assay/{salt}{seed}/{purpose}/{step}/{part}".encode()).digest()

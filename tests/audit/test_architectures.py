@@ -1,4 +1,6 @@
-"""What is registered as sound passes; the replica of document 001 fails, and both of its leaks are named."""
+"""Architectures registered as sound pass the audit; the replica of the leaking GroundThink hybrid (research note
+"document 001") fails it, and both of its leaks are named.
+"""
 
 import pytest
 

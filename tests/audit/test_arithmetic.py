@@ -52,7 +52,7 @@ def test_a_constant_mask_is_no_part_of_the_scale() -> None:
 
 
 class Dropping(nn.Module):
-    """Drops in four ways."""
+    """Applies dropout in four ways."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,13 +100,13 @@ def test_memory_of_every_kind_is_put_back() -> None:
         model[1].weight.data.zero_()
         model.eval()
         memory.restore()
-        assert model[0].bus is model[1].bus is shared
-        assert list(shared) == ["notes"]
-        assert [note.tolist() for note in shared["notes"]] == [[0.0, 0.0]]
-        assert not hasattr(model[0], "other")
-        assert torch.equal(torch.rand(1, generator=model[0].generator), drawn)
+        assert model[0].bus is model[1].bus is shared, "1. what two modules share is still one object"
+        assert list(shared) == ["notes"], "2. a dictionary has its old keys"
+        assert [note.tolist() for note in shared["notes"]] == [[0.0, 0.0]], "3. a list and its tensor are as they were"
+        assert not hasattr(model[0], "other"), "4. a new attribute is gone"
+        assert torch.equal(torch.rand(1, generator=model[0].generator), drawn), "5. a generator repeats its draw"
         memory.restore()
-        assert all(layer.weight.abs().min() > 0 and layer.training for layer in model)
+        assert all(layer.weight.abs().min() > 0 and layer.training for layer in model), "6. weights and mode are back"
 
 
 def searched(subject: Subject) -> Search:
@@ -114,7 +114,7 @@ def searched(subject: Subject) -> Search:
 
 
 class Chaotic(nn.Module):
-    """A recurrence that doubles every difference and more."""
+    """A recurrence that more than doubles every difference at each step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ def test_the_yardstick_is_a_floor_and_grows_with_chaos() -> None:
 
 
 class Foreign(nn.Module):
-    """A sum over the past that leaves torch, and its float64, on the way."""
+    """A sum over the past that is computed outside torch, in a narrower type than float64."""
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.from_numpy(x.detach().numpy().astype("float32")).cumsum(1).to(x.dtype) / 8

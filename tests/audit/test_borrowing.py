@@ -1,4 +1,4 @@
-"""A stranger's model comes back exactly as it was, and what an audit must know of it is found."""
+"""An audit leaves the user's model exactly as it was, and finds out what it must know of it."""
 
 import random
 import threading
@@ -96,7 +96,7 @@ def test_vocabulary_special_ids_and_length_are_found() -> None:
 
 
 class Tables(nn.Module):
-    """Reads a token table, and a small one with a part of the id; has logits for `outputs` ids."""
+    """Looks ids up in a token table and parts of them in a small table; has logits for `outputs` ids."""
 
     def __init__(self, rows: int, outputs: int, part: int) -> None:
         super().__init__()

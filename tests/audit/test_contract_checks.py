@@ -1,4 +1,4 @@
-"""Each contract check passes a sound architecture and catches one that breaks what it is about."""
+"""Each contract check passes a sound architecture and catches one that breaks what the check is about."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,7 +22,7 @@ Shared = Any
 
 
 class Sum(NamedTuple):
-    """Of what has been seen, and how many tokens that was."""
+    """The sum of the tokens seen, and their number."""
 
     total: Tensor
     tokens: Tensor
@@ -64,7 +64,7 @@ class AlwaysTheLoop(Linear):
 
 
 class Mean(Linear):
-    """The mean of the past, one form only; what it leaves undeclared is not asked for."""
+    """The mean of the past, in one form only; it declares no more than it must."""
 
     ops = ()
 
@@ -83,14 +83,14 @@ class Mean(Linear):
 
 
 class Forgets(Mean):
-    """Every call begins anew."""
+    """Ignores its state: every call begins anew."""
 
     def forward(self, x: Tensor, state: State = None, shared: Shared = None) -> tuple[Tensor, Sum]:
         return super().forward(x)
 
 
 class BeginsElsewhere(Mean):
-    """Its initial state is not where a call without a state begins."""
+    """Its initial state differs from the one that a call without a state starts from."""
 
     def forward(self, x: Tensor, state: State = None, shared: Shared = None) -> tuple[Tensor, Sum]:
         return super().forward(x, super().initial_state(len(x)) if state is None else state)
@@ -117,7 +117,7 @@ class Peeks(Mean):
 
 
 class Declares(Mean):
-    """What its matrix takes, and what torch does not count."""
+    """Declares executed FLOPs: those of its matrix, and by name what torch does not count."""
 
     matrix, adding = 2, 1
 
@@ -262,7 +262,7 @@ def architecture(layer: type[Linear], scale: Scale | None = None) -> Architectur
 
 
 def dropping(_: type[Linear]) -> Architecture:
-    """One whose mixer drops in evaluation too."""
+    """An architecture whose mixer applies dropout in evaluation too."""
 
     def mixer(config: ModelConfig, _: int) -> DropsInEvaluation:
         layer = DropsInEvaluation(config.d_model)
@@ -277,7 +277,7 @@ Check = Callable[[Architecture], Finding]
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_a_sound_architecture_passes(check: Check) -> None:
-    """In one form of its ops, so that there are no two to compare."""
+    """The check `forms` is skipped, as this architecture has one form of its ops only."""
     found = check(architecture(Declares))
     assert found.status == ("skip" if check is same_numbers.forms else "pass"), found.explanation
 
@@ -363,7 +363,7 @@ def test_what_may_be_meant_is_a_warning(check: Check, layer: type[Linear], says:
 
 
 def test_a_parameter_that_two_layers_share_breaks_the_sums() -> None:
-    """They would be counted twice, and the arm be matched by a size that it has not."""
+    """It would be counted twice, so that arms would be matched by a wrong size."""
     one = Mean(32)
     found = costs.accounting(dataclasses.replace(architecture(Mean), mixer=lambda *_: one))
     assert found.status == "fail"
@@ -377,7 +377,7 @@ def test_what_drops_in_evaluation_is_caught() -> None:
 
 
 def test_a_model_that_draws_nothing_is_caught() -> None:
-    """Its embedding too, as a mixer without draws is no fault."""
+    """The embedding must not draw either, as a mixer without draws is allowed."""
     constant = dataclasses.replace(architecture(Mean), embedding_draw=lambda table, _: nn.init.ones_(table))
     layers = {"channel_mixer": lambda *_: None, "mixer": lambda config, _: Constant(config.d_model)}
     found = weights.complete_initialisation(dataclasses.replace(constant, **layers))

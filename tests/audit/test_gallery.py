@@ -1,4 +1,6 @@
-"""The gallery is what it says, by direct experiment; the audit catches each mutant and fails no sound model."""
+"""The gallery of leaks: each mutant has the defect it claims, by direct experiment; the audit catches each mutant and
+fails no sound model.
+"""
 
 import copy
 import math
@@ -48,7 +50,7 @@ def seeded_logits(model: nn.Module, tokens: Tensor, gradients: bool = False) -> 
 
 
 def moved_by_the_future(model: nn.Module, length: int) -> float:
-    """How far the logits at or before t move when the tokens after t are replaced, in both modes, by the same draws."""
+    """How far the logits up to position t move when later tokens are replaced, in both modes, with the same draws."""
     worst = 0.0
     narrow = copy.deepcopy(model).float()
     runs = [(model, False, False), (model, True, False), (model, True, True), (narrow, False, False)]
@@ -101,7 +103,7 @@ def moved_by_the_mode(model: nn.Module, length: int) -> float:
 
 
 def moved_by_decoding(model: nn.Module, length: int) -> float:
-    """How far a first piece and three steps stand from one forward."""
+    """How far the logits of a first piece and three steps are from those of one forward pass."""
     assert isinstance(model, DecodingModel | WindowModel)
     tokens = ids(2, length, 0)
     whole = logits(model.eval(), tokens)
@@ -128,7 +130,7 @@ def moved_by_the_document_before(model: nn.Module, separator: int) -> float:
 
 
 def nats_of_all(model: nn.Module, tokens: Tensor, score: Mapping[str, Any], times: float) -> Tensor:
-    """The nats of all later tokens of each row, by the score that the audit is given, of `times` the logits."""
+    """The nats of all later tokens of each row by the audited score, with the logits multiplied by `times`."""
     given = times * logits(model, tokens)
     if "log_prob" in score:
         return torch.as_tensor(-score["log_prob"](given, tokens).sum(1))
@@ -197,11 +199,11 @@ QUICK_SOUND = {
     *("draws-by-token", "spectral-norm", "mask-parameter-compared", "very-chaotic"),
     *("token-choice-experts", "large-weights", "bfloat16-weights", "tied", "zero-head", "float32-only"),
 }
-"""What the audit is tried on in every run of the tests, on short sequences; the slow tests try it on everything."""
+"""The models audited in every run of the tests, on short sequences; slow tests audit all of them."""
 
 
 def param(entry: Mutant | Sound) -> ParameterSet:
-    """A test case; transformers takes seconds to import."""
+    """A test case; those with transformers are slow, as it takes seconds to import."""
     slow = [pytest.mark.slow] if "llama" in entry.name or entry.name.startswith("transformers") else []
     return pytest.param(entry, id=entry.name, marks=slow)
 
@@ -211,7 +213,7 @@ every_sound = pytest.mark.parametrize("sound", [param(sound) for sound in SOUND_
 
 
 def revealed(model: nn.Module, check: str) -> nn.Module:
-    """In float64, and with parameters redrawn so that no zero hides anything (unless they are the subject)."""
+    """The model in float64, with parameters redrawn so that no zero hides a defect (unless they are the defect)."""
     model = model.double()
     return model if check == "initialisation" else redrawn(model, torch.Generator().manual_seed(1))
 
@@ -243,7 +245,7 @@ def test_mutant_and_twin_have_the_same_parameters(mutant: Mutant) -> None:
 
 @every_sound
 def test_the_zoo_is_sound_and_not_for_lack_of_context(sound: Sound) -> None:
-    """Replaced tokens move nothing before themselves (but rounding), and whatever comes after, rows and calls apart."""
+    """Later tokens are replaced in one of two rows. The model is sound, and it does use its context."""
     model = sound.make(SEED).eval()
     length = min(40, sound.max_tokens or 40)
     tokens, half = ids(2, length, 0), length // 2
@@ -252,15 +254,15 @@ def test_the_zoo_is_sound_and_not_for_lack_of_context(sound: Sound) -> None:
     before, after = logits(model, tokens), logits(model, changed)
     scale = before[before.isfinite()].square().mean().sqrt().item()
     allowed = (sound.rounding + 1e-6) * scale
-    assert moved(before[0, :half], after[0, :half]) <= allowed
-    assert moved(before[1], after[1]) <= allowed
-    assert moved(before, logits(model, tokens)) <= allowed
+    assert moved(before[0, :half], after[0, :half]) <= allowed, "1. earlier logits stay, but for rounding"
+    assert moved(before[1], after[1]) <= allowed, "2. the other row stays"
+    assert moved(before, logits(model, tokens)) <= allowed, "3. a call does not depend on the call before"
     if sound.name not in ("unigram", "zero-head"):
-        assert moved(before[0, half:], after[0, half:]) > 1e-2 * scale
+        assert moved(before[0, half:], after[0, half:]) > 1e-2 * scale, "4. later logits move"
 
 
 def caught(mutant: Mutant, options: Mapping[str, Any]) -> None:
-    """The check that is meant to, does not pass, and names the module, the model itself, or the score."""
+    """Assert that the mutant's check does not pass and that it names the module, the model itself, or the score."""
     report = audit(mutant.make(SEED), **options)
     finding = next(finding for finding in report.findings if finding.check == mutant.check)
     warns = mutant.check in ("dead_parameters", "initialisation")

@@ -1,4 +1,4 @@
-"""A redrawn copy hides nothing: every parameter moves, zeros too, and the original stays."""
+"""Redrawing a model: every parameter of the copy changes, zeros too, and the original does not."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Scores: what passes as one, what is said of one that does not, and wrong use in one line."""
+"""The audit's check of losses: which scores pass, what is said of those that do not, and wrong use in one line."""
 
 import functools
 import math
@@ -37,7 +37,7 @@ def smoothed(logits: Tensor, ids: Tensor) -> Tensor:
 
 
 def sharpened(model: nn.Module, ids: Tensor) -> Tensor:
-    """Another distribution than the logits', and a proper one."""
+    """A score that is not the cross-entropy of the logits but still that of a proper distribution."""
     return (3 * model(ids))[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
 
 

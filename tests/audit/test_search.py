@@ -1,4 +1,4 @@
-"""The plan of an audit follows from a model's size; its batches pair all rows, its few cuts end many chunks."""
+"""The plan of an audit: it follows from the model's size; batches tell all rows apart; cuts end usual chunks."""
 
 import itertools
 

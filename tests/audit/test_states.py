@@ -1,4 +1,4 @@
-"""Decoding, modes, packing: what each convention is held to, and what cannot be decided is said, not failed."""
+"""Checks of decoding, modes and packing: what each must keep; what cannot be decided is skipped, not failed."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -29,7 +29,7 @@ def nats(logits: Tensor, ids: Tensor, shift: int = 1) -> Tensor:
 
 
 class Cached(nn.Module):
-    """Token shift and a running sum, decoded as in transformers; `off` spoils the cache, with `none` there is none."""
+    """Token shift and a running sum, decoded as in transformers; `off` makes the cache wrong, `none` returns none."""
 
     def __init__(self, off: float = 0.0, none: bool = False) -> None:
         super().__init__()
@@ -53,14 +53,14 @@ class Cached(nn.Module):
 
 def test_caches_as_in_transformers() -> None:
     sound = seeded(Cached, 0)
-    assert finding(sound, "parity").status == "pass"
-    assert finding(sound, "scoring").status == "pass"
+    assert finding(sound, "parity").status == "pass", "1. a right cache passes"
+    assert finding(sound, "scoring").status == "pass", "1. a right cache passes"
     broken = finding(seeded(lambda: Cached(off=1e-4), 0), "parity")
-    assert broken.status == "fail"
+    assert broken.status == "fail", "2. a wrong cache fails"
     assert broken.where is not None
-    assert broken.where.startswith("Cached itself: position")
-    assert finding(seeded(lambda: Cached(none=True), 0), "parity").status == "skip"
-    assert finding(plain(), "parity").status == "skip"
+    assert broken.where.startswith("Cached itself: position"), "3. the model's own code is named"
+    assert finding(seeded(lambda: Cached(none=True), 0), "parity").status == "skip", "4. a cache that is never returned"
+    assert finding(plain(), "parity").status == "skip", "5. a model without a cache"
 
 
 class Decay(nn.Module):
@@ -82,7 +82,7 @@ class Decay(nn.Module):
 
 
 class Stepping(nn.Module):
-    """Three decaying sums, one behind the other, of which the second may step wrongly."""
+    """Three decaying sums in a row; the second may decode wrongly."""
 
     def __init__(self, step_decay: float) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ def test_a_stochastic_layer_is_not_decided_and_hides_no_other() -> None:
 
 
 class Packed(Small):
-    """Attention within a document: id 0 begins one; `off` opens the boundary by so many tokens."""
+    """Attention within documents, which begin with id 0; with `off` it sees that many tokens across the boundary."""
 
     def __init__(self, off: int) -> None:
         super().__init__([])

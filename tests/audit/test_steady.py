@@ -1,4 +1,6 @@
-"""Draws made steady, masks that are no weights, and estimates that are kept: what a check may take out of a model."""
+"""What a check may take out of a model: random draws (replaced by fixed numbers), masks stored as parameters, and
+estimates that training mode refines.
+"""
 
 import pytest
 import torch
@@ -51,13 +53,13 @@ def test_steady_draws_are_the_same_whatever_was_drawn_before(source: Source) -> 
 def test_a_pattern_keeps_its_beginning_where_more_is_drawn() -> None:
     with SteadyDraws(patterned):
         few, many = drawn(4)[:-1], drawn(9)[:-1]
-    assert all(torch.equal(a, b[:4]) for a, b in zip(few, many, strict=True))
-    assert few[0].unique().numel() == 20
-    assert 0.3 < many[0].mean() < 0.7
-    assert abs(many[1].mean()) < 0.3
-    assert 0.6 < many[1].std() < 1.4
-    assert set(many[8].unique().tolist()) == {0.0, 1.0}
-    assert set(many[10].unique().tolist()) == {0.0, 1.0}
+    assert all(torch.equal(a, b[:4]) for a, b in zip(few, many, strict=True)), "1. the first rows are the same"
+    assert few[0].unique().numel() == 20, "2. no number comes twice"
+    assert 0.3 < many[0].mean() < 0.7, "3. uniform numbers are spread evenly"
+    assert abs(many[1].mean()) < 0.3, "4. normal numbers have a mean of about 0 ..."
+    assert 0.6 < many[1].std() < 1.4, "... and a standard deviation of about 1"
+    assert set(many[8].unique().tolist()) == {0.0, 1.0}, "5. binary draws are 0 and 1"
+    assert set(many[10].unique().tolist()) == {0.0, 1.0}, "5. binary draws are 0 and 1"
 
 
 def test_held_draws_are_all_alike() -> None:

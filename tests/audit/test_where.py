@@ -1,4 +1,4 @@
-"""The modules to blame are named, all of them, in the order they run, whatever shape the tensors have."""
+"""The audit names all modules to blame, in the order they run, whatever shapes their tensors have."""
 
 from collections.abc import Callable
 
@@ -38,7 +38,7 @@ def test_every_leak_is_named_in_order() -> None:
 
 
 class Unmasked(nn.Module):
-    """The softmax, a module of its own, is given scores that nobody masked."""
+    """The softmax is a module of its own and gets scores without a mask; the module that calls it is to blame."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Unmasked(nn.Module):
 
 
 class Between(nn.Module):
-    """Two innocent layers, and a leak in the code between them."""
+    """Two sound layers, and a leak in the code between them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ def test_a_state_that_is_handed_on_is_traced_to_its_maker() -> None:
 
 
 class Hidden(nn.Module):
-    """A choice among biases by the last token: no gradient, and nothing that a single early position shows."""
+    """Adds a bias that the last token chooses: there is no gradient, and no change of another token shows it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Runs one command in this process and keeps what it said."""
+"""Runs one command in this process and captures its output."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,5 +47,5 @@ class Assay:
         return [*self.tokens, "--set", "d_model=64", "--set", "n_layers=1"]
 
     def left(self) -> list[str]:
-        """All that lies in the working folder."""
+        """Everything in the working folder, to assert that a refused command leaves nothing."""
         return sorted(str(path.relative_to(self.cwd)) for path in self.cwd.rglob("*"))

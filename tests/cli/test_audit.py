@@ -1,4 +1,4 @@
-"""`assay audit` on every kind of subject, and what it says of wrong ones."""
+"""`assay audit` on every kind of SUBJECT, and its messages for wrong ones."""
 
 import json
 from pathlib import Path

@@ -131,7 +131,7 @@ CASES = {
 
 
 def leftovers() -> list[str]:
-    """What a broken writing of tokens would leave in the cache."""
+    """Partial files in the cache, as an interrupted write of tokens would leave."""
     cache = Path(os.environ["ASSAY_CACHE"])
     return [path.name for path in cache.rglob("*") if ".part-" in path.name] if cache.exists() else []
 

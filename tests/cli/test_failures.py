@@ -1,4 +1,4 @@
-"""What is nobody's wrong request: a full disk, an interruption, a mistake of ours. Each is one line and a status."""
+"""Failures that are not the user's: a full disk, an interruption, a bug in assay. One line and an exit status each."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ def full_in_safetensors(*_: Any, **__: Any) -> None:
 
 
 def after(calls: int, real: Callable[..., Any], failure: Callable[..., Any]) -> Callable[..., Any]:
-    """`real` for so many calls, then `failure`."""
+    """A function that behaves as `real` for `calls` calls and then as `failure`."""
     left = [calls]
 
     def function(*arguments: Any, **options: Any) -> Any:
@@ -82,7 +82,7 @@ def test_no_space_after_a_checkpoint_keeps_it_and_the_same_command_continues(ass
 
 
 def test_no_space_for_the_record_or_the_page(assay: Assay, monkeypatch: Patch) -> None:
-    """Trained already: kept, and the same command finishes."""
+    """The finished training is kept, and the same command then completes the study."""
     command = ["compare", "gpt1", "--seeds", "1", *assay.small, "--out", "out"]
     with monkeypatch.context() as patch:
         patch.setattr(RunRecord, "write", full)

@@ -88,7 +88,7 @@ def test_seeds_reproduce_and_differ(assay: Assay, run: str) -> None:
 def test_text_is_shown_as_it_comes_and_never_half_a_character(
     assay: Assay, run: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last character, of which the tokens ran out, is shown as a replacement."""
+    """If tokens run out within the last character, it is shown as a replacement character."""
     ids = [*"aé🙂z".encode(), *"🙂".encode()[:2]]
     fed = iter(ids)
     monkeypatch.setattr("assay.generation._choose", lambda *_: [next(fed)])

@@ -1,4 +1,4 @@
-"""`assay export` and `assay import`: there and back, and what they say."""
+"""`assay export` and `assay import`: a round trip gives the same model, and their messages."""
 
 import json
 import shutil

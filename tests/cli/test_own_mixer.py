@@ -1,4 +1,4 @@
-"""A mixer of one's own: the file that `assay new` writes works in every verb, and what is wrong in one is told."""
+"""A user's own mixer: the file that `assay new` writes works with every command; mistakes in it are reported."""
 
 import json
 import keyword

@@ -169,7 +169,7 @@ def test_settings_reach_the_run(assay: Assay) -> None:
 
 
 def test_compare_and_report(assay: Assay, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page is stood in for: it is tested where it is drawn."""
+    """The page is replaced by a stand-in; it is tested in tests/report."""
 
     def page(record: StudyRecord, runs: list[MeasuredRun], results: Results, folder: Path) -> Path:
         said = f"{len(record.arms)} arms, {len(runs)} runs, {len(results)} results"

@@ -1,8 +1,8 @@
-"""What `assay check` asks of anybody's architecture, asked of everything that is registered.
+"""Every registered architecture passes the checks that `assay check` makes of a user's architecture.
 
-`pytest tests/contracts -k NAME` asks it of one. A failure is a sentence that says what is missing. Architectures of one
-recipe, which differ in default dimensions alone, are represented by the first of them: what holds for its smallest
-model holds for theirs, as that is the same model, which is tested too.
+`pytest tests/contracts -k NAME` checks one. A failure is a sentence that says what is missing. Architectures of one
+recipe, which differ only in default dimensions, are represented by the first of them: their smallest models are the
+same model (which is tested too).
 """
 
 import functools
@@ -30,18 +30,18 @@ HELD_TO_MORE = (
     *("gpt1", "gpt2", "transformer++", "sliding-window", "rwkv6", "rwkv7", "mamba2"),
     *("delta-net", "gated-delta-net", "hybrid", "twin", "groundthink"),
 )
-"""These promise more than is asked of everybody: no check is skipped or warns, and executed FLOPs are declared."""
+"""Architectures that must keep more than others: no check is skipped or warns, and they declare executed FLOPs."""
 
 
 def recipe(architecture: Architecture) -> list[object]:
-    """What makes the smallest model: layers and norms, each the very same object, and all its dimensions."""
+    """What the smallest model is made from: the functions that make layers and norms, and all dimensions."""
     config = architecture.config.parse({**architecture.tiny, "dropout": 0.0})
     layers = [architecture.mixer, architecture.channel_mixer, architecture.norm, architecture.embedding_norm]
     return [*layers, config.model_dump(), architecture.max_positions(config), architecture.unsound]
 
 
 def represented() -> dict[str, str]:
-    """Each architecture's representative: the first of the same recipe, mostly itself."""
+    """{architecture: its representative}, the first architecture of the same recipe; for most, itself."""
     recipes = {item.name: recipe(item) for item in ARCHITECTURES}
     return {name: next(first for first in recipes if recipes[first] == recipes[name]) for name in recipes}
 
@@ -89,7 +89,7 @@ def test_its_layers_keep_what_a_plug_in_is_held_to(name: str) -> None:
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("name", DISTINCT)
 def test_it_keeps_what_assay_check_asks(name: str, check: Check) -> None:
-    """Each check's docstring numbers what it looks at, and its answer what is wrong."""
+    """The numbers in a failure's message are those in the check's docstring."""
     if ARCHITECTURES.get(name).unsound is not None and check in IF_SOUND:
         return
     found = answer(name, check)
@@ -117,8 +117,9 @@ def test_the_audit_of_a_study_tells_the_sound_from_the_unsound(name: str, traine
 
 @pytest.mark.parametrize("name", HELD_TO_MORE)
 def test_who_is_held_to_more_declares_executed_flops(name: str) -> None:
-    """How near they are to what torch counts is what the accounting asks; here 1. that there are some, and 2. by name
-    what torch does not count.
+    """1. Executed FLOPs are declared, and 2. by name those that torch does not count.
+
+    The check `accounting` compares them with what torch counts.
     """
     declared = executed_flops(smallest(ARCHITECTURES.get(name)), 23)
     assert declared is not None, f"1. {name}: a layer's executed_flops is None"
@@ -127,7 +128,7 @@ def test_who_is_held_to_more_declares_executed_flops(name: str) -> None:
 
 
 def test_a_represented_architecture_is_its_representative() -> None:
-    """1. The same parameters, and 2. with the same weights the same logits in every form."""
+    """1. Both have the same parameters, and 2. with the same weights the same logits in every form."""
     assert REPRESENTATIVES["gpt2ish"] == REPRESENTATIVES["gpt2"]
     for name, first in REPRESENTATIVES.items():
         if name == first:

@@ -1,4 +1,4 @@
-"""Batch t is a function of (seed, t), and the chain tells when it was another."""
+"""Batch t is a function of (seed, t) alone, and the hash chain shows any other batch."""
 
 import hashlib
 

@@ -40,7 +40,7 @@ def test_copying_fills_the_context_unless_told_otherwise() -> None:
 
 
 def test_its_floor_is_the_entropy_of_a_symbol() -> None:
-    """Over many targets the frequencies of symbols come as near to uniform as chance lets them."""
+    """Symbols are uniform: over many targets their frequencies differ from it by no more than chance allows."""
     of = dataset("copying:symbols=16")
     asked = of.held_out("test", 32, 20_000).targets
     counts = np.bincount(asked[asked != IGNORED] - 2, minlength=16)

@@ -1,4 +1,4 @@
-"""Tokenizers: ours invert every text, specials cannot be spelt, and wrong names get one line."""
+"""Tokenizers: assay's give every text back, text never becomes a special token, wrong names get one line."""
 
 import json
 import sys
@@ -63,7 +63,7 @@ def test_a_saved_tokenizer_is_the_same(tokenizer: Tokenizer, tmp_path: Path) -> 
 
 
 def test_the_library_gives_bytes_the_same_ids() -> None:
-    """`bytes` does not ask the library, which reads its tokenizer.json elsewhere: both must agree."""
+    """`bytes` encodes without the library; other programs read its tokenizer.json with the library: both must agree."""
     tokenizer = build_tokenizer("bytes", [])
     for text in (*TEXTS, "\r\n\0  \U0001f600"):
         assert tokenizer._inner.encode(text).ids == tokenizer.encode(text)

@@ -1,4 +1,4 @@
-"""DeltaNet and Gated DeltaNet give the numbers of their authors' code, whole layers and whole models, in float64."""
+"""DeltaNet and Gated DeltaNet give the numbers of their authors' code, for whole layers and models, in float64."""
 
 import functools
 from pathlib import Path
@@ -15,9 +15,9 @@ from assay.ops.execution import Execution, recorded_forms
 
 Golden = dict[str, Tensor]
 TOLERANCE = 1e-10
-"""Of the largest expected value."""
+"""The largest difference allowed, relative to the largest expected value."""
 MOVED = 1e-3
-"""Moving the elements of any one tensor by one place must move the logits by this share: 1e7 tolerances."""
+"""Rotating the elements of any one tensor by one place must change the logits by this share: 1e7 tolerances."""
 
 SMALL = {"d_model": 32, "d_ff": 48, "vocab_size": 61, "tied_embeddings": False}
 CASES: dict[tuple[str, str], dict[str, object]] = {
@@ -118,7 +118,7 @@ def test_layers_and_logits_are_the_authors(name: str, case: str, execution: Exec
 @torch.no_grad()
 @pytest.mark.parametrize(("name", "case"), CASES)
 def test_every_tensor_matters(name: str, case: str) -> None:
-    """Moved one by one, so that the comparison above could not have passed with any of them misplaced."""
+    """Each tensor's elements are rotated in turn: a misplaced tensor could not have passed the comparison above."""
     ours, expected = model(name, case), golden(name, case)
     ids, logits = expected["ids"][:1], expected["output.logits"][:1]
     for key, parameter in ours.named_parameters():
@@ -131,7 +131,7 @@ def test_every_tensor_matters(name: str, case: str) -> None:
 
 @pytest.mark.parametrize("decays", [False, True])
 def test_the_loop_is_that_of_flash_linear_attention(decays: bool) -> None:
-    """Its naive functions, which scale q; the one without decay puts heads before tokens."""
+    """Against that library's naive functions, which scale q; the one without decay has the axis of heads first."""
     plain = pytest.importorskip("fla.ops.delta_rule.naive").delta_rule_recurrence
     gated = pytest.importorskip("fla.ops.gated_delta_rule.naive").naive_recurrent_gated_delta_rule
     generator = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""RWKV-6 and RWKV-7 give the numbers of their authors' own code, whole layers and whole models, in float64."""
+"""RWKV-6 and RWKV-7 give the numbers of their authors' own code, for whole layers and models, in float64."""
 
 import functools
 from pathlib import Path
@@ -15,7 +15,7 @@ from assay.ops.wkv6 import wkv6_loop
 
 Golden = dict[str, Tensor]
 TOLERANCE = 1e-10
-"""Of the largest expected value."""
+"""The largest difference allowed, relative to the largest expected value."""
 MOVED = 1e-2
 """Shuffling the elements of any one tensor must move the logits by this share of the largest: 1e8 tolerances."""
 
@@ -83,7 +83,7 @@ STREAMS = {
     "rwkv6": [f"att.time_maa_{stream}" for stream in "wkvrg"],
     "rwkv7": [f"att.x_{stream}" for stream in "rwkvag"],
 }
-"""Five or six vectors of theirs that are the rows of our `mixer.mu`."""
+"""The five or six vectors of the authors' code that are the rows of our `mixer.mu`."""
 
 
 @functools.cache
@@ -107,7 +107,7 @@ def our_weights(name: str) -> Golden:
 
 
 def model(name: str, weights: Golden) -> LanguageModel:
-    """Loaded strictly: each of our tensors has a counterpart of as many elements."""
+    """Our model with these weights; each of our tensors must have a counterpart with as many elements."""
     architecture = ARCHITECTURES.get(name)
     given = {**architecture.tiny, **DIMENSIONS[name], "tied_embeddings": False}
     built = build_model(architecture, architecture.config.parse(given), 0).double().eval()
@@ -138,7 +138,7 @@ def test_layers_and_logits_are_the_authors(name: str, execution: Execution) -> N
 @torch.no_grad()
 @pytest.mark.parametrize("name", DIMENSIONS)
 def test_every_tensor_matters(name: str) -> None:
-    """Shuffled one by one, so that the comparison above could not have passed with any of them misplaced."""
+    """Each tensor's elements are shuffled in turn: a misplaced tensor could not have passed the comparison above."""
     weights, ids, logits = our_weights(name), golden(name)["ids"][:1, :16], golden(name)["output.logits"][:1, :16]
     ours = model(name, weights)
     generator = torch.Generator().manual_seed(0)
@@ -151,7 +151,7 @@ def test_every_tensor_matters(name: str) -> None:
 
 
 def test_the_loop_of_rwkv6_is_that_of_flash_linear_attention() -> None:
-    """Its naive function, which puts heads before tokens."""
+    """Against that library's naive function, which has the axis of heads before that of tokens."""
     naive = pytest.importorskip("fla.ops.rwkv6.recurrent_naive").naive_recurrent_rwkv6
     generator = torch.Generator().manual_seed(0)
     r, k, v, log_decay = torch.randn(4, 2, 37, 3, 8, generator=generator).unbind()

@@ -24,7 +24,7 @@ class Made(NamedTuple):
     tokenizer: Tokenizer
 
     def export(self, folder: Path) -> str:
-        """As a run is exported."""
+        """Export the model as `assay export` exports a run."""
         return export_model(self.architecture, self.config, self.model, self.tokenizer, True, folder)
 
 

@@ -13,7 +13,7 @@ from hub.models import ids, make
 
 assert assay.hub
 CLOSE = 0.1
-"""Of the largest logit: the type has two to three digits."""
+"""The largest difference allowed, relative to the largest logit: these types have two to three digits."""
 SEEDS = range(5)
 
 

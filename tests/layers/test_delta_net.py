@@ -83,7 +83,7 @@ def test_unit_length_even_of_nothing() -> None:
 
 
 def test_beta_doubles_for_negative_eigenvalues() -> None:
-    """What was stored under a key can change its sign only then."""
+    """Only with beta above 1 can a write change the sign of what was stored under a key."""
     betas: dict[str, Tensor] = {}
     for option in ("published", "bare"):
         layer = make(option)

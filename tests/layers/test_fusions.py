@@ -38,7 +38,7 @@ def paths(dtype: torch.dtype = torch.float64, tokens: int = T) -> tuple[Tensor, 
 
 
 def shares(fusion: Fusion) -> list[Tensor]:
-    """Fills with what the tap `share` sees."""
+    """A list that a hook fills with what the tap `share` sees."""
     seen: list[Tensor] = []
     fusion.get_submodule("share").register_forward_hook(lambda _module, _inputs, output: seen.append(output.detach()))
     return seen
@@ -78,7 +78,7 @@ STEPS: dict[str, Callable[[Mapping[str, Tensor], Tensor, Tensor], Tensor]] = {
 
 
 def oracle(name: FusionName, p: Mapping[str, Tensor], r: Tensor, m: Tensor) -> Tensor:
-    """One sequence [T, D], token by token, from the formulas in words of document 000's next step."""
+    """One sequence [T, D], token by token, from the formulas that document 000, a research note, gives in words."""
     h = torch.zeros(3 * D // 2, dtype=r.dtype)
     outputs = []
     for rwkv, mamba in zip(r, m, strict=True):
@@ -155,7 +155,7 @@ def test_the_share_varies_once_weights_are_learned(name: FusionName) -> None:
 
 @pytest.mark.parametrize("name", FUSIONS)
 def test_the_start_is_no_dead_end(name: FusionName) -> None:
-    """Projections of zero pass no gradient to what is behind them, but one step later they do."""
+    """At the start zero projections pass no gradient on to earlier parameters; after one step they do."""
     fusion, (r, m) = fresh(name), paths(torch.float32)
     for _ in range(2):
         fusion.zero_grad()

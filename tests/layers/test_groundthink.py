@@ -1,4 +1,4 @@
-"""The causal hybrid: against a loop of its own, causal and one with its steps, and each option does what it says."""
+"""The causal GroundThink hybrid: against a loop written for the test; causality; decoding; what each option does."""
 
 from typing import Any
 
@@ -78,7 +78,7 @@ def written(layer: MemoryLayer, x: Tensor, tokens: list[int], floor: float) -> l
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 @pytest.mark.parametrize("form", ["loop", "chunked"])
 def test_the_reader_reads_the_state_of_its_own_position(options: dict[str, Any], form: str) -> None:
-    """Both layers' retrieval from one outer-product state a position, the queries from the weights."""
+    """Both layers' retrieval against states formed per position by outer products, with queries from the weights."""
     memory, reader = pair(form=form, **options)
     x, z, tokens = stream(21)[0], stream(21, 1)[0], [3, 5, *ids(19, 1)[0].tolist()]
     writes = written(memory, x, tokens, options.get("beta_floor", 1.0))
@@ -149,7 +149,7 @@ def test_causal_and_every_parameter_is_used(options: dict[str, Any], form: str) 
 @torch.no_grad()
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_forward_prefill_and_steps_agree(options: dict[str, Any]) -> None:
-    """The whole by the loop; the parts, first of one token, of two and of a few, by chunks."""
+    """The whole sequence runs in the loop form; the parts, first ones of one, two and a few tokens, in chunked form."""
     model, tokens = make(**options), ids(21)
     whole = model(tokens)
     model.set_execution(Execution("chunked", 16))
@@ -164,7 +164,7 @@ def test_forward_prefill_and_steps_agree(options: dict[str, Any]) -> None:
 
 
 def test_no_state_passes_from_layer_to_layer() -> None:
-    """The second of two memories starts empty: alone on the same input it gives the same."""
+    """The second of two memories starts empty: run alone on the same input it gives the same."""
     model, x = make("GG"), stream(9)
     second = model.sequence_blocks()[1].mixer
     shared: Shared = {}
@@ -224,7 +224,7 @@ def test_gate_biases_are_what_the_gates_start_at() -> None:
 
 
 def test_shifted_value_stores_a_value_under_the_key_before_it() -> None:
-    """Asked with the key of token 3, the memory tells the value of token 4 (shifted) or of token 3."""
+    """Read with the key of token 3, the memory returns the value of token 4 (shifted) or of token 3 (not shifted)."""
     x = stream(5)
     for shifted in (True, False):
         memory, reader = pair(shifted_value=shifted, beta_bias=0.0)

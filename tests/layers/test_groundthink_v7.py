@@ -1,4 +1,6 @@
-"""The replica of document 001's hybrid: against a loop written from the facts, its leaks, its dead projections."""
+"""The replica of the leaking GroundThink hybrid (research note "document 001"): against a loop written from a
+description of the note's code; its leaks; its projections that nothing uses.
+"""
 
 from typing import Any
 
@@ -58,7 +60,7 @@ def layers(model: LanguageModel) -> tuple[MemoryLayerV7, ReaderLayerV7]:
 
 
 class Loop:
-    """One sequence, token by token and head by head, from the facts page; nothing of the layers is used."""
+    """One sequence, token by token and head by head, from a description of the note's code; no layer is used."""
 
     def __init__(self, model: LanguageModel, pattern: str, **options: Any) -> None:
         self.p: dict[str, Tensor] = {name: tensor.detach() for name, tensor in model.state_dict().items()}

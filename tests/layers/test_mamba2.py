@@ -149,11 +149,11 @@ def test_published_initialisation() -> None:
     layer = Mamba2(d_model=64, d_state=16, head_dim=2, n_layers=4)
     layer.reset_parameters(torch.Generator().manual_seed(0))
     rates, dt = layer.A_log.exp(), nn.functional.softplus(layer.dt_bias)
-    assert 1 <= rates.min() < 2
-    assert 15 < rates.max() <= 16
-    assert 1e-3 * 0.999 <= dt.min() < 2e-3
-    assert 5e-2 < dt.max() <= 1e-1 * 1.001
-    assert abs(dt.log().mean().item() - math.log(1e-2)) < 0.5
+    assert 1 <= rates.min() < 2, "decay rates are uniform in 1...16"
+    assert 15 < rates.max() <= 16, "decay rates are uniform in 1...16"
+    assert 1e-3 * 0.999 <= dt.min() < 2e-3, "dt is log-uniform in 1e-3...1e-1"
+    assert 5e-2 < dt.max() <= 1e-1 * 1.001, "dt is log-uniform in 1e-3...1e-1"
+    assert abs(dt.log().mean().item() - math.log(1e-2)) < 0.5, "dt is log-uniform in 1e-3...1e-1"
     assert (layer.D == 1).all()
     assert (layer.norm.weight == 1).all()
     bounds = {

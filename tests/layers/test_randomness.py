@@ -55,18 +55,18 @@ def test_a_mask_is_a_function_of_the_seed_and_of_the_layers_place() -> None:
     before = drawn_so_far()
     with seeded(model, 3):
         first = model[0](x)
-        assert torch.equal(model[0](x), first)
+        assert torch.equal(model[0](x), first), "1. the same seed gives the same mask"
         second = model[2](x)
-    assert drawn_so_far() == before
-    assert not torch.equal(first, second), "two layers of one shape draw apart"
+    assert drawn_so_far() == before, "2. no global generator is used"
+    assert not torch.equal(first, second), "3. two layers of one shape get different masks"
     with seeded(model, torch.tensor(3)):
-        assert torch.equal(model[0](x), first)
+        assert torch.equal(model[0](x), first), "4. a seed may be a tensor"
     with seeded(model, 4):
-        assert not torch.equal(model[0](x), first)
+        assert not torch.equal(model[0](x), first), "5. another seed gives another mask"
     kept = (first > 0).double().mean().item()
-    assert kept == pytest.approx(0.6, abs=5 * (0.24 / x.numel()) ** 0.5)
-    assert first.max().item() == pytest.approx(1 / 0.6)
-    assert torch.equal(model.eval()(x), x)
+    assert kept == pytest.approx(0.6, abs=5 * (0.24 / x.numel()) ** 0.5), "6. the share kept is 1 - p"
+    assert first.max().item() == pytest.approx(1 / 0.6), "7. what is kept is divided by 1 - p"
+    assert torch.equal(model.eval()(x), x), "8. evaluation drops nothing"
 
 
 def test_without_a_seed_every_call_draws_anew_and_a_copy_goes_on_alike() -> None:

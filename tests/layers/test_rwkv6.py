@@ -1,4 +1,4 @@
-"""RWKV-6's layers answer to the paper's equations, token by token, and to the published initialisation."""
+"""RWKV-6's layers against the paper's equations, token by token, and against the published initialisation."""
 
 import itertools
 import math

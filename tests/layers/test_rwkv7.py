@@ -1,4 +1,4 @@
-"""RWKV-7's layers answer to the paper's equations, token by token, and to the published initialisation."""
+"""RWKV-7's layers against the paper's equations, token by token, and against the published initialisation."""
 
 import itertools
 import math
@@ -197,7 +197,7 @@ def of_width_64(name: str) -> SequenceLayer:
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["rwkv6 time mix", "rwkv6 channel mix", "first time mix", "time mix", "channel mix"])
 def test_executed_flops_are_those_torch_counts(name: str) -> None:
-    """To the last one, at the published initialisation, whose decays need no halving."""
+    """The counts are equal to the last FLOP, at the published initialisation, with whose decays no chunk is halved."""
     layer = of_width_64(name)
     layer.reset_parameters(torch.Generator().manual_seed(3))
     chunked = itertools.product((1, 5, 37, 96), (Execution("chunked", 16), Execution("chunked")))

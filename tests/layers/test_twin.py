@@ -1,5 +1,8 @@
-"""Twin with every fusion: the contract, that both paths are the mixers' own, path drop, the debate loss, costs."""
+"""Twin (RWKV-6 and Mamba-2 in every block) with every fusion: the contract, both paths equal the mixers alone, dropping
+of a path, the auxiliary losses (diversity and arbiter, together "debate"), costs.
+"""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +13,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from assay.audit.contract.architecture import Check
+from assay.audit.contract.costs import accounting
+from assay.audit.contract.gradients import dead_parameters
+from assay.audit.contract.models import ids_for
+from assay.audit.contract.same_numbers import decoding
+from assay.audit.contract.weights import roles
 from assay.audit.redraw import redrawn
 from assay.data.batches import PackedWindows
 from assay.errors import RequestError
@@ -26,7 +35,6 @@ from assay.ops.execution import Execution
 from assay.training.config import TrainingConfig
 from assay.training.objective import Objective
 from assay.training.step import accumulate_gradients, micro_batches
-from contracts import test_architectures as contract
 
 D = 32
 TWIN = ARCHITECTURES.get("twin")
@@ -50,7 +58,7 @@ def inputs(tokens: int = 20, rows: int = 2) -> Tensor:
 
 
 def watch(module: Twin, *names: str) -> dict[str, Tensor]:
-    """What the taps see at the last call."""
+    """A mapping that hooks fill with what the taps see at each call; the last call stays."""
     seen: dict[str, Tensor] = {}
     for name in names:
         module.get_submodule(name).register_forward_hook(
@@ -64,13 +72,14 @@ def any_twin(request: pytest.FixtureRequest) -> LanguageModel:
     return model(fusion=request.param, mamba_residual=request.param == "gated")
 
 
-def test_the_contract(any_twin: LanguageModel) -> None:
-    """What the contract tests ask of every architecture, for every fusion and not the default alone."""
-    contract.test_every_parameter_receives_gradient(any_twin)
-    contract.test_decay_roles_cover_every_parameter_once(any_twin)
-    contract.test_parameter_groups_close(any_twin)
-    contract.assert_one_forward(any_twin, any_twin(contract.ids()), 16)
-    contract.test_state_bytes_are_what_prefill_returns(any_twin, 3)
+@pytest.mark.parametrize("check", [decoding, roles, accounting, dead_parameters], ids=lambda check: check.__name__)
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_the_contract(fusion: FusionName, check: Check) -> None:
+    """The contract checks of every architecture, here for every fusion, not only the default one."""
+    twin = ARCHITECTURES.get("twin")
+    tiny = {**twin.tiny, "fusion": fusion, "mamba_residual": fusion == "gated"}
+    found = check(dataclasses.replace(twin, tiny=tiny))
+    assert found.status == "pass", found.explanation
 
 
 @pytest.mark.parametrize("execution", [LOOP, CHUNKED], ids=["loop", "chunked"])
@@ -153,7 +162,7 @@ def test_the_diversity_loss_is_the_cosine() -> None:
 
 
 def test_an_output_of_zero_is_unrelated_and_its_gradient_bounded() -> None:
-    """RWKV-6's output starts at zero, where the cosine itself has no gradient and its quotient a huge one."""
+    """RWKV-6's output starts at zero, where a plain cosine has no gradient, and near it a huge one."""
     zero, m = torch.zeros(1, 1, D, dtype=torch.float64, requires_grad=True), inputs(1, rows=1)
     loss = diversity_loss(zero, m)
     loss.backward()
@@ -166,7 +175,7 @@ def test_an_output_of_zero_is_unrelated_and_its_gradient_bounded() -> None:
 def declared(model: LanguageModel) -> dict[str, Tensor]:
     """The losses that its layers add in one call."""
     shared: Shared = {}
-    model.hidden(contract.ids(), shared=shared)
+    model.hidden(ids_for(model), shared=shared)
     return auxiliary_losses(shared)
 
 

@@ -1,4 +1,4 @@
-"""Counts answer to documents, to counting by hand and to what torch really executes."""
+"""Counted parameters and FLOPs against published numbers, counts by hand, and what torch really executes."""
 
 import pytest
 import torch
@@ -47,7 +47,7 @@ def test_a_tied_head_is_counted_once(name: str) -> None:
     assert count_parameters(untied).total == count_parameters(tied).total + table
     assert count_parameters(untied).embedding == count_parameters(tied).embedding
     assert untied.head_weight is not untied.embedding.tokens
-    # The head multiplies all the same.
+    # A tied head costs as many FLOPs as an untied one.
     assert count_flops(untied, 16) == count_flops(tied, 16)
 
 
@@ -76,7 +76,7 @@ def test_flops_of_gpt1_against_what_is_executed(context: int) -> None:
 
 
 def test_flops_of_the_causal_half_are_those_of_the_loop() -> None:
-    """The loop over queries touches only the keys that count: nothing has to be taken off.
+    """The loop over queries computes only scores of keys that a query may see, as the formula counts.
 
     Query 0 is left out: torch does its one product without a matrix multiplication and so does not count it.
     """

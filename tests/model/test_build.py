@@ -26,7 +26,7 @@ def test_a_seed_decides_the_weights_whatever_was_drawn_before() -> None:
 
 @pytest.mark.parametrize("name", ARCHITECTURES.names())
 def test_size_and_match(name: str) -> None:
-    """Solved on the meta device, which allocates nothing; what comes out must also run."""
+    """Sizes are solved on the meta device, without memory; the model built from the result must also run."""
     match: Match = "non-embedding" if name == "mamba2" else "total"
     model = assay.build(name, 100_000, vocab_size=61, match=match)
     counted = count_parameters(model)

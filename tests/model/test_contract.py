@@ -101,7 +101,7 @@ def test_a_sound_mixer_keeps_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", ARCHITECTURES.names())
 def test_every_architecture_keeps_it(name: str) -> None:
-    """The unsound replica too: what hears the future is for the audit to say."""
+    """The unsound replica too: leaks are found by the audit, not by these checks."""
     check_contract(ARCHITECTURES.get(name))
     check_shapes(ARCHITECTURES.get(name))
 
@@ -223,7 +223,7 @@ def test_a_part_of_the_wrong_kind_is_refused(architecture: Architecture, says: s
 
 
 def test_a_leak_between_layers_is_left_to_the_audit() -> None:
-    """A layer that hears the last token of an earlier one, through `shared`, is shaped as it should be."""
+    """A layer that reads an earlier layer's last token through `shared` has the right shapes, so it passes here."""
 
     class Telling(Mean):
         def forward(self, x: Tensor, state: Any = None, shared: Any = None) -> Any:

@@ -1,4 +1,4 @@
-"""Parameters of document 001's five configurations, as the document printed them."""
+"""Parameter counts of the five configurations of document 001, the research note on GroundThink, as it printed them."""
 
 import json
 

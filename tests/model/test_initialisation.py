@@ -1,4 +1,4 @@
-"""Every part of a model is drawn for itself: what changes in one moves no weight of another."""
+"""Every part of a model is drawn from its own generator: a change in one part changes no weight of another."""
 
 import dataclasses
 from collections.abc import Callable
@@ -92,7 +92,7 @@ def test_an_untied_head_moves_no_other_part(name: str, options: dict[str, str]) 
 @VARIANTS
 @pytest.mark.parametrize("name", NAMES)
 def test_a_further_block_moves_no_other_part(name: str, options: dict[str, str]) -> None:
-    """One more of the same depth-dependent scale; the scale itself is each layer's own business."""
+    """A block is added, with scales that depend on depth held fixed: these may differ between depths."""
     architecture, config = ARCHITECTURES.get(name), config_of(name, **options)
     one, two = assemble(architecture, config), assemble(architecture, config)
     last = len(two.blocks)
@@ -179,7 +179,7 @@ def weights_of(layer: nn.Module) -> dict[str, Tensor]:
 
 
 def test_one_generator_for_all_parts_would_be_noticed() -> None:
-    """The broken twin: drawn one after the other, what comes after another mixer moves."""
+    """A counter-example: if all parts were drawn from one generator, parts after a replaced mixer would change."""
     architecture, config = ARCHITECTURES.get("gpt1"), config_of("gpt1")
     other = with_another(architecture, "mixer", lambda config: GeluMLP(config.d_model, 5))
     models = [assemble(recipe, config) for recipe in (architecture, other)]

@@ -1,4 +1,4 @@
-"""What parity with another library means: equal logits on redrawn weights, and not by insensitivity."""
+"""Parity with another library: equal logits on redrawn weights, and every tensor of weights changes them."""
 
 import copy
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
 
 TOLERANCE = 1e-4
-"""Of the largest logit, in float32."""
+"""The largest difference allowed, relative to the largest logit, in float32."""
 
 
 def build(name: str, dimensions: dict[str, object], weights: dict[str, Tensor]) -> LanguageModel:

@@ -1,4 +1,4 @@
-"""Plug-in files: what their digest covers, that what was hashed is executed, loading anew, and siblings of one name."""
+"""Plug-in files: what their digest covers, that exactly the hashed bytes run, reloading, modules of one name."""
 
 import importlib
 import os
@@ -200,7 +200,7 @@ def test_what_was_not_there_when_it_was_loaded_is_refused_later(tmp_path: Path) 
 
 @pytest.mark.parametrize("edited", ["it.py", "helper.py"])
 def test_an_edit_of_the_same_size_in_the_same_second_is_seen(tmp_path: Path, edited: str) -> None:
-    """A .pyc of the old source, which Python would believe, is there."""
+    """There is a .pyc of the old source, which Python alone would take for current."""
     path = write(tmp_path, it="import helper\nvalue = 1, helper.value\n", helper="value = 1\n")
     module, before = loaded(path)
     file = tmp_path / edited
@@ -266,7 +266,9 @@ def test_a_plugin_that_another_imports_registers_once(tmp_path: Path) -> None:
 
 
 def test_plugins_that_share_a_helper_are_never_of_two_ages(tmp_path: Path) -> None:
-    """The one that is not named is loaded anew too; where only one changed, the other stays."""
+    """1. When the shared helper changes, loading one plug-in reloads the other too; 2. when only one plug-in changes,
+    the other stays.
+    """
     one = write(
         tmp_path, one="import helper\n", two="import helper\n", helper=REGISTER + "FRUITS.register('fig', 'old')\n"
     )

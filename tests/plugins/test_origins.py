@@ -149,12 +149,12 @@ def test_a_callers_digest_is_that_of_its_definitions(tmp_path: Path) -> None:
     first = said()
     assert first[:2] == ["caller", "my_script.py"]
     assert len(first[2]) == 64
-    assert said("compare(seeds=SEEDS)", "compare(seeds=5)  # five") == first
-    assert said("SEEDS = 3", "SEEDS = 4") == first
-    assert said("WIDTH = 8", "WIDTH = 9") != first
-    assert said("    width = WIDTH", "    width = 2 * WIDTH") != first
-    assert said(helper="def f(): pass\n") != first
-    assert said() == first
+    assert said("compare(seeds=SEEDS)", "compare(seeds=5)  # five") == first, "1. calls of compare do not count"
+    assert said("SEEDS = 3", "SEEDS = 4") == first, "2. nor does what only they read"
+    assert said("WIDTH = 8", "WIDTH = 9") != first, "3. a value that a definition reads counts"
+    assert said("    width = WIDTH", "    width = 2 * WIDTH") != first, "4. a definition counts"
+    assert said(helper="def f(): pass\n") != first, "5. an imported module counts"
+    assert said() == first, "6. the script as it was has the digest that it had"
 
 
 def test_a_callers_digest_is_that_of_all_that_makes_the_item() -> None:

@@ -1,4 +1,4 @@
-"""ARM as it is written: what it means, what it may hold, and the one line that refuses it."""
+"""An ARM as written on the command line: what it means, what it may contain, and the one line that refuses it."""
 
 import re
 

@@ -53,7 +53,7 @@ if plan["says"]:
 
 
 class Heard(Silent):
-    """Remembers what it hears."""
+    """A listener that remembers what it was told."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

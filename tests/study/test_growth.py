@@ -20,7 +20,7 @@ TWO, THREE = ("gpt1", "rwkv6"), ("gpt1", "rwkv6", "mamba2")
 
 
 class Crash(BaseException):
-    """Stands for a death: nothing catches it."""
+    """Stands for the death of the process: nothing catches it."""
 
 
 class Dying(Silent):
@@ -90,7 +90,7 @@ def make(make: Make) -> Make:
 
 
 def without_the_note(found: dict[str, Any]) -> dict[str, Any]:
-    """The results, less what says that verdicts are nominal."""
+    """The results without the sentences that say that verdicts are nominal."""
     study = dict(found["study"])
     study["headline"] = [line for line in study["headline"] if "after the first look" not in line]
     study["pairs"] = [{**pair, "nominal": None, "sentence": ""} for pair in study["pairs"]]

@@ -22,7 +22,7 @@ from study.made_up import Make
 
 
 class Crash(BaseException):
-    """Stands for a death: nothing catches it."""
+    """Stands for the death of the process: nothing catches it."""
 
 
 def go(config: StudyConfig, folder: Path, crash_at: int | None = None) -> RunRecord:

@@ -1,4 +1,4 @@
-"""What a SUBJECT names is told from its text and from what is there, once for every verb."""
+"""What a SUBJECT names follows from its text and the files there, in the same way for every command."""
 
 from pathlib import Path
 

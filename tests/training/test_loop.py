@@ -1,4 +1,4 @@
-"""The loop: what it tells, when it stops, and that validation moves nothing."""
+"""The training loop: what it reports, when it stops, and that validation does not change training."""
 
 import json
 import math
@@ -59,10 +59,12 @@ def test_events_and_metrics_say_the_same(tmp_path: Path) -> None:
     validated = [event.step for event in events if event.validation_nats_per_token is not None]
     assert validated == [10, 20, 30]
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert rows == [event.__dict__ for event in events]
-    assert events[-1].chain == progress.chain
-    assert events[0].nats_per_token == pytest.approx(math.log(61), abs=0.05)
-    assert events[-1].nats_per_token < events[0].nats_per_token - 0.5
+    assert rows == [event.__dict__ for event in events], "the file holds what listeners were told"
+    assert events[-1].chain == progress.chain, "the last event's hash chain is that of the run"
+    assert events[0].nats_per_token == pytest.approx(math.log(61), abs=0.05), (
+        "the first loss is that of a uniform guess"
+    )
+    assert events[-1].nats_per_token < events[0].nats_per_token - 0.5, "the model learns"
 
 
 def test_the_last_step_is_validated_whatever_the_interval(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One step: what is clipped, what stays where it is when a loss breaks, and what the dropout masks depend on."""
+"""One optimizer step: clipping, unchanged weights after a loss that is not finite, and what dropout masks depend on."""
 
 import math
 

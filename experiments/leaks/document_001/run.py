@@ -1,4 +1,7 @@
-"""Document 001's story: its leaking hybrid and the same ideas made causal, trained alike, scored twice.
+"""The leak of document 001, the research note on the GroundThink hybrid, in numbers.
+
+The hybrid as it was run, which leaks, and the same ideas made causal are trained alike and scored twice: as reported,
+and with each target scored from its prefix alone.
 
 Run it with `.venv/bin/python experiments/leaks/document_001/run.py`. It trains both on the bytes of the standard
 library, prints what each reports, what each is worth from prefixes alone, and what the audit says of them.
@@ -27,7 +30,7 @@ ARMS = ("groundthink-v7", "groundthink")
 
 
 def protocol(corpus: str, scale: str) -> dict[str, Any]:
-    """One of document 001's patterns, on bytes, narrow and short enough for two cores."""
+    """One of the note's layer patterns, on bytes, narrow and short enough for two cores."""
     full = scale == "full"
     return {
         "size": None,

@@ -1,4 +1,5 @@
-"""How much the audit sees: every mutant of the gallery, its sound twin, and every suspicious but sound model.
+"""What the audit finds: it is run on every model of the tests' gallery of leaks (a mutant and its sound twin each), and
+on the zoo, models that look suspicious and are sound.
 
 Run it in a checkout with `.venv/bin/python experiments/leaks/gallery/run.py`; the models are the tests' own.
 """
@@ -33,7 +34,7 @@ class Case(NamedTuple):
 
 
 def cases(scale: str) -> list[Case]:
-    """The gallery and the zoo; tiny: the first few of each."""
+    """The models of gallery and zoo; at scale "tiny" the first few of each."""
     sys.path.insert(0, str(TESTS))
     from gallery import GALLERY
     from sound_zoo import SOUND_ZOO
@@ -48,7 +49,7 @@ def cases(scale: str) -> list[Case]:
 
 
 def answer(case: Case, longest: int | None) -> dict[str, Any]:
-    """What the audit says of one model, and whether that is right: warnings name a mutant, and fail no sound model."""
+    """What the audit says of one model, and whether it is right: a mutant must not pass, a sound model not fail."""
     started = time.process_time()
     limits = {} if longest is None else {"max_length": longest}
     report = audit(case.make(SEED), **{**limits, **case.options})
@@ -68,7 +69,7 @@ def answer(case: Case, longest: int | None) -> dict[str, Any]:
 
 
 def show(answers: list[dict[str, Any]]) -> None:
-    """One line a kind, and one for every answer that is wrong."""
+    """Print one line per kind of model, and one for every wrong answer."""
     table = Table(box=None)
     for column in ("", "models", "right", "processor s, median", "largest"):
         table.add_column(column, justify="left" if not column else "right")

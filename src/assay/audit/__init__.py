@@ -1,9 +1,9 @@
-"""The audit of any language model: does it cheat, and where.
+"""The audit of any language model: does it cheat (by seeing later tokens, say, or by miscounting its loss), and where.
 
-Each check is a function in a module of its own name, for whoever wants one of them alone: make a subject with
-`borrowed`, a `plan_search` and a `yardstick`, and call `causality.causality(subject, search, yardstick)`.
+Each check is a function in a module of its own name and can be called alone: make a subject with `borrowed`, a search
+with `plan_search` and a `yardstick`, and call for example `causality.causality(subject, search, yardstick)`.
 
-The package can be called, as `assay.audit(model)`: it has the name of its main function.
+The package can be called, as `assay.audit(model)`, since it has the same name as its main function.
 """
 
 import sys
@@ -35,7 +35,7 @@ __all__ = [
 
 
 class _Callable(ModuleType):
-    """Once this package is imported, `assay.audit` is it and no longer the function."""
+    """Makes the package callable: importing it sets `assay.audit` to the package, where the function was before."""
 
     __call__ = staticmethod(audit)
 

@@ -1,4 +1,4 @@
-"""The audit: every check on the weights as given and on a redrawn copy, in both modes, in seconds."""
+"""The full audit: every check, on the weights as given and on redrawn ones, in eval and training mode, in seconds."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -32,7 +32,7 @@ from assay.records import Finding
 
 LONGEST, THOROUGH_LONGEST = 320, 2048
 MOST = 2**62
-"""The largest seed: others are made by adding to it."""
+"""The largest seed allowed: the audit derives others by adding to it, and torch's limit is 2^63 - 1."""
 
 WEIGHTS = {"given": "weights as given", "redrawn": "weights redrawn"}
 MODES = ("eval mode", "training mode")
@@ -56,14 +56,14 @@ def audit(
 ) -> AuditReport:
     """Look for every way in which a language model could cheat; `model` maps ids [B, T] to logits [B, T, V].
 
-    The logits may come alone, first in a tuple, or under `logits`. `vocab_size` is found where it is not given.
-    `loss(model, ids)` or `loss(logits, ids)` gives nats (a mean, a sum, or one for each later token), `log_prob` the
-    log probability [B, T - 1] of each later token: with one of them scoring is checked. `special_ids` are tried
+    The logits may come alone, first in a tuple, or as `logits` of an object. `vocab_size` is found where it is not
+    given. `loss(model, ids)` or `loss(logits, ids)` gives nats (a mean, a sum, or one for each later token), `log_prob`
+    the log probability [B, T - 1] of each later token: with one of them scoring is checked. `special_ids` are tried
     besides 0, 1, V - 1, bos, eos and pad. `max_length` is the most tokens that the model takes. `thorough` searches
     up to 2048 tokens and at every multiple of 16. `fresh` says that the weights have not been trained. `packing` is the
-    id that parts documents of one row that must not see each other.
+    id of the separator between documents packed into one row, where the model claims that they do not see each other.
 
-    The model comes back as it was. A RequestError of one line where it takes no ids, gives no logits, or raises.
+    The model is left as it was. A RequestError of one line where it takes no ids, gives no logits, or raises.
     """
     tell = on_progress or (lambda _: None)
     longest = THOROUGH_LONGEST if thorough else LONGEST
@@ -91,7 +91,7 @@ def audit(
 def _once(
     subject: Subject, search: Search, fresh: bool, loss: Score | None, log_prob: Score | None, tell: Tell
 ) -> list[Finding]:
-    """What is asked of the weights as given alone."""
+    """The checks that are made only on the weights as given."""
     tell("scoring, activations, accounting")
     checks: list[Callable[[Subject, Search], Finding]] = [activations, accounting]
     if fresh:
@@ -106,8 +106,9 @@ def _once(
 def on_both_weights(subject: Subject, searches: Mapping[str, Search], packing: int | None, tell: Tell) -> list[Finding]:
     """Every comparison of two runs, on both sets of weights, in both modes.
 
-    Isolation everywhere first: where it fails anywhere, the other checks put memory back before each run, or run one
-    row at a time, so that a leak between rows is not taken for one over time.
+    Isolation is checked first, in all of these settings. Where it fails in any, the other checks restore the model's
+    memory before each run, or run one row at a time, so that they do not mistake a leak between calls or rows for one
+    from later tokens.
     """
     sticks = {}
     for weights in WEIGHTS:
@@ -161,7 +162,11 @@ def _isolation(
 def _over_time(
     subject: Subject, search: Search, stick: Yardstick, training: bool, known: set[str]
 ) -> Iterator[Finding]:
-    """What these weights are known to fail in eval mode is not asked again in training mode; decoding fails once."""
+    """The checks along the sequence, without those in `known`, whose answer is known already.
+
+    A check that failed on these weights in eval mode is not repeated in training mode, and parity is checked on one set
+    of weights only.
+    """
     if "causality" not in known:
         yield _without_chance(subject, training, lambda: causality(subject, search, stick, training), over_time=True)
     if "length" not in known and not (training and search.brief):
@@ -173,10 +178,11 @@ def _over_time(
 
 
 def _without_chance(subject: Subject, training: bool, check: Callable[[], Finding], over_time: bool = False) -> Finding:
-    """The answer of `check`; a failure in a mode that draws at random counts if it stays with steady draws.
+    """The answer of `check`; where the model draws at random, a failure counts only if it stays with fixed draws.
 
-    Other tokens may ask for other numbers of draws, which moves all that are drawn after them: over time each call
-    draws the same pattern, and a row is alone; between rows every draw is the same.
+    Changed tokens may change how many numbers a layer draws, and so every number drawn after these, which is no leak.
+    The check is therefore repeated with fixed draws: for checks along the sequence (`over_time`) the n-th number is the
+    same in every call, and rows run alone; for checks between rows or calls all numbers are equal.
     """
     found = check()
     if found.status != "fail" or not subject.draws(training):
@@ -190,7 +196,7 @@ def _without_chance(subject: Subject, training: bool, check: Callable[[], Findin
 
 
 def _labelled(finding: Finding, weights: str, training: bool) -> Finding:
-    """With the weights and the mode in which something was found."""
+    """The finding; a failure or warning also says on which weights and in which mode it was found."""
     if finding.status in ("pass", "skip"):
         return finding
     words = f"{finding.explanation} ({WEIGHTS[weights]}, {MODES[training]})"
@@ -204,7 +210,7 @@ def report_on(
     weights: tuple[str, ...] = ("given", "redrawn"),
     modes: tuple[str, ...] = ("eval", "training"),
 ) -> AuditReport:
-    """The gravest answer to each check, and where was searched."""
+    """The report: the worst finding of each check, and what was searched."""
     answered = dict.fromkeys(finding.check for finding in findings)
     names = [
         *(check for check in DECIDING if check in answered),

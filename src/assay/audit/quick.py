@@ -20,14 +20,14 @@ from assay.audit.subject.subject import Subject
 from assay.records import Finding
 
 LONGEST, LONGEST_TRAINED = 126, 78
-"""Two chunks of 64 tokens, less the few that would begin a third; of trained weights one, and some of the next."""
+"""The most tokens searched: nearly two chunks of 64, and for trained weights one chunk and a part of the next."""
 
 
 def quick_audit(model: nn.Module, trained: bool = False, max_length: int | None = None, seed: int = 0) -> AuditReport:
-    """As `audit`, at few positions around multiples of 16 to 64 and up to `max_length` tokens, 126 at most.
+    """As `audit`, at few positions around multiples of 16 to 64, up to `max_length` tokens and 126 at most.
 
-    Weights that training starts from are redrawn, since zeros hide what leaks; trained ones are taken as they are and
-    searched over time only, in eval mode. A leak that shows under rare contents or at other places is left to `audit`.
+    Weights before training are redrawn, as weights that are zero hide leaks. Trained weights are taken as they are, and
+    only checked along the sequence, in eval mode. Leaks that need rare contents or other positions are left to `audit`.
     """
     longest = LONGEST_TRAINED if trained else LONGEST
     with borrowed(model, None, (), max_length, longest, measured=not trained) as subject:
@@ -61,7 +61,10 @@ def _all(subject: Subject, search: Search) -> Iterator[Finding]:
 
 
 def _search(longest: int, widths: frozenset[int], seed: int, trained: bool) -> Search:
-    """Places that lie within `longest` tokens; its middle at least. Few for trained weights, searched before."""
+    """The search within `longest` tokens, at its middle at least.
+
+    For trained weights it has fewer positions, as the same model was searched before training.
+    """
     longest = clear_of(longest, widths)
 
     def inside(*places: int) -> tuple[int, ...]:

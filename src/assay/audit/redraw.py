@@ -1,4 +1,4 @@
-"""A copy of a model with every parameter drawn anew, because zero-initialised projections hide everything."""
+"""A copy of a model with every parameter drawn anew: zero-initialised projections would hide every leak behind them."""
 
 import copy
 import math
@@ -10,18 +10,18 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 SHUT = 4.0
-"""A vector of one value as large as this opens or shuts a gate for good."""
+"""A vector whose values all equal one number of at least this size opens or shuts a gate for good."""
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
 @torch.no_grad()
 def redrawn(model: Model, generator: torch.Generator) -> Model:
-    """Matrices from N(0, 1 / fan_in), fan_in being the last axis; biases of linear maps and convolutions, and vectors
-    of one large value, 0.1 N(0, 1); other vectors keep their own draw plus 0.1 N(0, 1).
+    """A copy of `model` with every floating-point parameter redrawn; integer parameters stay.
 
-    So gains become 1 + 0.1 N, no bias shuts a gate for good, and decays stay spread over their range. Whole numbers are
-    no weights.
+    Matrices are drawn from N(0, 1 / fan_in), fan_in being the size of the last axis. Biases of linear layers and
+    convolutions, and vectors of one large value, become 0.1 N(0, 1). Other vectors keep their values plus 0.1 N(0, 1).
+    So gains become 1 + 0.1 N(0, 1), no bias shuts a gate for good, and decays stay spread over their range.
     """
     model = copy.deepcopy(model)
     for parameter, values in draws(model, list(model.parameters()), generator):
@@ -33,7 +33,7 @@ def redrawn(model: Model, generator: torch.Generator) -> Model:
 def draws(
     model: nn.Module, parameters: Sequence[nn.Parameter], generator: torch.Generator
 ) -> Iterator[tuple[nn.Parameter, Tensor]]:
-    """New values for those of the model's `parameters` that are floating, in their order."""
+    """(parameter, new values) for each floating-point one among `parameters`, in their order."""
     maps = [module for module in model.modules() if isinstance(module, nn.Linear | _ConvNd)]
     biases = {id(module.bias) for module in maps}
     for parameter in filter(torch.is_floating_point, parameters):

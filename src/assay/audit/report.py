@@ -1,4 +1,4 @@
-"""What an audit answers with: findings, what was searched, and whether the model is sound."""
+"""The report of an audit: findings, what was searched, and whether the model is sound."""
 
 import math
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from typing import Any
 from assay.records import Finding, Record
 
 DECIDING = ("causality", "length", "isolation", "determinism", "modes", "parity", "scoring")
-"""The checks of which one failure makes a model unsound; the others can only warn."""
+"""The checks whose failure makes a model unsound; the others can only warn."""
 
 
 class Searched(Record):
-    """Where the audit looked: only there is a model known to be sound. Lengths are in tokens."""
+    """Where the audit looked; it says nothing of other places. Lengths are in tokens."""
 
     longest: int
     lengths: tuple[int, ...]
@@ -32,7 +32,7 @@ class AuditReport(Record):
     searched: Searched
 
     def as_dict(self) -> dict[str, Any]:
-        """The report in types that JSON knows."""
+        """The report as a dict of types that JSON has."""
         return self.model_dump(mode="json")
 
     def summary(self) -> str:
@@ -45,13 +45,13 @@ class AuditReport(Record):
 
 
 def excess(finding: Finding) -> float:
-    """How far what was measured lies above the threshold, as a factor."""
+    """The measured value divided by the threshold."""
     if finding.measured is None or not finding.threshold:
         return 0.0
     return math.inf if math.isnan(finding.measured) else finding.measured / finding.threshold
 
 
 def worst(findings: Sequence[Finding]) -> Finding:
-    """The gravest of several answers to one check; among equals the one that names most, then the largest excess."""
+    """The worst of several findings of one check: by status, then by the number of modules named, then by excess."""
     gravity = {"fail": 3, "warn": 2, "pass": 1, "skip": 0}
     return max(findings, key=lambda f: (gravity[f.status], f.where is not None, len(f.modules), excess(f)))

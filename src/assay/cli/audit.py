@@ -82,7 +82,7 @@ def _tell(stages: Stages, name: str, stage: str) -> None:
 
 
 def _fresh(size: str | None, assignments: list[str], subject: str, seed: int) -> Any:
-    """How a model that only has a name is built."""
+    """How untrained models of the subject are built."""
     from assay.study.subject.fresh import Fresh
     from assay.study.subject.subject import parse_subject
 
@@ -103,7 +103,7 @@ def _as_json(
     results: list[tuple["NamedModel", "AuditReport", dict[str, Any] | None]],
     data: list["Finding"],
 ) -> dict[str, Any]:
-    """One report of one model stands at the top; of several, they stand in `models`."""
+    """The result as JSON: the report of a single model at the top level; those of several in `models`."""
     reports = [
         {**report.as_dict(), "name": item.name, "honest": scores, "twin": _twin(item)}
         for item, report, scores in results

@@ -1,4 +1,4 @@
-"""`assay check`: everything that a file registers against what every architecture must keep."""
+"""`assay check`: checks every architecture that a file registers against what all architectures must keep."""
 
 import json
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ def check(
 
 
 def _named(findings: Sequence["Finding"], status: str) -> str:
-    """The checks that ended so, in words."""
+    """The names of the checks that ended with `status`, as text."""
     return ", ".join(finding.check.replace("_", " ") for finding in findings if finding.status == status)
 
 

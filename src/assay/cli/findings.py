@@ -1,4 +1,4 @@
-"""How findings look in the terminal: what was asked, what came out, where."""
+"""How findings look in the terminal: check, result, place."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ def verdict_line(name: str, report: "AuditReport") -> Text:
 
 
 def findings_table(findings: Sequence["Finding"]) -> Table:
-    """A row a check. What the modules read is told of the first failure; `--json` has it of all."""
+    """A table with one row per check. Of failures after the first only one sentence is shown; `--json` has all."""
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)

@@ -61,7 +61,9 @@ def _sampler(temperature: float | None, top_k: int | None, top_p: float | None, 
 
 
 class _Writing:
-    """What is shown: one prompt's text as it comes; of several each as soon as it and those before it are complete."""
+    """Shows the generated text: that of a single prompt as it comes; of several prompts in their order, each as soon as
+    it and those before it are complete.
+    """
 
     def __init__(self, loaded: "LoadedRun", prompts: list[str], ids: list[list[int]], as_json: bool) -> None:
         from assay.generation import TextStream
@@ -101,7 +103,7 @@ class _Writing:
             typer.echo(_printable(text), nl=False)
 
     def _close(self, row: int) -> None:
-        """The row is complete: show it if it is its turn, and then those that waited for it."""
+        """Mark the row as complete; show it if it is its turn, and then the complete rows that waited for it."""
         first = min(self.waiting)
         self._write(row, self.streams[row].close())
         self.waiting.discard(row)
@@ -115,7 +117,7 @@ class _Writing:
             typer.echo(_printable(self.texts[ready]) + ("\n" if ready + 1 < len(self.prompts) else ""))
 
     def _show_prompt(self, row: int) -> None:
-        """Dim in a terminal. Elsewhere a single text stands alone, and several say what they continue."""
+        """Show the row's prompt: dim in a terminal; elsewhere only if there are several prompts."""
         if self.as_json or (len(self.prompts) == 1 and not sys.stdout.isatty()):
             return
         typer.secho(_printable(self.prompts[row]), dim=True, nl=False)
@@ -136,7 +138,7 @@ class _Writing:
 
 
 def _printable(text: str) -> str:
-    """In a terminal, control characters as their pictures: a model's bytes must not steer it."""
+    """The text; in a terminal with control characters replaced by their pictures, as they could control it."""
     if not sys.stdout.isatty():
         return text
     pictures = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}

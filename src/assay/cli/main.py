@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
         command = " ".join(["assay", *(verb for verb in given[:1] if verb in VERBS)])
         what = error.format_message().rstrip(".")
         return _complain(f"{what}; `{command} --help` says what would do", WRONG_REQUEST)
-    except SystemExit:  # what typer makes of a reader that went away, as in `assay list | head -1`
+    except SystemExit:  # raised by typer for a closed pipe, as in `assay list | head -1`
         return DONE
     except OSError as error:
         return _complain(_explain(error), WRONG_REQUEST)
@@ -85,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         plugin = blamed(error)
         return _confess(error) if plugin is None else _complain(plugin, WRONG_REQUEST)
-    if status == INTERRUPTED:  # what typer makes of Ctrl-C
+    if status == INTERRUPTED:  # typer's exit status after Ctrl-C
         return _complain("interrupted; the same command continues from the last checkpoint", INTERRUPTED)
     return status if isinstance(status, int) else DONE
 
@@ -101,7 +101,7 @@ def _complain(text: str, status: int) -> int:
 
 
 def _confess(error: Exception) -> int:
-    """A mistake of assay's: one line, and where it happened if ASSAY_TRACEBACK is set."""
+    """Report a bug in assay: one line, and the traceback if ASSAY_TRACEBACK is set."""
     if os.environ.get("ASSAY_TRACEBACK"):
         traceback.print_exception(error)
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

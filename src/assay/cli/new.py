@@ -115,7 +115,7 @@ def class_name(name: str, kind: Kind) -> str:
 
 
 def _is_module(stem: str) -> bool:
-    """Whether Python, started beside a file of that name, would import it in place of a module that is installed."""
+    """Whether a file of that name would hide an installed module from a Python that is started in the same folder."""
     if not stem.isidentifier() or (spec := importlib.util.find_spec(stem)) is None:
         return False
     place = spec.origin or next(iter(spec.submodule_search_locations or ()), "")

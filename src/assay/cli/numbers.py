@@ -6,7 +6,7 @@ from assay.config import parse_number
 from assay.errors import RequestError
 
 POINTS_PER_DECADE = 2
-"""Of a range of learning rates: 1e-3..1e-2 is 0.001, 0.00316 and 0.01."""
+"""The points per decade in a range of learning rates: 1e-3..1e-2 is 0.001, 0.00316 and 0.01."""
 
 
 def parse_count(option: str, text: str | int) -> int:
@@ -23,7 +23,9 @@ def parse_counts(option: str, text: str) -> list[int]:
 
 
 def parse_rates(option: str, text: str) -> list[float]:
-    """Read 3e-3, a list (1e-3,3e-3), or a range: 1e-3..1e-2, two points a decade with both ends, or 1e-3..1e-2:5."""
+    """Read 3e-3, a list (1e-3,3e-3), or a range: 1e-3..1e-2 has two points per decade and both ends, 1e-3..1e-2:5 five
+    points in all.
+    """
     if ".." not in text:
         return [_rate(option, text, part) for part in text.split(",")]
     ends, colon, asked = text.partition(":")

@@ -1,4 +1,4 @@
-"""Progress on standard error: bars in a terminal, a line now and then elsewhere."""
+"""Progress on standard error: bars in a terminal, elsewhere a line from time to time."""
 
 import sys
 import time
@@ -17,10 +17,10 @@ FIRST_LINE_SECONDS, LINE_SECONDS = 2.0, 10.0
 
 
 class StudyProgress:
-    """A Listener: one bar for the study, one for each run that is under way with its loss and speed.
+    """A RunListener: one bar for the study, and one for each active run with its loss and speed.
 
-    Lines about the preparation are held back until the first run begins, or for ten seconds: a request that turns
-    out wrong before is answered by one line and nothing else. `single` is the name of the one run of `train`.
+    Lines about the preparation are held back until the first run begins, or for ten seconds, so that a request that
+    turns out wrong by then gets one line and nothing else. `single` is the name of the only run of `assay train`.
     """
 
     def __init__(self, batch_tokens: int, single: str | None = None) -> None:
@@ -41,7 +41,7 @@ class StudyProgress:
         self.runs: dict[str, TaskID] = {}
         self.names: dict[str, str] = {}
         self.done: dict[str, int] = {}
-        """Steps done of every run that has begun."""
+        """{run: steps done} for every run that has begun."""
         self.started = self.last_line = time.monotonic()
         self.held: list[str] = []
 
@@ -79,7 +79,7 @@ class StudyProgress:
         self._line(f"{self.names[name]}: {steps} steps")
 
     def single_step(self, event: "StepEvent") -> None:
-        """A step of the one run of `train`, which begins with it."""
+        """A step of the only run of `assay train`; the first one also announces the run."""
         name = self.single or ""
         if not self.names:
             self.run_started(0, 1, name, event.steps)
@@ -121,7 +121,7 @@ class StudyProgress:
 
 
 class Stages:
-    """What is being done, for verbs of seconds: a spinner in a terminal, elsewhere a line after two and each ten."""
+    """Progress of commands that take seconds: a spinner in a terminal, elsewhere a line every ten seconds."""
 
     def __init__(self) -> None:
         self.console = Console(stderr=True)
@@ -140,7 +140,7 @@ class Stages:
             self.status.stop()
 
     def tell(self, stage: str) -> None:
-        """`stage` begins."""
+        """Say that `stage` begins."""
         if self.status is not None:
             self.status.update(Text(stage))
         elif time.monotonic() >= self.next_line:

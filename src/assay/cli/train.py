@@ -1,4 +1,4 @@
-"""`assay train`: one arm, one seed."""
+"""`assay train`: trains one arm with one seed."""
 
 from pathlib import Path
 from typing import Annotated

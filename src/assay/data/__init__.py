@@ -1,1 +1,1 @@
-"""From text to batches."""
+"""Data: corpora of text and generated tasks, tokenizers, splits, training batches and windows to score."""

@@ -1,4 +1,4 @@
-"""Training batches as a function of (seed, step) alone, and the hash chain that proves it."""
+"""Training batches, a function of (seed, step) alone, and a hash chain that shows two runs read the same batches."""
 
 import hashlib
 from typing import Literal, NamedTuple, Protocol
@@ -16,14 +16,14 @@ Ints = NDArray[np.int64]
 
 
 class Batch(NamedTuple):
-    """What a model reads and what it is asked, both int64 [B, T]: `targets` holds IGNORED where nothing is."""
+    """What a model reads and what it is to predict, both int64 [B, T]; `targets` is IGNORED where there is none."""
 
     inputs: Ints
     targets: Ints
 
     @property
     def scored(self) -> int:
-        """How many targets count."""
+        """The number of targets that are not IGNORED."""
         return int((self.targets != IGNORED).sum())
 
 
@@ -33,14 +33,14 @@ class Batches(Protocol):
     seed: int
 
     def batch(self, step: int) -> Batch:
-        """The batch of `step`, from 0: of the seed and the step alone."""
+        """The batch of `step`, counted from 0; it depends on the seed and the step alone."""
 
 
 class PackedWindows:
-    """Windows of `context` + 1 tokens of a packed stream at stride `context`: each token is a target once an epoch.
+    """Windows of `context` + 1 tokens, one after the other at stride `context`: each token is a target once per epoch.
 
-    The first token of the stream, and the rest that fills no window, are never targets. "shuffled" draws the order of
-    the windows anew for each epoch; "sequential" takes them as they stand, again and again.
+    The stream's first token, and those at its end that fill no window, are never targets. "shuffled" draws a new order
+    of the windows for each epoch; "sequential" keeps that of the stream.
     """
 
     def __init__(self, ids: Ids, context: int, batch_size: int, seed: int, order: Order = "shuffled") -> None:
@@ -57,14 +57,14 @@ class PackedWindows:
         self.context = context
         self.batch_size = batch_size
         self.windows = (len(ids) - 1) // context
-        """Windows in an epoch."""
+        """The number of windows in an epoch."""
         self._ids = ids
         self.seed = seed
         self._order = order
         self._permutation: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, dtype=np.int64))
 
     def batch(self, step: int) -> Batch:
-        """The batch of `step`, from 0, every token a target; batches run on across the ends of epochs."""
+        """The batch of `step`, counted from 0, every token a target. A batch may span the end of an epoch."""
         if step < 0:
             raise ValueError(f"step {step}: 0 is the least")
         numbers = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
@@ -78,7 +78,7 @@ class PackedWindows:
         return Batch(tokens[:, :-1], tokens[:, 1:])
 
     def _epoch(self, epoch: int) -> NDArray[np.int64]:
-        """The order of the windows in `epoch`; the last one asked for is kept."""
+        """The order of the windows in `epoch`; that of the epoch asked for last is cached."""
         if self._permutation[0] != epoch:
             order = np.arange(self.windows)
             if self._order == "shuffled":
@@ -88,17 +88,19 @@ class PackedWindows:
 
 
 def permutation(n: int, seed: int) -> NDArray[np.int64]:
-    """A random order of 0..n-1: that of n draws of 64 bits.
+    """A random order of 0..n-1, by sorting n random 64-bit numbers.
 
-    numpy promises the raw stream of a bit generator for all its versions, but not that of Generator.permutation.
+    numpy promises that the raw stream of a bit generator never changes between versions, but not so the result of
+    Generator.permutation.
     """
     return np.argsort(np.random.PCG64(seed).random_raw(n), kind="stable")
 
 
 class Chain:
-    """h_t = SHA-256(h_{t-1}, inputs, targets) over the batches consumed: equal heads mean equal batches in equal order.
+    """A hash chain over the batches read, h_t = SHA-256(h_{t-1}, inputs, targets).
 
-    Inputs and targets enter as shape and values, in little-endian int64.
+    Equal last hashes (heads) mean equal batches in the same order. Inputs and targets enter as shape and values, in
+    little-endian int64.
     """
 
     def __init__(self, head: str = "0" * 64) -> None:

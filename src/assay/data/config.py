@@ -1,4 +1,4 @@
-"""What a run reads: a text, its tokenizer and how much of it, or a task."""
+"""The configuration of a run's data: a corpus, its tokenizer and how much of it is read, or a task."""
 
 import os
 from typing import Literal, Self
@@ -9,7 +9,7 @@ from assay.config import Config
 
 
 class DataConfig(Config):
-    """A corpus by name and the tokens it is cut into, or a task."""
+    """A corpus and its tokenizer, or a task."""
 
     corpus: str = "stdlib"
     """A registered name, followed by `:ARGUMENT` where the corpus takes one (`text:PATH`)."""
@@ -18,12 +18,12 @@ class DataConfig(Config):
     text_field: str = "text"
     """The field of a jsonl or parquet row that holds the text."""
     split_by: Literal["hash", "position"] = "hash"
-    """How documents without an official split are parted: by hash, or by position, the end being held out."""
+    """How documents without an official split are split: by hash, or by position, with the end held out."""
     max_bytes: int | None = Field(default=None, gt=0)
-    """Whole documents are taken in order as long as their UTF-8 bytes stay within this."""
+    """Documents are read whole and in order until the next one would exceed this many UTF-8 bytes."""
 
     task: str | None = None
-    """Sequences made by a task instead of a text: a registered name, and axes of difficulty (`copying:length=24`)."""
+    """A task that generates sequences, instead of a text: its name and axes of difficulty (`copying:length=24`)."""
 
     @model_validator(mode="after")
     def _text_or_task(self) -> Self:
@@ -36,11 +36,11 @@ class DataConfig(Config):
 
     @property
     def name(self) -> str:
-        """The task, or the corpus."""
+        """The name of the task, or else of the corpus."""
         return self.corpus if self.task is None else self.task
 
     def absolute(self) -> Self:
-        """With paths that hold in every folder: that of the text, that of the tokenizer."""
+        """A copy with absolute paths of the text and the tokenizer, which mean the same in every working folder."""
         source, colon, path = self.corpus.partition(":")
         corpus = f"text:{_absolute(path)}" if source == "text" and colon else self.corpus
         kind, colon, folder = self.tokenizer.partition(":")

@@ -1,4 +1,4 @@
-"""The corpus contract: named sources of documents, found by a registry."""
+"""The interface of a corpus: a named source of documents, found by a registry."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -13,18 +13,18 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 Tell = Callable[[str], None]
-"""Takes one line for the person who waits."""
+"""A function that shows one line of progress to the user."""
 
 DEFAULT_FIELD = "text"
 
 
 def silent(line: str) -> None:
-    """The progress of somebody who does not want to know."""
+    """Progress that is shown to nobody."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A text that stays whole: no split, no window and no duplicate check looks across two of them."""
+    """A text that stays whole: no split cuts it, and no window or duplicate check spans two documents."""
 
     name: str
     text: str
@@ -46,7 +46,7 @@ class CorpusSource:
     has_fields: bool = False
     """Whether `--text-field` means anything here."""
     identity: Callable[[DataConfig, str], str] | None = None
-    """Names the content without reading it, for text that lies elsewhere; None: the content itself is hashed."""
+    """Returns a text that identifies a remote corpus without reading it; None: its content is hashed."""
 
     def documents(self, config: DataConfig, argument: str, progress: Tell = silent) -> Iterator[Document]:
         """Yield the documents; what cannot be read is a RequestError."""

@@ -1,4 +1,4 @@
-"""What a run reads, text and task alike: batches to train on, held-out windows to be scored on, a digest."""
+"""The data of a run, from a text or a task: batches to train on, held-out windows to score, a digest."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from assay.errors import RequestError
 
 
 class Dataset(Protocol):
-    """Everything that a run needs to know of its data."""
+    """Everything that a run needs of its data; implemented by TextDataset and TaskDataset."""
 
     @property
     def digest(self) -> str:
-        """SHA-256: equal where every batch is equal."""
+        """SHA-256 that is equal exactly where all batches are."""
 
     @property
     def vocab_size(self) -> int:
@@ -27,20 +27,20 @@ class Dataset(Protocol):
 
     @property
     def tokenizer(self) -> Tokenizer | None:
-        """What makes text of ids, None where they stand for none."""
+        """What turns ids into text; None for a task, whose ids stand for no text."""
 
     @property
     def invertible(self) -> bool:
-        """Whether targets stand for bytes of text, so that there are bits per byte."""
+        """Whether targets stand for a known number of bytes of text, so that bits per byte can be given."""
 
     def refuse(self, context: int, order: Order, test_tokens: int | None) -> None:
-        """Raise a RequestError where no window of `context` tokens can be had, or what else is asked cannot."""
+        """Raise a RequestError where there is no window of `context` tokens, or another argument cannot be met."""
 
     def batches(self, context: int, batch_size: int, seed: int, order: Order) -> Batches:
-        """What a run trains on: `batch_size` windows of `context` tokens a step."""
+        """The training batches: `batch_size` windows of `context` tokens per step."""
 
     def held_out(self, split: Split, context: int, max_tokens: int | None) -> ScoringWindows:
-        """The windows of `split` that every run is scored on, about `max_tokens` targets; None is all there are."""
+        """The windows of `split` that every run is scored on, about `max_tokens` targets; None means all."""
 
     def summary(self) -> dict[str, Any]:
         """What a report says of the data."""
@@ -48,7 +48,7 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True)
 class TextDataset:
-    """A tokenised corpus as what a run reads."""
+    """The data of a run from a tokenised corpus."""
 
     corpus: TokenizedCorpus
 
@@ -69,7 +69,7 @@ class TextDataset:
         return self.corpus.invertible
 
     def refuse(self, context: int, order: Order, test_tokens: int | None) -> None:
-        """Every split has to hold one window."""
+        """Raise a RequestError where a split is too short for one window."""
         for name in SPLITS:
             tokens = len(self.corpus.split(name).ids)
             if tokens <= context:

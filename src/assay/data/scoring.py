@@ -1,4 +1,4 @@
-"""Windows to be scored: of a text, in which every byte of a split counts exactly once, or sequences of a task."""
+"""Windows to score: of a text, so that every byte of a split counts exactly once, or sequences of a task."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from assay.targets import IGNORED
 class ScoringWindows:
     """N windows of one document each, in the order of the documents; C is the context.
 
-    A document is BOS + tokens + EOS. EOS is a target that costs nats and counts no byte; BOS is never one. Of a task
-    each sequence is a document without bytes, and targets stand only where something is asked.
+    A document is BOS + tokens + EOS. EOS is a target and counts no bytes; BOS is never a target. Each sequence of a
+    task is a document without bytes, with targets at some positions only.
     """
 
     inputs: Ints
     """[N, C], 0 where padded."""
     targets: Ints
-    """[N, C], what each position is to say; `IGNORED` where padded or where nothing is asked."""
+    """[N, C], what each position must predict; `IGNORED` where padded or without a target."""
     document: Ints
     """[N], index of the document in its split."""
     offset: Ints
@@ -33,13 +33,16 @@ class ScoringWindows:
 
     @property
     def lengths(self) -> Ints:
-        """[N], inputs up to the last target of each window, that one included."""
+        """[N], the number of inputs of each window up to the position of its last target, inclusive."""
         scored = self.targets != IGNORED
         reached: Ints = np.where(scored.any(axis=1), scored.shape[1] - scored[:, ::-1].argmax(axis=1), 0)
         return reached
 
     def batches(self, batch_size: int) -> Iterator[tuple[Ints, Ints, Ints]]:
-        """Yield (rows [b], inputs [b, T], targets [b, T]), windows of like length together, T the longest of them."""
+        """Yield (windows' numbers [b], inputs [b, T], targets [b, T]), windows of similar length together.
+
+        T is the longest length in the batch.
+        """
         lengths = self.lengths
         order = np.argsort(-lengths, kind="stable")
         for low in range(0, len(order), batch_size):
@@ -53,14 +56,14 @@ def scoring_windows(
 ) -> ScoringWindows:
     """Cut each document's inputs into windows of `context` that do not overlap; the state starts anew in each.
 
-    `token_bytes`: [V], bytes of text of each id. With `max_tokens` only so many targets are scored: whole windows, in
-    an order that depends on `seed` alone, as long as they fit (one at least).
+    `token_bytes`: [V], bytes of text of each id. With `max_tokens` only windows with so many targets in all are kept:
+    whole windows, drawn in an order that depends on `seed` alone, as many as fit and at least one.
     """
     if context < 1:
         raise RequestError(f"--context {context}: at least 1 token is needed")
     if max_tokens is not None and max_tokens < 1:
         raise RequestError(f"{max_tokens} tokens to score: at least 1 is needed")
-    inputs_of = np.diff(split.starts) - 1  # EOS is no input
+    inputs_of = np.diff(split.starts) - 1  # EOS is never an input
     windows_of = -(-inputs_of // context)
     document = np.repeat(np.arange(len(inputs_of)), windows_of)
     first = np.cumsum(windows_of) - windows_of

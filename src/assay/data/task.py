@@ -1,4 +1,4 @@
-"""The task contract: named generators of sequences that ask something, with known floors, found by a registry."""
+"""The interface of a task: a named generator of sequences with targets and a known chance level, found by name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,27 +18,27 @@ from assay.seeding import derive
 from assay.targets import IGNORED
 
 HELD_OUT_SEED = 0
-"""Of validation and test: every run, whatever its seed, is scored on the same sequences."""
+"""The seed of validation and test, so that every run, whatever its own seed, is scored on the same sequences."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A named generator of sequences. What it is given as `axes` is an instance of the class `axes`."""
+    """A named generator of sequences. Its functions take as their first argument an instance of the class `axes`."""
 
     name: str
     summary: str
     citation: str
     axes: type[Config]
-    """What makes it easier or harder, each with a default."""
+    """The configuration of its difficulty; each axis has a default."""
     vocab_size: Callable[[Any], int]
     shortest: Callable[[Any], int]
-    """The least context in tokens that holds a sequence."""
+    """The smallest context, in tokens, that holds a sequence."""
     generate: Callable[[Any, int, int, np.random.Generator], Batch]
-    """(axes, rows, context, generator) -> a batch [rows, context], targets IGNORED where nothing is asked."""
+    """(axes, rows, context, generator) -> a batch [rows, context], with targets IGNORED where there is none."""
     chance_nats: Callable[[Any], float]
-    """Mean nats a target of whoever knows the task and nothing of the sequence: the floor under every score."""
+    """The mean nats per target of a predictor that knows the task but not the sequence: the chance level."""
     version: int = 1
-    """Raised by whoever changes what `generate` gives."""
+    """To be increased when `generate` changes what it returns."""
 
 
 TASKS: Registry[Task] = Registry("task", "assay.data.tasks")
@@ -59,28 +59,28 @@ def find_task(text: str) -> tuple[Task, Any]:
 
 
 class TaskBatches:
-    """Training batches of a task: the batch of a step is generated from (seed, step), and no other draws them."""
+    """Training batches of a task; the batch of a step is generated from the seed and the step alone."""
 
     def __init__(self, task: Task, axes: Any, context: int, batch_size: int, seed: int) -> None:
         self.task, self.axes, self.context, self.batch_size, self.seed = task, axes, context, batch_size, seed
 
     def batch(self, step: int) -> Batch:
-        """The batch of `step`, from 0."""
+        """The batch of `step`, counted from 0."""
         return _generated(self.task, self.axes, self.batch_size, self.context, self.seed, "train", step)
 
 
 @dataclass(frozen=True)
 class TaskDataset:
-    """A task as what a run reads; training, validation and test are drawn from seeds of their own."""
+    """The data of a run from a task; training, validation and test are drawn from different seeds."""
 
     name: str
-    """As it was asked for."""
+    """The task as the user wrote it, `NAME` or `NAME:axis=value,...`."""
     task: Task
     axes: Any
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the task's name, version and axes; whoever brought its code is named beside it."""
+        """SHA-256 of the task's name, version and axes; not of its code, whose origin records name separately."""
         return digest_of({"task": self.task.name, "version": self.task.version, **self.axes.model_dump(mode="json")})
 
     @property
@@ -94,11 +94,11 @@ class TaskDataset:
 
     @property
     def invertible(self) -> bool:
-        """False: there are no bytes to count bits by."""
+        """False: without text there are no bits per byte."""
         return False
 
     def refuse(self, context: int, order: Order, test_tokens: int | None) -> None:
-        """Raise a RequestError where a sequence does not fit, or what is asked means nothing for a task."""
+        """Raise a RequestError where a sequence does not fit, or an option has no meaning for a task."""
         if context < (shortest := self.task.shortest(self.axes)):
             raise RequestError(f"--context {context}: {self.name} needs at least {shortest} tokens")
         if order != "shuffled":
@@ -108,11 +108,11 @@ class TaskDataset:
         _generated(self.task, self.axes, 1, context, HELD_OUT_SEED, "train")
 
     def batches(self, context: int, batch_size: int, seed: int, order: Order) -> TaskBatches:
-        """What a run trains on; sequences of a task have no order to be kept."""
+        """The training batches; `order` has no meaning for a task."""
         return TaskBatches(self.task, self.axes, context, batch_size, seed)
 
     def held_out(self, split: Split, context: int, max_tokens: int | None) -> ScoringWindows:
-        """As many sequences as hold `max_tokens` targets, at least one; None is a ValueError, as a task has no end."""
+        """As many sequences as hold `max_tokens` targets, at least one. None is a ValueError, as a task has no end."""
         if max_tokens is None:
             raise ValueError(f"{self.name} has no end")
         one = _generated(self.task, self.axes, 1, context, HELD_OUT_SEED, split)
@@ -122,7 +122,7 @@ class TaskDataset:
         return ScoringWindows(inputs, targets, document=np.arange(rows), offset=nothing, bytes=nothing)
 
     def summary(self) -> dict[str, Any]:
-        """What a report says of it."""
+        """What a report says of the task."""
         return {
             "name": self.name,
             "digest": self.digest,
@@ -135,7 +135,7 @@ class TaskDataset:
 
 
 def _generated(task: Task, axes: Any, rows: int, context: int, seed: int, split: Split, step: int = 0) -> Batch:
-    """Sequences of their own for each split; what breaks the contract is a RequestError that names the task."""
+    """Generate the sequences of a split; a batch of wrong shape or values is a RequestError that names the task."""
     generator = np.random.Generator(np.random.PCG64(derive(seed, f"task {task.name} {split}", step)))
     inputs, targets = (np.asarray(part, dtype=np.int64) for part in task.generate(axes, rows, context, generator))
     if inputs.shape != (rows, context) or targets.shape != (rows, context):

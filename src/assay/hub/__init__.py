@@ -1,4 +1,4 @@
-"""Models of other libraries, read into ours and written from them: names of tensors, configurations, folders.
+"""Import and export of models in the layout of Hugging Face: names of tensors, configurations, folders.
 
 Importing this package makes the models that `assay export` writes known to transformers' Auto classes.
 """

@@ -1,4 +1,4 @@
-"""Any registered architecture as a causal language model of transformers.
+"""Any registered architecture as a causal language model of the library transformers.
 
 Shapes: B batch, T tokens, V vocabulary.
 """
@@ -18,10 +18,10 @@ from assay.model.architecture import ARCHITECTURES, build_model
 
 
 class AssayForCausalLM(PreTrainedModel, GenerationMixin):
-    """Wraps `LanguageModel`; an architecture of somebody's own must be registered before
+    """Wraps `LanguageModel`. The architecture of a plug-in must be registered first
     (`assay.plugins.loading.load_plugin`).
 
-    `generate` works without a cache: each token costs a forward over the whole text. `assay generate` decodes from
+    `generate` works without a cache: each token costs a forward pass over the whole text. `assay generate` decodes from
     the state instead.
     """
 
@@ -33,9 +33,9 @@ class AssayForCausalLM(PreTrainedModel, GenerationMixin):
         super().__init__(config)
         architecture = ARCHITECTURES.get(config.architecture)
         dimensions = architecture.config.parse(config.dimensions or {})
-        wanted = torch.get_default_dtype()  # what transformers loads into
-        # Not "meta", where transformers loads: what a layer computes once must be there. Nor in a narrow type: not
-        # every initialisation can be drawn in it.
+        wanted = torch.get_default_dtype()  # set by transformers to the type it loads weights in
+        # Built on the CPU, although transformers loads on the device "meta": buffers that a layer computes once must
+        # have values. In float32, as some initialisations cannot be drawn in a narrower type.
         with torch.device("cpu"), _default_dtype(torch.float32):
             self.model = build_model(architecture, dimensions, 0)
         self.model.to(wanted)
@@ -51,7 +51,7 @@ class AssayForCausalLM(PreTrainedModel, GenerationMixin):
     ) -> CausalLMOutput | tuple[Tensor, ...]:
         """Logits [B, T, V] of `input_ids` [B, T]; with `labels` [B, T] the mean cross-entropy of next tokens in nats.
 
-        Labels of -100 are passed over. Padding must come after the text (ValueError), where nothing reads it.
+        Labels of -100 are left out. Padding must come after the text, where no position reads it; else a ValueError.
         """
         if attention_mask is not None and bool((attention_mask[:, 1:] > attention_mask[:, :-1]).any()):
             raise ValueError("attention_mask has zeros before ones: pad on the right, or give texts of equal length")
@@ -72,11 +72,14 @@ class AssayForCausalLM(PreTrainedModel, GenerationMixin):
         is_first_iteration: bool | None = None,
         **_: Any,
     ) -> dict[str, Tensor | None]:
-        """The whole text each time, whatever is said of caches."""
+        """Inputs of the next forward pass of `generate`: always the whole text, as there is no cache."""
         return {"input_ids": input_ids, "attention_mask": attention_mask}
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Draw nothing, as the model has; put back the constants that transformers empties, as no file holds them."""
+        """Draw nothing, as the model is initialised already; restore the constant buffers that transformers empties.
+
+        These are not in the state_dict, so no file holds them.
+        """
         for name, value in self._constants.get(module, {}).items():
             module.get_buffer(name).copy_(value)
 
@@ -97,6 +100,6 @@ def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 def _unsaved_buffers(module: nn.Module) -> dict[str, Tensor]:
-    """Copies of a module's own buffers that are no part of its state_dict."""
+    """Copies of a module's own buffers that are not part of its state_dict."""
     kept = module.state_dict()
     return {name: value.clone() for name, value in module.named_buffers(recurse=False) if name not in kept}

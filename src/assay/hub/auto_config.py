@@ -1,4 +1,4 @@
-"""The configuration by which transformers knows a model of ours: the name of its architecture and its dimensions."""
+"""transformers' configuration of an assay model: the name of its architecture and its dimensions."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ class AssayConfig(PreTrainedConfig):
     architecture: str = ""
     dimensions: dict[str, Any] | None = None
     tie_word_embeddings: bool = False
-    """A tied head is one tensor inside the model, so that transformers has nothing to tie."""
+    """False even for a tied head: that is one tensor inside the model, so transformers has nothing to tie."""
     use_cache: bool = False
 
     @property
     def vocab_size(self) -> int:
-        """Of the dimensions, for code that asks every configuration for it."""
+        """The vocabulary size, from the dimensions; code of transformers asks every configuration for it."""
         return int((self.dimensions or {}).get("vocab_size", 0))

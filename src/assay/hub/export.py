@@ -30,11 +30,11 @@ def export_model(
     begins_with_bos: bool,
     folder: Path,
 ) -> str:
-    """Write `folder`, whole or not at all, and return the model_type it has there.
+    """Write `folder` atomically and return the model_type in its config.json.
 
-    gpt2 with its family and mamba2 become transformers' own classes; the others, and these with a body or options
-    that transformers has not, are of model_type "assay", which `import assay.hub` makes known there. A folder that
-    holds files is a RequestError.
+    gpt2 with its family and mamba2 become transformers' own classes. Others, and these with a body or options that
+    transformers does not have, get the model_type "assay", which `import assay.hub` registers with transformers. A
+    folder that holds files already is a RequestError.
     """
     described, tensors = _layout(architecture, config, model.state_dict())
     ends = {} if tokenizer is None else {"bos_token_id": tokenizer.bos, "eos_token_id": tokenizer.eos}
@@ -54,7 +54,7 @@ def export_model(
 def _layout(
     architecture: Architecture, config: ModelConfig, tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """config.json and the tensors."""
+    """(contents of config.json, tensors by name) for the layout that fits the model."""
     if architecture.name in GPT2_FAMILY and isinstance(config, GPT2Config) and config.body == "native":
         return gpt2.config_to_hf(config), gpt2.assay_to_gpt2(tensors)
     plain = config.body == "native" and not config.dropout
@@ -71,7 +71,7 @@ def _layout(
 
 
 def _write_tokenizer(tokenizer: Tokenizer, begins_with_bos: bool, max_positions: int | None, folder: Path) -> None:
-    """tokenizer.json as it is, but that it puts BOS before a text where the model is used to it."""
+    """Write tokenizer.json unchanged, except that it puts BOS before a text where the model was trained so."""
     tokenizer.save(folder / TOKENIZER)
     inner = tokenizers.Tokenizer.from_file(str(folder / TOKENIZER))
     bos, eos = inner.id_to_token(tokenizer.bos), inner.id_to_token(tokenizer.eos)

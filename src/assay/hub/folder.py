@@ -17,7 +17,7 @@ from assay.hub.tensors import read_safetensors
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 WANTED = [CONFIG, "*.safetensors", INDEX, TOKENIZER, TOKENIZER_CONFIG]
-"""What is downloaded of a repository: nothing that could hold code."""
+"""The files that are downloaded from a repository; none of them can hold code."""
 
 
 def locate(source: str) -> Path:
@@ -39,7 +39,7 @@ def locate(source: str) -> Path:
         ) from None
     try:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=WANTED))
-    except Exception as error:  # the network fails in many ways, all of which mean one thing here
+    except Exception as error:  # the network fails with many exceptions; all mean that the hub cannot be read
         raise RequestError(
             f"{source}: no such folder, and no repository that can be read ({type(error).__name__}); "
             "the path of a downloaded one works without a network"
@@ -75,7 +75,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """All tensors by name; those of parts must be exactly those of the index."""
+    """All tensors by name; where an index lists parts, they must hold exactly the tensors it lists (RequestError)."""
     files = weight_files(folder)
     parts = [read_safetensors(file) for file in files]
     tensors = {name: tensor for part in parts for name, tensor in part.items()}
@@ -90,7 +90,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 over all that is read of the folder."""
+    """SHA-256 over all files of the folder that are read."""
     files = [folder / CONFIG, *weight_files(folder)]
     files += [path for path in (folder / TOKENIZER, folder / TOKENIZER_CONFIG) if path.exists()]
     whole = hashlib.sha256()
@@ -117,12 +117,12 @@ def read_tokenizer(folder: Path) -> tuple[Tokenizer, bool] | None:
 
 
 def _number(values: dict[str, Any]) -> Any:
-    """transformers writes infinity as {"__float__": "Infinity"}."""
+    """The value, with {"__float__": "Infinity"}, as transformers writes infinity, turned into a number."""
     return float(values["__float__"]) if set(values) == {"__float__"} else values
 
 
 def _special(number: Callable[[str], int | None], token: object) -> int | None:
-    """The id of a special token that stands as its text or as an object with `content`."""
+    """The id of a special token, given as its text or as an object with `content`."""
     text = token.get("content") if isinstance(token, dict) else token
     return number(text) if isinstance(text, str) else None
 

@@ -1,7 +1,7 @@
-"""GPT-2 in Hugging Face's layout: names and orientations of its tensors, and its config.json, both ways.
+"""GPT-2 in Hugging Face's layout (here "theirs") and in assay's ("ours"): tensors and config.json, both ways.
 
 Their projections are stored [in, out] (class Conv1D), ours [out, in]; queries, keys and values follow each other in one
-matrix on both sides.
+matrix in both.
 """
 
 import re
@@ -30,7 +30,7 @@ WHOLE = {
     "untied_head": "lm_head.weight",
 }
 MASK = re.compile(r"transformer\.h\.\d+\.attn\.(bias|masked_bias)")
-"""Buffers of old checkpoints that hold the causal mask."""
+"""Names of buffers in old checkpoints that hold the causal mask."""
 
 DIMENSIONS = {
     "vocab_size": "vocab_size",
@@ -53,7 +53,7 @@ PUBLISHED: dict[str, Any] = {
     "tie_word_embeddings": True,
     **dict.fromkeys(DROPOUTS, 0.1),
 }
-"""What a key of config.json that is missing means to transformers."""
+"""transformers' defaults for keys that are missing in config.json."""
 FIXED: dict[str, tuple[Any, ...]] = {
     "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
     "layer_norm_epsilon": (1e-5,),
@@ -61,7 +61,7 @@ FIXED: dict[str, tuple[Any, ...]] = {
     "scale_attn_by_inverse_layer_idx": (False,),
     "add_cross_attention": (False,),
 }
-"""{their key: the values that mean what we do}, the default first."""
+"""{their key: values of it that assay's gpt2 can represent}, transformers' default first."""
 
 
 def gpt2_to_assay(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -107,7 +107,7 @@ def config_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def config_to_hf(config: GPT2Config) -> dict[str, Any]:
-    """Their config.json for a model of ours, without ids of special tokens; RequestError where GPT-2 cannot be it."""
+    """Their config.json for a model of ours, without ids of special tokens; RequestError where theirs differs."""
     if config.body != "native":
         raise RequestError(f"body: {config.body!r} given; only the native body of gpt2 is transformers' GPT-2")
     return {

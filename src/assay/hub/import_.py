@@ -1,4 +1,4 @@
-"""Models from Hugging Face's layout, checked tensor by tensor, and folders that keep them as assay reads them."""
+"""Imports models from Hugging Face's layout, checked tensor by tensor, and writes them to folders that assay reads."""
 
 import shutil
 import uuid
@@ -22,7 +22,7 @@ RECORD = "import.json"
 OWN_TYPE = "assay"
 """The model_type of architectures that transformers does not have."""
 OWN_PREFIX = "model."
-"""Before the names of their tensors."""
+"""The prefix of the tensors' names in a folder of that model_type."""
 
 
 class ImportRecord(Versioned):
@@ -42,7 +42,7 @@ class ImportRecord(Versioned):
 
 @dataclass(frozen=True)
 class Imported:
-    """A model that was read, with all that its folder keeps."""
+    """A model that was read, with everything that goes into its folder."""
 
     record: ImportRecord
     config: ModelConfig
@@ -52,7 +52,7 @@ class Imported:
 
 @dataclass(frozen=True)
 class Layout:
-    """How one model_type is read: our name of it, its dimensions, its tensors under our names."""
+    """How one model_type is read: assay's name for it, and functions that convert its dimensions and tensors."""
 
     architecture: Callable[[Mapping[str, Any]], str]
     dimensions: Callable[[Mapping[str, Any]], dict[str, Any]]
@@ -60,7 +60,7 @@ class Layout:
 
 
 def read_model(source: str) -> Imported:
-    """Read the model that hf:PATH or hf:NAME names, in float32; whatever is not understood whole is a RequestError."""
+    """Read the model that hf:PATH or hf:NAME names, in float32; what assay cannot represent is a RequestError."""
     folder = locate(source)
     described = read_json(folder / CONFIG)
     kind = described.get("model_type")
@@ -89,14 +89,14 @@ def read_model(source: str) -> Imported:
 
 
 def write_model(imported: Imported, out: Path) -> None:
-    """Write the folder `out` whole or not at all; one that holds the same model is left, any other is refused."""
+    """Write the folder `out` atomically. If it holds the same model already it is left; otherwise it must be empty."""
     if (out / RECORD).exists() and ImportRecord.read(out / RECORD).digest == imported.record.digest:
         return
     with_new_folder(out, "--out", lambda folder: _write(imported, folder))
 
 
 def with_new_folder(out: Path, option: str, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a folder that becomes `out` when it is complete; `out` must not be there, or be empty."""
+    """Let `write` fill a new folder, and rename it to `out` once it is complete. `out` must not exist, or be empty."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         what = "holds files" if out.is_dir() else "is a file"
         raise RequestError(f"{option} {out}: {what}; give a new or an empty folder")
@@ -126,7 +126,7 @@ def _write(imported: Imported, folder: Path) -> None:
 
 
 def _one_head(tensors: dict[str, Tensor], config: ModelConfig, folder: Path) -> dict[str, Tensor]:
-    """Leave a copy of the token table out where the head is tied; a head that differs from it is a RequestError."""
+    """The tensors without the head where it is tied; one that differs from the token table is then a RequestError."""
     if not config.tied_embeddings or "untied_head" not in tensors:
         return tensors
     head, table = tensors["untied_head"], tensors.get("embedding.tokens")

@@ -1,6 +1,6 @@
-"""Mamba-2 in Hugging Face's layout (Mamba2ForCausalLM): names of its tensors, and its config.json, both ways.
+"""Mamba-2 in Hugging Face's layout (Mamba2ForCausalLM, here "theirs") and in assay's ("ours"), both ways.
 
-Their convolution's weight is [channels, 1, width], ours [channels, width]; all else differs in name only.
+Their convolution's weight is [channels, 1, width], ours [channels, width]; everything else differs in name only.
 """
 
 import math
@@ -57,14 +57,14 @@ PUBLISHED: dict[str, Any] = {
     "conv_kernel": 4,
     "tie_word_embeddings": False,
 }
-"""What a key of config.json that is missing means to transformers."""
+"""transformers' defaults for keys that are missing in config.json."""
 FIXED: dict[str, Any] = {
     "hidden_act": "silu",
     "layer_norm_epsilon": 1e-5,
     "use_bias": False,
     "use_conv_bias": True,
 }
-"""{their key: the value, also the default, that means what we do}."""
+"""{their key: the only value that assay's mamba2 can represent, which is also transformers' default}."""
 
 
 def mamba2_to_assay(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -119,7 +119,7 @@ def config_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def config_to_hf(config: Mamba2Config) -> dict[str, Any]:
-    """Their config.json for a model of ours, without ids of special tokens; RequestError where Mamba-2 cannot be it."""
+    """Their config.json for a model of ours, without ids of special tokens; RequestError where theirs differs."""
     if config.body != "native":
         raise RequestError(f"body: {config.body!r} given; only the native body of mamba2 is transformers' Mamba-2")
     if config.dropout:

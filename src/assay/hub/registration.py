@@ -1,6 +1,6 @@
-"""Makes assay's classes known to transformers' Auto classes, as soon as those are imported and not before.
+"""Registers assay's classes with transformers' Auto classes, at the moment when those are imported.
 
-Importing transformers takes seconds, and reading or writing its layout does not need it.
+assay does not import them itself: that takes seconds, and reading or writing the layout does not need them.
 """
 
 import sys
@@ -14,7 +14,7 @@ MODELS = "transformers.models.auto.modeling_auto"
 
 
 class AfterImport(MetaPathFinder):
-    """Runs an action, once, right after a module of that name has been imported."""
+    """Runs an action, once, right after the module that it is listed under has been imported."""
 
     def __init__(self, actions: Mapping[str, Callable[[], None]]) -> None:
         self._actions = dict(actions)
@@ -37,7 +37,7 @@ class AfterImport(MetaPathFinder):
 
 
 def register_with_transformers() -> None:
-    """Register now with what is imported, and with the rest when it is."""
+    """Register with the modules that are imported already, and with the others when they are imported."""
     later = {}
     for name, action in ((CONFIGURATIONS, _register_configuration), (MODELS, _register_model)):
         if name in sys.modules:

@@ -1,4 +1,4 @@
-"""Tensors to and from safetensors files, and a model filled with them: all of them and no others."""
+"""Reads and writes safetensors files, and fills a model with tensors, which must be exactly its own."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write one file, in the form that transformers expects; what the disk refuses is an OSError."""
+    """Write one file, in the form that transformers expects; an OSError where the disk cannot take it."""
     path.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, {"format": "pt"}))
 
 

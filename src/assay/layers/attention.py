@@ -1,4 +1,4 @@
-"""Multi-head causal self-attention over everything seen, or over a window of the last tokens.
+"""Multi-head causal self-attention over all tokens so far, or over a window of the last tokens.
 
 Shapes: B batch, T tokens of this call, D d_model, H heads, G heads of keys and values, K head width.
 """
@@ -28,9 +28,10 @@ from assay.ops.rotary import rotate
 class CausalAttention(SequenceLayer):
     """softmax(q k^T / sqrt(K)) v over past and present (Vaswani et al. 2017).
 
-    With `rope_base` queries and keys are turned by their position (Su et al. 2021), counted from the state's start;
-    without it the layer knows no positions. `n_kv_heads` heads of keys and values each serve a group of query heads
-    (Ainslie et al. 2023; None: as many as query heads). `dropout` is on the attention weights, in training.
+    With `rope_base` queries and keys are rotated by their position (Su et al. 2021), counted from the first token in
+    the state; without it the layer knows no positions. `n_kv_heads` is the number of key and value heads, each shared
+    by a group of query heads (Ainslie et al. 2023); None means as many as query heads. `dropout` acts on the attention
+    weights, in training.
     """
 
     ops = (ATTENTION,)
@@ -73,7 +74,7 @@ class CausalAttention(SequenceLayer):
         return causal_attention(q, k, v, state, self.execution, drop)
 
     def _project(self, x: Tensor, position: int) -> tuple[Tensor, ...]:
-        """Queries [B, T, H, K], keys and values [B, T, G, K] of tokens number `position` and on, turned."""
+        """Queries [B, T, H, K], keys and values [B, T, G, K], rotated if rotary; the first token is at `position`."""
         heads = self.qkv(x).unflatten(-1, (-1, self.head_dim))
         if self.rope_base is not None:
             turned, v = heads.split([self.n_heads + self.n_kv_heads, self.n_kv_heads], 2)
@@ -101,19 +102,19 @@ class CausalAttention(SequenceLayer):
         return (self.output.weight,)
 
     def flops_per_token(self, context: int) -> int:
-        """Projections 2 a weight; scores and weighted values 4 D for each key a query sees, on average."""
+        """2 per weight of the projections; 4 D per key that a query sees (score, weighted value), mean over queries."""
         projections = 2 * (self.qkv.weight.numel() + self.output.weight.numel())
         return projections + 4 * self.output.in_features * self._keys_seen(context) // context
 
     def _keys_seen(self, context: int) -> int:
-        """Summed over the queries 1..context."""
+        """The number of keys that a query sees, summed over the queries at positions 1..context."""
         return context * (context + 1) // 2
 
     def executed_flops(self, tokens: int) -> ExecutedFlops:
-        """Projections 2 a weight, 4 K a score that a head forms, masked ones included.
+        """2 per weight of the projections and 4 K per score that a head computes, masked ones included.
 
-        Not counted: 5 a score for scaling and softmax (times, minus the largest, exp, sum, divide), 3 a channel of
-        queries and keys for turning them, 1 an output for biases.
+        Not counted: 5 per score for scaling and softmax (multiply, subtract the maximum, exp, sum, divide), 3 per
+        channel of queries and keys for the rotation, 1 per output for biases.
         """
         scores = self.n_heads * self._scores(tokens)
         projections = 2 * (self.qkv.weight.numel() + self.output.weight.numel())
@@ -134,7 +135,7 @@ class CausalAttention(SequenceLayer):
 class SlidingWindowAttention(CausalAttention):
     """`CausalAttention` over the last `window` tokens, the current one included; the state holds window - 1 at most.
 
-    Through n layers a token still hears from n (window - 1) tokens back.
+    In a stack of n such layers, an output still depends on tokens up to n (window - 1) positions back.
     """
 
     ops = (SLIDING_ATTENTION,)
@@ -162,7 +163,7 @@ class SlidingWindowAttention(CausalAttention):
         return sliding_attention(q, k, v, state, self.window, self.execution, drop)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> State:
-        """Without a token; it grows to window - 1 and no further, whatever the capacity."""
+        """An empty cache. It grows to window - 1 tokens and no further, whatever the capacity."""
         return WindowState(*self._empty(batch, 0), 0)
 
     def _keys_seen(self, context: int) -> int:

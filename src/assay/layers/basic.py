@@ -1,4 +1,4 @@
-"""The small layers every architecture shares: norms, taps, channel mixers without memory."""
+"""The small layers that architectures share: norms, taps for measurements, channel mixers without memory."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -62,9 +62,10 @@ def uniform_fan_in_(weight: Tensor, generator: torch.Generator) -> None:
 
 
 def orthogonal_(weight: Tensor, gain: float, generator: torch.Generator) -> None:
-    """gain * Q of a normal matrix [rows, columns], R's diagonal made positive (Saxe et al. 2014); Q^T where wider.
+    """gain * Q, from the QR of a normal matrix with R's diagonal made positive (Saxe et al. 2014); Q^T if it is wide.
 
-    In float64: the last bits of a QR depend on the number of threads and on the build, and float32 keeps none of them.
+    Computed in float64: the last bits of a QR depend on the number of threads and on the build of torch, and rounding
+    to float32 removes them.
     """
     rows, columns = weight.shape
     normal = torch.empty(max(rows, columns), min(rows, columns), dtype=torch.float64)
@@ -75,7 +76,7 @@ def orthogonal_(weight: Tensor, gain: float, generator: torch.Generator) -> None
 
 
 class ProjectionDraws(NamedTuple):
-    """How a layer fills its matrices: `inner` those that read the residual stream, `output` those that add to it."""
+    """How a layer draws its matrices: `inner` those that read the residual stream, `output` those that add to it."""
 
     inner: Callable[[Tensor, torch.Generator], object] = uniform_fan_in_
     output: Callable[[Tensor, torch.Generator], object] = uniform_fan_in_
@@ -86,7 +87,10 @@ FAN_IN = ProjectionDraws()
 
 
 def gpt2_draws(n_layers: int) -> ProjectionDraws:
-    """N(0, 0.02^2), for outputs over sqrt(the number of residual layers), two a block (Radford et al. 2019, 2.3)."""
+    """N(0, 0.02^2), and for matrices that add to the residual stream a standard deviation of 0.02 / sqrt(2 n_layers).
+
+    2 n_layers is the number of residual layers, two per block (Radford et al. 2019, section 2.3).
+    """
 
     def draw(std: float) -> Callable[[Tensor, torch.Generator], object]:
         return lambda weight, generator: nn.init.normal_(weight, 0.0, std, generator=generator)
@@ -105,9 +109,10 @@ class ChannelMixer(SequenceLayer):
 
 
 class GeluMLP(ChannelMixer):
-    """W2 gelu(W1 x): exact GELU without biases in document 000's GPT-1, tanh and with them in GPT-2.
+    """W2 gelu(W1 x), the MLP of GPT-1 and GPT-2.
 
-    `approximate` "tanh" is 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel 2016).
+    `approximate` "tanh" is 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) (Hendrycks and Gimpel 2016). GPT-2 has that
+    and biases; the GPT-1 of document 000 (a research note on a GPT-1 baseline) has the exact GELU and no biases.
     """
 
     def __init__(
@@ -144,7 +149,7 @@ class GeluMLP(ChannelMixer):
         return 2 * (self.up.weight.numel() + self.down.weight.numel())
 
     def executed_flops(self, tokens: int) -> ExecutedFlops:
-        """Matrices 2 a weight. Not counted: GELU by its formula, 5 with erf, 9 with tanh; biases 1 an output."""
+        """2 per weight of the matrices. Not counted: 5 per channel for the exact GELU or 9 with tanh; 1 per bias."""
         uncounted = {"gelu": tokens * self.up.out_features * (9 if self.approximate == "tanh" else 5)}
         if self.up.bias is not None:
             uncounted["biases"] = tokens * (self.up.out_features + self.down.out_features)
@@ -152,7 +157,7 @@ class GeluMLP(ChannelMixer):
 
 
 class SwiGLU(ChannelMixer):
-    """W2 (silu(W1 x) * W3 x), no biases (Shazeer 2020): the channel mixer of the common body."""
+    """W2 (silu(W1 x) * W3 x), no biases (Shazeer 2020). With `body=common` every architecture's channel mixer."""
 
     def __init__(self, d_model: int, d_ff: int, draws: ProjectionDraws = FAN_IN) -> None:
         super().__init__()
@@ -178,6 +183,8 @@ class SwiGLU(ChannelMixer):
         return 2 * sum(layer.weight.numel() for layer in (self.gate, self.up, self.down))
 
     def executed_flops(self, tokens: int) -> ExecutedFlops:
-        """Matrices 2 a weight. Not counted: SiLU 4 a hidden channel (minus, exp, plus, divide), and the product."""
+        """2 per weight of the matrices. Not counted, per hidden channel: 4 for SiLU (minus, exp, plus, divide), 1 for
+        the product.
+        """
         hidden = tokens * self.up.out_features
         return ExecutedFlops(tokens * self.flops_per_token(1), {"silu": 4 * hidden, "product": hidden})

@@ -29,7 +29,7 @@ _L2_EPS = 1e-6
 
 
 class DeltaNetState(NamedTuple):
-    """The last W - 1 inputs of the convolution [B, W - 1, C] (none without it: [B, 0, C]), and the memory S
+    """The last W - 1 inputs of the convolution [B, W - 1, C] ([B, 0, C] without a convolution), and the memory S
     [B, H, K, V] in float32 or wider.
     """
 
@@ -38,7 +38,7 @@ class DeltaNetState(NamedTuple):
 
 
 def l2_normalised(x: Float[Tensor, "*B K"]) -> Float[Tensor, "*B K"]:
-    """x / sqrt(sum(x^2) + 1e-6) over the last axis, in float32 or wider, whose type the result has."""
+    """x / sqrt(sum(x^2) + 1e-6) over the last axis; computed and returned in float32, or wider if x is."""
     K = x.shape[-1]
     return F.rms_norm(x.to(torch.promote_types(x.dtype, torch.float32)), (K,), eps=_L2_EPS / K) / math.sqrt(K)
 
@@ -49,14 +49,14 @@ class DeltaNet(SequenceLayer):
 
     `conv_width` 0 leaves the convolution out; `output_gate` multiplies norm(y) by silu(gate_proj x), as in Gated
     DeltaNet; `negative_eigenvalues` doubles beta, so that a write can flip what is stored (Grazzi et al. 2024, arXiv
-    2411.12537). `n_value_heads` (default `n_heads`) is a multiple of `n_heads`, the number of query and key heads,
-    each of which serves as many neighbouring value heads. `beta_tap` [B, T, H] and `gate_tap` [B, T, H V] see beta and
-    silu(gate).
+    2411.12537). `n_value_heads` (default `n_heads`) is a multiple of `n_heads`, the number of query and key heads;
+    each of these serves n_value_heads / n_heads neighbouring value heads. `beta_tap` [B, T, H] and `gate_tap`
+    [B, T, H V] see beta and silu(gate_proj x).
     """
 
     decay_roles: ClassVar[Mapping[str, bool]] = {"conv_weight": True}
     error: ErrorTaken = "after"
-    """Taken after the decay or before it, which is the same where nothing decays."""
+    """Whether v - S^T k is computed from the memory after its decay or before it; here nothing decays, so no matter."""
     conv_weight: nn.Parameter | None
 
     def __init__(
@@ -123,7 +123,7 @@ class DeltaNet(SequenceLayer):
         return tapped
 
     def _log_decay(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T H"] | None:
-        """Nothing decays here."""
+        """The log decay of each token and head; None, as DeltaNet has no decay."""
         return None
 
     def initial_state(self, batch: int, capacity: int | None = None) -> DeltaNetState:
@@ -140,7 +140,7 @@ class DeltaNet(SequenceLayer):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator) -> None:
-        """As the authors' models do: every matrix and filter from N(0, 0.02^2)."""
+        """Every matrix and filter from N(0, 0.02^2), as in the authors' models."""
         for parameter in self.parameters():
             if parameter.ndim == 2:
                 nn.init.normal_(parameter, 0.0, INITIAL_STD, generator=generator)
@@ -150,16 +150,18 @@ class DeltaNet(SequenceLayer):
         return (self.output_proj.weight,)
 
     def flops_per_token(self, context: int) -> int:
-        """Matrices and filters 2 a weight, and 6 K V a value head: reading with k, writing, reading with q.
+        """2 per weight of matrices and filters, and 6 K V per value head: reading with k, writing, reading with q.
 
-        A decay of the state multiplies it once more, K V. Norms, gates and beta are not counted.
+        Norms, gates and beta are not counted.
         """
         weights = sum(parameter.numel() for parameter in self.parameters() if parameter.ndim == 2)
         return 2 * weights + 6 * self.n_value_heads * self.key_dim * self.value_dim
 
     def executed_flops(self, tokens: int) -> ExecutedFlops:
-        """Matrices 2 a weight, and the op's. Not counted: filters 2 a weight (counted in the loop form, which
-        multiplies them as matrices), SiLU and sigmoid 4 an element, norms 4 an element, the product with the gate.
+        """2 per weight of the matrices, and what `delta_rule_flops` says of the recurrence.
+
+        Not counted: 2 per weight of the filters (the loop form multiplies them as matrices, so there they are counted);
+        4 per element for SiLU and sigmoid, 4 per element for norms, 1 per element for the product with the gate.
         """
         filters = 2 * self._conv_width * self.qkv_proj.out_features
         matrices = 2 * sum(p.numel() for p in self.parameters() if p.ndim == 2) - filters

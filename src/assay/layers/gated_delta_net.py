@@ -1,4 +1,4 @@
-"""Gated DeltaNet's mixer: DeltaNet whose memory also decays, by one data-dependent factor a head (Yang et al. 2024).
+"""Gated DeltaNet's mixer: DeltaNet whose memory also decays, by one data-dependent factor per head (Yang et al. 2024).
 
     S_t = a_t S_{t-1} + beta_t k_t (v_t - a_t S_{t-1}^T k_t)^T,    y_t = S_t^T q_t / sqrt(K),
     a_t = exp(-exp(A_log) softplus(decay_proj x_t + dt_bias))
@@ -22,15 +22,16 @@ from assay.ops.delta_rule import ErrorTaken
 
 DECAY_RATE_RANGE = (0.0, 16.0)
 SMALLEST_DECAY_RATE = 1e-4
-"""Keeps A_log finite where the draw is 0."""
+"""The least decay rate drawn: A_log is its logarithm, which must be finite."""
 DT_RANGE = (1e-3, 1e-1)
 
 
 class GatedDeltaNet(DeltaNet):
     """DeltaNet with a decay, and with an output gate unless told otherwise. Options as in DeltaNet.
 
-    `error` "after" is published; "before" corrects what was stored before the decay, as document 001 does.
-    `log_decay_tap` [B, T, H] sees log a.
+    `error` "after" computes the write's error v - S^T k from the memory after its decay, as published; "before" from
+    the memory before its decay, as in document 001, the research note on the GroundThink hybrid. `log_decay_tap`
+    [B, T, H] sees log a.
     """
 
     decay_roles: ClassVar[Mapping[str, bool]] = {**DeltaNet.decay_roles, "A_log": False, "dt_bias": False}
@@ -81,5 +82,5 @@ class GatedDeltaNet(DeltaNet):
         self.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # softplus(dt_bias) = dt
 
     def flops_per_token(self, context: int) -> int:
-        """DeltaNet's, and K V a value head to decay the state."""
+        """DeltaNet's, and K V per value head to decay the state."""
         return super().flops_per_token(context) + self.n_value_heads * self.key_dim * self.value_dim

@@ -1,4 +1,4 @@
-"""Mamba-2's mixer: projections, a short convolution and a state space with one decay a head (Dao and Gu 2024).
+"""Mamba-2's mixer: projections, a short convolution and a state space with one decay per head (Dao and Gu 2024).
 
 Shapes: B batch, T tokens of this call, D d_model, E = expand D, H heads, P head width, N state width, G groups,
 W filter width, C = E + 2 G N channels of the convolution.
@@ -54,10 +54,11 @@ class GroupRMSNorm(Layer):
 
 
 class Mamba2(SequenceLayer):
-    """out_proj(norm((SSD(dt x, -dt exp(A_log), b, c) + D x) silu(z))), x, b and c through convolution and SiLU.
+    """out_proj(norm((SSD(dt x, -dt exp(A_log), b, c) + D x) silu(z))).
 
-    The whole block of the published model: no MLP follows. Layout and initialisation are those of the authors'
-    module; `n_layers` is the number of residual branches that out_proj's initialisation is scaled for.
+    z, x, b, c and dt are projections of the input; x, b and c pass the convolution and SiLU first. In the published
+    model this is the whole block: no MLP follows. Layout and initialisation are those of the authors' module;
+    `n_layers` is the number of residual branches that out_proj's initialisation is scaled for.
     """
 
     decay_roles: ClassVar[Mapping[str, bool]] = {
@@ -129,7 +130,7 @@ class Mamba2(SequenceLayer):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator) -> None:
-        """As published: decay rates uniform, dt log-uniform, torch's defaults, out_proj over sqrt(n_layers)."""
+        """As published: decay rates uniform, dt log-uniform, the rest as torch draws it, out_proj / sqrt(n_layers)."""
         uniform_fan_in_(self.in_proj.weight, generator)
         uniform_fan_in_(self.conv_weight, generator)
         bound = 1 / math.sqrt(self.conv_weight.shape[1])
@@ -148,7 +149,7 @@ class Mamba2(SequenceLayer):
         return (self.out_proj.weight,)
 
     def flops_per_token(self, context: int) -> int:
-        """Projections 2 a weight, convolution 2 W a channel, and 5 P N a head at any context.
+        """2 per weight of the projections, 2 W per channel of the convolution, and 5 P N per head at any context.
 
         A head multiplies its state by the decay (P N), adds x b^T (2 P N) and reads with c (2 P N). The products
         with dt, D and the gate are elementwise and not counted.
@@ -157,7 +158,7 @@ class Mamba2(SequenceLayer):
         return projections + 2 * self.conv_weight.numel() + 5 * self.out_proj.in_features * self.d_state
 
     def executed_flops(self, tokens: int) -> ExecutedFlops:
-        """Projections and `ssd_flops`; 2 W C a token to convolve are counted in the loop form alone.
+        """Projections and `ssd_flops`; the convolution's 2 W C per token are counted in the loop form alone.
 
         Not counted, per token: 8 E for dt, D, gate and norm.
         """

@@ -1,4 +1,4 @@
-"""The contract of a layer that moves information along the sequence, and of what it declares about itself.
+"""The interface of every layer: forward pass, state, weight-decay roles, and the costs it declares.
 
 Shapes: B batch, T tokens of this call, D d_model.
 """
@@ -20,14 +20,14 @@ State = Any
 Shared = MutableMapping[str, Tensor]
 """Tensors [B, T, ...] that earlier layers of the same call publish; nothing in it may summarise later positions.
 
-`ids` [B, T] is there from the beginning. A layer's keys begin with its family's name, "family.keys". One that ends in
-`_weight` may hold a parameter of the layer that publishes it, of whatever shape, as a parameter knows no token: a later
-layer can compute with another's projection.
+`ids` [B, T] is there from the beginning. The names a layer publishes under begin with its family, as in "family.keys".
+A name that ends in `_weight` may hold a parameter of the publishing layer, of any shape, so that a later layer can use
+the same projection; a parameter does not depend on the tokens, so it cannot leak them.
 """
 
 
 class ExecutedFlops(NamedTuple):
-    """Forward FLOPs of the form that runs: `counted` by torch's counter, and by name what it does not count."""
+    """Forward FLOPs of the form that runs: `counted` are those torch's FlopCounterMode sees, `uncounted` the rest."""
 
     counted: int
     uncounted: Mapping[str, int]
@@ -79,15 +79,15 @@ class SequenceLayer(Layer):
         """
 
     def residual_outputs(self) -> tuple[Tensor, ...]:
-        """The weights whose products are added to the residual stream: what `blinkdl` sets to zero."""
+        """The weights whose products are added to the residual stream; the initialisation `blinkdl` zeroes them."""
         return ()
 
     def flops_per_token(self, context: int) -> int:
-        """Forward FLOPs of the documented algorithm, the mean over positions 1..context.
+        """Forward FLOPs per token of the documented algorithm, a mean over positions 1..context.
 
-        Two per multiply-add, one per further multiplication of a state element, causal attention at half;
-        norms, activations and exponentials are not counted. Independent of chunk length. Unless a layer says
-        otherwise: every matrix is multiplied once by each token.
+        Two per multiply-add, one per further multiplication of a state element; attention counts the keys that a query
+        may see, so half of all pairs; norms, activations and exponentials are not counted. Independent of chunk
+        length. The default counts each matrix as multiplied once per token.
         """
         return 2 * sum(parameter.numel() for parameter in self.parameters() if parameter.ndim >= 2)
 
@@ -101,8 +101,8 @@ class SequenceLayer(Layer):
     def state_bytes(self, context: int, bytes_per_element: int) -> int:
         """Bytes of the state of one sequence after `context` tokens, buffers included.
 
-        `bytes_per_element` is that of the activations; parts that stay in float32 count 4 whatever it is.
-        Unless a layer says otherwise: its initial state, whose size does not change; counters are as wide as they are.
+        `bytes_per_element` is that of the activations; parts that stay in float32 count 4 whatever it is. The default
+        measures the initial state, which is right for a state that does not grow; integers count their own width.
         """
         total = 0
         for part in state_tensors(self.initial_state(1)):

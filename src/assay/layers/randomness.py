@@ -1,7 +1,7 @@
 """Where stochastic layers draw from: a seed that the caller gives, never one of torch's generators.
 
 A draw is a hash of the seed, of the layer's place in the model and of the number's place in its tensor: integer
-operations without a state, which run alike on every device and which a compiler can hold.
+operations without a state, which give the same on every device and break no compiled graph.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,16 +15,16 @@ WORD = 0xFFFFFFFF
 """The numbers that are hashed have 32 bits, kept in int64, so that no product overflows."""
 
 Source = Callable[[Sequence[int]], Tensor]
-"""A shape -> as many numbers from 0 to 1."""
+"""A function from a shape to a tensor of that shape with numbers from 0 to 1."""
 
 
 class Masking(nn.Module):
-    """Draws masks from the seed of the surrounding `seeded`; without one, other masks at each call, from seed 0 on."""
+    """Draws masks from the seed of the surrounding `seeded`; outside of one, call number n draws from seed n."""
 
     def __init__(self) -> None:
         super().__init__()
         self.place = 0
-        """Tells the layers of a model apart; `seeded` numbers them."""
+        """The layer's number in its model, so that layers draw different masks; `seeded` sets it."""
         self.seed: Tensor | None = None
         self.source: Source | None = None
         self.calls = torch.zeros((), dtype=torch.int64, device="cpu")
@@ -92,9 +92,9 @@ def maskings(model: nn.Module) -> list[Masking]:
 
 
 def random_words(shape: Sequence[int], seed: Int[Tensor, ""], place: int) -> Int[Tensor, "..."]:
-    """int64 numbers from 0 to 2^32 - 1, independent and uniform, a function of `seed`, `place` and where they stand.
+    """Pseudo-random int64 numbers, uniform on 0...2^32 - 1, each a function of `seed`, `place` and its index.
 
-    Both halves of the seed enter each number in a round of their own, so that two seeds share no sequence.
+    The seed's 64 bits enter each number as two halves, one per round of the hash, so that two seeds share no sequence.
     """
     size = 1
     for length in shape:
@@ -106,7 +106,7 @@ def random_words(shape: Sequence[int], seed: Int[Tensor, ""], place: int) -> Int
 
 
 def mixed(word: Tensor) -> Tensor:
-    """A one-to-one map of 32-bit words in which each bit of the input moves about half of the bits of the output.
+    """A one-to-one map of 32-bit words: a change of one input bit changes about half of the output bits.
 
     The integer hash of Thomas Mueller (two rounds of shift, exclusive or and multiplication), on int64 tensors.
     """

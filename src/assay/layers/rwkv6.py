@@ -1,8 +1,9 @@
 """RWKV-6 "Finch": time mix and channel mix as published (Peng et al. 2024, arXiv 2404.05892, section 4).
 
-Initialisation follows the official code (github.com/BlinkDL/RWKV-LM, RWKV-v5/rwkv_v6_demo.py, x060; its training code,
-src/model.py, starts the channel mix at 1 - p^(a^3) since November 2024, after the published models). With
-p_i = i / D for channel i, l the layer's number, a = 1 - l / n_layers and b = l / (n_layers - 1):
+Initialisation follows the official code, github.com/BlinkDL/RWKV-LM, RWKV-v5/rwkv_v6_demo.py, version x060. (Since
+November 2024, after the published models, that repository's training code, src/model.py, starts the channel mix at
+1 - p^(a^3) instead.) With p_i = i / D for channel i, l the layer's number, a = 1 - l / n_layers and
+b = l / (n_layers - 1):
 
     mu_x, mu_w, mu_k = 1 - p^a      mu_v = 1 - p^a - 0.3 b      mu_r, mu_g = 1 - p^(a/2)
     w0_i = -6 + 5 (i / (D - 1))^(0.7 + 1.3 b)      u_i = b (1 - i / (D - 1)) + 0.1 ((i + 1) mod 3 - 1)
@@ -45,7 +46,7 @@ class RWKV6TimeMix(SequenceLayer):
     of w, k, v, r and g, `decay_tap` the log decays and `gate_tap` silu(g), all [B, T, D].
     """
 
-    # As in the official code, weight decay applies to the matrices of linears alone, not to low-rank pairs.
+    # As in the official code, weight decay applies to the matrices of linear layers alone, not to low-rank pairs.
     decay_roles: ClassVar[Mapping[str, bool]] = {
         "mu_x": False,
         "mu": False,
@@ -99,7 +100,10 @@ class RWKV6TimeMix(SequenceLayer):
         return self.output(self._group_norm(y).to(gate.dtype) * gate), RWKV6State(x[:, -1].clone(), wkv)
 
     def _mixed(self, x: Float[Tensor, "B T D"], last: Float[Tensor, "B D"] | None) -> list[Float[Tensor, "B T D"]]:
-        """ddlerp for five streams: x + (x_prev - x) * (mu + tanh(x' A) B), x' = x + (x_prev - x) * mu_x."""
+        """The inputs of w, k, v, r and g, token-shifted by data-dependent interpolation (the paper's ddlerp).
+
+        x + (x_prev - x) * (mu + tanh(x' A) B) with x' = x + (x_prev - x) * mu_x; x_prev is x of the token before.
+        """
         difference = shift_difference(x, last)
         low = torch.tanh((x + difference * self.mu_x.to(x.dtype)) @ self.shift_down).chunk(5, -1)
         mixes = (tap(mu + a @ up) for tap, mu, a, up in zip(self.shift_taps, self.mu, low, self.shift_up, strict=True))

@@ -1,8 +1,8 @@
 """RWKV-7 "Goose": time mix and channel mix as published (Peng et al. 2025, arXiv 2503.14456, section 4).
 
-Initialisation is what the official training code starts from (github.com/BlinkDL/RWKV-LM, RWKV-v7/train_temp, as of
-August 2026; its biases are of May 2025, after the paper). There train.py takes the weights of `generate_init_weight` in
-src/model.py, which draws the matrices of linears anew. With p_i = i / D and q_i = i / (D - 1) for channel i,
+Initialisation is that of the official training code (github.com/BlinkDL/RWKV-LM, RWKV-v7/train_temp, as of August 2026;
+its biases date from May 2025, after the paper): train.py takes its weights from `generate_init_weight` in src/model.py,
+which draws the matrices of linear layers once more. With p_i = i / D and q_i = i / (D - 1) for channel i,
 z_j = 2 j / (head_dim - 1) - 1 for channel j of a head, l the layer's number, f = 1 - l / n_layers and
 e = l / (n_layers - 1):
 
@@ -33,7 +33,7 @@ from assay.layers.token_shift import ShiftState, shift_difference
 from assay.ops.wkv7 import WKV7, wkv7, wkv7_flops
 
 VALUE_FIRST = "rwkv7.value_first"
-"""Where the first of these layers publishes its values [B, T, D] for the later ones."""
+"""The name in `shared` under which the first RWKV-7 layer publishes its values [B, T, D] for the later ones."""
 
 _GROUP_NORM_EPS = 64e-5
 _LONGEST_LOG_DECAY = -math.exp(-0.5)
@@ -64,7 +64,7 @@ class RWKV7State(NamedTuple):
 
 
 class LowRank(Layer):
-    """base + up f(down x), a small data-dependent part on top of a bias; the owner draws the bias, if there is one."""
+    """base + up f(down x): a bias and a low-rank function of x. The layer that owns it draws `base`, if it has one."""
 
     decay_roles: ClassVar[Mapping[str, bool]] = {"base": False, "down": False, "up": False}
     base: nn.Parameter | None
@@ -77,7 +77,7 @@ class LowRank(Layer):
         self.activation = activation
 
     def forward(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        """In float32 at least where there is a bias: what follows is a sigmoid near its ends."""
+        """In float32 or wider where there is a bias: a sigmoid follows, often near 0 or 1, where precision matters."""
         y: Tensor = self.activation(x @ self.down) @ self.up
         if self.base is None:
             return y
@@ -100,15 +100,15 @@ class LowRank(Layer):
 
 
 class RWKV7TimeMix(SequenceLayer):
-    """Generalised delta rule with a decay, a removal key and a learning rate a channel (section 4, time mixing).
+    """Generalised delta rule; decay, removal key and in-context learning rate are per channel (section 4, time mixing).
 
-    The `first` of these layers in a model publishes its values in `shared`; each later one pulls its own towards them.
-    A later layer that finds none takes its own for the first. `ranks` None means `official_ranks`. The taps see, all
-    [B, T, D]: the log decays, the in-context learning rates, the share of the first values (`value_tap`, in later
-    layers only) and the gate.
+    The `first` of these layers in a model publishes its values in `shared`; each later one interpolates its own values
+    towards them. A later layer that finds none published does as the first: it uses and publishes its own. `ranks` None
+    means `official_ranks`. The taps see, all [B, T, D]: the log decays, the in-context learning rates, the share of the
+    first layer's values (`value_tap`, in later layers only) and the gate.
     """
 
-    # As in the official code, weight decay applies to the matrices of linears alone, not to low-rank pairs.
+    # As in the official code, weight decay applies to the matrices of linear layers alone, not to low-rank pairs.
     decay_roles: ClassVar[Mapping[str, bool]] = {
         "mu": False,
         "removal": False,
@@ -163,7 +163,7 @@ class RWKV7TimeMix(SequenceLayer):
         return self.output(y.to(gate.dtype) * gate), RWKV7State(x[:, -1].clone(), wkv)
 
     def _values(self, x: Float[Tensor, "B T D"], shared: Shared | None) -> Float[Tensor, "B T D"]:
-        """W_v x, pulled towards the first layer's values by a gate; the first layer publishes its own."""
+        """W_v x; in later layers interpolated, by a gate, towards the values that the first layer published."""
         v: Tensor = self.value(x)
         first = v if shared is None else shared.setdefault(VALUE_FIRST, v)
         if self.value_gate is None or self.value_tap is None:

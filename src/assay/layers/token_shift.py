@@ -1,4 +1,4 @@
-"""Token shift: each position next to the one before it, across calls too.
+"""Token shift: the difference of each position to the one before it, which may come from an earlier call.
 
 Shapes: B batch, T tokens of this call, D d_model.
 """

@@ -1,1 +1,1 @@
-"""The one language model, its sizing and its accounting."""
+"""The language model that every architecture is built into, its sizing and its accounting."""

@@ -1,4 +1,4 @@
-"""What a model is made of and what it costs: parameters by group, FLOPs per token, state bytes. Sums close."""
+"""Parameters by group, FLOPs per token and state bytes of a model; groups are checked to add up to the total."""
 
 from collections import Counter
 
@@ -10,7 +10,7 @@ from assay.records import Flops, Parameters
 
 
 def count_parameters(model: LanguageModel) -> Parameters:
-    """Parameters by group; the groups must add up to the model, else an AssertionError (our fault)."""
+    """Parameters by group. Groups that do not add up to the model's total are an AssertionError: a bug in assay."""
     embedding = model.embedding
     tables = sum(p.numel() for p in (embedding.tokens, embedding.positions) if p is not None)
     blocks = model.sequence_blocks()
@@ -31,7 +31,7 @@ def count_parameters(model: LanguageModel) -> Parameters:
 
 
 def count_flops(model: LanguageModel, context: int) -> Flops:
-    """FLOPs per token by each layer's documented formula plus the head's 2 V D; training is three times forward."""
+    """FLOPs per token: each layer's documented formula plus 2 V D for the head; training counts three times forward."""
     layers = sum(layer.flops_per_token(context) for block in model.sequence_blocks() for layer in block.layers())
     forward = layers + 2 * model.head_weight.numel()
     executed = executed_flops(model, context)

@@ -51,17 +51,17 @@ class AttentionHeads(ModelConfig):
 
 
 def normal(std: float) -> Draw:
-    """Fills a tensor from N(0, std^2)."""
+    """Return a draw that fills a tensor from N(0, std^2)."""
     return lambda tensor, generator: nn.init.normal_(tensor, 0.0, std, generator=generator)
 
 
 def uniform(bound: float) -> Draw:
-    """Fills a tensor uniformly within +-bound."""
+    """Return a draw that fills a tensor uniformly within +-bound."""
     return lambda tensor, generator: nn.init.uniform_(tensor, -bound, bound, generator=generator)
 
 
 class Fine(NamedTuple):
-    """The dimension that is solved for last: its name, its steps and what is natural at a width."""
+    """The dimension that sizing chooses last, to hit the target: its name, its step and its usual value at a width."""
 
     name: str
     step: int
@@ -70,11 +70,11 @@ class Fine(NamedTuple):
 
 @dataclass(frozen=True)
 class Scale:
-    """How an architecture is sized: the widths it may have, its depth at a width, and the dimension that fine-tunes.
+    """How sizing chooses an architecture's dimensions: first width and depth, then one fine dimension.
 
-    `dimensions(width)` gives what goes with a width (heads, head width), `depth(width)` the published proportion, None
-    where the depth is not free; `fine` names the dimension that is solved for last, in steps of `fine_step`, from
-    `fine_default(width)`.
+    Widths are multiples of `width_step`. `dimensions(width)` gives the dimensions that follow from a width (number and
+    width of heads). `depth(width)` is the published proportion; it is None where a pattern sets the depth. `fine` names
+    the dimension that is chosen last, in steps of `fine_step`, starting from `fine_default(width)`.
     """
 
     width_step: int = 8
@@ -84,7 +84,7 @@ class Scale:
     fine_default: Callable[[int], int] = swiglu_width
     dimensions: Callable[[int], dict[str, Any]] = lambda _: {}
     state_fine: Fine | None = None
-    """What fine-tunes the bytes of state, where `fine` does not."""
+    """The fine dimension when state bytes are matched, for architectures whose `fine` does not change them."""
 
     def natural_depth(self, width: int) -> float:
         """The published proportion, at least one layer; 1 where the depth is not free."""
@@ -98,7 +98,11 @@ def swiglu(config: ModelConfig, _: int) -> SequenceLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
-    """A named recipe. Its callables take the configuration; `mixer` and `channel_mixer` the index of the layer too."""
+    """A named recipe: how to make each part of a model from a configuration.
+
+    `mixer` and `channel_mixer` take (configuration, index of the block); the norms take d_model; a draw fills a tensor
+    with initial values.
+    """
 
     name: str
     summary: str
@@ -114,14 +118,14 @@ class Architecture:
     max_positions: Callable[[Any], int | None] = lambda _: None
     embedding_draw: Draw = field(default_factory=lambda: normal(0.02))
     position_draw: Draw | None = None
-    """None is the embedding's."""
+    """How learned positions are drawn; None means as the embedding."""
     head_draw: Draw = field(default_factory=lambda: normal(0.02))
     letter: str | None = None
-    """What stands for its mixer in a pattern of a hybrid."""
+    """The letter that stands for its mixer in the pattern of a hybrid."""
     unsound: str | None = None
-    """Why its losses mean nothing; shown wherever it is listed."""
+    """For an architecture that leaks: why its losses mean nothing. Shown wherever it is listed."""
     sound_twin: str | None = None
-    """The architecture that does the same without cheating."""
+    """The name of the architecture that does the same without the leak."""
 
 
 ARCHITECTURES: Registry[Architecture] = Registry("architecture", "assay.model.presets")
@@ -161,8 +165,9 @@ def assemble(architecture: Architecture, config: ModelConfig) -> LanguageModel:
 def build_model(architecture: Architecture, config: ModelConfig, seed: int, replicate: int = 0) -> LanguageModel:
     """Assemble and initialise on the CPU: the same weights for a seed whatever device the model goes to.
 
-    `seed` is the run's own. Each part is drawn for itself, so what two configurations share has the same weights;
-    `replicate` draws others for the same seed, of the mixers alone in a common body: see assay.model.initialisation.
+    `seed` is the run's seed. Each part is drawn from its own generator, so parts that two configurations share get the
+    same weights. Another `replicate` gives other weights for the same seed, with `body=common` those of the mixers
+    alone: see assay.model.initialisation.
     """
     model = assemble(architecture, config)
     initialise(model, config.initialisation, seed, replicate, mixers_only=config.body == "common")

@@ -1,4 +1,4 @@
-"""What an architecture from outside must keep before a verb works with it: shapes, and a state that continues."""
+"""The checks that a plug-in's architecture must pass before it is trained: shapes, and a state that continues."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,10 +18,12 @@ from assay.plugins.blame import place_of
 
 ROWS = 2
 PIECES = ((0, 4), (4, 5), (5, TOKENS))
-"""Start and end of each; one of them is a single token, as in decoding."""
+"""Start and end of each piece of the sequence; one is a single token, as in decoding."""
 SPLIT = PIECES[0][1]
 CLOSE = 1e-4
-"""Of the largest output, in float32: far above rounding, far below a state that is not read."""
+"""The largest difference allowed, relative to the largest output: far above the rounding of float32, and far below the
+difference that a state makes which the layer does not read.
+"""
 
 
 def check_contract(architecture: Architecture) -> None:
@@ -37,18 +39,21 @@ def check_contract(architecture: Architecture) -> None:
     if _hears_no_future(model, architecture):
         for held in _layers(architecture, model):
             held.check_continuing()
-    list(decay_roles(model))  # of what the calls may have added
+    list(decay_roles(model))  # again, as a forward pass may have added parameters
 
 
 def check_shapes(architecture: Architecture) -> None:
-    """As `check_contract`, but of what is returned only: the rest is what `assay check` and `assay audit` find."""
+    """The part of `check_contract` about returned shapes and types; `assay check` and `assay audit` find the rest."""
     for held in _layers(architecture, smallest_model(architecture)):
         held.check_shapes()
 
 
 @dataclass(frozen=True)
 class _Held:
-    """A layer, inputs [2, 7, D], and what earlier layers published over the whole of them and over each piece."""
+    """A layer under test, its inputs x [2, 7, D], and what earlier layers published in `shared`.
+
+    `whole` is what they published in one call over all of x, `pieces` what they published over each piece of it.
+    """
 
     architecture: Architecture
     layer: SequenceLayer
@@ -58,7 +63,7 @@ class _Held:
 
     @torch.no_grad()
     def check_shapes(self) -> None:
-        """y is of the shape and type of x, x is left as it was, and the first state is like every other."""
+        """y has x's shape and type, x is not changed, and the initial state has the form of those forward returns."""
         _, longer = self.called(self.x, None, dict(self.whole))
         _, after = self.called(self.x[:, :SPLIT], None, dict(self.pieces[0]))
         for arguments in ((ROWS,), (ROWS, TOKENS)):
@@ -70,7 +75,7 @@ class _Held:
 
     @torch.no_grad()
     def check_continuing(self) -> None:
-        """Pieces that hand their state on give what one call gives, where the layer is causal."""
+        """Where the layer is causal: calls over pieces that pass the state on give the outputs of one call."""
         y, _ = self.called(self.x, None, dict(self.whole))
         if self._is_causal(y):
             outputs = self._in_pieces([dict(shared) for shared in self.pieces])
@@ -80,12 +85,12 @@ class _Held:
 
     @torch.no_grad()
     def publish(self) -> None:
-        """Give later layers what this one publishes: in one call each, as a layer may look at what is there."""
+        """Run the layer so that `whole` and `pieces` hold what it publishes; once on each, as it may read them too."""
         self.called(self.x, None, self.whole)
         self._in_pieces(self.pieces)
 
     def called(self, x: Tensor, state: Any, shared: dict[str, Tensor]) -> tuple[Tensor, Any]:
-        """The layer's answer, if it is one."""
+        """(y, state) as the layer returns them; a RequestError where they are of the wrong kind, shape or type."""
         before, parameters = x.clone(), _parameters(self.layer)
         answer = tried(lambda: self.layer(x, state, shared), *self.places("forward"))
         if not isinstance(answer, tuple) or len(answer) != 2:
@@ -125,26 +130,26 @@ class _Held:
         return RequestError(f"{place_of(*self.places(method))}: {type(self.layer).__name__}.{method}{what}")
 
     def places(self, method: str) -> tuple[object, ...]:
-        """Where what is wrong with a method can be mended, the likeliest first."""
+        """The objects whose source an error message may point to, the most likely place of the fault first."""
         return getattr(type(self.layer), method), type(self.layer), self.architecture.mixer
 
     @torch.enable_grad()
     def _differentiate(self) -> None:
-        """A gradient can be had, if there is one."""
+        """Take the gradient of y, where y has one: it must not raise."""
         x = self.x.clone().requires_grad_()
         y, _ = self.layer(x, None, dict(self.whole))
         if y.requires_grad:
             torch.autograd.grad(y.sum(), [x, *self.layer.parameters()], allow_unused=True)
 
     def _is_causal(self, y: Tensor) -> bool:
-        """Whether the first outputs stay when the last inputs change; where they do not, an audit says what leaks."""
+        """Whether the first outputs stay the same when the last inputs change. (If not, an audit says what leaks.)"""
         changed = torch.cat([self.x[:, :SPLIT], self.x[:, SPLIT:].flip(0)], 1)
         moved, _ = self.called(changed, None, dict(self.whole))
         return _stay(moved, y)
 
 
 def _layers(architecture: Architecture, model: LanguageModel) -> Iterator[_Held]:
-    """Every layer in order; what each publishes is there for the later ones."""
+    """Every layer in order; the later ones find what the earlier ones publish in `shared`."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(ROWS, TOKENS, model.embedding.tokens.shape[1], generator=generator)
     ids = torch.randint(model.vocab_size, (ROWS, TOKENS), generator=generator)
@@ -158,7 +163,10 @@ def _layers(architecture: Architecture, model: LanguageModel) -> Iterator[_Held]
 
 @torch.no_grad()
 def _hears_no_future(model: LanguageModel, architecture: Architecture) -> bool:
-    """Whether the first hidden states stay when the last tokens change, which may come through `shared` too."""
+    """Whether the model's first hidden states stay the same when the last tokens change.
+
+    One layer alone can look causal and the model still leak, through what layers publish in `shared`.
+    """
     ids = torch.arange(TOKENS)[None] % model.vocab_size
     changed = torch.cat([ids[:, :SPLIT], ids[:, SPLIT:].flip(1)], 1)
     first, second = tried(lambda: (model.hidden(ids)[0], model.hidden(changed)[0]), architecture.mixer)
@@ -166,7 +174,7 @@ def _hears_no_future(model: LanguageModel, architecture: Architecture) -> bool:
 
 
 def _stay(moved: Tensor, y: Tensor) -> bool:
-    """Whether the outputs before the split, of one layer or of all, are the same."""
+    """Whether `moved` and `y`, outputs for inputs that differ from SPLIT on, are equal up to SPLIT."""
     return bool(torch.allclose(moved[:, :SPLIT], y[:, :SPLIT], CLOSE, CLOSE / 100))
 
 

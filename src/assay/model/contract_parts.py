@@ -1,4 +1,4 @@
-"""What an architecture's own functions make: parts of the right kind, which answer what is asked of every part."""
+"""Checks of the parts that an architecture's functions make: each is of the right class and its methods answer."""
 
 from collections.abc import Callable, Iterator
 from numbers import Integral
@@ -19,9 +19,9 @@ Answer = TypeVar("Answer")
 
 
 def tried(call: Callable[[], Answer], *places: object) -> Answer:
-    """What `call` returns; what it raises becomes a RequestError with the line of the plug-in that raised it.
+    """The result of `call`; an exception becomes a RequestError that names the line of the plug-in that raised it.
 
-    Where no such line ran, as in a call with wrong arguments, with the first of `places` that a plug-in brought.
+    Where no line of a plug-in ran, as in a call with wrong arguments, it names the first of `places` from a plug-in.
     """
     try:
         return call()
@@ -32,7 +32,7 @@ def tried(call: Callable[[], Answer], *places: object) -> Answer:
 def smallest_model(architecture: Architecture) -> LanguageModel:
     """The model of the `tiny` configuration in eval mode; else a RequestError that says which part is wrong, and where.
 
-    Each part is made alone first, so that a wrong one has a place.
+    Each part is first made on its own, so that the message can point to the one that is wrong.
     """
     try:
         config = architecture.config.parse(architecture.tiny)
@@ -56,7 +56,7 @@ def _makers(
 
 
 def _held_part(name: str, make: Callable[..., Any], part: object) -> None:
-    """Refuse what is no part of that name, or does not answer as one."""
+    """Raise a RequestError where `part` is not of the class that `name` needs, or one of its methods fails."""
     if part is None and name in ("channel_mixer", "max_positions"):
         return
     kind: type = {"max_positions": int, "norm": Layer, "embedding_norm": Layer}.get(name, SequenceLayer)
@@ -72,7 +72,7 @@ def _held_part(name: str, make: Callable[..., Any], part: object) -> None:
 
 
 def _held_accounts(layer: SequenceLayer, make: Callable[..., Any]) -> None:
-    """What a layer declares about itself is of the right type."""
+    """Raise a RequestError where a layer's costs, initial state or output weights are of the wrong type."""
     _asked(layer, make, "initial_state", 1)
     for name, arguments in (("flops_per_token", (TOKENS,)), ("state_bytes", (TOKENS, BYTES))):
         count = _asked(layer, make, name, *arguments)

@@ -1,4 +1,4 @@
-"""Whether the state before the first token is of the kind that a layer's forward returns."""
+"""Whether a layer's initial state has the types and shapes of the states that its forward returns."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,9 +9,10 @@ PLAIN = (int, float, bool, str, type(None))
 
 
 def state_faults(initial: Any, after: Any, longer: Any, name: str = "the state") -> Iterator[str]:
-    """What is wrong with `initial`, given the states that forward returns after some tokens and after more of them.
+    """What is wrong with `initial`, given the states that forward returns after some tokens and after more tokens.
 
-    Sizes must be equal, but along an axis that holds tokens: where forward's own differ, or the first state is empty.
+    Sizes must be equal, except along an axis that counts tokens: one along which the two states of forward differ, or
+    `initial` is empty.
     """
     if isinstance(after, Tensor) and isinstance(initial, Tensor):
         if not _alike(list(initial.shape), list(after.shape), list(longer.shape) if _is_as(after, longer) else []):
@@ -37,7 +38,7 @@ def _is_as(after: Tensor, longer: Any) -> bool:
 
 
 def _alike(initial: list[int], after: list[int], longer: list[int]) -> bool:
-    """Equal sizes, but along axes of tokens, which come after that of the batch."""
+    """Whether sizes are equal, except along axes that count tokens, which the batch axis (the first) never does."""
     if len(initial) != len(after) or initial[:1] != after[:1]:
         return False
     longer = longer or after

@@ -16,7 +16,7 @@ STOCK_ROLES: dict[type[nn.Module], dict[str, bool]] = {
     nn.RMSNorm: {"weight": False},
     nn.GroupNorm: {"weight": False, "bias": False},
 }
-"""Roles of torch's own modules, which cannot declare them."""
+"""Whether weight decay applies to the parameters of torch's own modules, which cannot declare it themselves."""
 
 
 def decay_roles(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
@@ -37,7 +37,7 @@ def decay_roles(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
 
 
 def _without_role(model: nn.Module, path: str, name: str) -> RequestError:
-    """The innermost module around the parameter whose class a plug-in brought is where it can be mended."""
+    """The error; it points to the innermost module around the parameter whose class comes from a plug-in."""
     paths = [path]
     while paths[-1]:
         paths.append(paths[-1].rpartition(".")[0])

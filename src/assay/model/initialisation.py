@@ -2,11 +2,11 @@
 
 A part's generator is seeded by (seed, replicate, index of its block, role) and by nothing else. The roles are those of
 `LanguageModel.parts`: the token and the position table, the embedding's norm, in each block the mixer, the channel
-mixer and their norms, the last norm, an untied head. So a mixer that is replaced, positions or a block that are added,
-a head that is untied move no other part's draw: two models of one seed start alike where they are alike. (A layer that
-scales its draw by the number of layers gives other values for another depth, from the same draw.)
+mixer and their norms, the last norm, an untied head. So replacing a mixer, adding positions or a block, or untying the
+head changes the draw of no other part: two models of one seed have equal initial weights in the parts they share.
+(A layer that scales its draw by the number of layers gives other values for another depth, from the same draw.)
 
-A mixer is one part, however many layers there are in it.
+A mixer is one part, however many modules there are in it.
 """
 
 from collections.abc import Iterator
@@ -24,10 +24,11 @@ Initialisation = Literal["own", "blinkdl"]
 def initialise(
     model: LanguageModel, name: Initialisation, seed: int, replicate: int = 0, *, mixers_only: bool = False
 ) -> None:
-    """Draw every parameter: `own`, or `blinkdl`, which lays B. Peng's small embedding and zero outputs over it.
+    """Draw every parameter as the architecture says (`own`), or with `blinkdl` on top.
 
-    Each `replicate` is another draw for the same seed; with `mixers_only` of the mixers alone, so that the rest starts
-    as in every other replicate.
+    `blinkdl`, named after Bo Peng (BlinkDL on GitHub), the author of RWKV, then draws the embedding uniformly within
+    +-1e-4 and sets every projection into the residual stream to zero. Each `replicate` is another draw for the same
+    seed; with `mixers_only` only the mixers are drawn anew, and the rest starts as in every other replicate.
     """
     with torch.no_grad():
         for part in (*model.parts(), *(_blinkdl_tables(model) if name == "blinkdl" else ())):
@@ -38,7 +39,7 @@ def initialise(
 
 
 def _blinkdl_tables(model: LanguageModel) -> Iterator[Part]:
-    """From document 000: the embedding's tables drawn over, uniform within +-1e-4."""
+    """The embedding's tables, to be drawn again uniformly within +-1e-4, as in research note "document 000"."""
     tables = {"blinkdl/tokens": model.embedding.tokens, "blinkdl/positions": model.embedding.positions}
     for role, table in tables.items():
         if table is not None:
@@ -46,7 +47,7 @@ def _blinkdl_tables(model: LanguageModel) -> Iterator[Part]:
 
 
 def _zero_outputs(model: LanguageModel) -> None:
-    """From document 000: every projection into the residual stream is zero."""
+    """Set every projection into the residual stream to zero, as in research note "document 000"."""
     for block in model.sequence_blocks():
         for layer in block.layers():
             for weight in layer.residual_outputs():

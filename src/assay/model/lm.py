@@ -1,4 +1,4 @@
-"""The one language model: an embedding, blocks of two residual layers, a norm and a head.
+"""The language model of every architecture: an embedding, blocks of two residual layers, a norm and a head.
 
 Shapes: B batch, T tokens of this call, D d_model, V vocabulary.
 """
@@ -20,7 +20,7 @@ Draw = Callable[[Tensor, torch.Generator], object]
 
 
 class Part(NamedTuple):
-    """What is initialised as one: its role, how it is drawn, the index of its block (0 for what is in none)."""
+    """A part that is initialised from its own generator: its role, its draw, the index of its block (0 if in none)."""
 
     role: str
     draw: Callable[[torch.Generator], object]
@@ -28,7 +28,7 @@ class Part(NamedTuple):
 
 
 def table_part(role: str, table: Tensor, draw: Draw) -> Part:
-    """A table of the model's own, as a part."""
+    """A parameter that the model owns directly (a table), as a part."""
     return Part(role, lambda generator: draw(table.data, generator))
 
 
@@ -40,7 +40,7 @@ class BlockState(NamedTuple):
 
 
 class ModelState(NamedTuple):
-    """What a model remembers: how many tokens it has seen, and one state a block."""
+    """The state of a model: the number of tokens it has seen, and one state per block."""
 
     position: int
     blocks: tuple[BlockState, ...]
@@ -73,7 +73,7 @@ class Embedding(Layer):
         self._position_draw = position_draw or draw
 
     def forward(self, ids: Int[Tensor, "B T"], position: int = 0) -> Float[Tensor, "B T D"]:
-        """Embed `ids` as tokens number `position` and on; a ValueError where there are no positions left."""
+        """Embed `ids`, the first of which is at `position`; a ValueError where there are no positions left."""
         x = F.embedding(ids, self.tokens)
         if self.positions is not None:
             end = position + ids.shape[1]
@@ -166,9 +166,9 @@ class LanguageModel(Layer):
     def hidden(
         self, ids: Int[Tensor, "B T"], state: ModelState | None = None, shared: Shared | None = None
     ) -> tuple[Float[Tensor, "B T D"], ModelState]:
-        """The normed last hidden states, so that a loss can be formed in chunks, and the state after `ids`.
+        """(last hidden states after the final norm, state after `ids`); a loss can then apply the head in chunks.
 
-        What layers publish for each other is left in `shared`, for whoever gives an empty one.
+        A caller that gives an empty `shared` finds in it afterwards what layers published for each other.
         """
         position = 0 if state is None else state.position
         x = self.embedding(ids, position)
@@ -191,7 +191,7 @@ class LanguageModel(Layer):
         return self.head(hidden), state
 
     def step(self, ids: Int[Tensor, " B"], state: ModelState) -> tuple[Float[Tensor, "B V"], ModelState]:
-        """One token a sequence."""
+        """The logits and the state after one more token per sequence."""
         logits, state = self.prefill(ids[:, None], state)
         return logits[:, 0], state
 
@@ -204,7 +204,7 @@ class LanguageModel(Layer):
         return ModelState(0, tuple(states))
 
     def parts(self) -> Iterator[Part]:
-        """Every parameter in one part: each layer draws its own, the wrapper none of theirs."""
+        """All parts of the model; every parameter is in exactly one."""
         yield from self.embedding.parts()
         for index, block in enumerate(self.sequence_blocks()):
             for role in ("mixer_norm", "mixer", "channel_mixer_norm", "channel_mixer"):
@@ -221,7 +221,7 @@ class LanguageModel(Layer):
             part.draw(generator)
 
     def sequence_blocks(self) -> list[Block]:
-        """The blocks, typed."""
+        """The blocks as a list of `Block`; a ModuleList gives type checkers plain modules."""
         return [block for block in self.blocks if isinstance(block, Block)]
 
     def set_execution(self, execution: Execution) -> None:

@@ -21,7 +21,7 @@ from assay.ops.forms import OPS, Op
 
 
 class ExecutionConfig(Config):
-    """Wishes about the machine; `auto` is resolved from what the machine can do, never from timings."""
+    """What the user asks of the machine; `auto` is resolved from what the machine can do, never from timings."""
 
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -30,7 +30,7 @@ class ExecutionConfig(Config):
     """Of every op that has it and can run it here; the others take the best form that can."""
     chunk_length: int = Field(64, ge=1)
     threads: int | None = Field(None, gt=0)
-    """Torch threads; None is one a core that this process may use."""
+    """Torch threads; None means one per core that this process may use."""
 
     @field_validator("device")
     @classmethod
@@ -41,7 +41,7 @@ class ExecutionConfig(Config):
 
 
 class ExecutionPlan(Config):
-    """What every run of a study obeys, a resumed one too; stored before the first step."""
+    """The machine settings that every run of a study uses, resumed runs too; stored before the first step."""
 
     device: str
     precision: str
@@ -76,14 +76,15 @@ class ExecutionPlan(Config):
 
     @property
     def bytes_per_element(self) -> int:
-        """Of activations and caches in this precision."""
+        """Bytes per element of activations and caches in this precision."""
         return 4 if self.precision == "float32" else 2
 
 
 def resolve_plan(asked: ExecutionConfig, tell: Callable[[str], None]) -> ExecutionPlan:
-    """Resolve `auto` from capabilities; what cannot be had is a RequestError, a missing compiler one line to `tell`.
+    """Resolve `auto` from the machine's capabilities.
 
-    bfloat16 is the automatic choice on CUDA devices that support it. On CPUs float32 is, as few have the units for it.
+    Something that was asked for and is not available is a RequestError; a missing C++ compiler is one line to `tell`.
+    The automatic precision is bfloat16 on CUDA devices that support it, and float32 on CPUs: few have bfloat16 units.
     """
     device = asked.device
     if device == "auto":
@@ -141,7 +142,7 @@ def available_cores() -> int:
 
 
 def memory_bytes(device: str) -> int | None:
-    """The memory of the device, of the whole machine for its processors; None where the system does not tell."""
+    """The memory of the device in bytes, for the CPU that of the machine; None where the system does not tell."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     try:

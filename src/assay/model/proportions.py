@@ -2,7 +2,7 @@
 
 
 def transformer_depth(d_model: int) -> float:
-    """8 layers at 144 as in document 000, 12 at 768 as in GPT-1 and GPT-2; in between by a power law."""
+    """8 layers at a width of 144 (the default GPT-1), 12 at 768 (GPT-1 and GPT-2 as published), by a power law."""
     return d_model / 18 if d_model <= 144 else 8 * (d_model / 144) ** 0.25
 
 
@@ -14,7 +14,7 @@ def n_heads_of(d_model: int) -> int:
 
 
 def head_dim_of(d_model: int, inner_width: int) -> int:
-    """Published heads of 64 from a width of 512, of 32 below so that there are several; less where only that divides.
+    """Heads of 64 as published, from a d_model of 512 on; below it of 32; smaller where only that divides.
 
     `inner_width` is the number of channels that the heads share.
     """

@@ -1,4 +1,7 @@
-"""The shapes of an architecture around its fixed dimensions: width, depth and one fine dimension, by expected size."""
+"""The search space of sizing: shapes (width, depth, one fine dimension) of an architecture, with expected sizes.
+
+Dimensions that the user fixed stay. A shape is natural if it has the architecture's published proportions.
+"""
 
 import bisect
 import math
@@ -14,27 +17,27 @@ MAX_WIDTH = 1 << 20
 MAX_DEPTH = 256
 WIDTHS = 64
 LOOK = 4096
-"""So many widths are looked at for the next one at which fixed heads fit."""
+"""The number of widths that are tried to find the next one that fits the fixed dimensions."""
 
 Line = Callable[[ModelConfig], tuple[float, float]]
-"""The size that a configuration has without its blocks, and what a block adds."""
+"""A function from a configuration to (the model's size without its blocks, the size of one block)."""
 
 
 class Reach(NamedTuple):
-    """How far to look from what is natural."""
+    """How far the search may go from the natural shape."""
 
     width_step: int
     spread: float
-    """The factor of the width."""
+    """The width may differ by this factor, either way."""
     stretch: float
-    """The factor of the fine dimension, either way, and of the depth, upwards."""
+    """The fine dimension may differ by this factor, either way, and the depth be larger by it."""
 
 
 FAR = 1000.0
 
 
 class Candidate(NamedTuple):
-    """A shape that was considered, its expected size and how far it is from the natural shape."""
+    """A shape, its expected size, and its distance from the natural shape (sum of absolute log ratios)."""
 
     width: int
     n_layers: int
@@ -44,7 +47,10 @@ class Candidate(NamedTuple):
 
 
 class Plane(NamedTuple):
-    """The size as base + n * layer + (fine - default) * (fine_base + n * fine_layer)."""
+    """Coefficients of the size at one width: base + n * layer + (fine - default) * (fine_base + n * fine_layer).
+
+    n is the number of layers, `fine` the fine dimension and `default` its usual value at that width.
+    """
 
     base: float
     layer: float
@@ -53,7 +59,7 @@ class Plane(NamedTuple):
 
 
 class Shapes:
-    """Everything that one architecture can be while the `fixed` dimensions stay what they are."""
+    """The shapes that one architecture can have while the `fixed` dimensions stay what they are."""
 
     def __init__(self, architecture: Architecture, match: Match, fixed: Mapping[str, Any], line: Line) -> None:
         self.architecture = architecture
@@ -78,18 +84,18 @@ class Shapes:
         """The names of the dimensions that are chosen where they are not fixed."""
 
     def config(self, width: int, n_layers: int, fine: int) -> ModelConfig | None:
-        """Whatever is fixed stays so; None where it does not fit together, and `refusal` says why."""
+        """The configuration of a shape; None where its dimensions do not fit together, and `refusal` says why."""
         return self._parsed({**self._values(width, n_layers, fine), **self.fixed})
 
     def reaches(self) -> list[Reach]:
-        """From natural shapes to strange ones; shapes that nobody would choose only around what somebody fixed."""
+        """The reaches to try, from near the natural shape outwards; the widest only where dimensions are fixed."""
         if "d_model" in self.fixed:
             return [Reach(1, 1.0, 2.0), Reach(1, 1.0, FAR)]
         usual = [Reach(self.architecture.scale.width_step, 1.5, 2.0), Reach(2, 3.0, 2.0), Reach(1, 3.0, 2.0)]
         return [*usual, Reach(1, 3.0, FAR)] if set(self.chosen) & set(self.fixed) else usual
 
     def candidates(self, target: int, reach: Reach) -> Iterator[Candidate]:
-        """Candidates of every depth in reach, at widths around the one that is naturally right."""
+        """Candidates of every depth in reach, at the widths of `_widths`."""
         for width in self._widths(target, reach):
             try:
                 yield from self._at(width, target, reach)
@@ -105,18 +111,19 @@ class Shapes:
                 break
 
     def _candidate(self, target: int, width: int, n_layers: int, plane: Plane, stretch: float) -> Candidate:
-        """With the fine dimension that is right if sizes grow evenly with it."""
+        """The candidate of this width and depth, its fine dimension chosen as if size were linear in it."""
         default, fine = self.fine.default(width), self.fine.default(width)
         size, slope = plane.base + n_layers * plane.layer, plane.fine_base + n_layers * plane.fine_layer
         if slope:
             fine = self._solve_fine(default, (target - size) / slope, stretch)
-        if slope and "d_model" in self.fixed and not self.has_depth:  # nothing else is free, so it must be right
+        # Nothing but the fine dimension is free here, so an estimate that is off has no other shape to make up for it.
+        if slope and "d_model" in self.fixed and not self.has_depth:
             fine = self._search_fine(target, width, max(default, 2 * fine))
         strangeness = abs(math.log(n_layers / self._natural_depth(width))) + abs(math.log(fine / default))
         return Candidate(width, n_layers, fine, size + slope * (fine - default), strangeness)
 
     def _search_fine(self, target: int, width: int, most: int) -> int:
-        """The largest up to `most` that is not too large, or the step after it if that is nearer: by bisection."""
+        """The fine dimension, at most about `most`, whose measured size is nearest to the target; by bisection."""
         step = self.fine.step
 
         def excess(index: int) -> float:
@@ -128,7 +135,7 @@ class Shapes:
         return (nearest + 1) * step
 
     def _refuse_what_counts_nothing(self) -> None:
-        """Raise where a fixed width or depth is no number to calculate with."""
+        """Raise a RequestError where a fixed width or depth is not a positive whole number."""
         for name in ("d_model", "n_layers"):
             value = self.fixed.get(name, 1)
             if type(value) is not int or value < 1:
@@ -136,7 +143,7 @@ class Shapes:
                 raise RequestError(f"model.{name}: {value!r} given, a whole number of at least 1 would do")
 
     def _takes(self, fine: Fine) -> bool:
-        """Whether the architecture has this dimension with what is fixed: a hybrid has that of its mixers."""
+        """Whether the architecture has the dimension `fine` given what is fixed; in a hybrid its mixers decide."""
         self.fine = fine
         return self._next_fitting(16 * self.architecture.scale.width_step, 1) is not None
 
@@ -146,7 +153,9 @@ class Shapes:
         return {**values, "n_layers": n_layers} if self.has_depth else values
 
     def _heads(self, width: int) -> dict[str, Any]:
-        """What goes with the width; where number or width of the heads is fixed, they are together as wide as usual."""
+        """The dimensions that follow from the width. If either number or width of heads is fixed, the other is chosen
+        so that all heads together are as wide as usual.
+        """
         usual = self.architecture.scale.dimensions(width)
         if {"n_heads", "head_dim"} <= usual.keys():
             together = usual["n_heads"] * usual["head_dim"]
@@ -157,7 +166,7 @@ class Shapes:
         return usual
 
     def _fits(self, width: int) -> bool:
-        """Whether everything else that is fixed goes with this width."""
+        """Whether this width fits the fixed dimensions."""
         if width not in self._fit:
             values = self._values(width, 2, self.fine.default(width))
             self._fit[width] = self._parsed({**values, **self.fixed}) is not None
@@ -178,9 +187,10 @@ class Shapes:
         return next(filter(self._fits, range(first, first + LOOK * step, step)), None)
 
     def _widths(self, target: int, reach: Reach) -> Sequence[int]:
-        """64 multiples of the step, or 256 where few fit, up to a factor from those whose natural depth is right.
+        """About 64 widths, or 256 where few fit, within a factor (the reach's spread) of the natural width.
 
-        With a spread of 1.5 a depth within a factor of two makes up for the width.
+        The natural width is the one at which the natural depth gives the target size. With a spread of 1.5 a depth
+        within a factor of two makes up for the width.
         """
         smallest = self._next_fitting(1, 1)
         if smallest is None or "d_model" in self.fixed:
@@ -191,14 +201,14 @@ class Shapes:
         low, high = max(1, int(middle / reach.spread)), int(above * reach.spread) + 1
         stride = max(1, (high - low) // WIDTHS)
         after = self._next_fitting((above + 1) * step, step)
-        if after is not None and after > (above + 1) * step:  # few fit, so each of them counts
+        if after is not None and after > (above + 1) * step:  # few widths fit, so skip fewer
             stride = min(stride, max(after // step - above, stride // 4))
         around = range(low * step, (high + 1) * step, step * stride)
         fitting = (self._next_fitting(width, step) for width in around)
         return list(dict.fromkeys(width for width in fitting if width is not None and width <= high * step))
 
     def _middle(self, target: int, step: int) -> int:
-        """The width whose natural depth is right, by bisection; one that does not fit stands for the next that does."""
+        """The width at which the natural depth gives the target size, by bisection over widths that fit."""
         coarse = self.architecture.scale.width_step
         step = coarse if self._fits(coarse) else step
 
@@ -210,7 +220,7 @@ class Shapes:
             return base + self._natural_depth(width) * layer >= target
 
         enough = MAX_WIDTH // step
-        if not self._fits(coarse):  # it takes long to find what fits among enormous widths
+        if not self._fits(coarse):  # finding widths that fit is slow among large ones, so bound the bisection first
             enough = next(n for n in (2**k for k in range(64)) if n >= enough or reaches_target(n - 1))
         return (bisect.bisect_left(range(enough), True, key=reaches_target) + 1) * step
 
@@ -220,7 +230,7 @@ class Shapes:
         return self.architecture.scale.natural_depth(width)
 
     def _depths(self, width: int, stretch: float) -> Sequence[int]:
-        """The fixed depth, or all up to so many times the natural one."""
+        """The depths to try: the fixed one, or all up to `stretch` times the natural one."""
         if not self.has_depth:
             return [1]
         if "n_layers" in self.fixed:
@@ -229,7 +239,10 @@ class Shapes:
         return range(1, math.ceil(min(stretch * natural, max(MAX_DEPTH, 2 * natural))) + 1)
 
     def _plane(self, width: int, default: int) -> Plane:
-        """All blocks of an architecture are alike, but for the first, and widths enter once each: two builds tell."""
+        """The coefficients of the size at this width, from two builds.
+
+        Two are enough: all blocks but the first have the same size, and it is taken to be linear in the fine dimension.
+        """
         base, layer = self._line(width, default)
         if not self._fine_matters:
             return Plane(base, layer, 0.0, 0.0)
@@ -239,7 +252,7 @@ class Shapes:
         return Plane(base, layer, (base_up - base) / step, (layer_up - layer) / step)
 
     def _line(self, width: int, fine: int) -> tuple[float, float]:
-        """What `Line` says of two layers, also where another depth is fixed."""
+        """The `Line` function applied to this shape with two layers, even where another depth is fixed."""
         if (width, fine) not in self._lines:
             two = {"n_layers": 2} if self.has_depth else {}
             config = self.architecture.config.parse({**self._values(width, 2, fine), **self.fixed, **two})
@@ -247,7 +260,7 @@ class Shapes:
         return self._lines[width, fine]
 
     def _solve_fine(self, default: int, change: float, stretch: float) -> int:
-        """The fine dimension nearest to default + change, in steps and within a factor of the default."""
+        """The fine dimension nearest to default + change, in steps, within a factor of `stretch` of the default."""
         step = self.fine.step
         low, high = math.ceil(default / stretch / step), max(1, int(stretch * default) // step)
         return step * min(max(round((default + change) / step), low), high)

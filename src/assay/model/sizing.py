@@ -16,11 +16,11 @@ from assay.model.shapes import Candidate, Line, Shapes
 from assay.records import Match
 
 CLOSE = 0.003
-"""Among sizes this close to the target the most natural shape wins."""
+"""Among candidates whose size is within this fraction of the target, the most natural shape wins."""
 TRIED = 40
-"""So many of the best candidates are built; they miss only where a size is not the sum that they assume."""
+"""The number of best candidates that are built and measured, as an expected size can be off."""
 TRIED_LAYERS = 1000
-"""And so many layers, as a deep model takes long to build."""
+"""The number of layers built for one reach, all candidates together, as deep models take long to build."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ BLOCK_MEASURES: dict[Match, Callable[[Block, Decoding], int]] = {
         layer.state_bytes(decoding.context, decoding.bytes_per_element) for layer in block.layers()
     ),
 }
-"""What one more block adds."""
+"""The size of one block."""
 UNITS: dict[Match, str] = {
     "total": "parameters",
     "non-embedding": "non-embedding parameters",
@@ -55,7 +55,7 @@ UNITS: dict[Match, str] = {
 
 
 class _Undrawn(TorchFunctionMode):
-    """Passes over what torch's own modules draw when they are made; that takes most of the time on no memory."""
+    """Skips torch.nn.init inside constructors: on the meta device it changes nothing and takes most of the time."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -67,7 +67,7 @@ class _Undrawn(TorchFunctionMode):
 
 
 def build_on_meta(architecture: Architecture, config: ModelConfig) -> LanguageModel:
-    """The model without memory behind it, for counting."""
+    """The model on the meta device, without memory for its weights; for counting."""
     with torch.device("meta"), _Undrawn():
         return assemble(architecture, config)
 
@@ -122,7 +122,7 @@ def refuse_chosen(architecture: Architecture, size: int, match: Match, fixed: Ma
 
 
 def _line(architecture: Architecture, match: Match, decoding: Decoding) -> Line:
-    """Measures the size without the blocks and that of a block, on models of two."""
+    """The function `Line` for this measure, for models of two blocks."""
 
     def line(config: ModelConfig) -> tuple[float, float]:
         model = build_on_meta(architecture, config)
@@ -135,7 +135,7 @@ def _line(architecture: Architecture, match: Match, decoding: Decoding) -> Line:
 
 
 def _best(candidates: Iterable[Candidate], target: int) -> Iterator[Candidate]:
-    """Those that are worth building, the best first."""
+    """The candidates to build, the best first, within TRIED and TRIED_LAYERS."""
     layers = 0
     for candidate in sorted(candidates, key=lambda c: _order(c, target))[:TRIED]:
         if layers < TRIED_LAYERS:
@@ -144,13 +144,13 @@ def _best(candidates: Iterable[Candidate], target: int) -> Iterator[Candidate]:
 
 
 def _order(candidate: Candidate, target: int) -> tuple[bool, float]:
-    """Those close to the target first, by shape; then by distance."""
+    """Sort key: candidates close to the target first, by naturalness; the others after them, by distance from it."""
     distance = abs(candidate.size / target - 1)
     return distance > CLOSE, candidate.strangeness if distance <= CLOSE else distance
 
 
 def _refusal(shapes: Shapes, target: int, match: Match, nearest: int | None) -> RequestError:
-    """What was asked, what is fixed, what can be had; where nothing fits together, why."""
+    """The error: the target, what is fixed and the nearest size; where no shape fits together, why."""
     fixed = ", ".join(f"{name}={shapes.fixed[name]!r}" for name in shapes.chosen if name in shapes.fixed)
     if nearest is None and shapes.refusal is not None:
         return RequestError(f"--size {target:,} with {fixed}: {shapes.refusal}") if fixed else shapes.refusal

@@ -1,1 +1,1 @@
-"""Code from outside: plug-in files and installed packages, what each is made of, and who brought an item."""
+"""Code from outside assay: plug-in files and installed packages, the files they consist of, and who registered what."""

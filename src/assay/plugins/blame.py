@@ -1,4 +1,4 @@
-"""Whose code an error came from: one line that names the plug-in or the installed package, its file and its line."""
+"""Whose code an error came from: a line for messages that names the plug-in or installed package, file and line."""
 
 import functools
 import inspect
@@ -8,13 +8,13 @@ from pathlib import Path
 from types import CodeType
 
 _outside: dict[str, str] = {}
-"""Files that are not ours, and what a message calls each."""
+"""{file that is not assay's: what messages call it}."""
 _packages: dict[str, str] = {}
-"""Folders of installed packages that bring something, and what a message calls each package."""
+"""{folder of an installed package that registers something: what messages call the package}."""
 
 
 def know_file(file: Path | str, called: str) -> None:
-    """From now on messages call `file`, which is not ours, `called`."""
+    """From now on messages call `file`, which is not assay's, `called`."""
     _outside[str(file)] = called
 
 
@@ -24,7 +24,7 @@ def know_folders(folders: Iterable[str], package: str) -> None:
 
 
 def blamed(error: BaseException) -> str | None:
-    """One line that says where in a plug-in `error`, or what caused it, arose; None where it passed through none."""
+    """One line that says where in a plug-in `error`, or its cause, was raised; None where no plug-in was involved."""
     if isinstance(error, SyntaxError) and error.filename and (name := _called(error.filename)):
         return f"{name}: line {error.lineno}: {described(error)}"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
@@ -34,15 +34,15 @@ def blamed(error: BaseException) -> str | None:
 
 
 def described(error: BaseException, line: str | None = None) -> str:
-    """The exception's type and its text in one line; the line of source that raised it where there is no text."""
+    """The exception's type and text in one line; without a text, the source line that raised it."""
     text = " ".join(str(error).split()) or line
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def place_of(*things: object) -> str:
-    """What a message calls the first line of a function or class: "--plugin FILE: line N", or its file and line.
+    """What a message calls the place where a function or class is defined: "--plugin FILE: line N", or file and line.
 
-    Of several things the first that a plug-in or a package brought, else the first.
+    Of several `things` the first that comes from a plug-in or package counts, else the first.
     """
     thing = next((thing for thing in things if is_brought(thing)), things[0])
     file = file_of(thing)
@@ -55,7 +55,7 @@ def is_brought(*things: object) -> bool:
 
 
 def _called(file: str) -> str | None:
-    """What a message calls a file that is not ours."""
+    """What a message calls a file that is not assay's; None if it is not known."""
     if file in _outside:
         return _outside[file]
     package = next((name for folder, name in _packages.items() if Path(file).is_relative_to(folder)), None)
@@ -63,7 +63,7 @@ def _called(file: str) -> str | None:
 
 
 def file_of(thing: object) -> str:
-    """Where a function or a class is defined; of another object its class."""
+    """The file in which a function or class is defined; for another object, that of its class."""
     code = _code(thing)
     try:
         return code.co_filename if code is not None else inspect.getfile(_class(thing))

@@ -1,4 +1,4 @@
-"""A digest of functions and classes that no file holds: what was typed at a prompt, into a notebook, or executed."""
+"""A digest of functions and classes without a source file, as those typed at a prompt or into a notebook."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -31,7 +31,7 @@ def _of(thing: object) -> Iterator[str]:
 
 
 def _function(value: Any) -> object:
-    """What a method, a property or a wrapped function runs."""
+    """The plain function behind a method, a property or a wrapped function."""
     for name in ("__func__", "fget", "__wrapped__"):
         value = getattr(value, name, value)
     return value
@@ -40,12 +40,12 @@ def _function(value: Any) -> object:
 def _is_plain(cell: Any) -> bool:
     try:
         return isinstance(cell.cell_contents, int | float | str)
-    except ValueError:  # not filled yet
+    except ValueError:  # an empty cell
         return False
 
 
 def _of_code(code: CodeType) -> Iterator[str]:
-    """Instructions, names and constants; of constants that are code the same. Line numbers do not count."""
+    """Instructions, names and constants, and those of nested code. Line numbers are left out."""
     yield f"{code.co_code.hex()} {code.co_names} {code.co_varnames} {code.co_freevars}"
     for constant in code.co_consts:
         if isinstance(constant, CodeType):

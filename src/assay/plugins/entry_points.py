@@ -1,4 +1,4 @@
-"""What installed packages register through their entry points."""
+"""Loads what installed packages register through their entry points."""
 
 import importlib.metadata
 import importlib.util
@@ -11,9 +11,9 @@ from assay.plugins.source_files import package_digest
 
 
 def load_entry(entry: importlib.metadata.EntryPoint) -> None:
-    """Import what an installed package registers; its failure is a RequestError that names the package, file and line.
+    """Import what an installed package registers; a failure is a RequestError that names the package, file and line.
 
-    SystemExit is a failure too: it would end every command.
+    SystemExit counts as a failure too: otherwise the package would end every command of assay.
     """
     name = entry.dist.name if entry.dist is not None else entry.name
     package = f"package {name}" if entry.dist is not None else f"entry point {name}"
@@ -29,7 +29,7 @@ def load_entry(entry: importlib.metadata.EntryPoint) -> None:
 
 
 def _remember(module: str, package: str, registrant: Registrant) -> None:
-    """Know the files of a top-level module, which is not imported, as those of `package`."""
+    """Remember that the files of a top-level module belong to `package`, without importing the module."""
     try:
         spec = importlib.util.find_spec(module)
     except (ImportError, ValueError):

@@ -1,4 +1,4 @@
-"""Plug-in files: loaded with what they import from their folder, known by a digest of it, loaded anew when changed."""
+"""Loads plug-in files with the modules they import from their folder, and again when any of these files has changed."""
 
 import importlib
 import sys
@@ -16,9 +16,9 @@ from assay.registry import forget
 
 @dataclass(frozen=True)
 class PluginSource:
-    """What a loaded plug-in is: `digest` is the SHA-256 of `files`, by their contents and places in its folder.
+    """The source of a loaded plug-in: `digest` is the SHA-256 of the contents and relative paths of `files`.
 
-    `files` are the plug-in and what it imports from its folder, also where the import is in a function.
+    `files` are the plug-in and the modules it imports from its folder, also those imported inside functions.
     """
 
     name: str
@@ -40,13 +40,13 @@ _loaded: dict[Path, _Loaded] = {}
 
 
 def load_plugin(path: Path, option: str = "--plugin") -> ModuleType:
-    """Execute the Python file at `path`, which registers what it brings, and return its module.
+    """Execute the Python file at `path`, which registers its items, and return its module.
 
-    Loading it again does nothing, unless it or a file that it is made of has changed: then all that it registered is
-    forgotten and it is loaded anew, and so are other plug-ins of its folder that have changed. A load that fails
-    leaves nothing of it.
+    Loading it again does nothing, unless one of its files has changed: then everything that it registered is removed
+    and it is loaded anew, and so are other plug-ins of its folder that have changed. Nothing stays registered after a
+    load that fails.
 
-    `option` is how a user gave it, "" for an argument: messages start with that and the path.
+    Messages start with `option`, the option by which the user gave the file ("" for an argument), and the path.
     """
     return _up_to_date(path.resolve(), f"{option} {path}".strip())
 
@@ -57,7 +57,7 @@ def loaded_plugins() -> list[PluginSource]:
 
 
 def plugin_source(path: Path) -> PluginSource:
-    """What the loaded plug-in at `path` is; a RequestError where it is not loaded."""
+    """The source of the loaded plug-in at `path`; a RequestError where it is not loaded."""
     if path.resolve() not in _loaded:
         raise RequestError(f"{path}: not loaded as a plug-in")
     return _loaded[path.resolve()].source
@@ -80,16 +80,18 @@ def _up_to_date(path: Path, given: str) -> ModuleType:
 
 
 def _name(path: Path) -> str:
-    """What a plug-in is imported as; a colon for a dot, as the file is no package."""
+    """The name of the plug-in's module; a colon stands for the dot, so that the file is not taken for a package."""
     return path.stem.replace(".", ":")
 
 
 def _read(path: Path, seen: Modules, roots: list[Path]) -> Modules:
-    """The plug-in as it is on disk now: its file, what it imports, and what it was `seen` to import before."""
+    """The plug-in's modules as they are on disk now: its file, what it imports, and what it imported when last loaded
+    (`seen`).
+    """
     start = {_name(path): SourceModule(path, path.read_bytes())}
     for name in sorted(seen):
         found = located(name, roots, start)
-        if found is None and seen[name].path.is_file():  # found by means of the plug-in's own
+        if found is None and seen[name].path.is_file():  # the plug-in had loaded this file by its own code
             found = replace(seen[name], data=seen[name].path.read_bytes())
         if found is not None:
             start.setdefault(name, found)
@@ -104,13 +106,13 @@ def _is_unchanged(path: Path, folder: PluginFolder) -> bool:
 
 
 def _load(path: Path, folder: PluginFolder, current: Modules, given: str) -> ModuleType:
-    """Load it in place of what it was, and again the plug-ins beside it that have changed."""
+    """Unload its old version and load it, and then reload the plug-ins of the same folder that have changed."""
     changed = {other: loaded for other, loaded in _beside(path).items() if not _is_current(loaded)}
     for old in (path, *changed):
         _unload(old, folder)
     module = _execute(path, folder, current, given)
     for other, loaded in changed.items():
-        if other.is_file():  # one that is gone stays forgotten
+        if other.is_file():  # a plug-in whose file was deleted is not loaded again
             _up_to_date(other, loaded.given)
     return module
 
@@ -127,7 +129,7 @@ def _is_current(loaded: _Loaded) -> bool:
 
 
 def _unload(path: Path, folder: PluginFolder) -> None:
-    """Forget the plug-in, its modules and what they registered, but for those that an unchanged plug-in shares."""
+    """Remove the plug-in, its modules and what they registered, except modules that an unchanged plug-in uses too."""
     if path not in _loaded:
         return
     gone = _loaded.pop(path)
@@ -165,7 +167,7 @@ def _execute(path: Path, folder: PluginFolder, current: Modules, given: str) -> 
 
 
 def _loaded_otherwise(folder: PluginFolder, known: set[str]) -> Modules:
-    """What the plug-in loaded from its folder by means of its own, as with importlib.util.spec_from_file_location."""
+    """Modules that the plug-in itself loaded from its folder, as with importlib.util.spec_from_file_location."""
     there = {module.path for module in folder.modules.values()}
     files = [getattr(sys.modules[name], "__file__", None) for name in set(sys.modules) - known]
     paths = {Path(file).resolve() for file in files if file is not None and file.endswith(".py")}

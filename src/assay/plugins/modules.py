@@ -1,8 +1,8 @@
-"""The modules of a plug-in's folder: imported by plain names from there, known to Python under names of their own.
+"""Imports the modules of a plug-in's folder: by plain names there, under private names in `sys.modules`.
 
-`import helper` in a plug-in, or in what it imports from its folder, is the helper.py of that folder: its modules see an
-`__import__` that looks there first. In `sys.modules` it has a name that goes with the folder, so that two folders may
-each have a helper.py. What is executed are the bytes that were read, never a .pyc.
+`import helper` in a plug-in, or in a module of its folder, imports that folder's helper.py: these modules get an
+`__import__` that looks there first. In `sys.modules` the module has a name that contains its folder, so that two
+folders may each have a helper.py. The bytes that were read (and hashed) are executed, never a .pyc file.
 """
 
 import builtins
@@ -27,18 +27,21 @@ PRIVATE_NAME = re.compile(r"assay_plugin_(?P<top>[^.]+)_(?P<tag>[0-9a-f]{8})(?P<
 
 
 class PluginFolder:
-    """The modules of the folder `root` that plug-ins import; `roots` are those that the last one imported from."""
+    """The modules of the folder `root` that plug-ins import.
+
+    `roots` are the folders that the plug-in loaded last imported from.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.roots = [root]
         self.tag = hashlib.sha256(str(root).encode()).hexdigest()[:8]
         self.modules: Modules = {}
-        """What may be imported: read, and covered by the digest of a plug-in."""
+        """The modules that may be imported: they were read and are part of a plug-in's digest."""
         self.used: set[str] = set()
-        """What the plug-in that is being loaded imports."""
+        """The names of the modules that the plug-in being loaded imports."""
         self._plugin: tuple[Path, str] | None = None
-        """The one that is being loaded, and what messages call it."""
+        """The plug-in that is being loaded, and what messages call it."""
 
     def private(self, name: str) -> str:
         """The name in `sys.modules` of the module that is imported as `name`."""
@@ -46,7 +49,7 @@ class PluginFolder:
         return f"assay_plugin_{top}_{self.tag}{dot}{rest}"
 
     def find(self, name: str) -> SourceModule | None:
-        """The module that `name` means here. Once the plug-in is loaded, only what was read then."""
+        """The module that `name` means in this folder; once the plug-in is loaded, only one that was read by then."""
         if name not in self.modules and self._plugin is not None:
             found = located(name, self.roots, self.modules)
             if found is not None:
@@ -66,17 +69,17 @@ class PluginFolder:
         return {name for name in self.modules if self.private(name) in sys.modules}
 
     def tell_of(self, path: Path) -> None:
-        """Let messages call a file as it belongs to the plug-in that is being loaded."""
+        """Let messages name a file as part of the plug-in that is being loaded."""
         if self._plugin is not None:
             plugin, given = self._plugin
             know_file(path, given if path == plugin else f"{given}: {path.relative_to(self.root)}")
 
     @contextmanager
     def open(self, plugin: Path, given: str) -> Iterator[None]:
-        """Inside, `plugin`, which messages call `given`, may import from its folder what nobody has read yet.
+        """Inside the block `plugin`, which messages call `given`, may import modules of its folder that are unread yet.
 
-        importlib.import_module and entries of sys.path that lie in the folder lead to the same modules; both are as
-        before when it is over.
+        importlib.import_module and entries of sys.path inside the folder then find the same modules; afterwards both
+        are as before.
         """
         before, self._plugin, self.used = (self._plugin, self.used), (plugin, given), set()
         path, bytecode, self.roots = list(sys.path), sys.dont_write_bytecode, [self.root]
@@ -101,18 +104,18 @@ class PluginFolder:
         return Path(entry).resolve().is_relative_to(self.root)
 
     def _plain_names(self) -> list[str]:
-        """Others' modules that have the plain name of one of ours: Python would not look further."""
+        """Names in `sys.modules` that modules here have as plain names; Python would return those instead."""
         there = {path.stem for path in self.root.iterdir() if path.suffix == ".py" or path.is_dir()}
         tops = {name for name in there & {name.partition(".")[0] for name in sys.modules} if self._means(name)}
         return [name for name in sys.modules if name.partition(".")[0] in tops]
 
     def _means(self, name: str) -> bool:
-        """Whether a plain name means a module here, not one that is installed and imported already."""
+        """Whether a plain name means a module of this folder rather than an installed one that is imported already."""
         found, file = located(name, [self.root], {}), getattr(sys.modules.get(name), "__file__", None)
         return found is not None and found.data is not None and not (file and is_installed(Path(file), self.root))
 
     def asks(self, name: str) -> bool:
-        """Whether the import of `name` that is going on stands in a file of this folder, other than what it names."""
+        """Whether the running import of `name` is in a file of this folder other than the one that `name` means."""
         frame, machinery = sys._getframe(1), ("<frozen ", importlib.__file__, __file__)
         while frame.f_back is not None and frame.f_code.co_filename.startswith(machinery):
             frame = frame.f_back
@@ -137,15 +140,15 @@ class _Loader(SourceFileLoader):
         self._module, self._name, self._folder = folder.modules[name], name, folder
 
     def get_data(self, path: str) -> bytes:
-        """The bytes that were read; of another file, those that it holds."""
+        """The bytes that were read of the module; for any other file, its contents."""
         return (self._module.data or b"") if path == self.path else super().get_data(path)
 
     def get_code(self, fullname: str) -> CodeType:
-        """Compiled from those bytes."""
+        """The module's code, compiled from those bytes."""
         return self.source_to_code(self._module.data or b"", self.path)
 
     def exec_module(self, module: ModuleType) -> None:
-        """Execute it."""
+        """Execute the module."""
         self._folder.tell_of(self._module.path)
         hook = functools.partial(_import, self._folder, self._name)
         vars(module)["__builtins__"] = {**vars(builtins), "__import__": hook}
@@ -161,7 +164,9 @@ def _import(
     fromlist: Sequence[str] | None = (),
     level: int = 0,
 ) -> Any:
-    """What `import name` does in the module `importer` of `folder`; by its own name no file means itself."""
+    """What `import name` does in the module `importer` of `folder`. A file's own name does not mean the file itself, as
+    a random.py may well import Python's random.
+    """
     top, asks = name.partition(".")[0], folder.modules.get(importer)
     itself = top == importer and asks is not None and not asks.is_package
     if level or itself or folder.find(top) is None:
@@ -204,7 +209,7 @@ class _PrivateNames(importlib.abc.MetaPathFinder):
 
 
 class _PlainNames(importlib.abc.MetaPathFinder):
-    """While a plug-in is loaded: what importlib and sys.path find in its folder is the module of the private name."""
+    """While a plug-in is loaded, lets importlib and sys.path find its folder's modules under their private names."""
 
     def __init__(self, folder: PluginFolder) -> None:
         self.folder = folder
@@ -233,7 +238,7 @@ class _PlainNames(importlib.abc.MetaPathFinder):
 
 
 class _Alias(importlib.abc.Loader):
-    """Gives a module that has a private name a plain one too."""
+    """Loads, under a plain name, the module that exists under a private name."""
 
     def __init__(self, private: str) -> None:
         self._private = private
@@ -245,7 +250,7 @@ class _Alias(importlib.abc.Loader):
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """It was executed under its private name."""
+        """Do nothing: the module was executed under its private name."""
         module.__spec__ = self._spec
 
 

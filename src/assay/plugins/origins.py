@@ -15,25 +15,25 @@ from assay.plugins.source_files import OURS, SourceModule, closure, definitions,
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an item comes from. `digest` is that of its source, None where there is none or where it is ours."""
+    """Where an item comes from. `digest` is that of its source; None where it has none or belongs to assay."""
 
     kind: Literal["built-in", "package", "plug-in", "caller"]
     name: str
     digest: str | None = None
     path: Path | None = field(default=None, compare=False)
-    """Of a plug-in, or of the caller's file."""
+    """The file of a plug-in or of the caller."""
 
 
 @dataclass
 class Registrant:
-    """One loading of a plug-in or a package; its digest is known when all of it is loaded."""
+    """A plug-in or package that is or was loaded; its digest is set once all of it is loaded."""
 
     origin: Origin
 
 
 @dataclass(frozen=True)
 class Registration:
-    """Who registered an item, and the file that did it; where a module does when it is imported, that module's."""
+    """Who registered an item, and the file whose code did; for a module that registers on import, that module."""
 
     registrant: Registrant
     file: str
@@ -42,15 +42,16 @@ class Registration:
 BUILT_IN = Registrant(Origin("built-in", "assay"))
 UNKNOWN = Registration(Registrant(Origin("caller", "<python>")), "")
 LOADERS = {str(OURS / "plugins" / name) for name in ("loading.py", "entry_points.py")}
-"""Files whose functions execute others' code: what runs inside them runs for the registrant that is being loaded."""
+"""Files of assay whose functions execute code from outside; what that registers belongs to the registrant being loaded.
+"""
 _loading: list[Registrant] = []
 _owners: dict[str, Registrant] = {}
-"""{file or folder: whose it is}."""
+"""{file or folder: the registrant it belongs to}."""
 
 
 @contextmanager
 def registering(registrant: Registrant) -> Iterator[None]:
-    """What is registered inside is `registrant`'s."""
+    """Items registered inside the block belong to `registrant`."""
     _loading.append(registrant)
     try:
         yield
@@ -59,7 +60,7 @@ def registering(registrant: Registrant) -> Iterator[None]:
 
 
 def own(registrant: Registrant, *places: Path | str) -> None:
-    """What a file in one of `places` registers is `registrant`'s, now and later."""
+    """Items that a file in one of `places` registers belong to `registrant`, now and later."""
     _owners.update(dict.fromkeys(map(str, places), registrant))
 
 
@@ -71,9 +72,10 @@ def owner_of(file: str) -> Registrant | None:
 
 
 def registration(package: str, item: object) -> Registration:
-    """Who registers `item`, seen from the stack: the innermost frame that belongs to somebody known.
+    """Who registers `item`, read from the call stack: the owner of the innermost frame that has a known owner.
 
-    `package` holds the built-in items. Otherwise the innermost frame outside assay is the caller's.
+    Known owners are `package`, which holds the built-in items, plug-ins and installed packages. Without one it is the
+    caller: the innermost frame outside assay.
     """
     frame: FrameType | None = sys._getframe(1)
     outside = imported = None
@@ -93,7 +95,7 @@ def registration(package: str, item: object) -> Registration:
 
 
 def caller_of(item: object) -> Origin:
-    """The calling Python, as what defines `item`: for what no plug-in, no package and not assay itself brought."""
+    """The origin of an `item` that neither assay, a package nor a plug-in brought: the calling script or notebook."""
     return _caller(file_of(item), item)
 
 
@@ -102,7 +104,7 @@ def _is_ours(file: str) -> bool:
 
 
 def _caller(file: str, item: object) -> Origin:
-    """The script or the notebook whose code registers `item`, with what defines the item."""
+    """The script or notebook whose code registers `item`, with the digest of what defines the item."""
     path = Path(file).resolve()
     if not path.is_file():
         return Origin("caller", "<python>", _definitions_digest(file, item))
@@ -121,7 +123,7 @@ def _definitions_digest(file: str, item: object) -> str | None:
                 if module.data is not None:
                     name = module.path.relative_to(path.parent).as_posix()
                     contents[name] = contents.get(name, b"") + definitions(module.data).encode()
-        except (OSError, SyntaxError, ValueError, RecursionError):  # typed at a prompt, or edited meanwhile
+        except (OSError, SyntaxError, ValueError, RecursionError):  # typed at a prompt, or the file was edited since
             return bytecode_digest(part for part in parts if callable(part))
     return digest(contents)
 
@@ -131,6 +133,6 @@ def _attributes(item: object) -> list[Any]:
 
 
 def _is_installed(file: str) -> bool:
-    """Ours, Python's, an installed package's; also what is built into Python, whose file is called by its module."""
+    """Whether a file belongs to assay, Python or an installed package; also for built-ins, named by their module."""
     path = Path(file)
     return file in sys.builtin_module_names or is_installed(path.resolve(), path.resolve().parent)

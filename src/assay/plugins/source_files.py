@@ -1,4 +1,4 @@
-"""The Python files that a file is made of: itself and what it imports from its own folder; and digests of them.
+"""Finds the Python files that a plug-in consists of, itself and what it imports from its folder, and hashes them.
 
 Imports are read from the source, those inside functions too; nothing is executed.
 """
@@ -26,7 +26,7 @@ _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
 @dataclass(frozen=True)
 class SourceModule:
-    """A module as it was read: its file and the bytes in it; a folder without `__init__.py` is a path without bytes."""
+    """A module as it was read: its path and contents. A folder without `__init__.py` has a path and no contents."""
 
     path: Path
     data: bytes | None
@@ -34,7 +34,7 @@ class SourceModule:
 
     @property
     def folder(self) -> Path:
-        """Where the modules of a package lie."""
+        """The folder in which the modules of a package lie."""
         return self.path if self.data is None else self.path.parent
 
 
@@ -45,8 +45,7 @@ Modules = dict[str, SourceModule]
 def closure(start: Mapping[str, SourceModule], roots: list[Path], read: Mapping[str, SourceModule]) -> Modules:
     """The modules of `start` and all that they import from the folders `roots`; those in `read` are not read again.
 
-    A file there with the name of a module of Python itself is a RequestError where that name is imported: it could
-    mean either.
+    An import of a name that both a file there and a module of Python have is a RequestError: it could mean either.
     """
     found, to_do = dict(start), list(start)
     while to_do:
@@ -65,7 +64,7 @@ def closure(start: Mapping[str, SourceModule], roots: list[Path], read: Mapping[
 def located(name: str, roots: Iterable[Path], known: Mapping[str, SourceModule]) -> SourceModule | None:
     """Read the module with the dotted name `name` below `roots`; its parent is in `known`. None where there is none.
 
-    Ours, Python's and installed ones are not found, wherever they lie.
+    Modules of assay, Python or installed packages are not returned, wherever they lie.
     """
     parent, _, last = name.rpartition(".")
     if parent:
@@ -85,7 +84,7 @@ def located(name: str, roots: Iterable[Path], known: Mapping[str, SourceModule])
 
 
 def is_installed(path: Path, root: Path) -> bool:
-    """Whether `path` is ours, Python's, or of an installed package or an environment below `root`."""
+    """Whether `path` belongs to assay, Python, an installed package, or a virtual environment below `root`."""
     places = {OURS, *_LIBRARIES}
     prefix = Path(sys.prefix).resolve()
     if prefix != root and prefix.is_relative_to(root):
@@ -94,7 +93,7 @@ def is_installed(path: Path, root: Path) -> bool:
 
 
 def _is_elsewhere(name: str) -> bool:
-    """Whether Python finds a module `name`, other than a mere folder: that one is meant, as Python has it."""
+    """Whether Python finds a module `name` (a folder without `__init__.py` does not count); an import then means it."""
     try:
         spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
@@ -114,7 +113,7 @@ def imported_names(name: str, module: SourceModule) -> set[str]:
     """Every dotted name that the module called `name` imports; `from a import b` is both a and a.b."""
     try:
         tree = _parsed(module.data or b"")
-    except (SyntaxError, ValueError, RecursionError):  # executing it says so, with its line
+    except (SyntaxError, ValueError, RecursionError):  # executing the module raises the error, with its line
         return set()
     names: set[str] = set()
     for node in ast.walk(tree):
@@ -139,12 +138,12 @@ def _called(function: ast.expr) -> str | None:
 
 def _parsed(data: bytes) -> ast.Module:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # executing it warns
+        warnings.simplefilter("ignore")  # executing the module shows the same warnings
         return ast.parse(data)
 
 
 def digest(contents: Mapping[str, bytes]) -> str:
-    """SHA-256 of {relative name: bytes}, whatever the order."""
+    """SHA-256 of {relative name: bytes}, independent of the order."""
     total = hashlib.sha256()
     for name in sorted(contents):
         total.update(f"{name}\0{len(contents[name])}\0".encode())
@@ -170,11 +169,11 @@ def package_digest(module: str) -> str | None:
 
 
 def definitions(data: bytes) -> str:
-    """The functions and classes of a source file, and the statements at the top level that have to do with them.
+    """The functions and classes of a source file, and the top-level statements that affect them, as text to hash.
 
-    Those are what assigns names that they read, and what mentions one of them or such a name: a call that registers, or
-    that changes a table. Neither a comment nor what calls `compare` changes it, a function that does so included: more
-    seeds are no other code.
+    Such statements are those that assign names that the definitions read, and those that mention a definition or such a
+    name, as a call that registers one or changes a table. Comments are left out, and so is everything that calls
+    `compare`: a script that asks for more seeds still defines the same architectures.
     """
     tree = _parsed(data)
     parts = [part for part in _outermost(tree) if not _compares(part)]
@@ -188,19 +187,19 @@ def definitions(data: bytes) -> str:
 
 
 def _compares(node: ast.AST) -> bool:
-    """Whether it calls something named compare."""
+    """Whether the node contains a call of something named compare."""
     calls = [call.func for call in ast.walk(node) if isinstance(call, ast.Call)]
     return any(getattr(call, "attr", getattr(call, "id", None)) == "compare" for call in calls)
 
 
 def _names(part: ast.AST) -> set[str]:
-    """What a definition is called, and what it reads."""
+    """The name of a definition, and the names that it reads."""
     own = {part.name} if isinstance(part, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) else set()
     return own | {node.id for node in ast.walk(part) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
 
 
 def _touched(node: ast.AST) -> set[str]:
-    """What a statement could change: the targets of an assignment; of any other statement all that it mentions."""
+    """The names that a statement could change: the targets of an assignment, or all names in any other statement."""
     if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
         return _targets(node)
     return {name.id for name in ast.walk(node) if isinstance(name, ast.Name)} - _BUILT_IN

@@ -1,4 +1,7 @@
-"""ARM = ARCH | ARCH:key=value,... | NAME=ARCH:key=value,...: one arm as it is written, and as a configuration."""
+"""One arm of a study (an architecture with settings): how it is written on a command line, and its configuration.
+
+ARM = ARCH | ARCH:key=value,... | NAME=ARCH:key=value,...
+"""
 
 from typing import Any, ClassVar
 
@@ -22,28 +25,31 @@ OWN_TRAINING = (
     "epsilon",
     "clip_norm",
 )
-"""The training settings that an arm may have of its own; all others are one for the study."""
+"""The training settings that one arm may set for itself; all others are the same for the whole study."""
 SHORT = {"lr": "learning_rate", "init": "initialisation"}
-"""Names that the command line has for them too."""
+"""Short names on the command line: {short: key}."""
 LONGEST_LABEL = 80
-"""As asked; a point of a grid adds its own."""
+"""The most letters of a label as the user gives it; in a grid its point is added to the label."""
 
 
 class ArmConfig(Config):
-    """What is compared: a label, an architecture with the dimensions fixed, and training settings of its own."""
+    """One arm: a label, an architecture with the dimensions it fixes, and training settings of its own."""
 
     section: ClassVar[str] = "arms"
 
     label: str = Field(min_length=1, max_length=2 * LONGEST_LABEL)
     architecture: str
     size: int | None = Field(None, gt=0, le=100_000_000_000)
-    """A size of its own; None is the study's."""
+    """A size of its own; None means the study's."""
     model: dict[str, Any] = {}
-    """The dimensions that it fixes."""
+    """The dimensions that this arm fixes."""
     training: dict[str, Any] = {}
     """The training settings that differ from the study's, of those in OWN_TRAINING."""
     replicate: int = Field(0, ge=0, strict=True)
-    """Salts initialisation and dropout, never the data: 1 is a placebo of 0."""
+    """Another number gives other draws of initialisation and dropout with the same data.
+
+    Two arms that differ only in this are a placebo: any difference between them is chance.
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -69,7 +75,7 @@ class ArmConfig(Config):
 
 
 def parse_arm(text: str) -> ArmConfig:
-    """The arm that `text` writes; what is wrong with it is a RequestError that starts with the text."""
+    """The arm written as `text`; a mistake in it is a RequestError that starts with the text."""
     head, colon, rest = text.partition(":")
     name, named, architecture = head.rpartition("=")
     if (named and not name.strip()) or not architecture.strip() or (colon and not rest.strip()):
@@ -95,7 +101,7 @@ def parse_arm(text: str) -> ArmConfig:
 
 
 def _of(text: str, architecture: str) -> str:
-    """The text of an arm before a message that names the architecture, where it says more than that."""
+    """The start of a message that names the architecture: the text of the arm, where that says more."""
     return "" if text.strip() == architecture else f"{text}: "
 
 

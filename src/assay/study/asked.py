@@ -1,4 +1,4 @@
-"""What was asked of a study: arms, grids, seeds, data, training, rule. The resolved copy is its config.yaml."""
+"""A study as the user asks for it: arms, grids, seeds, data, training, rule. Its config.yaml is the resolved copy."""
 
 import itertools
 from typing import Any, Literal, NamedTuple
@@ -27,7 +27,7 @@ DEFAULT_MEASUREMENTS = ("likelihood", "recall", "signals", "output_health", "spe
 UNASKED = ("likelihood", "recall", "signals", "output_health")
 """What versions 1 and 2 measured of every run, and listed nowhere."""
 WRITTEN = ("version", "kind", "plan", "corpus_digest", "needs", "added")
-"""The keys of a study that assay writes and nobody asks for."""
+"""The keys of a study's config.yaml that assay writes and users do not."""
 NOT_IDENTITY = (*WRITTEN, "seeds", "measurements", "plugins")
 
 
@@ -42,7 +42,7 @@ class PluginFile(Config):
 
 
 class GridPoint(NamedTuple):
-    """One arm of the study after its grids are laid out."""
+    """One arm at one point of the study's grids (sizes and learning rates)."""
 
     arm: ArmConfig
     group: str
@@ -59,12 +59,15 @@ class StudyConfig(Config):
     """What the folder of this config.yaml holds."""
     arms: list[ArmConfig] = Field(min_length=1)
     size: int | None = Field(None, gt=0, le=100_000_000_000)
-    """How much of `match`: a million unless `model` sets a width or depth; None keeps published dimensions."""
+    """The size of every arm in units of `match`: a million unless `model` sets a width or depth.
+
+    None keeps the published dimensions.
+    """
     sizes: list[int] = []
-    """Several sizes: every arm that has none of its own exists at each, and is compared within it."""
+    """Several sizes: every arm without a size of its own is run at each, and arms are compared within each size."""
     match: Match = "total"
     model: dict[str, Any] = {}
-    """Dimensions set for every arm, such as body or initialisation; those under an arm's label become that arm's."""
+    """Dimensions set for every arm, such as body or initialisation, and under an arm's label for that arm alone."""
     seeds: list[int] = Field([0, 1, 2], min_length=1)
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
@@ -77,13 +80,16 @@ class StudyConfig(Config):
     plugins: list[PluginFile] = []
     """Files that bring architectures or corpora, as --plugin gives them."""
     plan: ExecutionPlan | None = None
-    """What `execution` was resolved to. assay writes it; a resume, growth and a repetition by --config obey it."""
+    """The execution plan that `execution` was resolved to.
+
+    assay writes it; a resumed run, a study that grows, and a repetition by --config use it.
+    """
     corpus_digest: str | None = None
-    """SHA-256 of the tokenised corpus. assay writes it; other text under the same name is then refused."""
+    """SHA-256 of the tokenised corpus. assay writes it, and then refuses other text under the same name."""
     needs: dict[str, str] | None = None
-    """Of a run: what it needs from outside -> digest, as in its spec. assay writes it; edited code is then refused."""
+    """In a run: {plug-in or package it needs: digest}, as in its spec. assay writes it and refuses edited code."""
     added: list[Addition] = []
-    """What was added after the study had begun. assay writes it."""
+    """What was added to the study after it had begun. assay writes it."""
 
     @model_validator(mode="before")
     @classmethod
@@ -144,7 +150,7 @@ class StudyConfig(Config):
         return self
 
     def points(self) -> list[GridPoint]:
-        """Every arm at every point of the grids; what an arm fixes itself, no grid varies."""
+        """Every arm at every point of the grids; a grid does not vary what an arm fixes itself."""
         points = []
         for arm in self.arms:
             sizes: list[int | None] = [None] if arm.size is not None or not self.sizes else list(self.sizes)
@@ -156,19 +162,19 @@ class StudyConfig(Config):
         return points
 
     def identity(self) -> str:
-        """A hash of protocol and arms: what may grow (seeds, measurements) and what the machine decides is left out."""
+        """A hash of protocol and arms, without what may be added (seeds, measurements) or depends on the machine."""
         asked = {name: value for name, value in self.departures().items() if name not in NOT_IDENTITY}
         asked["arms"] = sorted((arm.departures() for arm in self.arms), key=lambda arm: str(arm["label"]))
         plugins = sorted(plugin.sha256 for plugin in self.plugins if not plugin.measures_only)
         return digest_of({"schema": SCHEMA, **asked, **({"plugins": plugins} if plugins else {})})
 
     def run_identity(self) -> str:
-        """The same of a single run, whose seed is part of it."""
+        """The same for a single run, whose hash includes the seed."""
         return digest_of([self.identity(), self.seeds])
 
 
 def _at(arm: ArmConfig, size: int | None, rate: float | None) -> ArmConfig:
-    """The arm at one point of the grids, which its label names."""
+    """The arm at one point of the grids; the point becomes part of its label."""
     label = arm.label
     if size is not None:
         label += f"@{short(size)}"
@@ -179,7 +185,7 @@ def _at(arm: ArmConfig, size: int | None, rate: float | None) -> ArmConfig:
 
 
 def _read_arm(arm: Any) -> ArmConfig:
-    """An arm as it is written, or as a file has it; what is wrong with it is a RequestError that names it."""
+    """An arm given as text or as a mapping from a file; a mistake in it is a RequestError that names it."""
     if isinstance(arm, ArmConfig):
         return arm
     if isinstance(arm, str):
@@ -190,13 +196,16 @@ def _read_arm(arm: Any) -> ArmConfig:
 
 
 def _with_own_dimensions(values: dict[str, Any]) -> dict[str, Any]:
-    """The arms read, each with the dimensions that `model` has under its label; what an arm says itself goes before."""
+    """`values` with its arms read, each with the dimensions that `model` has under its label.
+
+    A dimension that the arm sets itself takes precedence.
+    """
     arms, model = values.get("arms", list(DEFAULT_ARMS)), values.get("model", {})
     if not isinstance(arms, list) or not isinstance(model, dict):
-        return values  # the types of the fields say what is wrong
+        return values  # validation of the fields reports the wrong type
     read = [_read_arm(arm) for arm in arms]
     labels = [arm.label for arm in read]
-    known = {arm.architecture for arm in read} & set(ARCHITECTURES.names())  # a plug-in's may be read without it
+    known = {arm.architecture for arm in read} & set(ARCHITECTURES.names())  # that of a plug-in may not be loaded
     fields = {name for architecture in known for name in ARCHITECTURES.get(architecture).config.model_fields}
     own = {
         name: dimensions for name, dimensions in model.items() if isinstance(dimensions, dict) and name not in fields

@@ -1,4 +1,4 @@
-"""The audits of a study's arms, before and after training: what cheats is not ranked."""
+"""The audits of a study's arms, before and after training; an arm that fails one is not ranked."""
 
 from pathlib import Path
 from typing import Literal
@@ -16,18 +16,21 @@ Moment = Literal["before training", "after training"]
 
 
 def audit_fresh(study: Study, arm: ResolvedArm, seed: int) -> ArmAudit:
-    """Of the arm's model with redrawn weights, which hide nothing, and a small vocabulary, which costs nothing."""
+    """Audit the arm's model before training, with redrawn weights and a small vocabulary.
+
+    Redrawn weights do not hide a leak as zero-initialised ones do; a small vocabulary makes the audit quick.
+    """
     try:
         small = {"vocab_size": min(arm.config.vocab_size, VOCAB_SIZE)}
         config = arm.architecture.config.parse({**arm.config.model_dump(), **small})
-    except RequestError:  # token ids are among its dimensions
+    except RequestError:  # some of its dimensions are token ids, which a small vocabulary does not have
         config = arm.config
     model = build_model(arm.architecture, config, seed, arm.replicate).eval()
     return _audit(study, arm, seed, model, "before training")
 
 
 def audit_trained(study: Study, arm: ResolvedArm, seed: int, folder: Path) -> ArmAudit:
-    """Of the weights in the run's `folder`."""
+    """Audit the trained weights in the run's `folder`."""
     return _audit(study, arm, seed, load_run(folder).model, "after training")
 
 
@@ -49,7 +52,7 @@ def _audit(study: Study, arm: ResolvedArm, seed: int, model: LanguageModel, mome
 
 
 def _summary(arm: ResolvedArm, report: AuditReport) -> str:
-    """How far it was searched; of one that cheats, why where that is known, and where."""
+    """The audit in one line: how far was searched; for an unsound arm, the known reason if any, and where it fails."""
     summary = report.summary().removeprefix("unsound: ")
     known = arm.architecture.unsound
     return summary if report.sound or known is None else f"{known}; {summary}"

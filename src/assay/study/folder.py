@@ -1,4 +1,4 @@
-"""The folder of a study or run: what it holds already, whether that is the same request, and who works there."""
+"""The folder of a study or run: what it holds already, whether that fits the request, and the lock on it."""
 
 import contextlib
 import errno
@@ -23,9 +23,9 @@ ASKED_ELSEWHERE = {"measurements", "plugins"}
 def stored_config(folder: Path, kind: Literal["study", "run"]) -> StudyConfig | None:
     """The configuration of the study or run that `folder` holds, None where it is new or empty.
 
-    A file, a folder that holds something else than this kind, and one that an older assay began, are a RequestError.
+    A file, a folder that holds anything else, and one that an older version of assay began, are a RequestError.
     """
-    if not os.path.exists(folder):  # unlike Path.exists, False where it may not look
+    if not os.path.exists(folder):  # unlike Path.exists, False (and no exception) without permission to look
         return None
     if not folder.is_dir():
         raise RequestError(f"--out {folder}: is a file; give a folder")
@@ -62,7 +62,7 @@ def refuse_other_run(stored: StudyConfig, asked: StudyConfig, folder: Path) -> N
 
 
 def refuse_changed(folder: Path, what: str, since: str) -> None:
-    """Raise the RequestError of code that was edited since runs were made with it."""
+    """Raise a RequestError that says that code was edited after runs were made with it."""
     raise RequestError(f"--out {folder}: {what} changed since {since}; a new folder would do")
 
 
@@ -71,7 +71,7 @@ def _only_arm(run: StudyConfig) -> dict[str, object]:
 
 
 def refuse_value(folder: Path, key: str, stored: object, asked: object) -> None:
-    """Raise the RequestError of a changed protocol."""
+    """Raise a RequestError that says that a setting differs from the one in the folder."""
     raise RequestError(
         f"--out {folder}: {key} is {shown(stored)} there and {shown(asked)} now; a new folder, or the same value, "
         "would do"
@@ -79,7 +79,10 @@ def refuse_value(folder: Path, key: str, stored: object, asked: object) -> None:
 
 
 def refuse_other_plugins(stored: StudyConfig, asked: StudyConfig, folder: Path) -> None:
-    """An edited plug-in would mix two models under one name: a RequestError that says since when."""
+    """Raise a RequestError where a plug-in was edited: the study would mix two models under one name.
+
+    The message says how far the runs made with the old one are.
+    """
     old = {Path(plugin.path).name: plugin.sha256 for plugin in stored.plugins}
     for plugin in asked.plugins:
         name = Path(plugin.path).name
@@ -88,7 +91,7 @@ def refuse_other_plugins(stored: StudyConfig, asked: StudyConfig, folder: Path) 
 
 
 def where_it_stands(folder: Path, plugin: str | None = None) -> str:
-    """How far the runs in `folder` that need `plugin` have come: "step 40 of ema-seed0", or the end of the last."""
+    """How far the runs in `folder` that need `plugin` have come, in words, as in "step 40 of ema-seed0"."""
     places = [folder, *sorted(path.parent for path in folder.glob("runs/*/config.yaml"))]
     ended = "the study began"
     for place in places:
@@ -107,7 +110,7 @@ def where_it_stands(folder: Path, plugin: str | None = None) -> str:
 
 
 def open_folder(folder: Path, resolved: StudyConfig) -> list[Path]:
-    """Create `folder` with the resolved configuration in it; return the folders that this made, innermost first."""
+    """Create `folder` with the resolved configuration in it; return the folders that were created, innermost first."""
     made = [place for place in (folder, *folder.parents) if not os.path.exists(place)]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -132,7 +135,7 @@ def open_run(folder: Path, resolved: StudyConfig) -> list[Path]:
 
 
 def discard(made: Sequence[Path]) -> None:
-    """Take back what `open_folder` made: the folder with all it holds, and its parents where they hold no more."""
+    """Remove the folders that `open_folder` created: the innermost with its contents, its parents if they are empty."""
     for folder in made[:1]:
         shutil.rmtree(folder, ignore_errors=True)
     for parent in made[1:]:
@@ -141,14 +144,14 @@ def discard(made: Sequence[Path]) -> None:
 
 
 def rewrite_config(folder: Path, resolved: StudyConfig) -> None:
-    """Put the grown study in place of the one that `folder` holds."""
+    """Replace the config.yaml in `folder` by that of the study that has grown."""
     write_whole(folder / "config.yaml", resolved.to_yaml().encode())
 
 
 def lock(folder: Path, patience_seconds: float = 1.0) -> FileLock:
-    """The lock of a study or run, freed when the process dies; a second process is refused in one line.
+    """The lock of a study or run, which is freed when the process ends; RequestError where another process holds it.
 
-    `patience_seconds`: how long to wait for one that is about to die.
+    `patience_seconds`: how long to wait for another process that is about to end.
     """
     held = FileLock(folder / ".lock")
     try:
@@ -159,5 +162,5 @@ def lock(folder: Path, patience_seconds: float = 1.0) -> FileLock:
 
 
 def shown(value: object) -> str:
-    """A value of a setting in a message."""
+    """The value of a setting as text for a message."""
     return "not set" if value is None else str(value)

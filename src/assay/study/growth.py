@@ -1,4 +1,4 @@
-"""A study that has begun, and what is asked of its folder now: what may be added, what is refused, what is said."""
+"""Growth of a study that has begun: what a new request for its folder may add, and what it may not change."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
@@ -15,13 +15,13 @@ from assay.study.folder import refuse_other_plugins, refuse_value, shown
 Item = TypeVar("Item")
 
 GROWS = ("arms", "seeds", "sizes", "measurements", "tuning.learning_rates")
-"""What may be added to. All else decides the numbers of runs that are there already."""
+"""The keys to which values may be added. All others decide the numbers of runs that exist already."""
 
 
 def grown(stored: StudyConfig, asked: StudyConfig, folder: Path, tell: Callable[[str], None]) -> StudyConfig:
     """The study in `folder` with what is asked added; a changed protocol is a RequestError that names key and values.
 
-    Where less is asked than is there, all of it stays, and `tell` hears so.
+    Where less is asked for than the folder holds, all of it stays, and `tell` is given a line that says so.
     """
     asked = _point_as_grid(stored, asked)
     _refuse_other_protocol(stored, asked, folder)
@@ -50,7 +50,10 @@ def grown(stored: StudyConfig, asked: StudyConfig, folder: Path, tell: Callable[
 
 
 def _point_as_grid(stored: StudyConfig, asked: StudyConfig) -> StudyConfig:
-    """One learning rate or size that is a point of the study's grid, as a grid of that point: it asks for less."""
+    """`asked`, with a single learning rate or size that is a point of the study's grid written as a grid of that point.
+
+    So it counts as asking for less, not as a changed protocol.
+    """
     more: dict[str, Any] = {}
     rate, rates = asked.training.learning_rate, stored.tuning.learning_rates
     if not asked.tuning.learning_rates and rate in rates:
@@ -63,7 +66,7 @@ def _point_as_grid(stored: StudyConfig, asked: StudyConfig) -> StudyConfig:
 
 
 def looks_at(folder: Path) -> int:
-    """How many times results of the study have been shown: once for every conclusion, or by single runs."""
+    """How many times results of the study have been seen: once per conclusion, or when single runs were shown."""
     if not (folder / "study.json").exists():
         return int(any(folder.glob("runs/*/record.json")))
     record = StudyRecord.read(folder / "study.json")
@@ -74,7 +77,7 @@ def _refuse_other_protocol(stored: StudyConfig, asked: StudyConfig, folder: Path
     old, new = flat(stored.model_dump(mode="json")), flat(asked.model_dump(mode="json"))
     for key in {**old, **new}:
         part = key.split(".")[0]
-        if part in (*WRITTEN, "plugins") or part in GROWS or key in GROWS:  # plug-ins have a rule of their own
+        if part in (*WRITTEN, "plugins") or part in GROWS or key in GROWS:  # plug-ins are compared elsewhere
             continue
         if old.get(key) != new.get(key):
             refuse_value(folder, key, old.get(key), new.get(key))
@@ -107,13 +110,16 @@ def _united_arms(stored: StudyConfig, asked: StudyConfig, folder: Path) -> list[
 
 
 def _united(stored: Sequence[Item], asked: Sequence[Item]) -> list[Item]:
-    """Both without repeats; in the order asked where that holds all, so that growth ends as if all had been asked."""
+    """Both lists without repeats, `stored` first; but in the order of `asked` if that has all items.
+
+    Then the grown study equals one that was asked for at once.
+    """
     first, second = (asked, stored) if set(stored) <= set(asked) else (stored, asked)
     return list(dict.fromkeys([*first, *second]))
 
 
 def _addition(stored: StudyConfig, study: StudyConfig, folder: Path) -> Addition | None:
-    """What `study` has that `stored` has not, None where that is nothing."""
+    """What `study` has and `stored` has not; None if there is nothing."""
     before = {point.arm.label for point in stored.points()}
     arms = [point.arm.label for point in study.points() if point.arm.label not in before]
     seeds = [seed for seed in study.seeds if seed not in stored.seeds]

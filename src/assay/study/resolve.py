@@ -1,4 +1,4 @@
-"""From what was asked to what is run: arms with their dimensions, data, plan, and a spec for each arm and seed."""
+"""Resolves a request to what is run: arms with all their dimensions, data, plan, and a spec for each arm and seed."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -21,12 +21,12 @@ from assay.study.spec import Spec, folder_name
 from assay.training.config import TrainingConfig
 
 SMALL_PARAMETERS = 16_000_000
-"""Up to here two runs of one thread each get further in an hour than one run of two threads."""
+"""Up to this size two runs with one thread each get further in an hour than one run with two threads."""
 
 
 @dataclass(frozen=True)
 class ResolvedArm:
-    """What is compared, with everything about it solved."""
+    """An arm with all its dimensions and settings resolved."""
 
     label: str
     group: str
@@ -36,12 +36,12 @@ class ResolvedArm:
     training: TrainingConfig
     replicate: int
     plugins: Mapping[str, str]
-    """Name of each plug-in that it needs -> digest."""
+    """{name of a plug-in that it needs: digest}."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """A configuration with everything resolved that must be known before the first step."""
+    """A study's configuration with arms, data and plan resolved, as must be known before the first step."""
 
     config: StudyConfig
     arms: list[ResolvedArm]
@@ -49,7 +49,7 @@ class Study:
     plan: ExecutionPlan
 
     def spec(self, arm: ResolvedArm, seed: int) -> Spec:
-        """All that decides the numbers of `arm` with `seed`."""
+        """Everything that decides the numbers of the run of `arm` with `seed`."""
         return Spec(
             architecture=arm.architecture.name,
             model=arm.config.model_dump(mode="json"),
@@ -63,11 +63,11 @@ class Study:
         )
 
     def digest(self, arm: ResolvedArm, seed: int) -> str:
-        """That of the spec: the run's address."""
+        """The digest of the run's spec, which identifies the run."""
         return self.spec(arm, seed).digest_against(arm.architecture.config)
 
     def run_name(self, arm: ResolvedArm, seed: int) -> str:
-        """What the run's folder is called."""
+        """The name of the run's folder."""
         return folder_name(arm.label, seed, self.digest(arm, seed))
 
     def of_runs(self) -> list[Measurement[Any]]:
@@ -102,12 +102,12 @@ class Study:
 
 
 def _absolute(plugins: Iterable[PluginFile]) -> list[PluginFile]:
-    """With paths that hold in every folder."""
+    """`plugins` with absolute paths, which mean the same in every working folder."""
     return [plugin.model_copy(update={"path": str(Path(plugin.path).resolve())}) for plugin in plugins]
 
 
 def resolve(config: StudyConfig, tell: Callable[[str], None]) -> Study:
-    """Resolve arms, data and plan; whatever cannot work is a RequestError now and not after an hour."""
+    """Resolve arms, data and plan; whatever cannot work is a RequestError here, before any run begins."""
     config = with_measurements(config)
     plan = config.plan or resolve_plan(config.execution, tell)
     refuse_missing_device(plan.device)
@@ -170,8 +170,10 @@ def _known(arm: ArmConfig, config: StudyConfig) -> Architecture:
 
 
 def threads_at_once(study: Study) -> int:
-    """Torch threads of every run of a study that begins so: as asked, else one where models are small and there are
-    runs for every core, else all cores."""
+    """Torch threads of every run of a study that begins with these runs.
+
+    As asked; else one where models are small and there are at least as many runs as cores; else all cores.
+    """
     cores, config = available_cores(), study.config
     if config.execution.threads is not None:
         return config.execution.threads
@@ -188,7 +190,7 @@ def size_arm(
     size: int | None,
     label: str = "",
 ) -> ModelConfig:
-    """The arm's dimensions: `fixed` ones over the published, or the others solved around them for `size`."""
+    """The arm's dimensions: published ones except those `fixed`; with `size`, the others are solved for that size."""
     try:
         if size is None:
             model = architecture.config.parse(fixed)
@@ -214,7 +216,7 @@ def _dimensions_with_vocabulary(
 
 
 def arm_dimensions(architecture: Architecture, config: StudyConfig, arm: ArmConfig) -> dict[str, Any]:
-    """The dimensions fixed for this arm: those of all arms and its own, which go before; unknown ones are refused."""
+    """The dimensions fixed for this arm: those set for all arms, overridden by its own. Unknown: a RequestError."""
     known = architecture.config.model_fields
     for name in {**config.model, **arm.model}:
         if name in known:
@@ -228,7 +230,7 @@ def arm_dimensions(architecture: Architecture, config: StudyConfig, arm: ArmConf
 
 
 def _refuse_budget(config: StudyConfig) -> None:
-    """Raise a RequestError where the grid costs an arm more runs than the study allows itself."""
+    """Raise a RequestError where the grid takes more runs per arm than `tuning.budget` allows."""
     runs, budget = len(config.tuning.learning_rates) * len(config.seeds), config.tuning.budget
     if budget is not None and runs > budget:
         raise RequestError(
@@ -238,7 +240,7 @@ def _refuse_budget(config: StudyConfig) -> None:
 
 
 def refuse_other_data(config: StudyConfig, dataset: Dataset) -> None:
-    """Raise a RequestError where the text, its tokens, or the task are no longer those that the study began with."""
+    """Raise a RequestError where the text, its tokens, or the task have changed since the study began."""
     if config.corpus_digest not in (None, dataset.digest):
         option = "--corpus" if config.data.task is None else "--task"
         raise RequestError(
@@ -249,7 +251,7 @@ def refuse_other_data(config: StudyConfig, dataset: Dataset) -> None:
 
 
 def _refuse_large(arm: ResolvedArm, parameters: int, device: str) -> None:
-    """Raise a RequestError where float32 weights, their gradients and AdamW's two moments alone exceed the memory."""
+    """Raise a RequestError where float32 weights, gradients and AdamW's two moments alone exceed the memory."""
     memory = memory_bytes(device)
     if memory is not None and 16 * parameters > memory:
         raise RequestError(
@@ -268,7 +270,7 @@ def _refuse_few_positions(architecture: Architecture, model: ModelConfig, contex
 
 
 def _refuse_equal(study: Study) -> None:
-    """Raise a RequestError where two arms would be the same runs under two names."""
+    """Raise a RequestError where two arms are the same runs under two names."""
     seen: dict[str, str] = {}
     for arm in study.arms:
         digest = study.digest(arm, study.config.seeds[0])

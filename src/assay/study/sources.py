@@ -1,4 +1,4 @@
-"""The code from outside that a study needs: its plug-in files, and who brought what an arm is made of."""
+"""The code from outside assay that a study needs: its plug-in files, and the origin of every part of an arm."""
 
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,7 +22,7 @@ from assay.study.folder import refuse_changed, where_it_stands
 
 
 def load_listed(plugins: Sequence[PluginFile], where: str) -> None:
-    """Load the plug-in files of a configuration; one that is not what it was is a RequestError that begins `where`."""
+    """Load the plug-in files of a configuration; a changed one is a RequestError whose message begins with `where`."""
     for plugin in plugins:
         path = Path(plugin.path)
         _refuse_inside_results(path, where)
@@ -36,16 +36,19 @@ def load_listed(plugins: Sequence[PluginFile], where: str) -> None:
 
 
 def _refuse_inside_results(path: Path, where: str) -> None:
-    """No code in the folder of a run or study is executed because a file there says so."""
+    """Raise a RequestError where the plug-in lies in the folder of a run or study.
+
+    Such folders are passed around as data: code in them is executed only when the user names it with --plugin.
+    """
     for folder in path.resolve().parents:
         if (folder / "config.yaml").exists() and ((folder / "runs").exists() or (folder / "metrics.jsonl").exists()):
             raise RequestError(f"{where} {path}: lies among the results in {folder}; --plugin {path} loads it")
 
 
 def with_digests(config: StudyConfig, also: Iterable[Path] = ()) -> StudyConfig:
-    """`config` with its plug-ins loaded and their digests filled in; `also` those, and those of its arms, are listed.
+    """`config` with its plug-ins, those in `also` and those of its arms loaded and listed with their digests.
 
-    Two files of one name are a RequestError: messages, records and digests know a plug-in by its name.
+    Two files of one name are a RequestError: messages, records and digests identify a plug-in by its name.
     """
     paths = [Path(plugin.path) for plugin in config.plugins]
     origins = [*(ARCHITECTURES.origin(arm.architecture) for arm in config.arms), _of_data(config.data)]
@@ -67,26 +70,26 @@ def with_digests(config: StudyConfig, also: Iterable[Path] = ()) -> StudyConfig:
 
 
 def _measures_only(path: Path) -> bool:
-    """Whether the file registers measurements and neither an architecture nor a corpus."""
+    """Whether the file registers measurements and nothing that a run is made of."""
 
     def brings(registry: Registry[Any]) -> bool:
         origins = (registry.origin(name) for name in registry.names())
         return any(origin.path is not None and origin.path.resolve() == path.resolve() for origin in origins)
 
-    return brings(MEASUREMENTS) and not brings(ARCHITECTURES) and not brings(CORPORA)
+    return brings(MEASUREMENTS) and not (brings(ARCHITECTURES) or brings(CORPORA) or brings(TASKS))
 
 
 def arm_plugins(architecture: Architecture, config: ModelConfig, data: DataConfig) -> dict[str, str]:
-    """What an arm needs from outside -> SHA-256 of its source: plug-in files, installed packages, the calling Python.
+    """{plug-in file, installed package or calling Python script that an arm needs: SHA-256 of its source}.
 
-    That is what registered its architecture and its corpus or task, and what defines any of its layers (a hybrid's are
-    another architecture's).
+    Needed are those that registered its architecture and its corpus or task, and those that define any of its layers (a
+    hybrid has layers of other architectures).
     """
     return _digests([*_of_model(architecture, config), _of_data(data)])
 
 
 def model_plugins(architecture: Architecture, config: ModelConfig) -> dict[str, str]:
-    """The same of a model alone, whatever it was trained on."""
+    """The same for a model alone, without its corpus or task."""
     return _digests(_of_model(architecture, config))
 
 
@@ -108,10 +111,11 @@ def _digests(origins: Iterable[Origin]) -> dict[str, str]:
 
 
 def refuse_changed_sources(config: StudyConfig, folder: Path) -> None:
-    """Raise a RequestError where a run in the study's `folder` was made with other code from outside than is here now.
+    """Raise a RequestError where a run in the study's `folder` was made with other outside code than is loaded now.
 
-    The plug-in files that the study lists are compared before. This finds the others: a plug-in of another name, an
-    installed package, the Python that calls assay. What is not known here cannot have been asked for.
+    Plug-in files that the study lists are compared earlier. This covers the rest: a plug-in of another name, an
+    installed package, the script that calls assay. Arms whose architecture is not registered are not asked for now, and
+    are passed over.
     """
     architectures = {point.arm.label: point.arm.architecture for point in config.points()}
     for path in sorted(folder.glob("runs/*/config.yaml")):
@@ -145,12 +149,12 @@ def _of_data(data: DataConfig) -> Origin:
 
 
 def _of_model(architecture: Architecture, config: ModelConfig) -> Iterator[Origin]:
-    """Of the architecture and of the classes of all layers."""
+    """The origins of the architecture and of the classes of all its layers."""
     yield ARCHITECTURES.origin(architecture.name)
     for kind in dict.fromkeys(type(module) for module in build_on_meta(architecture, config).modules()):
         try:
             file = inspect.getfile(kind)
-        except (OSError, TypeError):  # typed at a prompt
+        except (OSError, TypeError):  # a class typed at a prompt has no file
             yield caller_of(kind)
             continue
         if (owner := owner_of(file)) is not None:

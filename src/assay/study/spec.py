@@ -1,4 +1,4 @@
-"""Everything that decides one run's numbers, resolved and frozen; its digest is the run's address."""
+"""The spec of a run: everything that decides its numbers, resolved. Its digest identifies the run."""
 
 import re
 from collections.abc import Mapping
@@ -12,15 +12,15 @@ from assay.study.asked import SCHEMA
 from assay.training.config import TrainingConfig
 
 SHORT_DIGEST = 8
-"""Digits of a digest in the name of a run's folder."""
+"""The number of digits of the digest in the name of a run's folder."""
 
 
 class Spec(Config):
-    """One run. Label, execution plan, assay's version and the machine stand beside it in the run's record."""
+    """One run. Its label, execution plan, assay's version and the machine are not part of it; the record has them."""
 
     architecture: str
     model: dict[str, Any]
-    """Every dimension, as solved."""
+    """Every dimension of the model, as resolved."""
     data: DataConfig
     corpus_digest: str
     """SHA-256 of the tokenised corpus."""
@@ -29,19 +29,19 @@ class Spec(Config):
     seed: int
     replicate: int = 0
     plugins: dict[str, str] = {}
-    """Name of each plug-in that the run needs -> SHA-256 of its source and of what it imports from its own folder."""
+    """{plug-in that the run needs: SHA-256 of its source and of what it imports from its own folder}."""
 
     def digest_against(self, defaults: type[ModelConfig]) -> str:
         """SHA-256 of what differs from the defaults of this schema version; `defaults` are those of the dimensions.
 
-        Of the data the digest of the tokenised corpus says all that decides numbers; where the text lay decides none.
+        The data enter as the digest of the tokenised corpus alone: the place where the text lay decides no number.
         """
         departures = {name: value for name, value in self.departures().items() if name != "data"}
         return digest_of({"schema": SCHEMA, **departures, "model": _departures(self.model, defaults)})
 
 
 def _departures(dimensions: Mapping[str, Any], defaults: type[ModelConfig]) -> dict[str, Any]:
-    """The dimensions that differ from the architecture's published ones, as JSON has them."""
+    """The dimensions that differ from the architecture's published ones, as JSON values."""
     published = defaults.model_fields
     return {
         name: value
@@ -51,6 +51,9 @@ def _departures(dimensions: Mapping[str, Any], defaults: type[ModelConfig]) -> d
 
 
 def folder_name(label: str, seed: int, digest: str) -> str:
-    """What a run's folder is called: what is plain in its label, its seed, a short digest. Nothing reads it back."""
+    """The name of a run's folder: the plain characters of its label, its seed, and the first digits of its digest.
+
+    Nothing is ever read back from the name.
+    """
     slug = re.sub(r"[^A-Za-z0-9.+-]+", "-", label).strip("-.")[:48] or "arm"
     return f"{slug}-seed{seed}-{digest[:SHORT_DIGEST]}"

@@ -1,4 +1,4 @@
-"""What an audit asks of the text behind a trained model: contamination, batches, and honest likelihood."""
+"""Checks of the data of a trained model: contamination, equal batches in all runs, and honest likelihood."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from assay.study.subject.subject import NamedModel
 
 
 def data_checks(folder: Path, tell: Tell) -> list[Finding]:
-    """Contamination and the tokenizer of the corpus that `folder` was trained on; of a study the chains too."""
+    """Check the corpus that `folder` was trained on for contamination, and its tokenizer; of a study its chains too."""
     if (folder / RECORD).exists():
         return []
     config = read_run_config(folder)
@@ -29,9 +29,10 @@ def data_checks(folder: Path, tell: Tell) -> list[Finding]:
 
 
 def honest_scores(item: NamedModel, tell: Tell) -> HonestLikelihood:
-    """Reported and honest likelihood of a trained model on the split that it was scored on, else a RequestError.
+    """Reported and honest likelihood of a trained model, on the split that it was scored on; else a RequestError.
 
-    A test split that its study keeps closed stays closed.
+    Honest is the likelihood of each target from its prefix alone. A test split that the study does not read is not read
+    here either.
     """
     if item.run is None or (item.run / RECORD).exists() or not isinstance(item.model, LanguageModel):
         raise RequestError(f"--honest: {item.name} was not trained here; the folder of a run or study would do")

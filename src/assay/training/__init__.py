@@ -1,1 +1,1 @@
-"""The one training loop."""
+"""Training: the one loop that every run uses, its optimizer, checkpoints and configuration."""

@@ -1,7 +1,7 @@
-"""Checkpoints that are written whole or not at all, and resumed bit for bit.
+"""Checkpoints, written atomically, from which a run resumes bit for bit.
 
 A checkpoint is a folder of three files: model.safetensors, optimizer.safetensors and progress.json. The new folder is
-complete before the old one is moved aside, so that a death at any moment leaves one of the two.
+complete before the old one is moved aside, so that a process killed at any moment leaves one of the two.
 """
 
 import os
@@ -19,7 +19,7 @@ from assay.records import Versioned
 
 
 class TrainingProgress(Versioned):
-    """How far a run has come, and what it must find again to go on bit for bit."""
+    """How far a run has come, and what it needs, besides the tensors, to resume bit for bit."""
 
     step: int
     """Steps done."""
@@ -29,7 +29,7 @@ class TrainingProgress(Versioned):
     first_nats: float | None = None
     """The first loss, against which divergence is judged."""
     recent_nats: list[float] = []
-    """The last losses, likewise."""
+    """The last losses, which are compared with it."""
     interruptions: int = 0
     chain_broken: str | None = None
     environment: dict[str, str]
@@ -39,7 +39,7 @@ class TrainingProgress(Versioned):
 
 
 def save(folder: Path, model: LanguageModel, optimizer: torch.optim.Optimizer, progress: TrainingProgress) -> None:
-    """Replace the checkpoint in `folder` as one act."""
+    """Replace the checkpoint in `folder` atomically."""
     new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir()
@@ -60,7 +60,7 @@ def save(folder: Path, model: LanguageModel, optimizer: torch.optim.Optimizer, p
 
 
 def recover(folder: Path) -> bool:
-    """Put right what a death between two renames left behind; return whether there is a checkpoint."""
+    """Finish what a process killed between two renames left undone; return whether there is a checkpoint."""
     new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
     if not folder.exists() and old.exists():
         # The old folder is moved aside only once the new one is complete.
@@ -78,12 +78,12 @@ def load(folder: Path, model: LanguageModel, optimizer: torch.optim.Optimizer) -
 
 
 def load_weights(folder: Path, model: LanguageModel) -> None:
-    """Fill `model` alone."""
+    """Fill `model` from the checkpoint, without an optimizer."""
     model.load_state_dict(load_file(folder / "model.safetensors"))
 
 
 def keep(folder: Path, model: LanguageModel, step: int) -> None:
-    """Keep the weights after `step` steps in the run's `folder`, whatever comes after: kept/step-STEP.safetensors."""
+    """Write the weights after `step` steps to kept/step-STEP.safetensors in the run's `folder`, where they stay."""
     path = folder / "kept" / f"step-{step}.safetensors"
     path.parent.mkdir(exist_ok=True)
     part = path.with_suffix(".new")
@@ -97,7 +97,7 @@ def keep(folder: Path, model: LanguageModel, step: int) -> None:
 
 
 def _write(tensors: dict[str, Tensor], path: Path) -> None:
-    """`save_file`, whose failure to write (a full disk) is no OSError until it is made one here."""
+    """`save_file`, with its own exception for a failed write (a full disk, say) turned into an OSError."""
     try:
         save_file(tensors, path)
     except SafetensorError as error:

@@ -1,4 +1,4 @@
-"""What a training run is asked to do."""
+"""The configuration of a training run."""
 
 from typing import Literal
 
@@ -13,7 +13,7 @@ class TrainingConfig(Config):
     tokens: int = Field(65_536, gt=0)
     batch_tokens: int = Field(512, gt=0)
     micro_batch_tokens: int | None = Field(None, gt=0)
-    """Tokens a forward pass; None is the whole batch. Gradients are accumulated over micro-batches."""
+    """Tokens per forward pass; None means the whole batch. Gradients are accumulated over micro-batches."""
     context: int = Field(256, ge=2)
     order: Literal["shuffled", "sequential"] = "shuffled"
     learning_rate: float = Field(3e-3, gt=0)
@@ -23,10 +23,10 @@ class TrainingConfig(Config):
     decay_share: float = Field(0.2, ge=0, le=1)
     """Share of the steps at the end over which `wsd` falls linearly."""
     final_share: float = Field(0.1, ge=0, le=1)
-    """The last learning rate over the highest."""
+    """The ratio of the last learning rate to the highest."""
     weight_decay: float = Field(0.1, ge=0)
     decay_all: bool = False
-    """Decay every parameter, gains and biases too, instead of those whose modules ask for it."""
+    """Apply weight decay to every parameter, gains and biases too, not only to those whose layers declare it."""
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.95, ge=0, lt=1)
     epsilon: float = Field(1e-8, gt=0)
@@ -38,7 +38,7 @@ class TrainingConfig(Config):
     """Steps between checkpoints; None is a tenth of the run."""
 
     keep: list[PositiveInt] | Literal["log"] = []
-    """Steps after which the weights are kept, or `log`: after 1, 2, 4, 8, ... steps and the last."""
+    """Steps after which a copy of the weights is stored, or `log`: after 1, 2, 4, 8, ... steps and the last."""
 
     @model_validator(mode="after")
     def _batch_holds_windows(self) -> "TrainingConfig":
@@ -59,7 +59,7 @@ class TrainingConfig(Config):
 
     @property
     def batch_size(self) -> int:
-        """Windows a batch."""
+        """Windows per batch."""
         return self.batch_tokens // self.context
 
     @property

@@ -1,4 +1,4 @@
-"""Under what a run runs: this assay, torch, the machine, the threads; what a bit-for-bit repetition must find again."""
+"""The environment of a run (versions, machine, threads), which a bit-for-bit repetition must have too."""
 
 import functools
 import hashlib
@@ -39,12 +39,12 @@ def assay_version() -> str:
 
 
 def _sources(place: Path) -> list[Path]:
-    """A file, or the Python files of a folder."""
+    """The file itself, or the Python files of a folder."""
     return sorted(place.rglob("*.py")) if place.is_dir() else [place]
 
 
 def environment(plan: ExecutionPlan) -> dict[str, str]:
-    """What a bit-for-bit repetition needs to be the same: machine, build, threads, precision."""
+    """What must be equal for a bit-for-bit repetition: machine, build of torch, threads, precision."""
     cuda = torch.cuda.get_device_name(plan.device) if plan.device.startswith("cuda") else ""
     return {
         "assay": assay_version(),
@@ -60,7 +60,7 @@ def environment(plan: ExecutionPlan) -> dict[str, str]:
 
 
 def processor_name() -> str:
-    """The model name of the processor, as far as the system tells."""
+    """The model name of the processor, if the system tells it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:
             names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

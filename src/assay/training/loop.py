@@ -1,4 +1,4 @@
-"""The one training loop: batches in, checkpoints and metrics out, exact resume, a clear stop at divergence."""
+"""The training loop of every run: batches in, checkpoints and metrics out, exact resume, and a stop at divergence."""
 
 import json
 import time
@@ -30,7 +30,7 @@ DIVERGENCE_NATS = 1.0
 
 @dataclass(frozen=True)
 class StepEvent:
-    """What observers hear after every step; `validation_nats_per_token` only at its interval."""
+    """What listeners are told after every step; `validation_nats_per_token` only at validation's interval."""
 
     step: int
     steps: int
@@ -42,32 +42,33 @@ class StepEvent:
     chain: str
     validation_nats_per_token: float | None
     auxiliary: dict[str, float]
-    """The losses that layers declare, weighted, as they were added to the cross-entropy."""
+    """The auxiliary losses of layers, weighted, as they were added to the cross-entropy."""
 
 
 Observer = Callable[[StepEvent], None]
 
 
 class ModelObserver(Protocol):
-    """Sees the model itself every `interval` steps and after the last one.
+    """Is shown the model itself every `interval` steps and after the last one.
 
-    What it returns is a row of course/NAME.jsonl, which an interruption cuts back to the last checkpoint: the rows are
-    those of an uninterrupted run. It must leave the model as it is; it is called in evaluation mode, without gradients.
+    What it returns becomes a row of course/NAME.jsonl. When a run resumes, rows after the last checkpoint are removed,
+    so that the file is that of an uninterrupted run. An observer must not change the model; it is called in evaluation
+    mode, without gradients.
     """
 
     name: str
     interval: int
 
     def observe(self, model: LanguageModel, step: int) -> Mapping[str, Any]:
-        """Values that JSON knows, of the model after `step` steps."""
+        """Measurements of the model after `step` steps, as values that JSON has."""
 
 
 class TrainingRun:
-    """One model under one protocol in one folder. `go` trains what is left to train and returns the progress.
+    """The training of one model under one protocol in one folder. `go` trains what is left and returns the progress.
 
-    `validate` gives nats per token on held-out text; `listeners` hear every step; `observers` see the model at their
-    intervals. Batch t depends on the batches' seed and t alone, so neither validation nor an interruption moves the
-    data; another `replicate` moves the draws of stochastic layers, not the data.
+    `validate` gives nats per token on held-out text; `listeners` are told of every step; `observers` see the model at
+    their intervals. Batch t depends on the batches' seed and t alone, so that neither validation nor an interruption
+    changes the data; another `replicate` changes the draws of stochastic layers, not the data.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class TrainingRun:
             self.objective.compile()
 
     def go(self) -> TrainingProgress:
-        """Train to the end, or to divergence, from the last checkpoint where there is one."""
+        """Train to the end or to divergence, starting from the last checkpoint if there is one."""
         progress = self._start()
         chain = Chain(progress.chain)
         memory = PeakMemory(self.plan.device)
@@ -120,7 +121,7 @@ class TrainingRun:
         return progress
 
     def _show_model(self, progress: TrainingProgress) -> None:
-        """Let those see the model whose turn it is; one that changes a weight is a fault of its own."""
+        """Call the observers whose interval it is; a RuntimeError where one has changed a weight."""
         for observer in self.model_observers:
             if progress.step % observer.interval and progress.status == "running":
                 continue
@@ -157,14 +158,17 @@ class TrainingRun:
         return progress.model_copy(update=more)
 
     def _drop_rows_after(self, step: int) -> None:
-        """Of metrics.jsonl and of the observers' files; a death can leave half a line, always after the checkpoint."""
+        """Remove rows after `step` from metrics.jsonl and the observers' files.
+
+        A killed process may leave half a line, but only after those of the checkpoint.
+        """
         for path in (self.folder / "metrics.jsonl", *self.folder.glob("course/*.jsonl")):
             lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
             kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
             write_whole(path, "".join(line + "\n" for line in kept).encode())
 
     def _advance(self, progress: TrainingProgress, chain: Chain) -> tuple[TrainingProgress, StepEvent]:
-        """One optimizer step, and the validation that falls on it."""
+        """One optimizer step, and validation if it is due."""
         config, step = self.config, progress.step
         started = time.perf_counter()
         batch = self.batches.batch(step)
@@ -196,7 +200,7 @@ class TrainingRun:
         )
 
     def _judge(self, progress: TrainingProgress, nats: float, finite: bool) -> TrainingProgress:
-        """Decide whether the run goes on."""
+        """The progress with this step's loss added, and marked as diverged if it is (see DIVERGENCE_NATS)."""
         first = nats if progress.first_nats is None else progress.first_nats
         recent = [*progress.recent_nats, nats][-DIVERGENCE_WINDOW:]
         full = len(recent) == DIVERGENCE_WINDOW
@@ -206,5 +210,5 @@ class TrainingRun:
 
 
 def course_file(folder: Path, name: str) -> Path:
-    """Where what an observer of this name saw lies in a run's folder."""
+    """The file in a run's folder to which the observer of this name writes."""
     return folder / "course" / f"{name}.jsonl"

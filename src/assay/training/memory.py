@@ -22,7 +22,7 @@ LOGIT_BYTES = 16
 
 
 class PeakMemory:
-    """Starts a measurement on construction; `bytes()` reads it, None where the mark cannot be reset."""
+    """Starts a measurement on construction; `bytes()` reads it, None where the high-water mark cannot be reset."""
 
     def __init__(self, device: str) -> None:
         self.device = torch.device(device)
@@ -44,7 +44,10 @@ class PeakMemory:
 
 
 def _reset_high_water_mark() -> bool:
-    """Linux can reset the mark (proc(5), clear_refs); freed memory is handed back first, so that runs do not add up."""
+    """Reset the process's high-water mark, which Linux can (proc(5), clear_refs); return whether it worked.
+
+    Freed memory is first returned to the system, so that it is not counted for the next run.
+    """
     if sys.platform != "linux":
         return False
     with contextlib.suppress(OSError, AttributeError):

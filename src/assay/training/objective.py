@@ -1,4 +1,4 @@
-"""From inputs and targets to nats: the one module that training calls, compiles and wraps for several devices.
+"""The objective, from inputs and targets to nats: the module that training calls, compiles or wraps for many devices.
 
 Shapes: B batch, T tokens of a window.
 """
@@ -19,21 +19,21 @@ from assay.targets import IGNORED
 
 
 class Outcome(NamedTuple):
-    """What one call of the objective comes to."""
+    """The result of one call of the objective."""
 
     nats: Float[Tensor, ""]
-    """Summed over the targets that are scored, in float32 or wider."""
+    """The cross-entropy in nats, summed over the scored targets, in float32 or wider."""
     scored: Int[Tensor, ""]
-    """How many they are."""
+    """The number of scored targets."""
     auxiliary: dict[str, Float[Tensor, ""]]
-    """The losses that layers declare, weighted, each a mean over the tokens of the call."""
+    """The auxiliary losses of layers, weighted, each a mean over the tokens of the call."""
 
 
 class Objective(nn.Module):
-    """Inputs [B, T], targets [B, T] (IGNORED where nothing is asked) and a seed -> summed nats and auxiliary losses.
+    """Inputs [B, T], targets [B, T] (IGNORED where there is none) and a seed -> summed nats and auxiliary losses.
 
-    Whatever draws inside draws from the seed: the same seed, the same masks. Logits are formed at scored targets only.
-    Runs in the precision of the plan; moving the model to its device is `ExecutionPlan.apply`'s.
+    All random draws inside depend on the seed: the same seed gives the same masks. Logits are computed only at scored
+    targets. It runs in the precision of the plan; `ExecutionPlan.apply` moves the model to its device.
     """
 
     def __init__(self, model: LanguageModel, plan: ExecutionPlan) -> None:

@@ -1,4 +1,4 @@
-"""AdamW over groups that the modules declare, and the learning rate as a function of the step."""
+"""AdamW, with weight decay on the parameters whose layers declare it, and the learning rate of each step."""
 
 import math
 
@@ -10,7 +10,7 @@ from assay.training.config import TrainingConfig
 
 
 def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019), fused, in two groups: decayed and not."""
+    """AdamW (Loshchilov and Hutter 2019), fused, in two groups of parameters: with and without weight decay."""
     roles = list(decay_roles(model))
     decayed = [p for _, p, role in roles if role or config.decay_all]
     kept = [p for _, p, role in roles if not (role or config.decay_all)]

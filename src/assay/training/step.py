@@ -15,7 +15,7 @@ from assay.training.optim import learning_rate
 
 
 class MicroBatch(NamedTuple):
-    """What the objective is called with: a part of a batch, and what its layers draw from."""
+    """The arguments of one call of the objective: a part of a batch, and the seed of its random draws."""
 
     inputs: Int[Tensor, "B T"]
     targets: Int[Tensor, "B T"]
@@ -23,26 +23,26 @@ class MicroBatch(NamedTuple):
 
 
 class MeanLosses(NamedTuple):
-    """Of one batch, each a mean over its scored targets."""
+    """The losses of one batch, each a mean over its scored targets."""
 
     nats: float
     auxiliary: dict[str, float]
-    """The losses that layers declare, weighted, as they were added to the cross-entropy."""
+    """The auxiliary losses of layers, weighted, as they were added to the cross-entropy."""
 
 
 class TakenStep(NamedTuple):
-    """What a step found; where `finite` is False the loss or its gradient was not, and the weights stayed."""
+    """The result of a step; where `finite` is False the loss or its gradient was not, and no weight was changed."""
 
     losses: MeanLosses
     gradient_norm: float
-    """Before clipping."""
+    """The norm of the gradient before clipping."""
     finite: bool
 
 
 def micro_batches(
     batch: Batch, config: TrainingConfig, device: str, seed: int, step: int, replicate: int = 0
 ) -> list[MicroBatch]:
-    """The parts of the batch of `step`. Each draws from its own seed, of (seed, step, part, replicate)."""
+    """The parts of the batch of `step`; each has its own seed, which follows from (seed, step, part, replicate)."""
     rows = (config.micro_batch_tokens or config.batch_tokens) // config.context
     inputs, targets = (torch.from_numpy(part).to(device).split(rows) for part in batch)
     seeds = [derive(seed, "dropout", step, index, replicate=replicate) for index in range(len(inputs))]
@@ -70,10 +70,11 @@ def take_step(
 
 
 def accumulate_gradients(objective: nn.Module, parts: Sequence[MicroBatch], scored: float) -> MeanLosses:
-    """Gradients of the mean nats per scored target and of the auxiliary losses over all `parts`; returns both means.
+    """Accumulate gradients of the mean nats per scored target and of the auxiliary losses over all `parts`.
 
-    `objective` is an Objective or what wraps one. Where several processes average their gradients, each gives its own
-    parts and, as `scored`, the targets of the whole batch divided by the number of processes.
+    Returns both means. `objective` is an Objective or a wrapper of one. Where several processes average their
+    gradients, each passes its own parts and, as `scored`, the targets of the whole batch divided by the number of
+    processes.
     """
     objective.train()
     nats, auxiliary = 0.0, dict[str, float]()
@@ -91,7 +92,7 @@ def accumulate_gradients(objective: nn.Module, parts: Sequence[MicroBatch], scor
 
 
 def clip_gradients(model: nn.Module, clip_norm: float | None) -> float:
-    """Scale the gradients down to a norm of `clip_norm` where one is given; return the norm before."""
+    """Scale the gradients down to a norm of at most `clip_norm`, if it is given; return the norm before."""
     parameters = [p for p in model.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if clip_norm is not None:

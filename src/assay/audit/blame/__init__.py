@@ -1,1 +1,1 @@
-"""Which module a failure comes from: the modules of a run traced and paired with another's."""
+"""Which module a failure comes from: what each module gets and returns is compared between two runs of the model."""

@@ -1,7 +1,8 @@
 """Which part of a tensor inside a model should be the same in two runs, read from the tensor's shape alone.
 
-A pairing is given the tensor of the first run and that of the second, and gives views of both that must agree; none
-where the tensor has no such part: a final state has no positions.
+A pairing takes a tensor of the first run and the same one of the second, and returns views of both that must agree. It
+returns none where the tensor has no part that must agree: a recurrent layer's final state, say, has no axis of
+positions.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -10,12 +11,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 EXTRA_POSITIONS = 16
-"""How many positions more than tokens a tensor may have: sinks before the first, the tail of a convolution."""
+"""How many more positions than tokens a tensor may have: attention sinks at the front, a convolution's padding."""
 
 
 @dataclass(frozen=True)
 class Views:
-    """Two views that must agree; `axis` counts positions or rows from `first`, None where neither is meant."""
+    """Two views that must agree. `axis` is that of positions or rows (None if there is none); index 0 is `first`."""
 
     before: Tensor
     after: Tensor
@@ -27,14 +28,15 @@ Pairing = Callable[[Tensor, Tensor], list[Views]]
 
 
 def everything(before: Tensor, after: Tensor) -> list[Views]:
-    """The same call twice: all of it."""
+    """Pairing for the same call made twice: the whole tensors must agree."""
     return [Views(before, after, None)] if before.shape == after.shape else []
 
 
 def up_to(length: int, count: int, axes_of: Mapping[int, tuple[int, ...]] | None = None) -> Pairing:
-    """Two runs of `length` tokens that share the first `count`: those, on every axis that counts tokens.
+    """Pairing for two runs of `length` tokens that share the first `count`: these positions must agree.
 
-    `axes_of` tells them by the identity of a tensor of the first run; of others they are those as long as the sequence.
+    `axes_of` gives the axes of positions by the `id()` of a tensor of the first run; for other tensors they are those
+    as long as the sequence.
     """
 
     def views(before: Tensor, after: Tensor) -> list[Views]:
@@ -48,7 +50,7 @@ def up_to(length: int, count: int, axes_of: Mapping[int, tuple[int, ...]] | None
 
 
 def from_position(length: int, first: int) -> Pairing:
-    """Two runs of `length` tokens that agree from token `first` on."""
+    """Pairing for two runs of `length` tokens whose positions from `first` on must agree."""
 
     def views(before: Tensor, after: Tensor) -> list[Views]:
         if before.shape != after.shape:
@@ -62,7 +64,7 @@ def from_position(length: int, first: int) -> Pairing:
 
 
 def prefix_of(length: int, count: int) -> Pairing:
-    """A run of `length` tokens (or rows) and one of its first `count` alone."""
+    """Pairing for a run of `length` tokens (or rows) and one of its first `count` alone: those must agree."""
 
     def views(before: Tensor, after: Tensor) -> list[Views]:
         if before.ndim != after.ndim:
@@ -76,7 +78,7 @@ def prefix_of(length: int, count: int) -> Pairing:
 
 
 def step_at(length: int, position: int, count: int = 1) -> Pairing:
-    """A run of `length` tokens and a later call, with a state, on the `count` tokens from `position`."""
+    """Pairing for a run of `length` tokens and a call with a state on its `count` tokens from `position` on."""
 
     def views(before: Tensor, after: Tensor) -> list[Views]:
         if before.ndim != after.ndim:
@@ -90,7 +92,7 @@ def step_at(length: int, position: int, count: int = 1) -> Pairing:
 
 
 def rows_but(batch: int, length: int, replaced: Collection[int]) -> Pairing:
-    """Two batches [batch, length] that differ in the `replaced` rows alone: the runs of rows between those."""
+    """Pairing for two batches [batch, length] that differ in the `replaced` rows only: all other rows must agree."""
     kept = [row for row in range(batch) if row not in replaced]
     starts = [row for row in kept if row - 1 not in kept]
     ends = [row + 1 for row in kept if row + 1 not in kept]

@@ -1,11 +1,12 @@
-"""Which module is to blame when two runs differ where they should agree: all of them, in the order they run.
+"""Finds every module whose own code makes two runs differ where they should agree, in the order the modules run.
 
-The first run is recorded. In the second every module is given, and made to return, what the first run had in the part
-that must agree, as soon as a difference has been noted: so each module answers for its own code alone.
+The first run is recorded. In the second, inputs and outputs of every module are compared with the recording in the part
+that must agree. A difference is noted and then overwritten with the recorded values, so that later modules do not
+inherit it. Who is to blame for a difference:
 
-- its inputs agree and its output does not: the module is to blame;
-- its inputs do not agree although all modules before it were put right: the code of the module that called it is;
-- an input that agreed at entry does not at exit: it changed it in place.
+- in an output of a module whose inputs agreed: that module;
+- in an input of a module, although all modules before it were corrected: the module whose code called it;
+- in an input that agreed at entry and does not at exit: the module that changed it in place.
 """
 
 import inspect
@@ -22,14 +23,18 @@ from assay.audit.blame.pairing import Pairing, Views
 from assay.audit.subject.differences import change, size
 
 DEPTH = 5
-"""How deep to look for tensors in what modules pass to each other."""
+"""The deepest nesting of containers and objects in which tensors are looked for in inputs and outputs."""
 
 Leaves = dict[str, Tensor]
 
 
 @dataclass
 class Blame:
-    """One module whose own code makes the difference: how far and where, and what else it was given that differs."""
+    """One module whose own code makes a difference: how large and where.
+
+    `aside` describes its inputs that differ but have no part that must agree, such as states; `drew` says whether it
+    drew random numbers.
+    """
 
     module: str
     moved: float
@@ -41,7 +46,7 @@ class Blame:
 
 @dataclass
 class _Call:
-    """What one call of a module was given and returned in the first run."""
+    """The inputs and outputs of one call of a module in the first run."""
 
     inputs: Leaves
     inputs_after: Leaves = field(default_factory=dict)
@@ -82,18 +87,18 @@ class Tracer:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """The first run."""
+        """Record the run inside the block, the first one."""
         with self._hooked(self._record_entry, self._record_exit):
             yield
 
     @contextmanager
     def comparing(self) -> Iterator[None]:
-        """The second run."""
+        """Compare the run inside the block, the second one, with the recorded one."""
         with self._hooked(self._compare_entry, self._compare_exit):
             yield
 
     def time_axes(self, shorter: "Tracer") -> dict[int, tuple[int, ...]]:
-        """The axes of the recorded tensors that grow with the sequence, by identity: another run had fewer tokens."""
+        """The axes of positions of the recorded tensors, by `id()`: those that are shorter in a run of fewer tokens."""
         axes = {}
         for key, call in self._calls.items():
             other = shorter._calls.get(key)
@@ -112,7 +117,7 @@ class Tracer:
         return axes
 
     def next_pass(self, pairing: Pairing) -> None:
-        """The second run goes on with another call of the model, to be compared with the same recorded one."""
+        """Announce that the second run calls the model again, to be compared with the same recorded call."""
         self.pairing = pairing
         self._counts, self._stack = {}, []
 
@@ -121,7 +126,7 @@ class Tracer:
         self._counts, self._stack = {}, []
         handles = []
         for module in self._names:
-            if isinstance(module, torch.jit.ScriptModule):  # takes no hooks; its caller answers for it
+            if isinstance(module, torch.jit.ScriptModule):  # takes no hooks, so the module that calls it is blamed
                 continue
             handles.append(module.register_forward_pre_hook(_unseen(entry), prepend=True, with_kwargs=True))
             handles.append(module.register_forward_hook(_unseen(leave), with_kwargs=True))
@@ -196,7 +201,7 @@ class Tracer:
         return _substituted(output, replaced) if replaced else None
 
     def _judge(self, before: Tensor, after: Tensor, active: _Active, replaced: dict[int, Tensor]) -> None:
-        """Note a difference against the active module, and put it right: in place, or in a copy to be handed on."""
+        """Note a difference as the active module's, and overwrite it: in place, or in a copy put into `replaced`."""
         differing = False
         for views in self.pairing(before, after):
             moved, relative = self._moved(views.before, views.after)
@@ -208,7 +213,7 @@ class Tracer:
         try:
             for views in self.pairing(before, after):
                 views.after.copy_(views.before)
-        except RuntimeError:  # an expanded tensor has several elements in one place
+        except RuntimeError:  # an expanded tensor, whose elements share memory, cannot be written to
             replaced[id(after)] = after.clone(memory_format=torch.contiguous_format)
             for views in self.pairing(before, replaced[id(after)]):
                 views.after.copy_(views.before)
@@ -232,7 +237,7 @@ class Tracer:
         return moved, moved / scale if scale > 0 else float(moved > 0) * float("inf")
 
     def _described(self, module: nn.Module, path: str, before: Tensor) -> str:
-        """An argument that has no positions and differs: its name, its shape, and the innermost module it came from."""
+        """In words, an argument that differs but has no positions: name, shape, the innermost module it came from."""
         what = f"`{_argument(module, path)}` {list(before.shape)}"
         makers = [
             name
@@ -251,7 +256,7 @@ class Tracer:
 
 
 def _unseen(hook: Callable[..., Any]) -> Callable[..., Any]:
-    """The hook, out of the sight of the modes that watch the model's own calls of torch."""
+    """The hook, run so that torch function modes that watch the model's calls of torch do not see the hook's calls."""
 
     def run(*args: Any) -> Any:
         with torch._C.DisableTorchFunction():
@@ -261,7 +266,7 @@ def _unseen(hook: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def leaves_of(value: Any, path: str = "", depth: int = DEPTH) -> Leaves:
-    """The tensors in nested tuples, mappings and objects, by their path."""
+    """{path: tensor} for every tensor in nested tuples, mappings and objects."""
     if isinstance(value, Tensor):
         return {path: value}
     if depth == 0 or value is None or isinstance(value, nn.Module | type | str | bytes | int | float | torch.dtype):
@@ -298,7 +303,7 @@ def _matched(before: Leaves, after: Leaves) -> Iterator[tuple[str, Tensor, Tenso
 
 
 def _substituted(value: Any, replaced: dict[int, Tensor]) -> Any:
-    """`value` with the tensors that could not be changed in place exchanged."""
+    """`value` with every tensor in `replaced`, which is keyed by `id()`, exchanged for its replacement."""
     if isinstance(value, Tensor):
         return replaced.get(id(value), value)
     if isinstance(value, tuple) and hasattr(value, "_fields"):

@@ -1,4 +1,4 @@
-"""The words of `where`: the earliest module to blame first, then the others, and what they read beside their inputs."""
+"""Writes a finding's `where`: traces two runs and says in words which modules make them differ, the earliest first."""
 
 from collections.abc import Callable
 
@@ -12,14 +12,17 @@ from assay.records import Finding
 
 SAME_SHAPE = 1e-12
 OTHER_SHAPE = 1e-10
-"""What counts as a difference inside a model, relative, where both runs take the same kernels and where they do not."""
+"""Relative differences inside a model that count, for two runs of equal shape and for two of different shapes.
+
+Runs of different shapes may use different kernels, which round differently.
+"""
 NOTABLE = 1e-6
-"""Blames this much smaller than the largest are rounding where anything larger than rounding has been found."""
+"""A difference smaller than the largest by this factor is taken for rounding."""
 MOST_NAMED = 8
 
 
 def tolerance(unit: float, same_shape: bool) -> float:
-    """Relative; `unit` is the spacing of the numbers that the model computes with."""
+    """The relative difference that counts; `unit` is the spacing of the numbers that the model computes with."""
     return max(SAME_SHAPE if same_shape else OTHER_SHAPE, 100 * unit)
 
 
@@ -33,7 +36,7 @@ def trace(
     same_shape: bool = True,
     watch_draws: bool = False,
 ) -> tuple[Tracer, list[Blame]]:
-    """Record `first`, run `between` unseen, compare `second`; the modules to blame in the order they ran."""
+    """Record `first`, run `between` untraced, compare `second`; return the modules to blame in the order they ran."""
     fingerprint = subject.drawn if watch_draws else (lambda: None)
     tracer = Tracer(subject.model, pairing, tolerance(unit, same_shape), fingerprint)
     try:
@@ -55,9 +58,9 @@ def trace_over_time(
     run: Callable[[Tensor], object],
     second: Callable[[], object],
 ) -> tuple[Tracer, list[Blame]]:
-    """As `trace`, of two runs on `ids` [B, T] that share the first `count` tokens.
+    """As `trace`, for two runs on ids [B, T] that share the first `count` tokens.
 
-    A third run with fewer tokens tells which axis of a tensor counts them, whatever else is as long as the sequence.
+    A third run with fewer tokens shows which axis of a tensor is that of positions: the one that became shorter.
     """
     length = ids.shape[1]
     limit = tolerance(unit, same_shape=True)
@@ -78,13 +81,16 @@ def trace_over_time(
 
 
 def notable(blames: list[Blame]) -> list[Blame]:
-    """Without those that only rounding explains beside the larger ones."""
+    """`blames` without those so much smaller than the largest that they are taken for rounding."""
     largest = max((blame.relative for blame in blames), default=0.0)
     return [blame for blame in blames if blame.relative >= min(NOTABLE * largest, SMALLEST_LEAK)]
 
 
 def placed(finding: Finding, tracer: Tracer, blames: list[Blame], event: str, thing: str = "position") -> Finding:
-    """The finding with its `where`: `event` is what happened, "when token 40 changes", `thing` what is numbered."""
+    """The finding with its `where`.
+
+    `event` says between which runs, as in "when token 40 changes"; `thing` is what is numbered, "position" or "row".
+    """
     if not blames:
         return finding
     sentences = [_sentence(tracer, blame, event, thing) for blame in blames]

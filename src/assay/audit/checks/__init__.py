@@ -1,1 +1,1 @@
-"""What a model may not do, one check a file: each takes a subject and answers with a finding."""
+"""The checks of the audit, one per file: each takes a subject (the model under audit) and returns a finding."""

@@ -1,4 +1,4 @@
-"""What one of assay's models declares about itself against what is counted: parameters, FLOPs, bytes of state."""
+"""Accounting: the parameters, FLOPs and state bytes that one of assay's models declares are those that are counted."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ def accounting(subject: Subject, search: Search) -> Finding:
 
 
 class _FlopCounter(TorchDispatchMode):
-    """Adds up torch's own formulas of what runs."""
+    """Counts the FLOPs of every operation that runs, by torch's own formulas."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class _FlopCounter(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        # The compiler need not know of this mode, and would take two seconds to be told.
+        # Otherwise torch would load its compiler because of this mode, which takes two seconds and is not needed.
         return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -76,7 +76,7 @@ class _FlopCounter(TorchDispatchMode):
 
 
 def counted_flops(model: nn.Module, ids: Tensor) -> int:
-    """What torch's counter counts in one forward on `ids` [B, T], attention under the math backend."""
+    """FLOPs of one forward pass on `ids` [B, T] as torch counts them, with attention in torch's math backend."""
     with sdpa_kernel(SDPBackend.MATH), _FlopCounter() as counter:
         model(ids)
     return int(counter.total)

@@ -1,4 +1,4 @@
-"""Non-finite activations: NaN anywhere inside, or an infinity in what is not a mask."""
+"""Non-finite activations: NaN or +infinity in what any module returns. (-infinity is allowed, as masks hold it.)"""
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ from assay.records import Finding
 
 
 def activations(subject: Subject, search: Search) -> Finding:
-    """Look at what every module returns on the longest sequences: NaN or +inf is a warning; -inf masks something."""
+    """Look at what every module returns on the longest sequences; NaN or +inf is a warning, -inf may be a mask."""
     found: list[str] = []
 
     names = {module: name for name, module in subject.model.named_modules()}

@@ -20,9 +20,9 @@ from assay.records import Finding
 
 
 class _Comparison(NamedTuple):
-    """How far a call on `ids` moved between two pasts: the calls that came before it on a fresh copy.
+    """How far the logits of a call on `ids` differ between two `pasts`: lists of calls made before it on a fresh copy.
 
-    `remembers` tells whether anything is remembered that moves a logit, be it only how many calls there were.
+    `remembers` tells whether the model remembers anything that changes a logit, be it only the number of calls.
     """
 
     found: Change
@@ -34,8 +34,9 @@ class _Comparison(NamedTuple):
 def calls(subject: Subject, search: Search, yardstick: Yardstick, training: bool = False) -> Finding:
     """In eval mode a call gives what it gives on a fresh copy, whatever was called before: other ids, other shapes.
 
-    In training mode it gives the same whatever ids were seen before: a layer may count its calls, or refine an estimate
-    of its own weights (spectral norm), but not remember tokens. Where it does, memory is put back before later runs.
+    In training mode a call gives the same after as many earlier calls on other ids: a layer may count its calls, or
+    refine an estimate of its own weights (spectral norm), but not remember tokens. Where the model does remember
+    something, its memory is put back before every later run of the audit.
     """
     base, other = batches(subject, search, 2)
     restores, subject.restores = subject.restores, False
@@ -54,7 +55,11 @@ def calls(subject: Subject, search: Search, yardstick: Yardstick, training: bool
 
 
 def _by_history(subject: Subject, x: Tensor, y: Tensor, multiple: int, yardstick: Yardstick) -> _Comparison:
-    """x, another shape, y, x; and y on a fresh copy. The larger change."""
+    """For eval mode: does a call depend on the calls before it?
+
+    On a fresh copy the batches x, z (another shape), y and x again are run in this order, and y alone on another fresh
+    copy. The second x must equal the first, and y must equal y alone; the larger difference is returned.
+    """
     z = y[:1, : max(x.shape[1] - multiple, multiple)]
     subject.memory.restore()
     first, _, second, again = (subject.logits(ids) for ids in (x, z, y, x))
@@ -69,7 +74,11 @@ def _by_history(subject: Subject, x: Tensor, y: Tensor, multiple: int, yardstick
 
 
 def _by_contents(subject: Subject, x: Tensor, y: Tensor, _: int, yardstick: Yardstick) -> _Comparison:
-    """y after x, and y after as many other tokens; and whether y after y is y at all."""
+    """For training mode: does a call depend on which tokens were seen before it?
+
+    On fresh copies, batch y is run once after batch x and once after y itself, which has the same shape; both must give
+    the same. `remembers` is whether running y twice gives other logits the second time.
+    """
     subject.memory.restore()
     subject.logits(x, training=True)
     after_x = subject.logits(y, training=True)

@@ -1,4 +1,4 @@
-"""Causality by replacement: no logit depends on a later token, whatever stands there.
+"""Causality: no logit depends on a later token. Here by replacing later tokens; gradients.py asks by gradient.
 
 Shapes: T tokens, V vocabulary.
 """
@@ -20,15 +20,15 @@ from assay.audit.subject.subject import Subject
 from assay.records import Finding
 
 LOGITS_KEPT = 1 << 25
-"""Logits held at once, 256 MB in float64."""
+"""The number of logits held at once, 256 MB in float64."""
 CONFIRMED = 6
-"""How many of the largest changes are held against rounding on their own sequences."""
+"""For how many of the largest changes rounding is measured again, on the very sequences that showed them."""
 CANDIDATES = 24
-"""How many later tokens are tried alone to name the one that matters."""
+"""How many later tokens are changed one at a time to name the one that moves earlier logits most."""
 
 
 def causality(subject: Subject, search: Search, yardstick: Yardstick, training: bool = False) -> Finding:
-    """By replacement and, in eval mode, by gradient: each finds what the other misses. The graver answer."""
+    """By replacement and, in eval mode, by gradient, as each finds what the other misses; the worse answer counts."""
     if search.longest < 2:
         return Finding(check="causality", status="skip", explanation="one token is all that the model takes")
     found = by_replacement(subject, search, yardstick, training)
@@ -41,7 +41,7 @@ def causality(subject: Subject, search: Search, yardstick: Yardstick, training: 
 
 
 def by_replacement(subject: Subject, search: Search, yardstick: Yardstick, training: bool = False) -> Finding:
-    """Replace the tokens after many cuts, one at a time and all of them: nothing at or before a cut may move."""
+    """Replace the tokens after many positions (cuts), one token or all of them: logits up to a cut must not move."""
     V, special = subject.vocab_size, subject.special_ids
     cuts = search.training_cuts if training else search.cuts
     probes = long_probes(search, V, special, cuts)
@@ -62,7 +62,7 @@ def by_replacement(subject: Subject, search: Search, yardstick: Yardstick, train
 
 
 def _groups(subject: Subject, probes: Sequence[Probe]) -> Iterator[list[Probe]]:
-    """Probes of one length, in numbers whose logits fit into memory."""
+    """Groups of probes of one length, small enough that their logits fit into memory."""
     by_length = defaultdict(list)
     for probe in probes:
         by_length[len(probe.base)].append(probe)
@@ -74,10 +74,10 @@ def _groups(subject: Subject, probes: Sequence[Probe]) -> Iterator[list[Probe]]:
 def _changes(
     subject: Subject, probes: list[Probe], yardstick: Yardstick, training: bool
 ) -> Iterator[tuple[Probe, Change]]:
-    """The largest change at or before the cut of each probe.
+    """For each probe, the largest change of a logit at or before its cut.
 
-    Where masks are drawn the two sequences go in calls of the same shape, so that both get the same; otherwise
-    sequences that several probes share are run once.
+    Where the model draws dropout masks, both sequences of a probe are run in calls of the same shape, so that they get
+    the same masks; otherwise a sequence that several probes share is run once.
     """
     sides = torch.stack([probe.base for probe in probes]), torch.stack([probe.changed for probe in probes])
     if subject.draws(training):
@@ -96,7 +96,7 @@ def _changes(
 def _confirmed(
     subject: Subject, changes: list[tuple[Probe, Change]], yardstick: Yardstick, training: bool
 ) -> tuple[Probe, Change]:
-    """The largest change that is more than rounding on its own sequences; where none is, the largest as measured."""
+    """The largest change that exceeds rounding as measured on its own sequences; if none does, the largest of all."""
     changes = sorted(changes, key=lambda pair: -pair[1].excess)
     best = changes[0]
     for probe, _ in [pair for pair in changes if pair[1].excess > 1][:CONFIRMED]:
@@ -108,7 +108,7 @@ def _confirmed(
 
 
 def _located(subject: Subject, finding: Finding, probe: Probe, yardstick: Yardstick, training: bool) -> Finding:
-    """The finding with the modules to blame, for the one later token that matters most where there is one."""
+    """The finding with the modules to blame, traced for a single later token where one alone moves earlier logits."""
     alone = _alone(subject, probe, yardstick, training)
     event = f"when the tokens after {probe.cut} change" if alone is None else f"when token {alone.cut + 1} changes"
     probe = alone or probe
@@ -123,7 +123,7 @@ def _located(subject: Subject, finding: Finding, probe: Probe, yardstick: Yardst
 
 
 def _alone(subject: Subject, probe: Probe, yardstick: Yardstick, training: bool) -> Probe | None:
-    """The probe with the one changed token that moves an earlier logit the most; None where none does alone."""
+    """A probe that changes a single token, the one that moves an earlier logit most; None where none does alone."""
     places = torch.nonzero(probe.base != probe.changed)[:, 0]
     chosen = torch.cat([places[:8], places[8 :: max(1, len(places) // (CANDIDATES - 8))]]).unique().tolist()
     singles = []

@@ -13,7 +13,8 @@ ROWS, TOKENS = 2, 128
 def dead_parameters(subject: Subject, search: Search) -> Finding:
     """Differentiate a random sum of the logits of two rows; a parameter without any gradient is a warning.
 
-    Parameters that ask for no gradient are left out. Use it on the redrawn copy: zeros hide what is behind them.
+    Parameters with `requires_grad` False are left out. Use it on the redrawn copy: a weight that is zero lets no
+    gradient through, so that parameters before it would seem dead.
     """
     generator = torch.Generator().manual_seed(search.seed + 10)
     tokens = min(TOKENS // search.multiple * search.multiple or search.multiple, search.longest)

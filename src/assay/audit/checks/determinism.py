@@ -1,4 +1,4 @@
-"""Determinism: in eval mode the same ids give the same logits, whatever any generator holds."""
+"""Determinism: in eval mode the same ids give the same logits, whatever the state of any random generator."""
 
 from dataclasses import replace
 
@@ -15,14 +15,16 @@ from assay.records import Finding
 
 
 def determinism(subject: Subject, search: Search, yardstick: Yardstick) -> Finding:
-    """On a copy put back between: the longest row from another seed, a short one twice from the same. What differs was
-    drawn, or comes from outside."""
+    """Run the longest row from two seeds and a short row twice from one seed, the copy's memory put back in between.
+
+    Logits that differ were drawn at random, or depend on something outside the model.
+    """
 
     def run(ids: Tensor, seed: int) -> Tensor:
         subject.memory.restore()
         return subject.logits(ids, seed=seed)
 
-    # Repeats are compared with rounding in principle, not as measured: the measurement repeats runs too.
+    # Not the measured yardstick: it is itself a difference of repeated runs, which a model that draws makes large.
     unmoved = max(SMALLEST_LEAK, 1000 * yardstick.unit) * yardstick.scale
     stick = replace(yardstick, allowed=torch.full_like(yardstick.allowed, unmoved))
     long, short = yardstick.ids, yardstick.ids[:, : search.content]
@@ -36,7 +38,7 @@ def determinism(subject: Subject, search: Search, yardstick: Yardstick) -> Findi
     finding = finding_of("determinism", found, stick, passed, failed)
     if finding.status == "pass":
         return finding
-    # Other tokens in between, for a memory outside the model, which nothing puts back.
+    # A call on other tokens in between shows a memory outside the model, which restoring the copy does not reset.
     tracer, blames = trace(
         subject,
         everything,

@@ -14,7 +14,7 @@ from assay.audit.subject.subject import RaisedError, Subject, logits_of
 from assay.records import Finding
 
 FLOOR = 1e-9
-"""The largest gradient with respect to later embeddings that counts as none, relative to that of earlier ones."""
+"""Gradients with respect to later embeddings up to this, relative to those of earlier ones, count as zero."""
 SHIFT = 1e-3
 """How far an embedding is moved to find the module that lets the gradient through."""
 
@@ -51,7 +51,7 @@ def by_gradient(subject: Subject, search: Search, yardstick: Yardstick) -> Findi
 
 
 def gradient_rows(search: Search) -> list[tuple[int, tuple[int, ...]]]:
-    """Lengths, and the positions whose logits are differentiated in sequences of that length, one a row."""
+    """(length, positions whose logits are differentiated in sequences of that length, one row for each)."""
     middle = search.middle
     tried = (5, 15, middle - 2) if search.brief else (0, 5, 15, 16, middle // 2, 31, 32, middle - 2)
     cuts = {t for t in tried if 0 <= t < middle - 1}
@@ -64,7 +64,10 @@ def gradient_rows(search: Search) -> list[tuple[int, tuple[int, ...]]]:
 def embedding_gradients(
     subject: Subject, ids: Tensor, cuts: tuple[int, ...], generator: torch.Generator
 ) -> Tensor | None:
-    """Norms [N, T] of the gradient of a random sum of row n's logits at cuts[n]; None where nothing can be seen."""
+    """Norms [N, T], over embeddings, of the gradient of a random sum of row n's logits at position cuts[n].
+
+    None where no lookup of the ids in an embedding table was seen.
+    """
     leaves: list[Tensor] = []
 
     def leaf(vectors: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Initialisation: layers hold what they themselves draw, and fresh logits are near uniform.
+"""Initialisation: layers hold values like those their own `reset_parameters` draws, and logits are near uniform.
 
 Only for weights that have not been trained.
 """
@@ -21,17 +21,17 @@ from assay.records import Finding
 
 DRAWS = 4
 SPREAD = 0.25
-"""How far a standard deviation may be from the layer's own, relative."""
+"""How far, relatively, a standard deviation may be from that of the layer's own draws."""
 FAR_NATS = 1.0
 """How far below ln V the entropy of fresh logits may be."""
 
 
 def initialisation(subject: Subject, _: Search) -> Finding:
-    """A layer whose own `reset_parameters` gives other values than it holds: a wrapper has drawn over it.
+    """Warn of layers that hold other values than their own `reset_parameters` draws: something has drawn over them.
 
-    assay's layers answer for their submodules too; other classes outside torch.nn only for the parameters they own
-    directly, as wrappers rightly draw the matrices of linear layers. Constants must be equal, drawn values alike in
-    mean and standard deviation.
+    assay's layers are compared with their submodules; other classes outside torch.nn only in the parameters that they
+    own directly, as a model may well draw the matrices of its linear layers itself. Constants must be equal, drawn
+    values alike in mean and standard deviation.
     """
     checked, overwritten = 0, []
     for name, layer in _own_initialisers(subject.model):
@@ -77,7 +77,7 @@ def initial_entropy(subject: Subject, search: Search) -> Finding:
 
 
 def _own_initialisers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Modules that know their initialisation; none inside another that answers for it."""
+    """Modules with a `reset_parameters` of their own, except those inside a module that is compared as a whole."""
     answered: set[nn.Module] = set()
     for name, module in model.named_modules():
         if module in answered or isinstance(module, LanguageModel) or type(module).__module__.startswith("torch."):
@@ -107,14 +107,14 @@ def _drawn(layer: nn.Module) -> list[dict[str, Tensor]] | None:
                 return None
             reset = layer.reset_parameters
             reset(*arguments)
-        except Exception:  # a stranger's initialisation may ask for anything
+        except Exception:  # code from outside assay, which may need arguments or raise anything
             return None
         draws.append({name: parameter.detach().double() for name, parameter in _owned(layer)})
     return draws
 
 
 def _alike(held: Tensor, draws: list[Tensor]) -> bool:
-    """Equal where the draws are, else with a mean and a standard deviation that the draws' own could give."""
+    """Whether `held` could be one of the draws: equal where all draws are equal, else alike in mean and spread."""
     drawn = torch.stack(draws)
     fixed = (drawn == drawn[0]).all(0)
     if not torch.allclose(held[fixed], drawn[0][fixed], rtol=1e-5, atol=1e-7):

@@ -1,4 +1,4 @@
-"""Length: a prefix alone gives the logits that it gives inside a longer sequence.
+"""Length: a prefix gives the same logits alone as inside a longer sequence.
 
 Shapes: T tokens, V vocabulary.
 """
@@ -17,10 +17,10 @@ CHANCE = "not decided: masks are drawn that depend on the length and cannot be s
 
 
 def length(subject: Subject, search: Search, yardstick: Yardstick, training: bool = False) -> Finding:
-    """Compare prefixes of many lengths, odd ones and one token too, with the longest sequence.
+    """Compare prefixes of many lengths, odd ones and a single token included, with the longest sequence.
 
-    In training mode fewer lengths, with dropout off, as masks depend on the shape. Lengths at which the model raises
-    are a warning.
+    In training mode there are fewer lengths, and dropout is off, as its masks depend on the shape. Lengths at which the
+    model raises an exception are a warning.
     """
     lengths = search.lengths[::5] if training else search.lengths
     if subject.draws(training, dropout=False):

@@ -1,4 +1,4 @@
-"""Train against eval: what differs between the modes is dropout and nothing else."""
+"""Modes: training mode differs from eval mode by dropout and by nothing else."""
 
 from collections.abc import Callable
 
@@ -13,10 +13,10 @@ from assay.records import Finding
 
 
 def modes(subject: Subject, yardstick: Yardstick) -> Finding:
-    """With dropout off, training mode gives the logits of eval mode, on as many tokens as the search goes.
+    """With dropout off, training mode gives the logits of eval mode, on the longest sequence of the search.
 
-    A layer that still draws at random in training mode cannot be compared: where only such layers differ, the answer
-    is a skip that names them.
+    A layer that still draws at random then cannot be compared: where only such layers differ, the check is skipped and
+    names them.
     """
     ids = yardstick.ids
     runs = [_run(subject, ids, training) for training in (False, True)]
@@ -41,9 +41,10 @@ def modes(subject: Subject, yardstick: Yardstick) -> Finding:
 
 
 def _refined(subject: Subject, ids: Tensor, yardstick: Yardstick, finding: Finding) -> Finding:
-    """A warning instead, where eval mode gives the same once training mode has run: it refines an estimate.
+    """A warning instead of a failure, where eval mode gives the same after a call in training mode as that call did.
 
-    That this depends on the weights alone, and not on tokens, is for the isolation of calls to say.
+    Then training mode refines an estimate, as spectral norm does. Whether what it stores depends on tokens is found by
+    the check of isolated calls.
     """
     subject.memory.restore()
     restores, subject.restores = subject.restores, False

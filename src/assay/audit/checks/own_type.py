@@ -1,4 +1,4 @@
-"""Causality in the model's own number type, and under autocast: a fast path that only narrow numbers take.
+"""Causality in the model's own number type, and under autocast, where other kernels may run than in float64.
 
 Shapes: T tokens, V vocabulary.
 """
@@ -19,19 +19,20 @@ from assay.records import Finding
 
 TIMES_REPEATS = 20.0
 UNITS, SMALLEST = 2.0, 1e-4
-"""Changes up to so many units in the last place, or so small a part of the logits, are rounding whatever repeats say:
-some sound models compute all positions at once, by Fourier transforms."""
+"""Changes up to UNITS units in the last place, or SMALLEST of the logits, count as rounding even where repeated runs
+agree exactly: some sound models compute all positions at once, by Fourier transforms, whose rounding mixes positions.
+"""
 FINER = 25.0
-"""By how much finer modules are compared than logits: two runs of the same shape round alike."""
+"""Modules are compared with a threshold finer by this factor than that of logits: runs of equal shape round alike."""
 LONG, SHORT = 128, 24
-"""Tokens for a large model: in its own type, and under autocast."""
+"""Numbers of tokens for a large model: in its own type, and under autocast."""
 
 
 def own_type(subject: Subject, search: Search) -> list[Finding]:
-    """Failures alone, on the weights as given in eval mode; nothing where float64 is the model's own type.
+    """Causality failures on the weights as given in eval mode; none where float64 is the model's own type.
 
-    A leak through another path is as large as what it reads, so few positions tell. What counts is more than 20 times
-    the largest change when the same row is run again.
+    The search is small: a kernel that leaks lets whole values through, not traces of them, so a few positions show it.
+    A change counts from 20 times the largest difference between repeated runs of the same row.
     """
     if not subject.wide or not subject.narrow or search.longest < 2:
         return []
@@ -49,7 +50,7 @@ def own_type(subject: Subject, search: Search) -> list[Finding]:
 
 @contextmanager
 def _narrowed(subject: Subject) -> Iterator[None]:
-    """The copy in its own types inside the block, and as it was after it."""
+    """Inside the block the copy has its own number types again; afterwards it is as before."""
     subject.use("given")
     given, quick = subject.memories["given"], subject.asks_for_no_type
     for tensor, values in subject.narrow:
@@ -64,7 +65,7 @@ def _narrowed(subject: Subject) -> Iterator[None]:
 
 
 def _replaced(subject: Subject, search: Search, length: int, unit: float, words: str) -> Finding | None:
-    """Everything after the middle replaced: nothing before it may move by more than repeats do."""
+    """Replace every token after the middle: no logit before it may move by more than repeated runs differ."""
     length = max(min(length, search.longest) // search.multiple * search.multiple, min(search.multiple, search.longest))
     cut = max(0, length // 2 - 2)
     generator = torch.Generator().manual_seed(search.seed + 11)
@@ -72,7 +73,7 @@ def _replaced(subject: Subject, search: Search, length: int, unit: float, words:
     changed = torch.cat([base[: cut + 1], other[cut + 1 :]])
     try:
         before, again, after = (subject.one_call(ids[None])[0, : cut + 1] for ids in (base, base, changed))
-    except RaisedError:  # what float64 runs in, and this does not, is not asked
+    except RaisedError:  # a model that runs in float64 need not run in this type
         return None
     scale = spread(before)
     repeats = change(before, again).amax(-1)

@@ -15,7 +15,7 @@ from assay.records import Finding
 
 
 def packing(subject: Subject, search: Search, yardstick: Yardstick, separator: int) -> Finding:
-    """Documents packed into one row, parted by the id `separator`: what comes after it does not see what is before."""
+    """Put two documents into one row, the id `separator` between them: changing the first must not move the second."""
     generator = torch.Generator().manual_seed(search.seed + 5)
     T = search.middle
     if T < 3 or subject.vocab_size < 3:

@@ -1,6 +1,6 @@
-"""Parity: one forward gives what decoding with a state gives, however the sequence is split.
+"""Parity: one forward pass gives what decoding with a state gives, however the sequence is split.
 
-The two sides never take the same path: one is a single call without a state, the other hands its state on.
+One side is a single call without a state; on the other, calls over pieces of the sequence pass the state on.
 Shapes: B batch, T tokens, V vocabulary.
 """
 
@@ -24,12 +24,12 @@ from assay.records import Finding
 
 STEPS = 3
 SMALL = 1e-5
-"""Changes up to this, relative, may come from constants that the model keeps in its own narrow type."""
+"""Relative changes up to this may come from constants that the model keeps in its own, narrower number type."""
 
 
 @dataclass(frozen=True)
 class _Run:
-    """One way of decoding `ids` [B, T], which in one forward have the logits `whole`."""
+    """One way of decoding `ids` [B, T] in pieces; `whole` are their logits in one forward pass."""
 
     ids: Tensor
     whole: Tensor
@@ -38,10 +38,10 @@ class _Run:
 
 
 def parity(subject: Subject, search: Search, yardstick: Yardstick) -> Finding:
-    """Compare one forward with every way of decoding that the model has, in eval mode.
+    """Compare one forward pass with every way of decoding that the model has, in eval mode.
 
-    Two rows of some tens of tokens in small pieces, and one row as long as the search goes: past windows, buffers and
-    chunks of usual sizes.
+    Two rows of some tens of tokens are decoded in small pieces, and one row of the search's full length in large ones,
+    so that windows, buffers and chunks of usual sizes are exceeded.
     """
     ways = decoders(subject.model)
     if not ways or search.content < 2:
@@ -80,7 +80,7 @@ def _compared(subject: Subject, run: _Run, yardstick: Yardstick) -> Change:
 
 
 def _runs(subject: Subject, search: Search, yardstick: Yardstick, ways: list[Decoder]) -> list[_Run]:
-    """Short rows and a long one, of ids that are no padding: a model may give that no position."""
+    """The runs to make, on short rows and a long one. Padding ids are left out, as a model may skip their positions."""
     generator, V, pad = torch.Generator().manual_seed(search.seed + 8), subject.vocab_size, padding_id(subject)
     short = torch.randint(V, (2, search.content), generator=generator)
     short = short if pad is None else torch.where(short == pad, (pad + 1) % V, short)
@@ -96,9 +96,10 @@ def _runs(subject: Subject, search: Search, yardstick: Yardstick, ways: list[Dec
 
 
 def _beside_constants(subject: Subject, found: Change, run: _Run, yardstick: Yardstick) -> Change:
-    """The change, measured by what rounding of the model's constants does too where it is small.
+    """A small change, judged again with a threshold that includes the rounding of the model's constants.
 
-    Decays and angles are kept as tables in float32 and worked out again in a step: both are right to float32.
+    A model may keep decays or rotary angles as tables in float32 and compute them anew when it decodes; both are right
+    to the precision of float32 and differ in float64.
     """
     unit = torch.finfo(subject.own_type).eps
     small = found.moved <= SMALL * yardstick.scale

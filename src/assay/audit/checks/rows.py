@@ -19,9 +19,11 @@ Rows = tuple[int, ...]
 
 
 def rows(subject: Subject, search: Search, yardstick: Yardstick, training: bool = False) -> Finding:
-    """Replace half of a batch, this half and that, by random or by special ids: the other half stays; and alone a row
-    is the same as in company (with dropout off, as masks depend on the shape). The gravest answer of all batch sizes;
-    in training mode of the smallest, and of a large model of the largest.
+    """Two comparisons, for batches of several sizes; the worst answer counts.
+
+    1. Half of the rows are replaced by rows of random or special ids, for several choices of the half: the other rows
+    must not move. 2. A row alone must give what it gives in the batch (with dropout off, as masks depend on the shape).
+    Training mode takes the smallest batch only, a large model the largest only.
     """
     findings = []
     sizes = search.batches[:1] if training else search.batches[-1:] if search.brief else search.batches
@@ -39,7 +41,7 @@ def halves(count: int) -> list[Rows]:
 
 
 def batches(subject: Subject, search: Search, count: int) -> tuple[Tensor, Tensor]:
-    """A batch [count, T], and another of which every row differs: random ids, or one special id throughout."""
+    """Two batches [count, T] that differ in every row: random ids, and in the last row of the second one special id."""
     generator = torch.Generator().manual_seed(search.seed + 4)
     shape = (count, search.content)
     base, other = (torch.randint(subject.vocab_size, shape, generator=generator) for _ in range(2))
@@ -75,7 +77,7 @@ def _of_batch(subject: Subject, search: Search, yardstick: Yardstick, training: 
 def _company(
     subject: Subject, base: Tensor, before: Tensor, yardstick: Yardstick, training: bool, passed: Finding
 ) -> Finding:
-    """Each row alone against the batch."""
+    """The second comparison: first and last row alone against the batch."""
     if subject.draws(training, dropout=False):
         return passed
 

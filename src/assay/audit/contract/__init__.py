@@ -1,1 +1,1 @@
-"""What an architecture must keep besides being sound, a file for each kind of promise."""
+"""Checks of what an architecture must keep besides being sound, one file per kind of promise (costs, weights, ...)."""

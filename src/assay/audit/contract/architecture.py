@@ -1,6 +1,6 @@
-"""Everything that is asked of an architecture, of those in the repository and of anybody's alike.
+"""All checks of an architecture, the same for assay's own and for those of plug-ins.
 
-Each check takes an architecture, builds its smallest model and answers with a Finding; `check_architecture` asks all.
+Each check takes an architecture, builds its smallest model and returns a Finding; `check_architecture` runs all.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from assay.records import Finding
 Check = Callable[[Architecture], Finding]
 
 IF_SOUND: tuple[Check, ...] = (reach, decoding, publishing, dead_parameters)
-"""Asked of what claims to be sound: a layer that hears later tokens cannot keep them."""
+"""Checks run only on architectures that claim to be sound: a layer that sees later tokens cannot pass them."""
 CHECKS: tuple[Check, ...] = (
     forms,
     roles,
@@ -34,11 +34,11 @@ CHECKS: tuple[Check, ...] = (
     *IF_SOUND,
 )
 PROMISED = {"parity": "`forward` must continue from every state, one token at a time too"}
-"""What an architecture has declared, and how to keep it."""
+"""Checks of the audit that only warn in general but fail for an architecture, which promises them; and what to do."""
 
 
 def check_architecture(architecture: Architecture) -> tuple[AuditReport, list[Finding]]:
-    """The audit of its smallest model, and what an architecture must keep besides, which asks some checks anew."""
+    """The audit of its smallest model, and the findings of all contract checks, some of which the audit makes too."""
     report = audit(smallest(architecture), fresh=True)
     own = [check(architecture) for check in CHECKS]
     asked_anew = {finding.check for finding in own}
@@ -46,7 +46,7 @@ def check_architecture(architecture: Architecture) -> tuple[AuditReport, list[Fi
 
 
 def held(finding: Finding) -> Finding:
-    """An audit's finding; what it only warns of in anybody's model fails where an architecture promised it."""
+    """An audit's finding, with a warning turned into a failure where the architecture has promised that behaviour."""
     if finding.check not in PROMISED or finding.status != "warn":
         return finding
     words = f"{finding.explanation}; {PROMISED[finding.check]}"

@@ -1,4 +1,4 @@
-"""What an architecture says that it costs against what is counted: parameters, FLOPs, bytes of state, and sizes."""
+"""Checks of costs: declared parameters, FLOPs and state bytes are those counted, and sizes can be had."""
 
 import torch
 
@@ -12,17 +12,17 @@ from assay.model.sizing import build_on_meta, solve
 from assay.records import Finding
 
 BYTES = 4
-"""Of an element of the activations in these models."""
+"""Bytes of an element of the activations in these models, which are float32."""
 CONTEXTS = (1, 3, TOKENS)
 RUNS = ((FORMS[0], 23), (FORMS[1], TOKENS), (FORMS[1], 64), (FORMS[3], 100))
-"""Forms and tokens: the loop, part of a chunk, whole chunks, long chunks."""
+"""(form, number of tokens) of each run: the loop, part of a chunk, whole chunks, long chunks."""
 SIZE, VOCAB_SIZE = 1_000_000, 4096
 
 
 def accounting(architecture: Architecture) -> Finding:
     """1. Groups of parameters add up; 2. `state_bytes` are those of the state that is returned; 3. `executed_flops`,
-    where all layers declare them, are within 2% of what torch counts, in every form; 4. nothing costs less than
-    nothing. A warning where 5. a part of a state is a view that keeps something larger alive.
+    where all layers declare them, are within 2% of what torch counts, in every form; 4. no cost is negative.
+    A warning where 5. a tensor of a state is a view that keeps something larger in memory.
     """
     wrong, kept = Reasons(), Reasons()
     model = smallest_redrawn(architecture)
@@ -52,7 +52,7 @@ def accounting(architecture: Architecture) -> Finding:
 
 
 def _flops(architecture: Architecture, wrong: Reasons) -> bool:
-    """Whether every layer declares its executed FLOPs; what is wrong with them is noted."""
+    """Note in `wrong` what is wrong with executed FLOPs; return whether every layer declares them."""
     model = smallest(architecture).eval()
     for form, tokens in RUNS:
         model.set_execution(form)
@@ -84,7 +84,7 @@ def declared_flops(architecture: Architecture) -> Finding:
 
 
 def sizing(architecture: Architecture) -> Finding:
-    """A million parameters can be had, within 1% as built."""
+    """Sizing finds a model of a million parameters, within 1% as built."""
     try:
         config = solve(architecture, SIZE, "total", {"vocab_size": VOCAB_SIZE})
     except RequestError as error:

@@ -1,4 +1,4 @@
-"""What gradients tell: which tokens an output depends on, which parameters matter, and that training learns.
+"""Checks by gradient: which tokens an output depends on, which parameters matter, and that training lowers the loss.
 
 Shapes: B rows, T tokens, D width.
 """
@@ -15,9 +15,9 @@ from assay.records import Finding
 
 POSITIONS = (0, 15, 16, 20, 36)
 LEAK = 1e-10
-"""The largest gradient with respect to later tokens that is rounding, relative to that of earlier ones."""
+"""Gradients with respect to later tokens up to this, relative to those of earlier ones, are rounding."""
 UNREAD = 1e-9
-"""Gradients with respect to earlier tokens up to this, relative to that of the position's own, are none."""
+"""Gradients with respect to earlier tokens up to this, relative to that of the position's own token, count as zero."""
 STEPS, LEARNING_RATE, LOWER_NATS = 12, 1e-2, 0.3
 
 
@@ -43,7 +43,7 @@ def reach(architecture: Architecture) -> Finding:
 
 
 def _token_gradients(model: LanguageModel, form: Execution) -> list[tuple[int, Tensor]]:
-    """(t, [T]): norms of the gradients of a random sum of the hidden state at t with respect to each embedding."""
+    """For several positions t: (t, norms [T], over embeddings, of the gradient of a random sum of t's hidden state)."""
     model.set_execution(form)
     ids = ids_for(model, rows=1)
     x = model.embedding(ids).detach().requires_grad_()

@@ -1,4 +1,4 @@
-"""The small models that contract checks look at, and how a check answers with numbered reasons."""
+"""The small models that contract checks run, and `Reasons`, which collects a check's numbered reasons for failing."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,10 +13,10 @@ from assay.ops.execution import Execution
 from assay.records import Finding, Status
 
 TOKENS, ROWS = 37, 3
-"""Tokens and rows of a batch, which are no widths of a small model, so that axes are not taken for one another."""
+"""Tokens and rows of a batch. No width of a small model has these values, so that axes cannot be confused."""
 FORMS = (Execution("loop"), Execution("chunked", 16), Execution("chunked", 32), Execution("chunked", 64))
 CLOSE = 1e-9
-"""Relative to the largest logit, in float64."""
+"""The largest difference that counts as rounding, relative to the largest logit, in float64."""
 
 
 def smallest(architecture: Architecture, seed: int = 0, options: Mapping[str, Any] | None = None) -> LanguageModel:
@@ -25,12 +25,12 @@ def smallest(architecture: Architecture, seed: int = 0, options: Mapping[str, An
 
 
 def smallest_redrawn(architecture: Architecture, options: Mapping[str, Any] | None = None) -> LanguageModel:
-    """The same with other weights, so that no zero hides anything; in eval mode."""
+    """The same model in eval mode with all weights redrawn, as weights that are zero would hide what is behind them."""
     return redrawn(smallest(architecture, 0, options), torch.Generator().manual_seed(1)).eval()
 
 
 def on_both_weights(architecture: Architecture) -> Iterator[tuple[str, LanguageModel]]:
-    """The model in float64 and eval mode: as initialised, and redrawn; each with the words for its weights."""
+    """(name of the weights, model) in float64 and eval mode: with the weights as initialised, and redrawn."""
     yield "weights as given", smallest(architecture).double().eval()
     yield "weights redrawn", smallest_redrawn(architecture).double()
 
@@ -42,12 +42,12 @@ def ids_for(model: LanguageModel, rows: int = ROWS, tokens: int = TOKENS) -> Ten
 
 
 def difference(y: Tensor, expected: Tensor) -> float:
-    """The largest, relative to the largest value that is expected; NaN where one is."""
+    """The largest difference, relative to the largest expected value; NaN if there is a NaN."""
     return ((y - expected).abs().max() / expected.abs().max().clamp(min=1e-30)).item()
 
 
 class Reasons:
-    """What is wrong, each reason under the number that it has in the docstring of its check."""
+    """Collects what a check finds wrong, each reason under its number in the check's docstring."""
 
     def __init__(self) -> None:
         self.found: dict[int, str] = {}
@@ -58,12 +58,12 @@ class Reasons:
         self.found.setdefault(number, words)
 
     def note_if_far(self, number: int, off: float, words: str) -> None:
-        """Add a reason where `off`, a relative difference, is more than rounding or no number."""
+        """Add a reason where `off`, a relative difference, is NaN or more than rounding."""
         self.largest = max(self.largest, off) if off == off else off
         if not off <= CLOSE:
             self.note(number, f"{words}, by {off:.2g} of the largest logit")
 
     def finding(self, check: str, passed: str, status: Status = "fail") -> Finding:
-        """`status` with all reasons in order, or a pass with the words for it."""
+        """A finding of `status` that lists all reasons in order; without reasons, a pass that says `passed`."""
         words = "; ".join(f"{number}. {self.found[number]}" for number in sorted(self.found))
         return Finding(check=check, status=status if words else "pass", explanation=words or passed)

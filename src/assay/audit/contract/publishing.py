@@ -1,4 +1,4 @@
-"""What layers hand to later layers of the same call: one thing for each position, or weights.
+"""Checks what layers publish in `shared` for later layers: one value per position, or weights.
 
 Shapes: B rows, T tokens.
 """
@@ -13,7 +13,7 @@ from assay.model.architecture import Architecture
 from assay.records import Finding
 
 WEIGHT = "_weight"
-"""How the name of a published parameter ends."""
+"""The names of published parameters end in this."""
 
 
 @torch.no_grad()

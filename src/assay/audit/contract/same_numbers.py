@@ -1,4 +1,4 @@
-"""One function however it is computed: every form of the ops, in one call or token by token.
+"""Checks that logits do not depend on how they are computed: in which form of the ops, in one call or token by token.
 
 Shapes: B rows, T tokens, V vocabulary.
 """
@@ -14,7 +14,7 @@ from assay.ops.execution import recorded_forms
 from assay.records import Finding
 
 SPLITS = (1, 5, 16, 36)
-"""Tokens of the first part; the rest continues from its state."""
+"""Lengths of the first part of a sequence; the rest continues from its state."""
 STEPS = 4
 
 

@@ -1,4 +1,4 @@
-"""What is promised of weights: a role for each, a complete draw from the seed, the same numbers once stored."""
+"""Checks of weights: each has a weight-decay role, all are drawn from the seed, and storing them loses nothing."""
 
 import torch
 from safetensors.torch import load, save
@@ -49,9 +49,9 @@ def complete_initialisation(architecture: Architecture) -> Finding:
 
 @torch.no_grad()
 def zero_outputs(architecture: Architecture) -> Finding:
-    """1. With `--init blinkdl` a layer adds nothing to the residual stream, where it names its `residual_outputs`.
+    """1. With `--init blinkdl`, which zeroes all `residual_outputs`, a layer adds nothing to the residual stream.
 
-    Skipped where a layer names none: that setting then leaves what it adds as it was drawn.
+    Skipped where a layer names no `residual_outputs`: `blinkdl` then leaves its weights as they were drawn.
     """
     model, reasons, unnamed = smallest(architecture, options={"initialisation": "blinkdl"}).eval(), Reasons(), []
     ids = ids_for(model)

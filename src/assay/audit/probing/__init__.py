@@ -1,1 +1,1 @@
-"""Where and with what the audit looks: lengths, places, contents, and how much of a change is rounding."""
+"""What the audit tries (lengths, positions, contents of sequences), and how far rounding alone moves logits."""

@@ -1,4 +1,4 @@
-"""The largest of many changes, and the finding that it makes.
+"""The largest change of a logit among many comparisons, and the finding made of it.
 
 Shapes: N comparisons, T tokens, V vocabulary.
 """
@@ -12,12 +12,15 @@ from assay.audit.subject.differences import change
 from assay.records import Finding
 
 BLIND = 1e-3
-"""Where more than this is allowed, relative, a model is too chaotic for the check to say much."""
+"""Where rounding alone may move logits by more than this, relatively, a check says little, and the finding says so."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """How far one position of one comparison moved and how far it may: `excess` is their ratio."""
+    """How far the logits at one position of one comparison moved, and how far rounding may move them.
+
+    `excess` is moved / allowed; above 1 it is a failure.
+    """
 
     comparison: int
     position: int
@@ -27,7 +30,7 @@ class Change:
 
 
 def largest_change(before: Tensor, after: Tensor, yardstick: Yardstick, first: int = 0) -> Change:
-    """The largest excess among logits [N, T, V] whose T positions are those from `first` on."""
+    """The change with the largest excess between logits [N, T, V]; the first of the T positions is number `first`."""
     moved = change(before, after).amax(-1)
     allowed = yardstick.allowed[first : first + moved.shape[1]].to(moved.device)
     excess = (moved / allowed).masked_fill(moved == 0, 0.0)
@@ -43,7 +46,7 @@ def largest_change(before: Tensor, after: Tensor, yardstick: Yardstick, first: i
 
 
 def finding_of(check: str, found: Change, yardstick: Yardstick, passed: str, failed: str) -> Finding:
-    """A pass that says `passed` or a failure that says `failed`, changes relative to the logits' root mean square."""
+    """A pass that says `passed` or a failure that says `failed`; its numbers are relative to the logits' RMS."""
     threshold = yardstick.relative(found.allowed)
     words = passed if found.excess <= 1 else failed
     if threshold > BLIND:

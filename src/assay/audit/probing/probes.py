@@ -1,4 +1,4 @@
-"""The sequences that the audit tries: pairs that agree up to a cut, of every content.
+"""The sequences that the audit tries: pairs that are equal up to a position (the cut), with many kinds of contents.
 
 Shapes: T tokens.
 """
@@ -14,7 +14,10 @@ from assay.audit.probing.search import Search
 
 @dataclass(frozen=True)
 class Probe:
-    """Two sequences of ids [T] that are the same up to position `cut` and differ after it; `content` says in what."""
+    """Two sequences of ids [T] that are equal up to and at position `cut` and differ after it.
+
+    `content` says in words what kind of ids they have.
+    """
 
     base: Tensor
     changed: Tensor
@@ -23,7 +26,10 @@ class Probe:
 
 
 def long_probes(search: Search, vocab_size: int, special: tuple[int, ...], cuts: tuple[int, ...]) -> list[Probe]:
-    """One random sequence, and everything after each cut replaced; special ids stand at the cuts and after them."""
+    """One random sequence paired with copies in which everything after a cut is replaced.
+
+    Special ids stand at the cuts and right after them.
+    """
     if search.longest < 2:
         return []
     generator = torch.Generator().manual_seed(search.seed)
@@ -42,7 +48,10 @@ def long_probes(search: Search, vocab_size: int, special: tuple[int, ...], cuts:
 
 
 def single_probes(search: Search, vocab_size: int) -> list[Probe]:
-    """Every token but the first of a short sequence replaced, one at a time: all pairs of positions are looked at."""
+    """A short sequence paired with copies that replace one token each, every token but the first in turn.
+
+    So every pair of an earlier and a later position is tested.
+    """
     generator = torch.Generator().manual_seed(search.seed + 1)
     base = _random(vocab_size, search.short, generator)
     other = _other(base, vocab_size, generator)
@@ -55,7 +64,7 @@ def single_probes(search: Search, vocab_size: int) -> list[Probe]:
 
 
 def content_probes(search: Search, vocab_size: int, special: tuple[int, ...]) -> list[Probe]:
-    """Constant, repeated and special ids before the cut, and after it."""
+    """Probes with constant, periodic and special ids before the cut, and with such ids after it."""
     T = search.content
     if T < 2:
         return []
@@ -63,7 +72,7 @@ def content_probes(search: Search, vocab_size: int, special: tuple[int, ...]) ->
     cut = max(0, min(T - 2, T // 2 + 1))
     base = _random(vocab_size, T, generator)
     contents = list(_contents(T, vocab_size, special, generator))
-    if search.brief:  # each content before the cut once, and after it once
+    if search.brief:  # each content only once before the cut, paired with the next one after it
         following = [content for _, content in (*contents[1:], contents[0])]
         pairs = [(name, content, base, after) for (name, content), after in zip(contents, following, strict=True)]
     else:
@@ -84,7 +93,7 @@ def content_probes(search: Search, vocab_size: int, special: tuple[int, ...]) ->
 
 
 def mixed_row(search: Search, vocab_size: int, special: tuple[int, ...]) -> Tensor:
-    """One of the longest sequences [1, T]: random ids with special ones here and there."""
+    """A sequence [1, T] of the longest length: random ids with special ones at every 11th place."""
     generator = torch.Generator().manual_seed(search.seed + 6)
     ids = torch.randint(vocab_size, (1, search.longest), generator=generator)
     places = torch.arange(min(3, search.longest), search.longest, 11)
@@ -110,5 +119,5 @@ def _random(vocab_size: int, length: int, generator: torch.Generator) -> Tensor:
 
 
 def _other(ids: Tensor, vocab_size: int, generator: torch.Generator) -> Tensor:
-    """Ids of which none equals that of `ids` at its place."""
+    """Random ids that differ from `ids` at every position."""
     return (ids + 1 + torch.randint(vocab_size - 1, ids.shape, generator=generator)) % vocab_size

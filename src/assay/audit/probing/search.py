@@ -1,4 +1,4 @@
-"""Where the audit looks: lengths, positions, batches and how many of each, from the size of the model alone.
+"""The plan of an audit: which lengths, positions and batch sizes it tries. It depends on the model's size alone.
 
 The plan never depends on timings, so that an audit says the same on every machine.
 """
@@ -11,23 +11,25 @@ from torch import nn
 
 POWERS = (16, 32, 64, 128, 256)
 OTHERS = (80, 96, 100, 120, 144, 150, 160, 192, 200, 240, 250, 300)
-"""Chunk lengths that are no powers of two and begin past the sequences in which every token is replaced."""
+"""Chunk lengths that are no powers of two and longer than `short`, where every token is replaced anyway."""
 LENGTHS = (1, 2, 3, 7, 15, 16, 17, 33, 48, 63, 64, 65, 96, 100, 128, 129, 150, 192, 200, 240, 255, 256, 257, 300)
 MANY, FEW = 3, 4
 TINY = 400_000
-"""Cost up to which every length up to that of the sequences for gradients is tried, and every other cut."""
+"""Below this cost every prefix length up to `middle` is tried, and every other cut."""
 LARGE = 900_000
 """Cost from which a search looks at fewer positions, to stay within seconds."""
 MODULE_COST, CALL_COST = 8_000, 50_000
-"""What a module costs beside its parameters, and a call of torch for each token: as much time as so many of them."""
+"""The time that a module takes besides its parameters', and that of one call of torch per token, in parameters."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """Lengths in tokens: `longest`, `middle` for gradients, `short` for one token at a time, `content` for contents.
+    """What one audit tries. Lengths are in tokens.
 
-    `cuts` are the positions t after which everything is replaced in the longest sequences, `training_cuts` those tried
-    in training mode too; `lengths` the prefixes that are compared with the whole; `batches` the numbers of rows.
+    `longest` is the longest sequence; `middle` the length for gradients, `short` for replacing one token at a time,
+    `content` for special contents. `cuts` are the positions after which everything is replaced in the longest
+    sequences, `training_cuts` those tried in training mode too, `gradient_cuts` those whose logits are differentiated.
+    `lengths` are the prefixes that are compared with the longest sequence, `batches` the numbers of rows.
     """
 
     longest: int
@@ -41,28 +43,29 @@ class Search:
     batches: tuple[int, ...]
     seed: int
     multiple: int = 1
-    """The model takes lengths that are multiples of this many tokens alone."""
+    """The model takes only lengths that are multiples of this."""
     brief: bool = False
-    """A large model: the weights as given are searched over time in eval mode only, the redrawn ones in full."""
+    """Set for a large model, whose search is reduced: its weights as given, say, are not run in training mode."""
 
 
 def cost_of(model: nn.Module, calls_per_token: float = 0.0) -> int:
-    """What a token costs, in parameters: deep models, and loops over the sequence, take their time too."""
+    """The time per token in units of a parameter's: parameters, plus what modules and calls of torch take besides."""
     parameters, modules = sum(p.numel() for p in model.parameters()), sum(1 for _ in model.modules())
     return parameters + MODULE_COST * modules + round(CALL_COST * calls_per_token)
 
 
 def widths_of(model: nn.Module) -> frozenset[int]:
-    """Sizes that many parameters have, as the width of the model.
+    """Sizes that axes of many parameters have, such as the model's width.
 
-    A sequence as long as one could not be told from it in the shape of a tensor, when a leak is located.
+    The audit avoids sequences of such a length: in a tensor's shape it could not tell positions from channels when it
+    locates a leak.
     """
     count = Counter(size for parameter in model.parameters() for size in set(parameter.shape))
     return frozenset(size for size, parameters in count.items() if parameters >= MANY)
 
 
 def clear_of(length: int, widths: frozenset[int]) -> int:
-    """The largest length up to `length` that is no width, of a few at least."""
+    """The largest length up to `length` that is not in `widths`, if one of more than a few tokens is left."""
     while length in widths and length > FEW:
         length -= 1
     return length
@@ -71,9 +74,9 @@ def clear_of(length: int, widths: frozenset[int]) -> int:
 def plan_search(
     longest: int, cost: int, thorough: bool, seed: int, multiple: int = 1, widths: frozenset[int] = frozenset()
 ) -> Search:
-    """The search of a model of this cost, up to `longest` tokens; `thorough` leaves nothing out.
+    """The search for a model of this cost, up to `longest` tokens; `thorough` is not reduced for large models.
 
-    All lengths but those of prefixes are multiples of `multiple`, and where that is 1 none of `widths`.
+    All lengths but those of prefixes are multiples of `multiple`; where that is 1, none of them is in `widths`.
     """
 
     def whole(length: int) -> int:
@@ -88,7 +91,7 @@ def plan_search(
         )
     further = range(512, longest, 256) if thorough else ()
     cuts = [0, 5, longest // 2 - 10, longest - 2, 240, 300, *(m - 1 for m in (*OTHERS, *range(16, longest, 16)))]
-    if cost < TINY:  # the end of any chunk of an even length
+    if cost < TINY:  # so that every chunk of an even length ends at a cut
         cuts += range(65, longest, 2)
     cuts += [t for m in (*POWERS, *further) for t in (m - 1, m)]
     if thorough:
@@ -109,8 +112,11 @@ def plan_search(
 
 
 def _of_large(search: Search) -> Search:
-    """Few positions, each for several chunk lengths: 240 ends chunks of 16, 40, 48, 60, 80 and 120 tokens, 300 those
-    of 50, 75, 100 and 150, 192 and 256 those of 64, 96 and 128; prefixes cut where nothing is replaced."""
+    """The search of a large model: few positions, each at the end of chunks of several lengths.
+
+    240 tokens are whole chunks of 16, 40, 48, 60, 80 and 120, 300 of 50, 75, 100 and 150, 192 and 256 of 64, 96 and
+    128. Prefix lengths are others than those of the cuts, to cover more places.
+    """
     return replace(
         search,
         cuts=_inside([239, 255, 299], search.longest) or _inside([(search.longest - 1) // 2], search.longest),
@@ -121,7 +127,7 @@ def _of_large(search: Search) -> Search:
 
 
 def lighter(search: Search) -> Search:
-    """Fewer positions, for the weights as given: the redrawn copy is searched in full, and hides less."""
+    """The search for the weights as given, with fewer positions: the redrawn ones, which hide less, get all of them."""
     return replace(
         search,
         short=1 if search.brief else min(search.short, search.content),
@@ -138,5 +144,5 @@ def _inside(cuts: Iterable[int], length: int) -> tuple[int, ...]:
 
 
 def _prefixes(lengths: Iterable[int], longest: int) -> tuple[int, ...]:
-    """Those shorter than the longest sequence."""
+    """The lengths, sorted, that are shorter than the longest sequence."""
     return tuple(sorted(n for n in set(lengths) if 0 < n < longest))

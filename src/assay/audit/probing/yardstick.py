@@ -1,9 +1,9 @@
-"""How far rounding alone can move a logit: the yardstick under every comparison of two runs.
+"""How far rounding alone can move a logit: the yardstick, which every comparison of two runs uses as its threshold.
 
-Every weight is moved at random within two units in the last place of the arithmetic that the model really runs in.
-What that does to the logits is what another kernel, chunk or batch size may do; a change counts from 20 times as much
-on, and never below 1e-9 of the logits' root mean square. In a chaotic model the yardstick grows along the sequence, so
-there is one threshold for each position.
+It is measured: every weight is moved at random by up to two units in the last place of the arithmetic that the model
+really runs in. Another kernel, chunk or batch size may change the logits by as much. A change counts from 20 times that
+on, and never below 1e-9 of the logits' root mean square. In a chaotic model rounding grows along the sequence, so there
+is one threshold for each position.
 """
 
 from dataclasses import dataclass, replace
@@ -20,18 +20,18 @@ SMALLEST_LEAK = 1e-9
 TIMES_ROUNDING = 20.0
 UNITS = 2.0
 CHAOTIC = 1e4
-"""Logits that move by this many times the spacing of numbers: rounding grows along the sequence."""
+"""A model is chaotic where the moved weights change its logits by this many times the spacing of numbers."""
 SUSPICIOUS = 1e-3
 REPEATS, AHEAD = 3, 16
-"""In a chaotic model one draw says little: several are made, and a position may move as far as one so much later."""
+"""In a chaotic model the measurement is repeated, and a position may move as far as one AHEAD tokens later did."""
 
 
 @dataclass(frozen=True)
 class Yardstick:
-    """`scale`: the logits' root mean square; `allowed` [T]: how far each position may move, in the logits' unit.
+    """`scale`: the logits' root mean square; `allowed` [T]: how far the logits at each position may move, unscaled.
 
     `unit` is the relative spacing of the numbers that the model computes with, `clean` whether that is float64's;
-    `finite` whether any logit is. `logits` [1, T, V] are those of `ids` on the fresh copy in eval mode.
+    `finite` whether any logit is finite. `logits` [1, T, V] are those of `ids` on the fresh copy in eval mode.
     """
 
     scale: float
@@ -48,7 +48,7 @@ class Yardstick:
 
 
 def yardstick(subject: Subject, search: Search) -> Yardstick:
-    """Measure it on one row, as long as the search goes, in eval mode."""
+    """Measure the yardstick on one row of the search's longest length, in eval mode."""
     ids = mixed_row(search, subject.vocab_size, subject.special_ids)
     before = subject.reference(ids)
     subject.unit = subject.unit or arithmetic_unit(subject, ids[:, : max(8, subject.multiple)])
@@ -69,12 +69,12 @@ def yardstick(subject: Subject, search: Search) -> Yardstick:
 
 
 def measured_on(subject: Subject, yardstick: Yardstick, ids: Tensor) -> Yardstick:
-    """The yardstick, and where rounding moves the logits of these very `ids` [B, T] further, that far.
+    """The yardstick, raised where rounding moves the logits of these `ids` [B, T] further than those of its own row.
 
-    In a chaotic model one sequence says little of another: whatever fails is asked again with this.
+    In a chaotic model sequences differ much in this, so every failure is judged again with its own sequences.
     """
     subject.memory.restore()
-    subject.logits(ids)  # what a model remembers outside itself is then the same call for all that follow
+    subject.logits(ids)  # so that a memory outside the model, which is not restored, holds the same call in all runs
     subject.memory.restore()
     allowed = _allowed(subject, ids, subject.logits(ids), yardstick.scale, 1)
     longer = torch.cat([allowed, allowed[-1:].expand(max(0, len(yardstick.allowed) - len(allowed)))])
@@ -82,7 +82,7 @@ def measured_on(subject: Subject, yardstick: Yardstick, ids: Tensor) -> Yardstic
 
 
 def _allowed(subject: Subject, ids: Tensor, before: Tensor, scale: float, seed: int) -> Tensor:
-    """How far each position [T] of `ids` [B, T] may move."""
+    """How far the logits at each position [T] of `ids` [B, T] may move."""
     generator = torch.Generator().manual_seed(seed)
 
     def moved() -> Tensor:
@@ -97,10 +97,10 @@ def _allowed(subject: Subject, ids: Tensor, before: Tensor, scale: float, seed: 
 
 
 def arithmetic_unit(subject: Subject, ids: Tensor) -> float:
-    """The spacing of float64 where everything inside is in float64; else that of the type that rounding shows.
+    """The spacing of float64 if the model really computes everything in it; else that of the narrower type it uses.
 
-    Rounding inside that no torch call shows (scripted code, other libraries) betrays itself: logits answer to a
-    relative 1e-9 of the weights with far more than a thousandth of their answer to 1e-6.
+    Narrow arithmetic that no call of torch shows (scripted code, other libraries) is found by its rounding: moving the
+    weights by a relative 1e-9 then changes the logits by far more than a thousandth of what 1e-6 does.
     """
     if not subject.wide:
         return torch.finfo(subject.own_type).eps
@@ -117,14 +117,14 @@ def arithmetic_unit(subject: Subject, ids: Tensor) -> float:
 
 
 def _directions(subject: Subject, generator: torch.Generator) -> list[Tensor]:
-    """For each floating parameter as many numbers, uniform in +-1."""
+    """For each floating-point parameter a tensor of its shape, uniform in +-1."""
     parameters = filter(torch.is_floating_point, subject.model.parameters())
     return [torch.empty(p.shape).uniform_(-1, 1, generator=generator).to(p.device) for p in parameters]
 
 
 @torch.no_grad()
 def _jittered(subject: Subject, ids: Tensor, size: float, directions: list[Tensor]) -> Tensor:
-    """The logits with each weight w moved to w (1 + size u), u its direction; nothing else has happened before."""
+    """The logits on a fresh copy with each weight w moved to w (1 + size u), where u is its entry in `directions`."""
     subject.memory.restore()
     kept = [(p, p.data) for p in filter(torch.is_floating_point, subject.model.parameters())]
     for (parameter, values), u in zip(kept, directions, strict=True):

@@ -1,1 +1,1 @@
-"""Whether what a model calls its loss is the loss of its logits: the scorers of others, held against ours."""
+"""Whether a model's loss (its score) is the cross-entropy of its logits, or at least that of some distribution."""

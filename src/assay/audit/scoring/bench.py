@@ -1,4 +1,4 @@
-"""A model and its score side by side on the same ids, with its logits as they are, or large, or spread anew.
+"""Runs a model and its score (a loss or log probability) on the same ids, with logits as they are or made larger.
 
 Shapes: B rows, T tokens, V vocabulary, W width of the logits.
 """
@@ -15,14 +15,17 @@ from assay.audit.subject.differences import change, spread
 from assay.audit.subject.subject import RaisedError, Subject
 
 CLOSE = 1e-6
-"""Nats, and shares of probability, that count as equal where the arithmetic is that of float64."""
+"""Differences of nats, or of probabilities, up to this count as none, where the arithmetic is that of float64."""
 COARSEST = 0.05
-"""And at most, whatever rounding is: a score that is right to no better than that says nothing."""
+"""The largest difference that may count as none, however coarsely the model rounds."""
 ELEMENTS_AT_ONCE = 1 << 22
 
 
 class Bench:
-    """`slack` is what counts as equal, in nats, relative to them above one; `each`: the score gives one a token."""
+    """A subject and its scorer. `each` says whether the score gives one number per token rather than one in all.
+
+    `slack` is the difference that counts as none: in nats up to one nat, above that relative to them.
+    """
 
     def __init__(self, subject: Subject, scorer: Scorer) -> None:
         self.subject = subject
@@ -31,21 +34,21 @@ class Bench:
         self.each = False
 
     def fit(self, length: int) -> int:
-        """The nearest length up to `length` that the model takes; a few tokens at least, where it takes them."""
+        """The largest length up to `length` that the model takes, or the smallest it takes if that is longer."""
         multiple = self.subject.multiple
         return max(min(length, self.subject.longest) // multiple * multiple, multiple)
 
     def logits(self, ids: Tensor) -> Tensor:
-        """[B, T, W] in float64."""
+        """Logits [B, T, W] in float64, in eval mode."""
         return self.subject.logits(ids, dropout=False).double().to(ids.device)
 
     def nats(self, ids: Tensor) -> Tensor:
-        """What the score gives: [] or [B, T - 1]."""
+        """The score of all rows together: [] or [B, T - 1] nats."""
         with self._scoring(ids), self.subject.running(dropout=False) as model:
             return self.scorer.nats(model, ids)
 
     def nats_of_rows(self, ids: Tensor) -> list[Tensor]:
-        """What the score gives each row, scored on its own: [] or [T - 1]."""
+        """The score of each row on its own: one number [1] or [T - 1] nats each."""
         at_once = max(1, ELEMENTS_AT_ONCE // (ids.shape[1] * self.subject.outputs))
         found: list[Tensor] = []
         for part in ids.split(at_once):
@@ -61,7 +64,7 @@ class Bench:
 
     @contextmanager
     def _scoring(self, ids: Tensor) -> Iterator[None]:
-        """The score's own words about what went wrong."""
+        """Inside the block, an exception of the score becomes a ScoreError that says what went wrong."""
         try:
             yield
         except RaisedError as error:
@@ -70,7 +73,7 @@ class Bench:
             raise ScoreError(f"raised {error} on ids {list(ids.shape)}") from error
 
     def settle(self, ids: Tensor) -> None:
-        """Widen `slack` where the model rounds more coarsely than float64: by what one token less changes."""
+        """Widen `slack` for a model that rounds more coarsely than float64, by what leaving a token out changes."""
         subject, less = self.subject, ids.shape[1] - self.subject.multiple
         if less > 0 and (subject.narrow_seen or not subject.wide):
             whole, alone = self.logits(ids)[:1, :less], self.logits(ids[:1, :less])
@@ -79,10 +82,10 @@ class Bench:
 
     @contextmanager
     def sized(self, size: float | None) -> Iterator[None]:
-        """Inside, the logits' spread is about `size`, whatever loss is formed from them; as it was where that fails.
+        """Inside the block the weights are changed so that the logits' spread is about `size` (None: left as it is).
 
-        The tables and heads, which have an axis as long as the logits, are drawn anew; where there are none all
-        weights are scaled.
+        Embedding tables and heads, known by an axis as long as the logits, are drawn anew; where there are none, all
+        weights are scaled. Where no finite spread comes of it, the weights stay as they were.
         """
         W = self.subject.outputs
         floating = [p for p in self.subject.model.parameters() if p.is_floating_point()]
@@ -101,7 +104,7 @@ class Bench:
             _put_back(kept)
 
     def _brought_to(self, size: float, parameters: list[torch.nn.Parameter]) -> bool:
-        """Scale the parameters so that the logits' spread is `size`, where they go in once; whether it is finite."""
+        """Scale the parameters so that the logits' spread is `size`, if it is linear in them; whether it is finite."""
         generator = torch.Generator().manual_seed(0)
         shape = (1, self.fit(16))
         ids = torch.randint(self.subject.vocab_size, shape, generator=generator).to(self.subject.device)

@@ -1,7 +1,9 @@
-"""Whether a score that is no cross-entropy is a distribution all the same: its candidates for one place sum to one.
+"""Whether a score that is not the cross-entropy of the logits is still the negative log of a probability distribution.
 
-The nats of the last token of a row are the row's less those of the row without it. Shapes: L tokens before the place, N
-candidates for it, V vocabulary.
+If so, exp(-nats), summed over all ids that may stand at one place of a sequence (the candidates), is one. The nats of a
+row's last token are those of the row minus those of the row without it.
+
+Shapes: L tokens before the place, N candidates for it, V vocabulary.
 """
 
 import math
@@ -14,18 +16,21 @@ from assay.audit.scoring.bench import CLOSE, Bench
 from assay.audit.scoring.readings import close, cross_entropy
 
 PLACES = (1, 3, 11)
-"""Tokens before the places that are looked at; skipping a tenth of the tokens shows from ten on."""
+"""The numbers of tokens before the tested places. A score that skips a tenth of the tokens shows only after ten."""
 TOKENS, MODEL_CALLS = 1 << 12, 128
-"""What scoring all candidates of one place may cost, in tokens, and in calls where each needs one of the model."""
+"""The most tokens scored to try all candidates of one place, and the most calls where each candidate needs its own."""
 UNDERFLOW = 80.0
-"""Nats from which a probability in float32 may come out as zero."""
+"""From this many nats on, a probability may be zero in float32."""
 SAMPLED = 24
-"""Candidates tried of each kind, where scoring all would cost more: the likeliest, the unlikeliest, and others."""
+"""Where scoring all candidates costs too much: how many are tried of the likeliest, the unlikeliest, and the others."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`sound` is None where it cannot be told; `off`: how far from one the sum is, or from each other two ways."""
+    """Whether a score is sound (None: it cannot be told), in words, and by how much it is off.
+
+    `off` is how far the sum over candidates is from one, or how far two numbers that must agree are apart.
+    """
 
     sound: bool | None
     words: str
@@ -34,7 +39,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Place:
-    """The nats [N] of candidates for the place after `before` tokens, their cross-entropies, and those of all [V]."""
+    """Candidates [N] for the place after `before` tokens and what they cost.
+
+    `nats` [N] are what the score gives them, `expected` [N] their cross-entropies, `of_all` [V] those of every id;
+    `scale` is the absolute score of the tokens before.
+    """
 
     before: int
     candidates: Tensor
@@ -45,9 +54,10 @@ class _Place:
 
 
 def examined(bench: Bench, ids: Tensor, known: str | None) -> Verdict:
-    """Judge the score on `ids` [B, T], on which it is no cross-entropy.
+    """Judge the score on `ids` [B, T], on which it is not the cross-entropy.
 
-    `known` says how it puts tokens together where it is one on other ids; else a mean and a sum are tried.
+    `known` is how it combines the nats of tokens (as "mean"), where it was the cross-entropy on other ids; if None, a
+    mean and a sum are both tried.
     """
     if known is not None and bench.subject.multiple == 1:
         row, place = _where_it_parts(bench, ids, known)
@@ -80,7 +90,7 @@ def _all_of(verdicts: list[Verdict]) -> Verdict:
 
 
 def totals(bench: Bench, ids: Tensor, reduction: str) -> Tensor:
-    """The nats [B] of all later tokens of each row of `ids` [B, T]."""
+    """The nats [B] of each row of `ids` [B, T], summed over tokens but the first; `reduction` is that of the score."""
     if ids.shape[1] < 2:
         return torch.zeros(len(ids), dtype=torch.float64, device=ids.device)
     times = ids.shape[1] - 1 if reduction == "mean" else 1
@@ -89,7 +99,10 @@ def totals(bench: Bench, ids: Tensor, reduction: str) -> Tensor:
 
 
 def _where_it_parts(bench: Bench, ids: Tensor, reduction: str) -> tuple[Tensor, int]:
-    """A row [T] and the number of tokens before a place where the score leaves the cross-entropy, found by halving."""
+    """A row [T] and a place in it (the number of tokens before) from which on the score is not the cross-entropy.
+
+    The place is found by bisection.
+    """
     V = bench.subject.vocab_size
     expected = cross_entropy(bench.logits(ids)[..., :V], ids)
     apart = (totals(bench, ids, reduction) - expected.sum(1)).abs() / expected.sum(1).clamp_min(1)
@@ -104,7 +117,7 @@ def _where_it_parts(bench: Bench, ids: Tensor, reduction: str) -> tuple[Tensor, 
 
 
 def _rows_apart(bench: Bench, ids: Tensor, known: str | None) -> Verdict:
-    """Whether rows together cost what they cost one at a time."""
+    """Whether the score of all rows together is the mean or sum of their scores one at a time."""
     whole, parts = bench.nats(ids), torch.stack([row.sum() for row in bench.nats_of_rows(ids)])
     ways = {"mean": parts.mean(), "sum": parts.sum()}
     if bench.each or known == "sum":
@@ -120,8 +133,11 @@ def _rows_apart(bench: Bench, ids: Tensor, known: str | None) -> Verdict:
 
 
 def _judged(bench: Bench, prefix: Tensor, reduction: str, target: Tensor) -> Verdict:
-    """All candidates for the place of `target` after `prefix` [L]; where that costs too much, after its last token, or
-    a sample."""
+    """Judge the candidates for the place of `target` after `prefix` [L].
+
+    Where all of them after the whole prefix cost too much, all are tried after its last token alone, and then a sample
+    after the whole prefix.
+    """
     if not _all_fit(bench, len(prefix)) and len(prefix) > 1 and _all_fit(bench, 1):
         short = _verdict(bench, _scored(bench, prefix[-1:], reduction, target))
         if short.sound is False:
@@ -150,7 +166,11 @@ def _scored(bench: Bench, prefix: Tensor, reduction: str, target: Tensor) -> _Pl
 
 
 def _verdict(bench: Bench, place: _Place) -> Verdict:
-    """By the sum of all, or where a sample tells what it is; and no distribution is nowhere less than another."""
+    """Judge by the sum over all candidates, known or extrapolated from a sample, and by comparison with cross-entropy.
+
+    A distribution that gives some candidates more probability than the softmax must give others less, and vice versa:
+    where all differences have one sign, the score is no distribution.
+    """
     N, V = len(place.nats), len(place.of_all)
     complete = N == V
     total = (-place.nats).exp().sum().item() if complete else _continued(place, bench.slack)
@@ -177,7 +197,7 @@ def _verdict(bench: Bench, place: _Place) -> Verdict:
 
 
 def _continued(place: _Place, slack: float) -> float | None:
-    """The sum over all candidates where those tried cost a fixed part of their cross-entropy and a constant."""
+    """The sum over all candidates, extrapolated where nats = a * cross-entropy + b for those tried; else None."""
     low, high = int(place.expected.argmin()), int(place.expected.argmax())
     width = place.expected[high] - place.expected[low]
     part = (place.nats[high] - place.nats[low]) / width if width > slack else torch.ones_like(width)
@@ -192,7 +212,7 @@ def _name(bench: Bench) -> str:
 
 
 def _in_words(place: _Place, slack: float) -> str:
-    """What is wrong with the candidates that do not cost their cross-entropy, where most do; else nothing."""
+    """In words, which candidates do not cost their cross-entropy, where a pattern shows; else an empty string."""
     nats, expected = place.nats, place.expected
     wrong = ~((nats - expected).abs() <= slack * expected.clamp_min(1))
     right = ~wrong
@@ -223,5 +243,5 @@ def _counted_as(nats: Tensor) -> str:
 
 
 def _one(words: str) -> str:
-    """The same with a verb for one."""
+    """The words with their verb in the singular."""
     return words.replace("give", "gives").replace("count", "counts")

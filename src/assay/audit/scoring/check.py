@@ -1,4 +1,4 @@
-"""Scoring: the next token is scored, and the scores of all V candidates for one place sum to one.
+"""Scoring: the loss is that of the next token, and the probabilities it implies for all V candidates sum to one.
 
 Shapes: B rows, T tokens, V vocabulary, W width of the logits.
 """
@@ -22,13 +22,16 @@ from assay.errors import RequestError
 from assay.records import Finding, Status
 
 PLAIN = 1e-2
-"""A change of logits, relative to their spread, that is no rounding."""
+"""A change of logits, relative to their spread, that is certainly more than rounding."""
 LARGE_WORDS = " (where logits are large)"
 
 
 def scoring(subject: Subject, search: Search, loss: Score | None = None, log_prob: Score | None = None) -> Finding:
-    """Compare the score with the cross-entropy of the logits: of which token, over which ids, on ids and logits of many
-    kinds. Where it is none of those, it is summed over all candidates."""
+    """Compare the score with cross-entropies of the logits, on many kinds of ids and sizes of logits.
+
+    Which token is scored (the next one?) and over which ids the softmax goes is found out. Where the score is no
+    cross-entropy of the logits, its probabilities are summed over all candidates for a place.
+    """
     scorer = scorer_of(subject, loss, log_prob)
     generator = torch.Generator().manual_seed(search.seed + 9)
     ids = torch.randint(subject.vocab_size, (2, min(search.content, 16)), generator=generator).to(subject.device)
@@ -60,7 +63,7 @@ def scoring(subject: Subject, search: Search, loss: Score | None = None, log_pro
 
 
 def _reads_ahead(subject: Subject, ids: Tensor, logits: Tensor) -> bool:
-    """Whether the prefix of `ids` [B, T] plainly gives other logits alone: that is for other checks to say."""
+    """Whether a prefix of `ids` [B, T] alone plainly gives other logits: a leak, which other checks report."""
     less = ids.shape[1] - max(subject.multiple, ids.shape[1] // 2)
     if less < subject.shortest or less % subject.multiple:
         return False
@@ -69,7 +72,11 @@ def _reads_ahead(subject: Subject, ids: Tensor, logits: Tensor) -> bool:
 
 
 class _Comparison:
-    """One score against the logits, trial by trial: what it can be read as so far, and what else was found."""
+    """Compares one score with the logits, trial by trial.
+
+    `agreed` holds the readings (kinds of cross-entropy) that fit all trials so far, None before the first; `others` the
+    verdicts of trials that fit none, `raised` the errors of the score.
+    """
 
     def __init__(self, bench: Bench, search: Search, outside: float) -> None:
         self.bench = bench
@@ -80,8 +87,8 @@ class _Comparison:
         self.raised: list[str] = []
 
     def finding(self) -> Finding:
-        """Of all trials: the first that fails decides."""
-        # Of a large model's own loss two sizes are enough: what clamps is a stranger's.
+        """The finding of all trials; the first that fails decides."""
+        # For a large model's own loss two sizes of logits are enough: clamping is a fault of losses from outside.
         for size in SIZES[:2] if self.search.brief and self.bench.scorer.known else SIZES:
             with self.bench.sized(size):
                 examined_before = len(self.others)
@@ -97,7 +104,10 @@ class _Comparison:
         return self._concluded()
 
     def _shifted(self, shift: int) -> Finding:
-        """Another token than the next is scored; decoders of transformers leave shifting their labels to the caller."""
+        """The finding where another token than the next is scored.
+
+        Only a warning for decoders of the library transformers that leave shifting their labels to the caller.
+        """
         words = f"{self._name} scores {_which(shift)}, not the next one"
         theirs = type(self.bench.subject.model).__module__.partition(".")[0] == "transformers"
         if self.bench.scorer.known and theirs and shift == 0:
@@ -105,7 +115,7 @@ class _Comparison:
         return self._said("fail", words)
 
     def _tried(self, ids: Tensor, examine: bool) -> Verdict | None:
-        """Only what fails; what does not is noted."""
+        """Run one trial; return the verdict if it fails, else None (and note what was found)."""
         try:
             nats = self.bench.nats(ids)
         except ScoreError as error:
@@ -135,7 +145,7 @@ class _Comparison:
         return None
 
     def _divided(self, nats: Tensor, logits: Tensor, ids: Tensor) -> str:
-        """In words, where the score is the cross-entropy divided by another number than that of the tokens."""
+        """In words, if the score is the cross-entropy divided by another number than that of tokens; else empty."""
         if nats.ndim or not nats.isfinite() or nats == 0:
             return ""
         expected = cross_entropy(logits[..., : self.bench.subject.vocab_size], ids)
@@ -161,7 +171,7 @@ class _Comparison:
         return self._matched()
 
     def _matched(self) -> Finding:
-        """A cross-entropy on all trials; what is outside the vocabulary must have no share."""
+        """The finding where the score is a cross-entropy on all trials; ids past the vocabulary must have no share."""
         assert self.agreed
         if len({reading.shift for reading in self.agreed}) > 1:
             return self._said("warn", f"{self._name}: the logits are too much alike to tell which token is scored")
@@ -173,7 +183,7 @@ class _Comparison:
         return self._said("fail" if off > CLOSE else "pass", words, off)
 
     def _padding_ignored(self) -> str:
-        """What is to be said about an id declared as padding that costs something else than its cross-entropy."""
+        """In words, if the id declared as padding does not cost its cross-entropy; else an empty string."""
         pad = padding_id(self.bench.subject)
         if pad is None or self.others:
             return ""

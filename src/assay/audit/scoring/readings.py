@@ -1,4 +1,4 @@
-"""Which cross-entropy a score is: of which token, over how many ids, put together how.
+"""Which cross-entropy of the logits a score is: of which token, over how many ids, as a mean or a sum.
 
 Shapes: B rows, T tokens, W width of the logits.
 """
@@ -11,9 +11,10 @@ from torch import Tensor
 
 
 class Reading(NamedTuple):
-    """`shift` is 1 for the next token, `width` the number of ids in the normaliser, and `reduction` one of these.
+    """One way to read a score as a cross-entropy.
 
-    "each": one number a token; "mean" over tokens, "sum" over them, "mean of rows": the mean of the rows' sums.
+    `shift` is 1 for the next token (0 the one just read), `width` the number of ids in the softmax, and `reduction`
+    "each" for one number per token, "mean" or "sum" over tokens, or "mean of rows", the mean of the rows' sums.
     """
 
     shift: int
@@ -22,7 +23,7 @@ class Reading(NamedTuple):
 
 
 def readings(nats: Tensor, logits: Tensor, ids: Tensor, widths: Sequence[int], slack: float) -> set[Reading]:
-    """All readings [] or [B, T - shift] under which `nats` is a cross-entropy of the logits [B, T, W]."""
+    """All readings under which `nats`, [] or [B, T - shift], is a cross-entropy of the logits [B, T, W]."""
     found = set()
     for width in dict.fromkeys(widths):
         for shift in (1, 0, 2):
@@ -35,18 +36,18 @@ def readings(nats: Tensor, logits: Tensor, ids: Tensor, widths: Sequence[int], s
 
 
 def reductions(nats: Tensor, expected: Tensor, slack: float) -> set[str]:
-    """How `expected` [B, T - shift] has been put together to the one number `nats`."""
+    """The reductions of `expected` [B, T - shift] that give the number `nats` []."""
     ways = {"mean": expected.mean(), "sum": expected.sum(), "mean of rows": expected.sum() / len(expected)}
     found = {name for name, value in ways.items() if close(nats, value, slack)}
     return found | ({"each"} if found and expected.numel() == 1 else set())
 
 
 def close(first: Tensor, second: Tensor, slack: float) -> bool:
-    """Whether all are equal but for `slack`, relative above one; infinities equal themselves, NaN nothing."""
+    """Whether all elements are equal up to `slack`, absolute plus relative. Infinities equal themselves; NaN nothing"""
     return torch.allclose(first, second, rtol=slack, atol=slack)
 
 
 def cross_entropy(logits: Tensor, ids: Tensor, shift: int = 1) -> Tensor:
-    """[B, T - shift]: nats of the token `shift` places on."""
+    """Nats [B, T - shift] of the token that stands `shift` places after each position."""
     count = ids.shape[1] - shift
     return -logits[:, :count].log_softmax(-1).gather(-1, ids[:, shift:, None])[..., 0]

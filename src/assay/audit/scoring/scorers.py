@@ -1,4 +1,4 @@
-"""A score as one kind of thing: a model and ids in, nats out, whatever a callable takes and returns.
+"""Gives every kind of score (a loss or log probability) one interface: a model and ids in, nats out.
 
 Shapes: B rows, T tokens, V vocabulary.
 """
@@ -18,7 +18,9 @@ from assay.model.lm import LanguageModel
 from assay.ops.cross_entropy import token_nats
 
 Score = Callable[..., Any]
-"""`loss(model, ids)` or `loss(logits, ids)`: nats, a mean, a sum or one for each later token; `log_prob` likewise."""
+"""`loss(model, ids)` or `loss(logits, ids)` that returns nats: a mean, a sum, or one for each token but the first; or a
+`log_prob` with the same arguments.
+"""
 
 
 class ScoreError(Exception):
@@ -27,9 +29,9 @@ class ScoreError(Exception):
 
 @dataclass(frozen=True)
 class Scorer:
-    """`called` takes a model and ids [B, T], or logits and ids, where `on_logits`; `name` is what to call it.
+    """A score. `called` takes (model, ids [B, T]), or (logits, ids) where `on_logits`; messages call it `name`.
 
-    `known` tells that it comes with the model, and was not given by the user; `sign` is -1 for log probabilities.
+    `known` says that it comes with the model and was not given by the user; `sign` is -1 for log probabilities.
     """
 
     name: str
@@ -39,7 +41,7 @@ class Scorer:
     sign: float = 1.0
 
     def nats(self, model: nn.Module, ids: Tensor, logits: Tensor | None = None) -> Tensor:
-        """One number [] or [B, T - 1] for tokens 1 to T - 1, in float64; `logits` where they are known already."""
+        """One number [], or [B, T - 1] for tokens 1 to T - 1, in float64. `logits` saves computing them again."""
         if self.on_logits:
             return self._read(self.called(logits_of(model(ids), ids) if logits is None else logits, ids), ids)
         return self._read(self.called(model, ids), ids)
@@ -59,9 +61,10 @@ class Scorer:
         return nats.reshape(B, T - 1) if nats.numel() == B * (T - 1) else self._of_later_tokens(nats.reshape(B, T))
 
     def _of_later_tokens(self, nats: Tensor) -> Tensor:
-        """[B, T] without the first token's, which has nothing before it, or the last position's, which has no target.
+        """The columns of nats [B, T] that belong to tokens 1 to T - 1.
 
-        Those of a loss without such zeros stay: it scores another token than the next.
+        A score of T columns has zeros either in the first, as the first token has nothing before it, or in the last, as
+        the last position has no target. A loss with neither stays as it is: it scores another token than the next.
         """
         if self.sign < 0 or not nats[:, 0].any():
             return nats[:, 1:]
@@ -69,7 +72,7 @@ class Scorer:
 
 
 def scorer_of(subject: Subject, loss: Score | None, log_prob: Score | None) -> Scorer | None:
-    """What is given, else what is known: assay's own loss, or the loss that a `labels` argument asks for."""
+    """The score given by the user, else the model's own: assay's loss, or that of a `labels` argument of `forward`."""
     if log_prob is not None:
         return _given(subject, "log_prob", log_prob, -1.0)
     if loss is not None:
@@ -82,7 +85,7 @@ def scorer_of(subject: Subject, loss: Score | None, log_prob: Score | None) -> S
 
 
 def _given(subject: Subject, name: str, score: Any, sign: float) -> Scorer:
-    """`score` as a scorer, whether it takes the model or its logits: by its first name, else by what it bears."""
+    """`score` as a Scorer; whether it takes the model or logits follows from its first argument's name, or is tried."""
     if not callable(score):
         raise RequestError(f"{name}: {str(score)[:60]!r} given; a callable (model, ids) or (logits, ids) would do")
     on_model, on_logits = (Scorer(name, score, wanted, sign=sign) for wanted in (False, True))
@@ -99,16 +102,16 @@ def _runs(subject: Subject, scorer: Scorer) -> bool:
     try:
         with subject.running() as model:
             scorer.called(logits_of(model(ids), ids) if scorer.on_logits else model, ids)
-    except (Exception, SystemExit):  # whatever a stranger's score raises on what it does not take
+    except (Exception, SystemExit):  # code from outside assay may raise anything on arguments it does not take
         return False
     return True
 
 
 def _first_name(name: str, score: Callable[..., Any]) -> str:
-    """The name of the first parameter of a score of two; else a RequestError of one line."""
+    """The name of a score's first parameter; a RequestError of one line where it cannot take two arguments."""
     try:
         signature = inspect.signature(score)
-    except (TypeError, ValueError):  # some of C's have none
+    except (TypeError, ValueError):  # some functions written in C have no signature
         return ""
     parameters = list(signature.parameters.values())
     try:
@@ -121,7 +124,7 @@ def _first_name(name: str, score: Callable[..., Any]) -> str:
 
 
 def _loss_in(model: nn.Module, ids: Tensor) -> Any:
-    """The loss of `labels`, without what routers of experts add to it where the model says what that is."""
+    """The loss that the model returns for `labels`, without the auxiliary loss of a mixture-of-experts router."""
     output = model(ids, labels=ids)
     if isinstance(output, tuple):
         return next((part for part in output if isinstance(part, Tensor) and part.ndim == 0), None)

@@ -1,4 +1,4 @@
-"""On which ids, and on how large logits, a score is compared: what clamps, skips and special cases would show on.
+"""The ids, and the sizes of logits, on which a score is compared: chosen so that clamping and skipping tokens show.
 
 Shapes: B rows, T tokens, V vocabulary.
 """
@@ -13,14 +13,14 @@ from assay.audit.scoring.bench import Bench
 from assay.audit.subject.limits import padding_id
 
 LARGE, HUGE = 8.0, 40.0
-"""Spreads of logits at which unlikely tokens cost tens of nats, and hundreds."""
+"""Spreads of logits at which unlikely tokens cost tens of nats (LARGE) or hundreds (HUGE)."""
 SHORTER = 99
-"""Tokens of the longest row for a large model."""
+"""The number of tokens of the longest row for a large model."""
 SIZES = (None, LARGE, HUGE)
 
 
 def trials(bench: Bench, search: Search, size: float | None) -> Iterator[Tensor]:
-    """Ids [B, T] to try, different lengths and batches, while the logits are of this size; none is a padding id."""
+    """Ids [B, T] of several lengths and batch sizes to try at this size of logits; none is a padding id."""
     subject, generator = bench.subject, torch.Generator().manual_seed(search.seed + 9)
     V, pad = subject.vocab_size, padding_id(bench.subject)
     for ids in _contents(bench, search, size, generator):
@@ -46,13 +46,13 @@ def _contents(bench: Bench, search: Search, size: float | None, generator: torch
 
 
 def covering(vocab_size: int, rows: int, length: int, generator: torch.Generator) -> Tensor:
-    """Every id once before any comes twice, as far as there is room."""
+    """Random ids [rows, length] in which no id comes twice before every other came once."""
     turns = [torch.randperm(vocab_size, generator=generator) for _ in range(rows * length // vocab_size + 1)]
     return torch.cat(turns)[: rows * length].view(rows, length)
 
 
 def extremes(bench: Bench, length: int, every: int) -> Tensor:
-    """A row [1, T] of the likeliest next ids, where `every` is 2 in turn with the unlikeliest."""
+    """A row [1, T], each id the model's likeliest next one; with `every` 2 in turn with the unlikeliest."""
     V = bench.subject.vocab_size
     ids = torch.zeros(1, 1, dtype=torch.long, device=bench.subject.device)
     while ids.shape[1] < length:

@@ -1,1 +1,1 @@
-"""The model under audit: a copy on loan, its weights, generators and modes, its size, and how it decodes."""
+"""The model under audit: a copy of it, its weights, random generators and modes, its limits, and how it decodes."""

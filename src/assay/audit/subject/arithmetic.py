@@ -1,8 +1,8 @@
-"""Running a model in float64 throughout: what it casts or creates in a narrower type is widened.
+"""Running a model in float64 throughout, even where its code casts to or creates tensors of a narrower type.
 
 Many models compute norms, softmax or states in float32 whatever their weights are. Their rounding would hide every
 leak below 1e-7, and make sound models look leaky where two runs take different kernels. A torch function mode sees
-each call of torch and rewrites the types it asks for.
+each call of torch and replaces the narrow types that it asks for.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,10 +25,10 @@ _BIT_CASTS = {Tensor.view, Tensor.view_as}
 
 
 class Widened(TorchFunctionMode):
-    """Inside the block torch calls that ask for a narrow floating type get the wide one.
+    """Inside the block, calls of torch that ask for a floating type narrower than float64 get float64.
 
-    `narrow_seen` tells whether some result was narrow all the same, and rounding is then that of the narrow type.
-    `calls` counts what was called.
+    `narrow_seen` tells whether some result was narrower all the same, so that the model rounds as that type does.
+    `calls` counts the calls of torch.
     """
 
     def __init__(self) -> None:
@@ -40,7 +40,7 @@ class Widened(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         self.calls += 1
-        if not kwargs and len(args) == 1 and func not in _CASTS:  # attributes, above all
+        if not kwargs and len(args) == 1 and func not in _CASTS:  # mostly attributes: no argument can name a type
             return self._seen(func(args[0]))
         kwargs = kwargs or {}
         if func in _CASTS:
@@ -70,8 +70,10 @@ def in_float64() -> Iterator[Widened]:
 
 @contextmanager
 def float64_by_default() -> Iterator[None]:
-    """Inside the block torch makes numbers in float64 where no type is asked for: enough for a model that asks for
-    none, and quicker, since no call is looked at."""
+    """Inside the block torch creates floating tensors in float64 where the code names no type.
+
+    That is enough for a model that never names one, and quicker than `in_float64`, which looks at every call.
+    """
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
@@ -94,7 +96,7 @@ def narrowest_type(model: nn.Module) -> torch.dtype:
 def _grouped_product(
     a: Tensor, b: Tensor, *, offs: Tensor | None = None, bias: Any = None, out_dtype: Any = None
 ) -> Tensor:
-    """torch's grouped_mm, for rows [N, K] sorted by group and one matrix [K, M] a group; torch has none in float64."""
+    """torch's grouped_mm, which it has not in float64: rows [N, K] sorted by group, and one matrix [K, M] per group."""
     if offs is None or a.ndim != 2 or b.ndim != 3 or bias is not None:
         return torch._grouped_mm(a, b, offs=offs, bias=bias, out_dtype=out_dtype)
     ends = offs.tolist()

@@ -1,4 +1,4 @@
-"""How a stranger's model becomes a subject, and how it comes back exactly as it was."""
+"""Makes the user's model a subject of the audit, and leaves the model exactly as it was."""
 
 import copy
 from collections.abc import Iterator, Sequence
@@ -29,9 +29,10 @@ def borrowed(
 ) -> Iterator[Subject]:
     """A subject on a deep copy of `model`; where it cannot be copied, on the model itself, put back afterwards.
 
-    The global generators are put back too. `longest` is how many tokens to search up to where neither `max_length` nor
-    the model sets a limit. `measured`: find out what training mode draws, what lengths it takes, and whether calls must
-    be looked at. A RequestError of one line where the model raises, or gives something else than logits.
+    The global random generators are put back too. `longest` is the most tokens to search where neither `max_length` nor
+    the model sets a limit. With `measured` the subject is tried out first: what it draws at random in training mode,
+    which lengths it takes, and whether every call of torch must be watched to keep it in float64. A RequestError of one
+    line where the model raises, or gives something else than logits.
     """
     if not isinstance(model, nn.Module):
         raise RequestError(f"model: a {type(model).__name__} given; a torch.nn.Module from ids to logits would do")
@@ -41,7 +42,7 @@ def borrowed(
     with generators_put_back():
         try:
             working = copy.deepcopy(model)
-        except Exception:  # whatever a stranger's __deepcopy__ raises
+        except Exception:  # code from outside assay: its __deepcopy__ may raise anything
             working = model
         # What a copy shares with the model (all of it where it cannot be copied; closures) is put back afterwards.
         theirs = {id(value) for value in reachable(model)}
@@ -67,7 +68,7 @@ def borrowed(
 
 
 def _running_subject(model: nn.Module) -> Subject:
-    """In float64 where the model runs in it, else in its own type."""
+    """The subject in float64 where the model runs in that, else in its own type."""
     subject = Subject(model)
     for parameter in model.parameters():
         parameter.grad = None
@@ -93,7 +94,7 @@ def _running_subject(model: nn.Module) -> Subject:
 
 
 def _outputs(subject: Subject) -> int:
-    """The width of the logits, from the first length in which the model runs, which becomes the subject's shortest."""
+    """The width of the logits, from the first length at which the model runs; it becomes the subject's `shortest`."""
     first = None
     for length in TRIAL_LENGTHS:
         try:
@@ -106,9 +107,10 @@ def _outputs(subject: Subject) -> int:
 
 
 def _asks_for_no_type(subject: Subject) -> bool:
-    """Whether the copy gives the same to the last bit with no call of torch looked at, in both modes.
+    """Whether the copy gives the same logits to the last bit, in both modes, when no call of torch is watched.
 
-    On more tokens the yardstick looks at one of two runs: what asks for a narrow type there sets the threshold.
+    This is asked on a few tokens. On more, the yardstick compares a run that is watched with one that is not: code that
+    asks for a narrow type only there raises the threshold.
     """
     if not subject.wide or subject.narrow_seen:
         return False
@@ -119,7 +121,7 @@ def _asks_for_no_type(subject: Subject) -> bool:
             for subject.asks_for_no_type in (False, True):
                 subject.memory.restore()
                 logits.append(subject.logits(ids, training, dropout=False))
-        except RaisedError:  # such as torch's products of groups, which are there in narrow types alone
+        except RaisedError:  # some of torch's functions, such as grouped_mm, have no float64 form
             return False
         finally:
             subject.asks_for_no_type = False

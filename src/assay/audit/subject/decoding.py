@@ -1,4 +1,4 @@
-"""How a model decodes with a state, whichever convention it keeps: assay's methods, or a state that `forward` takes.
+"""How a model decodes with a state, by either convention: assay's methods, or a state that `forward` takes and returns.
 
 Shapes: B batch, T tokens, V vocabulary.
 """
@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from assay.audit.subject.subject import logits_of, parameters_of
 
 _ASKED_FOR = ("past_key_values", "cache_params")
-"""transformers' names of the state."""
+"""The library transformers' names for the state among the arguments of `forward`."""
 _CACHES = (*_ASKED_FOR, "state", "states", "hidden", "hx", "h", "h0", "hc", "mems", "memory", "carry", "prev", "past")
 _PARTS = ("past", "cache", "kv", "state", "mems", "hidden", "carry", "inference_params", "memories")
-"""What the state is called among the arguments of `forward`, whole or in part; what else they may be called is not."""
+"""Parts of names by which an argument of `forward` is taken for the state, unless it also contains one of _NO_STATE."""
 _NO_STATE = ("mask", "position", "return", "output", "use_", "label", "target", "embed", "encoder", "update")
 
 Advance = Callable[[nn.Module, Tensor, Any, int], tuple[Tensor, Any]]
@@ -28,10 +28,11 @@ class NoStateError(Exception):
 
 
 class Decoder:
-    """Runs a sequence in pieces, the state handed on from each to the next.
+    """Runs a sequence in pieces, passing the state from each to the next.
 
-    `first` takes the first piece, `later` every other; `longer` tells which may be longer than a token: "none", the
-    "first" or "all". `otherwise` is the same by another habit, of which a model keeps one.
+    `first` runs the first piece, `later` every other; `longer` says which may be longer than a token: "none", the
+    "first" or "all". `otherwise` is the same decoder with other arguments (without positions): the model need keep only
+    one of the two.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Decoder:
         self.otherwise = otherwise
 
     def pieces(self, model: nn.Module, ids: Tensor, lengths: Sequence[int]) -> Iterator[tuple[int, Tensor]]:
-        """The start of each piece and its logits."""
+        """(start of the piece, its logits [B, T, V]) for each piece."""
         state, start = None, 0
         for length in lengths:
             advance = self.later if start else self.first
@@ -59,7 +60,7 @@ class Decoder:
 
 
 def decoders(model: nn.Module) -> list[Decoder]:
-    """The ways in which `model` decodes; none where it keeps no convention."""
+    """The ways in which `model` decodes; none where it follows no convention that is known here."""
     ways = _stepping(model) if callable(getattr(model, "step", None)) else []
     if ways:
         return ways
@@ -76,7 +77,8 @@ def _may_be_state(name: str) -> bool:
 def _caching(cache: str, parameters: Mapping[str, inspect.Parameter]) -> Decoder:
     """`forward` takes the state as `cache`, and returns it as one of an object's fields or after the logits.
 
-    Models that have to be asked for it, as transformers', are held to continuing token by token alone.
+    Models that return it only when an argument such as `use_cache` asks for it, as those of transformers, need only
+    continue token by token.
     """
     keywords = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     asked = [name for name in ("use_cache", "use_mems", "return_state", "return_cache") if name in parameters]
@@ -90,12 +92,15 @@ def _caching(cache: str, parameters: Mapping[str, inspect.Parameter]) -> Decoder
         advance = _advancing(cache, asked, told)
         return Decoder(words, advance, advance, "first" if asked else "all", otherwise)
 
-    # Positions as transformers' own `generate` gives them; others count them from their cache, or not from zero.
+    # With positions, as the `generate` of transformers gives them; and without, as other models derive them themselves.
     return decoder(places, decoder(())) if places else decoder(())
 
 
 def _advancing(cache: str, asked: Sequence[str], told: Sequence[str]) -> Advance:
-    """A call of `forward` with the state as `cache`, which is `asked` for, `told` the positions of the ids."""
+    """A call of `forward` that passes the state as `cache`.
+
+    It sets the arguments `asked` to True, to get the state back, and the arguments `told` to the positions of the ids.
+    """
 
     def advance(model: nn.Module, ids: Tensor, state: Any, start: int) -> tuple[Tensor, Any]:
         places = torch.arange(start, start + ids.shape[1], device=ids.device)
@@ -111,7 +116,7 @@ def _advancing(cache: str, asked: Sequence[str], told: Sequence[str]) -> Advance
 
 
 def _state_in(output: Any, cache: str) -> Any:
-    """The state in what a model returned: under its name or another one's, or what follows the logits in a tuple."""
+    """The state in what a model returned: a field of a known name, or what follows the logits in a tuple."""
     names = (cache, f"{cache}s", f"new_{cache}", f"next_{cache}", *_CACHES, "kv_cache", "cache")
     if isinstance(output, Mapping):
         return next((output[name] for name in names if output.get(name) is not None), None)
@@ -122,7 +127,7 @@ def _state_in(output: Any, cache: str) -> Any:
 
 
 def _stepping(model: Any) -> list[Decoder]:
-    """`prefill` and `step`, and `initial_state` and `step`, without and with a capacity."""
+    """assay's convention: `prefill` then `step`, and `initial_state` (without and with a capacity) then `step`."""
     ways = []
 
     def step(model: Any, ids: Tensor, state: Any, _: int) -> tuple[Tensor, Any]:
@@ -170,11 +175,11 @@ def splits(decoder: Decoder, length: int, steps: int, few: bool) -> list[list[in
 
 
 BOUNDARIES, FEW_BOUNDARIES = (32, 64, 100, 128, 256), (64,)
-"""Usual sizes of windows, ring buffers and chunks, which a few steps go past."""
+"""Usual sizes of windows, ring buffers and chunks; decoding is tried across each."""
 
 
 def long_splits(decoder: Decoder, length: int, steps: int, few: bool) -> list[list[int]]:
-    """Lengths of pieces for a long row: to just before each boundary, then steps past it; and nearly to the end."""
+    """Lengths of pieces for a long row: single tokens across each boundary and at the end, long pieces in between."""
     boundaries = [boundary for boundary in (FEW_BOUNDARIES if few else BOUNDARIES) if boundary + steps < length]
     if decoder.longer == "none":
         return []

@@ -1,4 +1,4 @@
-"""How far two tensors are apart, where infinities and NaN are values like others, and the scale to measure it by.
+"""How far two tensors are apart, with infinities and NaN compared like other values, and a scale for such differences.
 
 Shapes: B batch, T tokens, V vocabulary.
 """
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def change(before: Tensor, after: Tensor) -> Tensor:
-    """|after - before| of each element in float64: 0 where both are the same infinity or NaN, else inf beside one."""
+    """|after - before| elementwise in float64: 0 where both are the same infinity or NaN, inf where only one is."""
     if before.is_complex() or after.is_complex():
         return change(*(torch.view_as_real(tensor.to(torch.complex128)) for tensor in (before, after))).amax(-1)
     difference = (after.double() - before.double()).abs_()
@@ -21,9 +21,10 @@ def change(before: Tensor, after: Tensor) -> Tensor:
 
 
 def spread(logits: Tensor) -> float:
-    """The root mean square of how far logits [B, T, V] are from position 0's, over sqrt 2; of the logits where T = 1.
+    """The root mean square of the differences of logits [B, T, V] to those at position 0, divided by sqrt 2.
 
-    A constant added to an id's logits (a mask of -1e9 over padded ids) has no part in it.
+    A constant added to an id's logits, such as a mask of -1e9 on unused ids, does not count so. Where T = 1, the root
+    mean square of the logits themselves.
     """
     flat = logits.double().flatten(0, -2)
     moved = (flat[1:] - flat[0]) / math.sqrt(2)

@@ -1,6 +1,7 @@
-"""Random draws made steady, to tell what depends on tokens from what depends on how many numbers were drawn.
+"""Fixed numbers in place of torch's random draws, to tell a dependence on tokens from one on how many were drawn.
 
-A layer that draws as many numbers as a token calls for moves every draw after it, of earlier positions too.
+Where a token changes how many numbers a layer draws, every later draw from the generator changes as well, those for
+earlier positions included, though nothing leaks.
 """
 
 import math
@@ -15,26 +16,26 @@ from torch.overrides import TorchFunctionMode
 from assay.audit.subject.dropout import DROPOUTS
 
 HELD = 0.6
-"""What a held draw is; not 0, so that what multiplies a draw still shows."""
+"""The number that stands for every draw in `held`; not 0, so that what is multiplied by it still shows."""
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 Source = Callable[[Tensor], Tensor]
-"""A tensor of any shape -> as many numbers between 0 and 1."""
+"""A function from a tensor to one of the same shape with numbers between 0 and 1."""
 
 
 def held(like: Tensor) -> Tensor:
-    """The same number everywhere."""
+    """The same number for every element."""
     return torch.full(like.shape, HELD, dtype=_floating(like), device=like.device)
 
 
 def patterned(like: Tensor) -> Tensor:
-    """Numbers spread evenly, the n-th the same in every call however many there are: earlier positions keep theirs."""
+    """Evenly spread numbers. The n-th is the same in every call, however many there are: earlier positions keep it."""
     places = torch.arange(1, like.numel() + 1, dtype=torch.float64, device=like.device)
     return (0.5 + GOLDEN * places).frac().to(_floating(like)).view(like.shape)
 
 
 class SteadyDraws(TorchFunctionMode):
-    """torch's random functions of floating numbers take them from `source`, afresh at each call."""
+    """Inside the block torch's random functions for floating-point numbers take them from `source` instead."""
 
     def __init__(self, source: Source) -> None:
         super().__init__()

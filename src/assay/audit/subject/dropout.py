@@ -1,4 +1,4 @@
-"""Switching dropout off without leaving training mode, so that nothing else may tell the two modes apart."""
+"""Switching dropout off without leaving training mode, so that eval and training mode can be compared."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,7 +16,7 @@ DROPOUTS = {
 }
 _ITERATIONS = "n_power_iterations"
 _ATTENTION_DROPOUT = 4
-"""The place of `dropout_p` among the arguments of scaled_dot_product_attention."""
+"""The index of `dropout_p` among the positional arguments of scaled_dot_product_attention."""
 
 
 class _WithoutDropout(TorchFunctionMode):
@@ -38,9 +38,10 @@ class _WithoutDropout(TorchFunctionMode):
 
 @contextmanager
 def without_dropout(model: nn.Module) -> Iterator[None]:
-    """Probabilities of dropping are 0 inside the block: of torch's functions, and of what modules call dropping.
+    """Inside the block dropout probabilities are 0: those of torch's functions, and those that modules hold.
 
-    A module's own: a float attribute with "drop" in its name, or called `p` in a class with "Drop" in its name.
+    A module's attribute is taken for one if it is a float with "drop" in its name, or called `p` in a class with "Drop"
+    in its name.
     """
     kept = [(module, name, value) for module in model.modules() for name, value in vars(module).items()]
     kept = [(module, name, value) for module, name, value in kept if _is_probability(module, name, value)]
@@ -49,15 +50,17 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
 
 
 def estimates_kept(model: nn.Module) -> AbstractContextManager[None]:
-    """Spectral norms keep their estimate inside the block: in training mode they refine it at each call, of whatever
-    tokens. Modules, as torch's parametrizations are, and hooks, as its older `spectral_norm` leaves."""
+    """Inside the block spectral norms keep their estimate, which in training mode they refine at each call.
+
+    Both of torch's implementations: the parametrization, a module, and the older `spectral_norm`, a hook.
+    """
     owners = [owner for module in model.modules() for owner in (module, *module._forward_pre_hooks.values())]
     return _set([(owner, _ITERATIONS, 0) for owner in owners if _ITERATIONS in getattr(owner, "__dict__", {})])
 
 
 @contextmanager
 def _set(changes: list[tuple[object, str, float]]) -> Iterator[None]:
-    """Attributes have other values inside the block."""
+    """Inside the block the attributes in `changes` have the values given there."""
     kept = [(owner, name, getattr(owner, name)) for owner, name, _ in changes]
     for owner, name, value in changes:
         setattr(owner, name, value)

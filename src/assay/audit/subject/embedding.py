@@ -1,4 +1,4 @@
-"""Where ids become vectors: seen from outside, so that it can be differentiated or moved, whatever module does it.
+"""Access to the embedding vectors of a model's ids, to differentiate or change them, whichever module looks them up.
 
 Shapes: B batch, T tokens, D width.
 """
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 _LOOKUPS = {F.embedding: (0, 1), Tensor.__getitem__: (1, 0), torch.embedding: (1, 0)}
-"""The places of the ids and of the table among the arguments."""
+"""For each lookup function, the indices of (ids, table) among its arguments."""
 
 
 class AtEmbedding(TorchFunctionMode):
@@ -50,7 +50,7 @@ class AtEmbedding(TorchFunctionMode):
 class InBounds(TorchFunctionMode):
     """Inside the block a lookup past the end of a table raises IndexError before it is made.
 
-    On a GPU it would end all further work of the process.
+    On a GPU the lookup itself would make every later CUDA call of the process fail.
     """
 
     def __torch_function__(

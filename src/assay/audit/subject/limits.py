@@ -1,4 +1,4 @@
-"""What a model takes: its ids, the special ones among them, and how many tokens; as given, as declared, or as found."""
+"""What inputs a model takes (ids, special ids, lengths): as the user says, as the model declares, or found by trial."""
 
 import operator
 from collections.abc import Iterable, Sequence
@@ -16,7 +16,7 @@ _SPECIAL_NAMES = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 def integer(name: str, value: Any, least: int, most: int | None = None) -> int:
-    """`value` as an int, NumPy's and torch's kinds too; a RequestError that names the option where it is none."""
+    """`value` as an int (NumPy's and torch's integers too); otherwise a RequestError that names the option."""
     wanted = f"{least} or more" if most is None else f"{least} to {most}"
     try:
         found = operator.index(value)
@@ -30,7 +30,7 @@ def integer(name: str, value: Any, least: int, most: int | None = None) -> int:
 
 
 def vocabulary(subject: Subject, given: Any) -> int:
-    """The number of ids: as given, as the model declares, or as many of those it has logits for as it takes."""
+    """The number of ids: as given, as the model declares, or as many of the ids with logits as it takes as input."""
     if given is not None:
         size = integer("vocab_size", given, 2)
     else:
@@ -48,9 +48,9 @@ def vocabulary(subject: Subject, given: Any) -> int:
 
 
 def _taken(subject: Subject) -> int:
-    """The number of ids from 0 on that the model takes, found by halving where it is not that of its logits.
+    """The number of ids from 0 on that the model takes as input; by bisection where it is fewer than it has logits for.
 
-    What its tables hold is not asked: some are looked up with a part of an id, or hold more than the vocabulary.
+    The size of its embedding table is no answer: some tables are indexed by a part of an id, or have unused rows.
     """
     low, high = 0, subject.outputs
     if _takes(subject, high - 1):
@@ -71,7 +71,7 @@ def _takes(subject: Subject, id_: int) -> bool:
 
 
 def special_ids(subject: Subject, given: Any) -> tuple[int, ...]:
-    """0, 1, V - 1, those the model declares and those given, each once."""
+    """The special ids, each once: 0, 1, V - 1, those that the model declares and those given."""
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise RequestError(f"special_ids: {_shown(given)} given; a list of ids would do")
     most = subject.vocab_size - 1
@@ -81,7 +81,7 @@ def special_ids(subject: Subject, given: Any) -> tuple[int, ...]:
 
 
 def padding_id(subject: Subject) -> int | None:
-    """The id that the model declares to be padding and nothing else: it may count nothing, and take no position."""
+    """The id that the model declares as padding, if it serves nothing else: a loss or positions may leave it out."""
     config = getattr(subject.model, "config", None)
     pad, bos, eos = (getattr(config, f"{name}_token_id", None) for name in ("pad", "bos", "eos"))
     taken = [bos, *(eos if isinstance(eos, list | tuple) else [eos])]
@@ -114,7 +114,7 @@ def longest(subject: Subject, given: Any, limit: int) -> int:
 
 
 def _raised_on_two(subject: Subject) -> None:
-    """A model that takes one token alone has nothing to leak: what it raises on two is its answer."""
+    """A RequestError with what the model raises on two tokens: an audit of single tokens would find nothing."""
     try:
         subject.logits(torch.zeros(1, 2, dtype=torch.long))
     except RaisedError as error:
@@ -123,7 +123,7 @@ def _raised_on_two(subject: Subject) -> None:
 
 
 def calls_per_token(subject: Subject) -> float:
-    """How many calls of torch a token more costs: those of a loop over the sequence. 0 where they are not looked at."""
+    """How many more calls of torch one more token causes, as a loop over tokens does; 0 if calls are not watched."""
     counts, quick, subject.asks_for_no_type = [], subject.asks_for_no_type, False
     for chunks in (4, 8):
         length = min(chunks * subject.multiple, subject.longest)
@@ -137,7 +137,7 @@ def calls_per_token(subject: Subject) -> float:
 
 
 def multiple(subject: Subject) -> int:
-    """The power of two whose multiples the model takes; 1 for a model that takes any length."""
+    """The smallest power of two such that the model takes its multiples as lengths; 1 if it takes any length."""
     for size in (1, 2, 4, 8, 16, 32, 64, 128):
         lengths = [length for length in (3 * size, 5 * size) if length <= subject.longest]
         if lengths and all(runs(subject, length) for length in lengths):
@@ -146,7 +146,7 @@ def multiple(subject: Subject) -> int:
 
 
 def runs(subject: Subject, length: int) -> bool:
-    """Whether the model takes so many tokens in eval mode."""
+    """Whether the model takes `length` tokens in eval mode."""
     try:
         subject.logits(torch.zeros(1, length, dtype=torch.long))
     except RaisedError:
@@ -163,6 +163,6 @@ def _declared(model: nn.Module, names: Sequence[str]) -> list[int]:
 
 
 def _shown(value: Any) -> str:
-    """A value in few words."""
+    """A value as text, shortened."""
     text = f"a {type(value).__name__}" if isinstance(value, Tensor | nn.Module) else repr(value)
     return text if len(text) <= 60 else f"a {type(value).__name__}"

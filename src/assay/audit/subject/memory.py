@@ -1,7 +1,8 @@
-"""Everything a model can remember between two calls, kept and put back in place.
+"""Saves and restores everything a model can remember between two calls.
 
-Walked from a module: submodules, parameters, buffers, plain attributes, containers, objects and closures they hold, so
-that a dictionary two layers share is still shared afterwards. Hooks are left alone: whoever registers one removes it.
+Starting from a module, that is: submodules, parameters, buffers, plain attributes, and the containers, objects and
+closures they hold. They are restored in place, so that a dictionary that two layers share is still shared afterwards.
+Hooks are left alone: whoever registers one removes it.
 """
 
 from collections import deque
@@ -19,10 +20,10 @@ MAX_OBJECTS = 200_000
 
 
 class Memory:
-    """A snapshot of models or of anything they hold. `restore()` can be called any number of times.
+    """A snapshot of models, or of other objects. `restore()` can be called any number of times.
 
-    Objects stay the same ones: tensors get their old storage and values, containers their old members. Parameters keep
-    `.grad` and `requires_grad`, modules their mode.
+    Restoring keeps the identity of objects: tensors get their old storage and values, containers their old members,
+    parameters their old `.grad` and `requires_grad`, modules their old mode.
     """
 
     def __init__(self, *owners: object) -> None:
@@ -39,7 +40,7 @@ class Memory:
 
 
 def reachable(*owners: object) -> Iterator[Any]:
-    """Every module, tensor, container and stateful object that hangs on `owners`, each once."""
+    """Every module, tensor, container and stateful object that can be reached from `owners`, each once."""
     seen: set[int] = set()
     waiting: list[Any] = list(owners)
     while waiting and len(seen) < MAX_OBJECTS:
@@ -123,7 +124,7 @@ def _refill(container: Any, members: Any) -> Callable[[], None]:
 
 
 def _contents(cell: CellType) -> Any:
-    """What a closure's variable holds; None for one that has not been set."""
+    """The value of a closure's variable; None for one that has not been set."""
     try:
         return cell.cell_contents
     except ValueError:

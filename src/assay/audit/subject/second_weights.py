@@ -1,4 +1,4 @@
-"""A second set of weights for a subject: redrawn, because zero-initialised projections hide everything."""
+"""A second set of weights for a subject, redrawn: zero-initialised projections would hide every leak behind them."""
 
 import torch
 from torch import Tensor
@@ -8,13 +8,14 @@ from assay.audit.subject.memory import Memory
 from assay.audit.subject.subject import Subject, logits_of
 
 SHUT = 1e4
-"""A value as large as this, or an infinity, shuts what it is added to."""
+"""A value as large as this, or an infinity, masks what it is added to."""
 
 
 def add_redrawn(subject: Subject, seed: int) -> None:
-    """Give the copy a second set of parameters, as `evaluation.redraw` draws them, and leave it with the first.
+    """Give the copy a second set of parameters, as `audit.redraw` draws them, and leave it with the first in use.
 
-    Frozen ones stay, where others are not, and so does what masks: a mask that is kept as a parameter is no weight.
+    Frozen parameters keep their values (unless all are frozen), and so do masks that are stored as parameters, as they
+    are not weights.
     """
     subject.use("given")
     parameters = [parameter for parameter in subject.model.parameters() if parameter.requires_grad]
@@ -28,7 +29,7 @@ def add_redrawn(subject: Subject, seed: int) -> None:
 
 
 def _has_two_values(parameter: Tensor) -> bool:
-    """Whether it is a table of two values, as masks are."""
+    """Whether the parameter has exactly two different values, as masks have."""
     values = parameter.detach()
     if not values.is_floating_point() or values.ndim < 2 or values.numel() < 4:
         return False
@@ -37,7 +38,7 @@ def _has_two_values(parameter: Tensor) -> bool:
 
 
 def _masks(subject: Subject, suspects: list[Tensor]) -> list[Tensor]:
-    """Those of `suspects` that training leaves as they are: they shut what they mask, or no gradient reaches them."""
+    """Those of `suspects` that are masks: they hold a value as large as SHUT, or no gradient reaches them."""
     shut = [suspect for suspect in suspects if bool(suspect.detach().abs().amax() >= SHUT)]
     others = [suspect for suspect in suspects if all(suspect is not mask for mask in shut)]
     trained = [suspect for suspect in others if suspect.requires_grad]

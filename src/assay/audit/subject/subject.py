@@ -1,4 +1,4 @@
-"""The model under audit as one kind of thing: ids in, logits out, in either mode, from seeds, always the same way.
+"""The subject: the model under audit behind one interface, from ids to logits, in either mode and from a given seed.
 
 Shapes: B batch, T tokens, V vocabulary.
 """
@@ -29,11 +29,11 @@ class RaisedError(Exception):
 
 
 class Subject:
-    """A copy of a model, with what the probes need to know about it. Made by `borrowing.borrowed`.
+    """A copy of a model, with what the checks need to know about it. Made by `borrowing.borrowed`.
 
-    `weights` says which: "given" or "redrawn". `restores` puts the copy's memory back before each run, `alone` runs
-    one row at a time: both are switched on where the isolation checks fail, so that other checks still mean something.
-    `steady` is where random draws come from instead of generators: a pattern, or constants.
+    `weights` says which are in use: "given" or "redrawn". `restores` puts the copy's memory back before each run,
+    `alone` runs one row at a time: both are switched on where the isolation checks fail, so that other checks still
+    mean something. `steady`, if set, is the source of fixed numbers that replaces random draws (see draws.py).
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -46,14 +46,14 @@ class Subject:
         self.generators = [value for value in reachable(model) if is_generator(value)]
         self.wide = True
         self.asks_for_no_type = False
-        """Weights in float64 are enough: nothing inside asks for a narrower type."""
+        """Whether nothing inside asks for a type narrower than float64, so that weights in float64 are enough."""
         self.narrow_seen = False
         self.restores = False
         self.alone = False
         self.steady: Source | None = None
         self.unit = 0.0
         self.calls = 0
-        """How often torch has been called, while every call was looked at."""
+        """How often torch has been called in runs where every call was watched."""
         self.outputs = 1
         """The width of the logits, which may exceed the vocabulary."""
         self.vocab_size = 0
@@ -61,14 +61,14 @@ class Subject:
         self.shortest = 1
         """A length that the model is known to run on."""
         self.multiple = 1
-        """The model takes lengths that are multiples of this many tokens alone."""
+        """The model takes only lengths that are multiples of this."""
         self.special_ids: tuple[int, ...] = ()
         self.narrow: list[tuple[Tensor, Tensor]] = []
-        """What was widened, each with what it held in its own type."""
+        """Every tensor that was widened to float64, with its values in its own type."""
         self.autocast = False
-        """Run under torch's autocast to bfloat16."""
+        """Whether to run under torch's autocast to bfloat16."""
         self.references: dict[str, Tensor] = {}
-        """By weights: the logits of the longest row in eval mode on the fresh copy, every call of torch looked at."""
+        """For each set of weights, the logits of the longest row in eval mode on the fresh copy, every call watched."""
         self._draws: dict[tuple[bool, bool], bool] = {}
 
     @property
@@ -85,11 +85,12 @@ class Subject:
     def running(
         self, training: bool = False, seed: int = 0, dropout: bool = True, gradients: bool = False
     ) -> Iterator[nn.Module]:
-        """The copy, ready to be called: in its mode, its generators at `seed`, in float64 where it can be.
+        """The copy, ready to be called: in its mode, with generators seeded by `seed`, in float64 if it can be.
 
-        What it raises comes out as RaisedError.
+        An exception inside becomes a RaisedError.
         """
-        # Where training draws, eval mode is masked alike: a constant may be named like a probability of dropping.
+        # If training mode draws, attributes that look like dropout probabilities are set to 0 in eval mode too: one of
+        # them may be a constant that only looks like one, and it must be the same in both modes.
         masked = not dropout and any(self._draws.get((mode, True), False) for mode in (training, True))
         if self.restores:
             self.memory.restore()
@@ -129,7 +130,7 @@ class Subject:
                     self._draws[training, dropout] = True
 
     def arithmetic(self) -> str:
-        """What the copy computes in, in words."""
+        """The number type that the copy computes in, in words."""
         if not self.wide:
             return f"{self.own_type} as the model cannot run in float64: changes count from 20 times rounding".replace(
                 "torch.", ""
@@ -137,11 +138,11 @@ class Subject:
         return "float64 with narrower parts: changes count from 20 times rounding" if self.narrow_seen else "float64"
 
     def drawn(self) -> tuple[object, ...]:
-        """A fingerprint of every generator that a run may draw from."""
+        """The states of all generators that a run may draw from: they differ after something was drawn."""
         return (*drawn_so_far(), *(state_of(generator) for generator in self.generators))
 
     def draws(self, training: bool, dropout: bool = True) -> bool:
-        """Whether the model draws anything at random in this mode; `dropout=False`: whatever can be is switched off."""
+        """Whether the model draws at random in this mode; with `dropout=False`, whether it does with dropout off."""
         key = (training, dropout)
         if not dropout and not self.draws(training):
             return False
@@ -159,7 +160,7 @@ class Subject:
         return self._draws[key]
 
     def logits(self, ids: Tensor, training: bool = False, seed: int = 0, dropout: bool = True) -> Tensor:
-        """Logits [B, T, V] of `ids` [B, T]; rows go in as many calls as memory allows."""
+        """Logits [B, T, V] of `ids` [B, T]; rows are split over several calls where memory requires it."""
         rows = 1 if self.alone else max(1, LOGITS_AT_ONCE // (ids.shape[1] * self.outputs))
         parts = [self.one_call(part, training, seed, dropout) for part in ids.split(rows)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -208,7 +209,7 @@ def one_line(error: BaseException) -> str:
 
 
 def parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """The parameters of a function; none of what has no signature, such as scripted code."""
+    """The parameters of a function; empty for one without a signature, such as scripted code."""
     try:
         return inspect.signature(function).parameters
     except (TypeError, ValueError):

@@ -17,14 +17,14 @@ _HEADING = re.compile(r" = (?!= ).+(?<! =) = \n?")
 
 @dataclass(frozen=True)
 class HubDataset:
-    """Where a corpus lies on the hub, and how much of `max_bytes` each of its splits may take."""
+    """A corpus on the hub: where it lies, and which share of `max_bytes` each of its splits may take."""
 
     name: str
     repository: str
     subset: str | None
     shares: dict[Split, float]
     articles: bool
-    """Rows are lines, to be joined into articles; else a row is a document."""
+    """Whether rows are lines that must be joined into articles; otherwise each row is a document."""
 
     def read(self, config: DataConfig, argument: str, progress: Tell) -> Iterator[Document]:
         """Stream the official splits, validation and test first, each up to its share of `max_bytes`."""
@@ -40,7 +40,7 @@ class HubDataset:
                 yield Document(f"{split}:{number}", text, split)
 
     def identity(self, config: DataConfig, argument: str) -> str:
-        """Names the content, so that a cached corpus needs no network."""
+        """A text that identifies the content without reading it, so that a cached corpus needs no network."""
         return f"hub:{self.repository}:{self.subset}:{config.max_bytes}"
 
     def _rows(self, split: Split) -> Iterator[str]:
@@ -50,7 +50,7 @@ class HubDataset:
             raise RequestError(
                 f"--corpus {self.name}: the package datasets is missing; pip install 'assay[hub]' brings it, {WITHOUT}"
             ) from None
-        # The network can fail in any of a dozen ways, all of which mean one thing to the person who asked.
+        # The network can fail with many kinds of exceptions; to the user all of them mean that the hub cannot be read.
         try:
             rows: Iterable[Any] = datasets.load_dataset(self.repository, self.subset, split=split, streaming=True)
             iterator = iter(rows)

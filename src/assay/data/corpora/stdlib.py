@@ -21,14 +21,14 @@ LEFT_OUT = {
     "test",
     "tests",
 }
-"""Folders that are tests, tables, programs of their own or not the standard library."""
+"""Folders that are left out: tests, tables, stand-alone programs, and what is not the standard library."""
 
 GENERATED = ("_sysconfigdata", "_sysconfig_vars", "sitecustomize", "usercustomize")
-"""Modules that differ from machine to machine under the same version."""
+"""Modules that are left out as they differ between machines with the same version of Python."""
 
 
 def read(_config: DataConfig, _argument: str, _progress: Tell) -> Iterator[Document]:
-    """Yield one document a source file, by path, with the newlines Python reads (LF everywhere)."""
+    """Yield each source file as a document, in the order of paths, with LF as newlines everywhere."""
     root = Path(sysconfig.get_path("stdlib"))
     paths = sorted(_sources(root), key=lambda path: path.relative_to(root).as_posix())
     if not paths:

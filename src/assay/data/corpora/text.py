@@ -17,13 +17,14 @@ _PLAIN_SUFFIXES = """
     .java .kt .scala .swift .go .rs .rb .php .pl .pm .lua .r .jl .hs .ml .mli .ex .exs .erl .clj .lisp .el .scm .sql .sh
     .bash .zsh .ps1 .bat .f90 .cs .fs .dart .zig .nim .v .sv .vhd .asm .s .cmake .proto .tf"""
 TEXT_SUFFIXES = ROW_SUFFIXES | set(_PLAIN_SUFFIXES.split())
-"""What counts as text in a folder; a file that is named, or whose suffix a glob names, is read whatever its suffix."""
+"""Suffixes of the files in a folder that are read. A single file, or files whose suffix a glob names, are always read.
+"""
 
 
 def read(config: DataConfig, argument: str, progress: Tell) -> Iterator[Document]:
     """Yield the documents of the files in order of their paths; a file of a folder or glob is one document."""
     path = Path(argument).expanduser()
-    single = os.path.isfile(path)  # unlike Path.is_file, False where it may not look
+    single = os.path.isfile(path)  # unlike Path.is_file, False (and no exception) without permission to look
     root, files, skipped = (path.parent, [path], 0) if single else _find(path, argument)
     if skipped:
         progress(f"{skipped} files of {argument} are passed over: their suffixes are not those of text")
@@ -42,7 +43,7 @@ def read(config: DataConfig, argument: str, progress: Tell) -> Iterator[Document
 
 
 def _find(path: Path, argument: str) -> tuple[Path, list[Path], int]:
-    """The folder that names are relative to, the files to read, sorted, and how many others there are."""
+    """(folder that documents' names are relative to, files to read, sorted, number of files left out)."""
     if os.path.isdir(path):
         root, found, named = path, list(_walk(path)), ""
     elif glob.has_magic(argument):

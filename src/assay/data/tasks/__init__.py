@@ -1,1 +1,1 @@
-"""Tasks, one a file; every module here is found by the registry."""
+"""Tasks, one per file; every module here is found by the registry."""

@@ -1,6 +1,6 @@
-"""The task `copying`: read some symbols, then say them again (Jelassi et al. 2024, arXiv 2402.01032, section 3).
+"""The task `copying`: read some symbols, then repeat them (Jelassi et al. 2024, arXiv 2402.01032, section 3).
 
-With three symbols, `|` the sign to begin and `.` where nothing is asked:
+With three symbols; `|` is the sign to begin and `.` a position without a target:
 
     inputs    d a c | d a
     targets   . . . d a c
@@ -17,11 +17,11 @@ from assay.data.task import TASKS, Task
 from assay.targets import IGNORED
 
 PADDING, BEGIN, FIRST_SYMBOL = 0, 1, 2
-"""Ids; symbols follow."""
+"""The first ids; those from FIRST_SYMBOL on are symbols."""
 
 
 class Axes(Config):
-    """How many symbols there are, and how many stand in a sequence."""
+    """How many different symbols there are, and how many a sequence has."""
 
     symbols: int = Field(64, ge=2)
     length: int | None = Field(None, ge=1)
@@ -29,7 +29,7 @@ class Axes(Config):
 
 
 def generate(axes: Axes, rows: int, context: int, generator: np.random.Generator) -> Batch:
-    """Uniform symbols; after twice their number a row is padded and asks nothing."""
+    """Rows of uniformly drawn symbols and their copy; the rest of a row is padding without targets."""
     length = axes.length or context // 2
     symbols = generator.integers(FIRST_SYMBOL, FIRST_SYMBOL + axes.symbols, size=(rows, length))
     inputs = np.full((rows, context), PADDING)
@@ -45,7 +45,7 @@ TASKS.register(
     "copying",
     Task(
         name="copying",
-        summary="read some symbols, then say them again",
+        summary="read some symbols, then repeat them",
         citation="Jelassi et al. 2024, Repeat After Me, arXiv 2402.01032",
         axes=Axes,
         vocab_size=lambda axes: FIRST_SYMBOL + axes.symbols,

@@ -1,4 +1,4 @@
-"""Tokenised corpora on disk: a memory map with a manifest, written whole or not at all, checked when read."""
+"""The cache of tokenised corpora on disk: memory-mapped files and a manifest, written atomically, checked when read."""
 
 import hashlib
 import json
@@ -19,10 +19,10 @@ from assay.data.text.tokenizer import Tokenizer
 from assay.records import Record
 
 CACHE_FORMAT = 1
-"""Raise it when the same request would give other files."""
+"""The version of the cache's format; increase it when the same request would give other files."""
 
 _HASHED_BYTES = 100_000_000
-"""Larger files are trusted by their size."""
+"""Only files up to this size are hashed when read; of larger ones the size alone is checked."""
 
 
 class StoredFile(Record):
@@ -50,7 +50,7 @@ class Manifest(Record):
 
 
 def cache_folder() -> Path:
-    """ASSAY_CACHE, else the platform's cache folder."""
+    """The cache's folder: the environment variable ASSAY_CACHE, else the platform's usual one."""
     return Path(os.environ.get("ASSAY_CACHE") or platformdirs.user_cache_dir("assay"))
 
 
@@ -59,7 +59,7 @@ def load_or_build(
 ) -> TokenizedCorpus:
     """Return the corpus cached in `folder` under `key`, called `name`; build and store it where there is none.
 
-    One process builds, others wait. Where nothing can be written, the corpus stays in memory, and a line says so.
+    One process builds it, others wait. If the folder cannot be written, the corpus stays in memory and a line says so.
     """
     if not _mismatch(folder, key):
         return _load(folder, name)
@@ -69,7 +69,7 @@ def load_or_build(
         progress(_in_memory(folder, error))
         return build()
     try:
-        wrong = _mismatch(folder, key)  # again: the process that held the lock may have built it
+        wrong = _mismatch(folder, key)  # checked again, as the process that held the lock may have built it
         if not wrong:
             return _load(folder, name)
         if folder.exists():
@@ -86,7 +86,7 @@ def load_or_build(
 
 
 def _acquire(folder: Path, progress: Tell) -> filelock.BaseFileLock:
-    """The lock of one cached corpus, freed by the system when its holder dies."""
+    """The lock of one cached corpus; the operating system frees it if its holder dies."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
@@ -127,7 +127,7 @@ def _mismatch(folder: Path, key: str) -> str | None:
 
 
 def _load(folder: Path, name: str) -> TokenizedCorpus:
-    """Read a folder that `_mismatch` found whole."""
+    """Read a folder in which `_mismatch` found no fault."""
     manifest = Manifest.model_validate_json((folder / "manifest.json").read_bytes())
     tokenizer = Tokenizer.from_file(folder / "tokenizer.json", manifest.tokenizer, (manifest.bos, manifest.eos))
     splits = {
@@ -146,9 +146,9 @@ def _load(folder: Path, name: str) -> TokenizedCorpus:
 
 
 def _store(folder: Path, key: str, corpus: TokenizedCorpus) -> None:
-    """Write everything beside `folder`, then put it in its place; on failure nothing is left."""
+    """Write everything to a new folder beside `folder`, then rename it to that; on failure nothing is left."""
     for stale in folder.parent.glob(f".{folder.name}.part-*"):
-        shutil.rmtree(stale, ignore_errors=True)  # of a process that was killed: this one holds the lock
+        shutil.rmtree(stale, ignore_errors=True)  # left by a killed process; nobody else writes while we hold the lock
     part = folder.with_name(f".{folder.name}.part-{uuid.uuid4().hex}")
     try:
         part.mkdir()
@@ -181,7 +181,7 @@ def _store(folder: Path, key: str, corpus: TokenizedCorpus) -> None:
 
 
 def _contents(split: TokenizedSplit) -> dict[str, memoryview]:
-    """The files of one split, by the ends of their names."""
+    """The contents of one split's files, by the ends of their names."""
     return {
         "ids.bin": split.ids.data.cast("B"),
         "starts.bin": split.starts.astype("<i8").data.cast("B"),

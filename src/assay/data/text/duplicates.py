@@ -1,7 +1,8 @@
 """Exact duplicates and near-duplicates among documents, so that no text stands on both sides of a split.
 
 Near-duplicates share at least half of the word 13-grams of the smaller one (containment, Broder 1997; 13-grams as in
-Brown et al. 2020, appendix C). Grams are hashed to 64 bits with numpy; postings lists find the pairs.
+Brown et al. 2020, appendix C). Grams are hashed to 64 bits with numpy. Pairs are found by postings lists: for each
+gram, the list of texts that contain it.
 """
 
 import hashlib
@@ -16,7 +17,10 @@ Ints = NDArray[np.int64]
 GRAM_WORDS = 13
 CONTAINMENT = 0.5
 NEIGHBOURS = 8
-"""A gram counts for pairs at most this far apart in its postings list: linear where it occurs in many documents."""
+"""A gram counts only for pairs of texts at most this far apart in its postings list.
+
+So the time is linear, not quadratic, in the number of texts that share a gram.
+"""
 
 _CHUNK_BYTES = 8_000_000
 _LETTER_FACTOR = np.uint64(0x9E3779B97F4A7C15)
@@ -31,8 +35,8 @@ def content_hash(text: str) -> bytes:
 def near_duplicate_clusters(texts: Sequence[str]) -> Ints:
     """Return a label for each text: the index of the first text of its cluster (its own where it stands alone).
 
-    Clusters are the connected components of near-duplicate pairs. A gram in more than `NEIGHBOURS` texts (licence
-    headers, mostly) counts for texts of similar length only: postings are ordered by the number of grams.
+    Clusters are the connected components of near-duplicate pairs. A gram in more than `NEIGHBOURS` texts, mostly from
+    licence headers, counts only for texts of similar length, as postings lists are sorted by the number of grams.
     """
     grams = [np.unique(each) for each in _gram_hashes(texts)]
     sizes = np.array([len(each) for each in grams], dtype=np.int64)
@@ -49,7 +53,10 @@ def near_duplicate_clusters(texts: Sequence[str]) -> Ints:
 
 
 def _shared_grams(grams: NDArray[np.uint64], owners: Ints) -> tuple[Ints, Ints]:
-    """Pairs of owners, coded a * n + b with a < b, and how many grams each pair shares (see `NEIGHBOURS`)."""
+    """Pairs of texts, coded a * n + b with a < b, and how many grams each pair shares (see `NEIGHBOURS`).
+
+    `owners` gives the number of the text that each of `grams` comes from.
+    """
     by_gram = np.lexsort((owners, grams))
     grams, owners = grams[by_gram], owners[by_gram]
     n = int(owners.max()) + 1
@@ -105,7 +112,7 @@ def _chunk_hashes(chunk: list[bytes]) -> Iterator[NDArray[np.uint64]]:
     for word in range(GRAM_WORDS):
         grams = grams * _WORD_FACTOR + words[word : word + len(grams)]
     grams ^= grams >> np.uint64(31)
-    # A gram belongs to the text in which it starts, if it also ends there.
+    # A gram is kept only if it starts and ends in the same text.
     bounds = np.searchsorted(places, np.concatenate([[0], ends]))
     for low, high in itertools.pairwise(bounds):
         yield grams[low : max(low, high - GRAM_WORDS + 1)]
@@ -115,7 +122,7 @@ def _word_hashes(text: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], Ints]:
     """Hashes of the words of UTF-8 text, and the byte at which each starts.
 
     A word is a run of ASCII letters (case folded), digits, underscores and bytes above 127; a character of three bytes
-    or more from U+3000 on (Chinese, Japanese, Korean) is a word of its own, as those scripts put no spaces.
+    or more from U+3000 on (Chinese, Japanese, Korean) is a word of its own, as those scripts have no spaces.
     """
     kinds = _BYTE_KINDS[text]
     inside = kinds > 0
@@ -132,7 +139,7 @@ def _word_hashes(text: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], Ints]:
 
 
 def _byte_kinds() -> NDArray[np.uint8]:
-    """0 between words, 1 inside a word, 2 where a word starts whatever stands before."""
+    """For each byte value: 0 between words, 1 inside a word, 2 at the start of a word whatever comes before it."""
     kinds = np.zeros(256, dtype=np.uint8)
     for byte in range(256):
         if byte >= 0xE3:
@@ -145,4 +152,4 @@ def _byte_kinds() -> NDArray[np.uint8]:
 _BYTE_KINDS = _byte_kinds()
 _FOLDED = np.array([ord(chr(byte).lower()) if byte < 0x80 else byte for byte in range(256)], dtype=np.uint64) + 1
 _POWERS = np.cumprod(np.full(64, _LETTER_FACTOR), dtype=np.uint64)
-"""Words longer than 64 bytes, which are no words, weigh the rest of their bytes alike."""
+"""Factors of the first 64 bytes of a word in its hash; bytes after these, in no real word, all have the last factor."""

@@ -1,4 +1,4 @@
-"""From a configuration to a tokenised corpus: read, split, train the tokenizer, encode, keep it in the cache."""
+"""From a configuration to a tokenised corpus: read, split, train the tokenizer, encode, store in the cache."""
 
 import hashlib
 import json
@@ -17,9 +17,9 @@ __all__ = ["TokenizedCorpus", "TokenizedSplit", "prepare"]
 
 
 def prepare(config: DataConfig, progress: Tell | None = None) -> TokenizedCorpus:
-    """Return the corpus that `config` asks for, from the cache where it is there; RequestError where it cannot be made.
+    """Return the corpus that `config` asks for, from the cache if possible; RequestError where it cannot be made.
 
-    `progress` takes one line at a time for the person who waits.
+    `progress` shows one line at a time to the user.
     """
     say = progress or silent
     tokenizer = tokenizer_identity(config.tokenizer)

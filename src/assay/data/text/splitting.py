@@ -1,4 +1,4 @@
-"""Documents into train, validation and test: duplicates out, near-duplicates together, by hash."""
+"""Splits documents into train, validation and test: duplicates are dropped, near-duplicates stay on one side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ from assay.errors import RequestError
 SplitBy = Literal["hash", "position"]
 
 SHARE = 0.1
-"""The least share of the bytes that validation and test hold each."""
+"""The share of the bytes up to which validation and test are filled, each."""
 
 
 @dataclass(frozen=True)
 class SplitDocuments:
-    """Documents by split, in the order of the corpus inside each; what was left out or kept together is counted."""
+    """Documents by split, each in the order of the corpus, and counts of duplicates."""
 
     train: list[Document]
     validation: list[Document]
     test: list[Document]
     duplicates_dropped: int
     near_duplicate_clusters: int
-    """Clusters of two and more documents; only counted where a split was made here."""
+    """The number of clusters of two or more near-duplicates; 0 where all splits are official."""
     official: bool
-    """Whether any split is the corpus's own."""
+    """Whether any split is an official one, that is, comes with the corpus."""
 
     def split(self, name: Split) -> list[Document]:
         documents: list[Document] = getattr(self, name)
@@ -37,10 +37,10 @@ class SplitDocuments:
 def split_documents(corpus: str, documents: Sequence[Document], progress: Tell, by: SplitBy = "hash") -> SplitDocuments:
     """Split `documents`; a split that stays empty is a RequestError that names `--corpus`.
 
-    Official validation and test documents are kept as they are, and what train has of them is dropped. A split that
-    the corpus does not have is filled from the rest until a tenth of the bytes is reached: by clusters in the order of
-    their hash, or from the end of the corpus (test last) by their position. The largest cluster, by position the first
-    one, always goes to train, and each split gets one before any gets more than its share.
+    Official validation and test documents are kept as they are, and copies of them in train are dropped. A split that
+    the corpus does not have is filled with whole clusters of near-duplicates until it has a tenth of the bytes. `by`
+    "hash" takes clusters in the order of their hashes; "position" takes them from the end of the corpus, test being the
+    very end. One cluster always goes to train: by hash the largest, by position the first. Every split gets a cluster.
     """
     kept, dropped = _without_duplicates([each for each in documents if each.text.strip()])
     official = {each.split for each in kept if each.split is not None}
@@ -72,7 +72,7 @@ def split_documents(corpus: str, documents: Sequence[Document], progress: Tell, 
 
 
 def _without_duplicates(documents: Sequence[Document]) -> tuple[list[Document], int]:
-    """Drop exact duplicates: the first stays, and official validation and test documents always do."""
+    """Drop exact duplicates: the first is kept, and official validation and test documents always are."""
     hashes = [content_hash(each.text) for each in documents]
     seen = {key for key, each in zip(hashes, documents, strict=True) if each.split in ("validation", "test")}
     kept: list[Document] = []
@@ -102,10 +102,10 @@ def _require_clusters(corpus: str, given: int, kept: int, clusters: int, needed:
 def _assign(
     documents: Sequence[Document], clusters: list[list[int]], missing: list[Split], by: SplitBy, progress: Tell
 ) -> dict[int, Split]:
-    """The split of each document of `clusters` that does not go to train."""
+    """{document's index: split} for the documents of `clusters` that do not go to train."""
     sizes = [sum(len(documents[index].text.encode()) for index in cluster) for cluster in clusters]
     if by == "position":
-        # Clusters are in the order of their first documents; the last ones are held out, test behind validation.
+        # Clusters are in the order of their first documents. The last ones go to test, those before to validation.
         waiting = list(range(1, len(clusters)))
         missing = missing[::-1]
     else:

@@ -1,4 +1,4 @@
-"""Documents from one file: plain text, jsonl or parquet. Text is taken as it is, a byte order mark excepted."""
+"""Documents from one file: plain text, jsonl or parquet. Text is not changed, but a byte order mark is removed."""
 
 import json
 import re
@@ -10,13 +10,14 @@ from assay.data.corpus import Document
 from assay.errors import RequestError
 
 PASSAGE_BYTES = 4_096
-"""The least a passage holds before a blank line ends it."""
+"""A passage ends at the first blank line after this many bytes."""
 LONG_PASSAGE_BYTES = 16_384
-"""Where no blank line comes within this, the next end of a line ends it."""
+"""A passage without such a blank line ends at the first end of a line after this many bytes."""
 
 _SEPARATOR = re.compile(r"(?m)^[ \t]*<\|endoftext\|>[ \t]*\r?(?:\n|\Z)")
 _LINE = re.compile(r"[^\n]{1,4096}[ \t\n]|[^\n]{1,4096}|\n")
-"""Lines; one that is too long (some texts are a single line) counts as several, cut at a space where there is one."""
+"""A line. One that is too long (some texts are a single line) is matched in pieces, cut at a space where there is one.
+"""
 
 
 def read_text(path: Path) -> str:
@@ -29,7 +30,7 @@ def read_text(path: Path) -> str:
 
 
 def decode(content: bytes, path: Path, start: int = 0) -> str:
-    """`content`, which begins at byte `start` of `path`, as text; without its byte order mark at the beginning."""
+    """`content`, which begins at byte `start` of `path`, as text, without a byte order mark at its beginning."""
     nul = content.find(b"\0")
     if nul >= 0:
         raise RequestError(f"--corpus text:{path}: a binary file (NUL at byte {start + nul}); UTF-8 text is needed")
@@ -45,12 +46,12 @@ def decode(content: bytes, path: Path, start: int = 0) -> str:
 
 
 def parts(text: str) -> list[str]:
-    """What lies between lines `<|endoftext|>`: the whole text where there are none. Blank parts are left out."""
+    """The parts of `text` between lines `<|endoftext|>`, blank ones left out; without such lines the whole text."""
     return [part for part in _SEPARATOR.split(text) if part.strip()]
 
 
 def passages(text: str) -> list[str]:
-    """Cut `text` at blank lines into passages of at least `PASSAGE_BYTES`; joined, they are the text."""
+    """Cut `text` at blank lines into passages of at least `PASSAGE_BYTES`; joined, they give the text again."""
     found: list[str] = []
     lines: list[str] = []
     size = 0

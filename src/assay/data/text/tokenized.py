@@ -1,4 +1,4 @@
-"""Documents as token ids: what the cache holds, and what batches and scoring windows are cut from."""
+"""Documents as token ids, which the cache stores and from which batches and scoring windows are cut."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class TokenizedSplit:
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """What the split of the documents left out or kept together."""
+    """Counts from splitting the documents: duplicates dropped and near-duplicates kept together."""
 
     duplicates_dropped: int
     near_duplicate_clusters: int
@@ -43,14 +43,14 @@ class TokenizedCorpus:
 
     name: str
     digest: str
-    """SHA-256 of tokenizer and tokens: equal where every batch is equal."""
+    """SHA-256 of tokenizer and tokens; equal digests mean equal batches."""
     tokenizer: Tokenizer
     train: TokenizedSplit
     validation: TokenizedSplit
     test: TokenizedSplit
     counts: SplitCounts
     invertible: bool
-    """Whether decoding gave every text back and `token_bytes` counts its bytes; if not, no bits per byte."""
+    """Whether decoding gave every text back and `token_bytes` adds up to its bytes; else no bits per byte."""
 
     def split(self, name: Split) -> TokenizedSplit:
         """The split of this name."""
@@ -90,7 +90,7 @@ def id_dtype(vocab_size: int) -> str:
 
 
 def tokenize(documents: Sequence[Document], tokenizer: Tokenizer) -> tuple[TokenizedSplit, bool]:
-    """Encode `documents`, in batches; the flag says whether every one of them came back (see `invertible`)."""
+    """(`documents` encoded, whether decoding gave every one of them back; see `invertible`)."""
     dtype = id_dtype(tokenizer.vocab_size)
     pieces: list[NDArray[Any]] = []
     document_bytes: list[int] = []

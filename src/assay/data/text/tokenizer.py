@@ -1,4 +1,4 @@
-"""Text to token ids and back: bytes, byte-level BPE trained on the spot, GPT-2's, or a tokenizer.json."""
+"""Text to token ids and back: bytes, byte-level BPE trained on the training text, GPT-2's, or a tokenizer.json."""
 
 import hashlib
 import json
@@ -22,14 +22,14 @@ _BOS_NAMES = (BOS, "<s>", "<bos>", "[BOS]", "<|begin_of_text|>", "<|startoftext|
 _EOS_NAMES = (EOS, "</s>", "<eos>", "[EOS]", "<|end_of_text|>", GPT2_END, "<|im_end|>", "[SEP]")
 
 _LEAST_BPE, _MOST_BPE = 258, 1_000_000
-"""256 bytes, BOS and EOS; and more than any text has use for."""
+"""The allowed vocabulary sizes of BPE. The least is 256 bytes, BOS and EOS; the most is more than any text needs."""
 
 
 class Tokenizer:
-    """A vocabulary with a begin and an end of document. Text never becomes a special id, whatever it spells."""
+    """A tokenizer with ids for begin and end of document. Text never becomes a special id, even if it spells one."""
 
     def __init__(self, name: str, inner: tokenizers.Tokenizer, bos: int, eos: int) -> None:
-        """`inner` is taken over: what it would truncate, pad or add is switched off."""
+        """`inner` is changed in place: truncation, padding and added special tokens are switched off."""
         inner.no_padding()
         inner.no_truncation()
         inner.encode_special_tokens = True  # "<|eos|>" in a text is text
@@ -38,12 +38,12 @@ class Tokenizer:
         self.eos = eos
         self._inner = inner
         self.vocab_size = max(inner.get_vocab(with_added_tokens=True).values()) + 1
-        # 258 tokens are few enough to compare, and bytes need no library.
+        # The byte tokenizer is recognised here, since bytes can be encoded without the library.
         self._is_bytes = self.vocab_size == _LEAST_BPE and inner.to_str() == _byte_model().to_str()
 
     @cached_property
     def token_bytes(self) -> NDArray[np.int64]:
-        """int64[V]: bytes of text that each id stands for; 0 for specials."""
+        """int64[V]: bytes of text that each id stands for; 0 for special tokens."""
         counts = np.zeros(self.vocab_size, dtype=np.int64)
         length = len if isinstance(self._inner.decoder, decoders.ByteLevel) else _text_bytes
         for token, number in self._inner.get_vocab(with_added_tokens=False).items():
@@ -55,7 +55,7 @@ class Tokenizer:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all that the tokenizer is, its name excepted."""
+        """SHA-256 of everything that defines the tokenizer, without its name."""
         content = json.dumps([json.loads(self._inner.to_str()), self.bos, self.eos], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -70,7 +70,7 @@ class Tokenizer:
         return [each.ids for each in self._inner.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`; BOS, EOS and other specials stand for nothing."""
+        """The text of `ids`; BOS, EOS and other special tokens are left out."""
         return self.decode_batch([ids])[0]
 
     def decode_batch(self, batch: Sequence[Sequence[int]]) -> list[str]:
@@ -80,7 +80,7 @@ class Tokenizer:
         return list(self._inner.decode_batch([[int(number) for number in ids] for ids in batch]))
 
     def save(self, path: Path) -> None:
-        """Write a tokenizer.json, whole or not at all."""
+        """Write a tokenizer.json atomically."""
         write_whole(path, self._inner.to_str().encode())
 
     @classmethod
@@ -109,7 +109,7 @@ def _find_ends(path: Path, inner: tokenizers.Tokenizer) -> tuple[int, int]:
 
 
 def tokenizer_identity(spec: str) -> str:
-    """What the tokenizer that `--tokenizer spec` names depends on, beside the training text; checks the spec."""
+    """A text that identifies the tokenizer of `--tokenizer spec`, but for the text it is trained on; checks `spec`."""
     if spec == "bytes":
         return spec
     if spec.startswith("bpe:"):
@@ -168,7 +168,10 @@ def _bpe_size(spec: str) -> int:
 
 
 def _byte_level(model: models.BPE) -> tokenizers.Tokenizer:
-    """`model` between bytes written as characters: nothing is normalised, and every text comes back as it was."""
+    """A tokenizer around `model` that works on bytes, each written as a character, and normalises nothing.
+
+    So decoding gives every text back unchanged.
+    """
     inner = tokenizers.Tokenizer(model)
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
@@ -176,21 +179,21 @@ def _byte_level(model: models.BPE) -> tokenizers.Tokenizer:
 
 
 def _byte_model() -> tokenizers.Tokenizer:
-    """One token a byte, whose id is the byte; BOS is 256, EOS 257."""
+    """The byte tokenizer: each id below 256 is that byte; BOS is 256, EOS 257."""
     inner = _byte_level(models.BPE(vocab=_byte_characters(), merges=[]))
     inner.add_special_tokens([AddedToken(each, special=True, normalized=False) for each in (BOS, EOS)])
     return inner
 
 
 def _byte_characters() -> dict[str, int]:
-    """The character that stands for each byte: itself where it is printable Latin-1, else from U+0100 on."""
+    """{character: byte} as in GPT-2: printable Latin-1 stands for itself, other bytes for characters from U+0100 on."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(0x100 + n): byte for n, byte in enumerate(others)}
 
 
 def _text_bytes(token: str) -> int:
-    """Bytes of a token of other schemes: `<0x0A>` is a byte, a lower block is a space, ## and </w> are no text."""
+    """Bytes of text in a token of other schemes: `<0x0A>` is one byte, U+2581 is a space, ## and </w> are no text."""
     if re.fullmatch(r"<0x[0-9A-Fa-f]{2}>", token):
         return 1
     return len(token.removeprefix("##").removesuffix("</w>").replace("\u2581", " ").encode())

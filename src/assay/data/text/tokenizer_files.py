@@ -14,7 +14,7 @@ _GPT2_REPOSITORY = "openai-community/gpt2"
 
 
 def read_tokenizer_file(path: Path) -> tokenizers.Tokenizer:
-    """Read a tokenizer.json; a file that is missing or none is a RequestError."""
+    """Read a tokenizer.json; a file that is missing or not a tokenizer.json is a RequestError."""
     content = _read(path, "bytes, bpe:N, gpt2 or the path of a tokenizer.json would do")
     try:
         return tokenizers.Tokenizer.from_buffer(content)
@@ -29,7 +29,7 @@ def read_gpt2(spec: str) -> models.BPE:
         vocabulary = json.loads(_read(encoder, "GPT-2's would do"))
         lines = _read(bpe, "GPT-2's would do").decode().splitlines()
         merges = [(left, right) for left, right in (line.split() for line in lines if not line.startswith("#version"))]
-        # Checked here, as the library aborts with a trace where one is missing.
+        # Checked here, as the library would end in a long trace if a token of the merges is missing.
         tokens = {token for left, right in merges for token in (left, right, left + right)}
         if unknown := tokens - vocabulary.keys():
             raise ValueError(f"{encoder.name} has no {min(unknown)!r}")
@@ -41,7 +41,7 @@ def read_gpt2(spec: str) -> models.BPE:
 
 
 def gpt2_files(spec: str) -> tuple[Path, Path]:
-    """encoder.json and vocab.bpe in DIR of `gpt2:DIR`, else in ASSAY_GPT2, else their twins from the hub."""
+    """encoder.json and vocab.bpe in DIR of `gpt2:DIR`, else in the folder ASSAY_GPT2, else from the hub."""
     folder = spec.partition(":")[2] or os.environ.get("ASSAY_GPT2", "")
     if spec.endswith(":"):
         raise RequestError(f"--tokenizer {spec}: the folder of encoder.json and vocab.bpe is missing after the colon")
@@ -70,7 +70,7 @@ def _hub_file(spec: str, name: str) -> Path:
         ) from None
     try:
         return Path(huggingface_hub.hf_hub_download(_GPT2_REPOSITORY, name))
-    except Exception as error:  # the network fails in many ways, all of which mean one thing here
+    except Exception as error:  # the network fails with many exceptions; all mean that the hub cannot be read
         raise RequestError(
             f"--tokenizer {spec}: the hub cannot be read ({type(error).__name__}); {without} a network"
         ) from None

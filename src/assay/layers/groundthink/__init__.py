@@ -1,1 +1,1 @@
-"""The GroundThink families: mixers that write what retrieval layers read."""
+"""GroundThink, the hybrid of research note "document 001": G layers write a delta-rule memory, S layers read it."""

@@ -1,25 +1,30 @@
-"""Document 001's hybrid as it was run, its two leaks planted on purpose: what an audit must find.
+"""The GroundThink v7 hybrid as document 001 (the research note on it) ran it, with its two leaks: an audit finds them.
+
+G writes a memory S [K, K] per head, an S layer reads it. x is the layer's input, t the position, g the decay:
 
     G   y_t = W_o S_t^T k_{t-1},  S_t = g_{t-1} S_{t-1} + beta_{t-1} k_{t-1} (v_t - S_{t-1}^T k_{t-1})^T,  y_0 = 0
         k = W_k x / |W_k x|, v = W_v x, beta = sigmoid(w_b x + b_b), g = sigmoid(w_g x + b_g). The error is taken before
-        the decay. Position 0 writes nothing either. Without `shifted_value` all are those of t, position 0's too.
+        the decay. Position 0 writes nothing either. Without `shifted_value` every index t-1 of k, beta and g is t, and
+        position 0 writes and reads as the others do.
         Leak: S starts from the final state of the G layer before it, which has seen every token of the call.
-    S   y_t = c W_o a_t + mean_h sigmoid(w_h x_t + b_h) W_r S^T q_t, a_t attention over t and the W tokens before it.
+    S   y_t = c W_o a_t + mean_h sigmoid(w_h x_t + b_h) W_r S^T q_t; a_t is attention over t and `window` tokens before.
         q = W_k x with W_k of the G layer before it, not normalised, or its own global query, normalised.
-        Leak: S is the final state of that G layer, at every position.
-        c is `local_scale` at inference; in training it is 0 with probability `local_drop`, else 1 / (1 - local_drop),
-        a sequence at a time, and `local_scale` where local_drop is 0, as in the document's static runs.
+        Leak: the memory S is the final state of that G layer, at every position.
+        c is `local_scale` at inference. In training c is drawn per sequence: 0 with probability `local_drop`, else
+        1 / (1 - local_drop); where local_drop is 0 it is `local_scale`, as in the document's runs without drops.
 
-Choices where document and facts are silent: both layers get the block's normed x; norms have eps 1e-6; the bank has K
-orthonormal keys, drawn with the weights; a marker's key, and its query where an S layer asks for it, is its key of the
-bank in every head; beta's floor is that of the token whose beta is written; c multiplies after W_o. Parameters that
-nothing uses are kept: `cue_query` in every G layer, `global_query` in an S layer with a shared key.
+Where the document leaves something open, this is the choice: both layers get the block's normed x; norms have eps 1e-6;
+the key bank has K orthonormal keys, drawn with the weights; a marker token has its key of the bank as its key in every
+head of a G layer and as its query in an S layer; `beta_floor` is applied to beta before the shift; c multiplies after
+W_o. Parameters that nothing uses are kept, so that counts agree with the document: `cue_query` in every G layer,
+`global_query` in an S layer with a shared key.
 
-Decoding has no consistent meaning here. Each layer goes on from its own state; a first call, without a state, starts as
-the full forward does, and S reads what G has after the present call. Steps therefore differ from one forward.
+Decoding token by token cannot give what one forward pass gives, because of the leaks: each layer continues from its own
+state, a first call (without a state) starts as the full forward does, and an S layer reads G's state after the present
+call.
 
-Through `shared`: groundthink.final_state [B, H, K, K], which is the planted violation; groundthink.key_weight and the
-markers' keys as in the causal form.
+Published in `shared`: groundthink.final_state [B, H, K, K], the leak itself; groundthink.key_weight and the markers'
+keys, as in the causal form (writer.py).
 
 Shapes: B batch, T tokens of this call, D d_model, H heads, K head width (keys and values), M markers.
 """
@@ -39,7 +44,7 @@ from assay.ops.attention import SLIDING_ATTENTION
 
 
 class MemoryLayerV7(MemoryLayer):
-    """G of the replica: starts from, and hands on, a state that has seen the whole call."""
+    """G of the replica: it starts from the previous G layer's final state and publishes its own (both leak)."""
 
     def __init__(
         self,
@@ -89,7 +94,10 @@ class MemoryLayerV7(MemoryLayer):
 
 
 class ReaderLayerV7(ReaderLayer):
-    """S of the replica: reads the final state at every position, keeps no memory, sees `window` + 1 tokens."""
+    """S of the replica: reads G's final state at every position (a leak); its attention sees `window` + 1 tokens.
+
+    The layer keeps no memory of its own.
+    """
 
     ops = (SLIDING_ATTENTION,)
 
@@ -124,7 +132,7 @@ class ReaderLayerV7(ReaderLayer):
     def retrieve(
         self, x: Float[Tensor, "B T D"], state: ReaderState | None, shared: Shared
     ) -> tuple[Float[Tensor, "B T H K"], tuple[()]]:
-        """S^T q_t, S the same at every position: the leak."""
+        """S^T q_t, where S is the same final state at every position. This is a leak."""
         if "groundthink.final_state" not in shared:
             raise ValueError("an S layer reads what a G layer of the same call publishes in `shared`: there is none")
         memory = shared["groundthink.final_state"]
@@ -134,7 +142,7 @@ class ReaderLayerV7(ReaderLayer):
         return read.transpose(1, 2).to(x.dtype), ()
 
     def memory_queries(self, x: Float[Tensor, "B T D"], shared: Shared) -> Float[Tensor, "B T H K"]:
-        """The G layer's key projection of x, as it is; or the global query, normalised; a marker's key of the bank."""
+        """The G layer's key projection of x, not normalised, or the global query, normalised; a marker's bank key."""
         heads = (self.n_heads, self.head_dim)
         if self.shared_key:
             queries = F.linear(x, shared["groundthink.key_weight"]).unflatten(-1, heads)
@@ -156,11 +164,11 @@ class ReaderLayerV7(ReaderLayer):
         uniform_fan_in_(self.global_query.weight, generator)
 
     def flops_per_token(self, context: int) -> int:
-        """As in the causal form, but the memory is only read, 2 K^2 a head."""
+        """As in the causal form, but the memory is only read, 2 K^2 per head."""
         return super().flops_per_token(context) - 5 * self.n_heads * self.head_dim**2
 
     def memory_flops(self, tokens: int) -> tuple[int, dict[str, int]]:
-        """2 K^2 a head and token."""
+        """2 K^2 per head and token, to read the memory."""
         return 2 * tokens * self.n_heads * self.head_dim**2, {}
 
     def state_bytes(self, context: int, bytes_per_element: int) -> int:

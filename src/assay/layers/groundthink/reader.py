@@ -1,7 +1,8 @@
-"""S of document 001's hybrid made causal: attention over a window, and the memory that the G layer before it writes.
+"""The S layer of the causal GroundThink hybrid: sliding-window attention, and reads from the previous G layer's memory.
 
-An S layer repeats the recurrence of the G layer before it with a query of its own, so that position t reads S_t and no
-later state. It finds the writes in `shared`, where G (groundthink) publishes them.
+The hybrid is that of document 001, a research note; there S read the memory's final state, which leaks. Here an S layer
+repeats the recurrence of the G layer before it with a query of its own, so that position t reads S_t and no later
+state. It finds what G wrote in `shared`, where G (writer.py) publishes it.
 
 Shapes: B batch, T tokens of this call, D d_model, H heads, K head width (keys and values).
 """
@@ -24,14 +25,14 @@ from assay.ops.rotary import rotate
 
 
 class ReaderState(NamedTuple):
-    """`window`: local attention's; `memory` [B, H, K, K]: the reader's copy of the G layer's, `()` if it has none."""
+    """`window`: the state of local attention; `memory` [B, H, K, K]: this layer's copy of G's memory, `()` for none."""
 
     window: WindowState
     memory: Tensor | tuple[()]
 
 
 def with_marker_keys(queries: Float[Tensor, "B T H K"], shared: Shared) -> Float[Tensor, "B T H K"]:
-    """`queries`, but at markers the keys of the bank that a G layer published, if it did."""
+    """`queries`, with those of marker tokens replaced by the bank keys that a G layer published, if it did."""
     if "groundthink.is_marker" not in shared:
         return queries
     keys = shared["groundthink.marker_keys"][:, :, None].to(queries)
@@ -39,13 +40,13 @@ def with_marker_keys(queries: Float[Tensor, "B T H K"], shared: Shared) -> Float
 
 
 class ReaderLayer(SequenceLayer):
-    """S: c W_o a_t + mean_h sigmoid(w_h x_t + b_h) W_r S_t^T q_t: attention over a window, and the G layer's memory.
+    """c W_o a_t + mean_h sigmoid(w_h x_t + b_h) W_r S_t^T q_t: attention over a window, and the G layer's memory.
 
-    a_t is softmax attention over the last `window` tokens, with rotary positions where `rope` is on. S_t is the state
-    of the G layer before it at the same position t, q_t its key projection of this layer's x where `shared_key` is
-    on, else a projection of its own; both are normalised, and a marker with a key in the bank asks with that key.
-    c is `local_scale`, in training too, where a sequence loses its local attention with probability `local_drop`
-    (the others are divided by 1 - local_drop). `gate_bias` is what b_h starts at.
+    a_t is softmax attention over the last `window` tokens, with rotary positions where `rope` is on. S_t is the memory
+    of the G layer before it at the same position t. q_t is the G layer's key projection of this layer's x where
+    `shared_key` is on, else a projection of its own; either is normalised to length 1, and a marker with a key in the
+    bank has that key as its query. c is `local_scale`; in training a sequence also loses its local attention with
+    probability `local_drop` (that of the others is divided by 1 - local_drop). `gate_bias` is the initial b_h.
     """
 
     ops: tuple[Op, ...] = (SLIDING_ATTENTION, DELTA_RULE)
@@ -90,7 +91,7 @@ class ReaderLayer(SequenceLayer):
     def retrieve(
         self, x: Float[Tensor, "B T D"], state: ReaderState | None, shared: Shared
     ) -> tuple[Float[Tensor, "B T H K"], Tensor | tuple[()]]:
-        """(S_t^T q_t at every position, the memory after the last), by the recurrence of the G layer before."""
+        """(S_t^T q_t at every position, the memory after the last), by the recurrence of the previous G layer."""
         if "groundthink.keys" not in shared:
             raise ValueError("an S layer reads what a G layer of the same call publishes in `shared`: there is none")
         return delta_rule(
@@ -105,7 +106,7 @@ class ReaderLayer(SequenceLayer):
         )
 
     def local_factor(self, local: Float[Tensor, "B T D"]) -> Tensor | float:
-        """What local attention is multiplied by, in training one number a sequence."""
+        """The factor of local attention; in training one number per sequence, [B, 1, 1]."""
         if not self.training or self.local_drop == 0:
             return self.local_scale
         return self.local_scale * self.masking.keep((len(local), 1, 1), self.local_drop, local)
@@ -124,7 +125,7 @@ class ReaderLayer(SequenceLayer):
         return self.output(y.flatten(2)), state
 
     def memory_queries(self, x: Float[Tensor, "B T D"], shared: Shared) -> Float[Tensor, "B T H K"]:
-        """The queries of the memory, normalised; a marker's is its key of the bank."""
+        """The queries to the memory, normalised; a marker's is its key of the bank."""
         asked = F.linear(x, shared["groundthink.key_weight"]) if self.memory_query is None else self.memory_query(x)
         dtype = torch.promote_types(x.dtype, torch.float32)
         queries = F.normalize(asked.to(dtype).unflatten(-1, (self.n_heads, self.head_dim)), dim=-1)
@@ -137,7 +138,7 @@ class ReaderLayer(SequenceLayer):
         return ReaderState(WindowState(keys, values, 0), memory)
 
     def reset_parameters(self, generator: torch.Generator) -> None:
-        """torch's own draw, except that the gate's bias is what it was given."""
+        """As torch draws linear layers, except that the gate's bias starts at `gate_bias`."""
         own = [] if self.memory_query is None else [self.memory_query]
         for layer in (self.query, self.key, self.value, self.output, *own, self.memory_output, self.gate):
             uniform_fan_in_(layer.weight, generator)
@@ -147,16 +148,16 @@ class ReaderLayer(SequenceLayer):
         return (self.output.weight, self.memory_output.weight)
 
     def flops_per_token(self, context: int) -> int:
-        """The projections, 4 H K for each key in the window, mean over positions, and 7 K^2 a head for the memory."""
+        """The projections, 4 H K per key in the window, mean over positions, and 7 K^2 per head for the memory."""
         H, K = self.n_heads, self.head_dim
         seen = sliding_scores(context, self.window, Execution("loop"))
         return self._projections() + 4 * H * K * seen // context + 7 * H * K**2
 
     def executed_flops(self, tokens: int) -> ExecutedFlops:
-        """The projections, 4 K a score that a head forms, masked ones included, and what the memory takes.
+        """The projections, 4 K per score that a head computes, masked ones included, and `memory_flops`.
 
-        Not counted: 5 a score for its softmax; a token: H biases and H for the gate's mean, 3 H K for the norm of the
-        queries, 3 D to scale local attention, gate what is retrieved and add them, 6 H K to turn with `rope`.
+        Not counted: 5 per score for softmax; per token: H biases and H for the gate's mean, 3 H K for the norm of the
+        queries, 3 D to scale local attention, gate the retrieval and add them, 6 H K for rotary positions.
         """
         H, K, D = self.n_heads, self.head_dim, self.gate.in_features
         scores = H * sliding_scores(tokens, self.window, self.execution)
@@ -166,11 +167,11 @@ class ReaderLayer(SequenceLayer):
         return ExecutedFlops(tokens * self._projections() + 4 * K * scores + rule, uncounted)
 
     def memory_flops(self, tokens: int) -> tuple[int, dict[str, int]]:
-        """What `retrieve` takes besides its projection, counted and by name uncounted."""
+        """FLOPs of `retrieve` without its projection: those counted, and by name those that are not."""
         return delta_rule_flops(tokens, self.n_heads, self.head_dim, self.head_dim, self.execution)
 
     def _projections(self) -> int:
-        """FLOPs of a token, 2 a weight; asking with the shared key projection costs as much as with one's own."""
+        """FLOPs per token, 2 per weight. A query by the shared key projection costs as much as by an own one."""
         return 2 * self.gate.in_features * (6 * self.n_heads * self.head_dim + self.n_heads)
 
     def state_bytes(self, context: int, bytes_per_element: int) -> int:

@@ -1,9 +1,10 @@
-"""G of document 001's hybrid made causal: a layer that writes a delta-rule memory, which S layers read.
+"""The G layer of the causal GroundThink hybrid: it writes a delta-rule memory, which S layers read.
 
-Each G layer has its own memory, which starts empty: nothing passes from layer to layer but what stands at the same
-position. What it publishes in `shared` for the S layers after it (reader), of all positions of this call:
+The hybrid is that of document 001, a research note; there a memory passed from layer to layer, which leaks. Here each G
+layer's memory starts empty, and later layers get only what belongs to their own position. It publishes in `shared`, for
+the S layers after it (reader.py), at all positions of this call:
 
-    groundthink.keys, .values [B, T, H, K], .beta, .log_decay [B, T, H]    the writes, shifted where they are
+    groundthink.keys, .values [B, T, H, K], .beta, .log_decay [B, T, H]    the writes, after the shift if there is one
     groundthink.key_weight [H K, D]              its key projection: a weight, the same for every position
     groundthink.marker_keys [B, T, K], .is_marker [B, T]                  where a key bank is on
 
@@ -24,7 +25,7 @@ from assay.ops.delta_rule import DELTA_RULE, ErrorTaken, delta_rule, delta_rule_
 
 
 class Writes(NamedTuple):
-    """What each token writes into a memory: keys [B, T, H, K], beta and log decay [B, T, H], float32 or wider."""
+    """How each token writes into the memory: keys [B, T, H, K], beta and log decay [B, T, H], float32 or wider."""
 
     keys: Tensor
     beta: Tensor
@@ -39,7 +40,7 @@ class MemoryState(NamedTuple):
 
 
 class Markers(Layer):
-    """Tokens with a role of their own: beta's floor spares them, and with a bank their keys are orthogonal.
+    """Marker tokens, given by their ids: `beta_floor` does not apply to them, and a bank gives them orthogonal keys.
 
     `bank` [K, K] is a buffer of orthonormal rows; marker number i has row i as its key in every head.
     """
@@ -61,7 +62,7 @@ class Markers(Layer):
         return shared["ids"][..., None] == self.ids
 
     def keys(self, found: Bool[Tensor, "B T M"]) -> Float[Tensor, "B T K"]:
-        """The bank's key of each token that is a marker; of the others, whatever."""
+        """The bank's key of each marker token; at other tokens the result means nothing."""
         assert self.bank is not None
         return self.bank[found.long().argmax(-1)]
 
@@ -71,12 +72,12 @@ class Markers(Layer):
 
 
 class MemoryLayer(SequenceLayer):
-    """G: W_o y_t, y_t = S_t^T k_t, S_t the gated delta rule over k_t = W_k x_t / |W_k x_t| and v_t = W_v x_t.
+    """W_o y_t with y_t = S_t^T k_t; the gated delta rule makes S_t of k_t = W_k x_t / |W_k x_t| and v_t = W_v x_t.
 
-    beta_t = sigmoid(w_b x_t + b_b), times `beta_floor` for tokens that are no markers; the log decay is that of the
-    gate, log sigmoid(w_g x_t + b_g); `beta_bias` and `gate_bias` are what b_b and b_g start at. With `shifted_value`
-    token t writes (k_{t-1}, v_t) with beta and gate of t - 1 and reads with k_{t-1}; the first token does neither.
-    There is no query projection. `error` as in `delta_rule`.
+    beta_t = sigmoid(w_b x_t + b_b), times `beta_floor` for tokens that are no markers. The decay is a gate: its
+    logarithm is log sigmoid(w_g x_t + b_g). `beta_bias` and `gate_bias` are the initial b_b and b_g. With
+    `shifted_value` token t writes (k_{t-1}, v_t) with beta and gate of t - 1 and reads with k_{t-1}; the first token
+    does neither. Reads use the key, as there is no query projection. `error` as in `delta_rule`.
     """
 
     ops = (DELTA_RULE,)
@@ -137,7 +138,10 @@ class MemoryLayer(SequenceLayer):
     def publish(
         self, shared: Shared, writes: Writes, values: Float[Tensor, "B T H K"], memory: Float[Tensor, "B H K K"]
     ) -> None:
-        """What an S layer needs to repeat the recurrence. `memory`, the state after all tokens, is not for others."""
+        """Publish what an S layer needs to repeat the recurrence.
+
+        `memory`, the state after all tokens, is not published: an earlier position that read it would see the future.
+        """
         shared["groundthink.keys"], shared["groundthink.values"] = writes.keys, values
         shared["groundthink.beta"], shared["groundthink.log_decay"] = writes.beta, writes.log_decay
         shared["groundthink.key_weight"] = self.key.weight
@@ -155,7 +159,7 @@ class MemoryLayer(SequenceLayer):
         return Writes(keys, self.beta_tap(beta), log_decay)
 
     def shifted(self, writes: Writes, state: MemoryState | None) -> tuple[Writes, Writes | tuple[()]]:
-        """The writes each token makes, and what the next call needs to shift its own."""
+        """The writes of each token, shifted by one where `shifted_value` is on, and the last one for the next call."""
         if not self.shifted_value:
             return writes, ()
         last = state.last if state is not None and state.last else Writes(*(torch.zeros_like(w[:, 0]) for w in writes))
@@ -172,7 +176,7 @@ class MemoryLayer(SequenceLayer):
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator) -> None:
-        """torch's own draw, except that the biases of beta and gate are what they were given."""
+        """As torch draws linear layers, except that the biases of beta and gate start as given."""
         for layer in (self.key, self.value, self.output, self.beta, self.gate):
             uniform_fan_in_(layer.weight, generator)
         nn.init.constant_(self.beta.bias, self.beta_bias)
@@ -183,22 +187,22 @@ class MemoryLayer(SequenceLayer):
         return (self.output.weight,)
 
     def flops_per_token(self, context: int) -> int:
-        """The five projections, and 7 K^2 a head: decay K^2, error, write and read 2 K^2 each."""
+        """The five projections, and 7 K^2 per head: decay K^2, error, write and read 2 K^2 each."""
         return self._projections() + 7 * self.n_heads * self.head_dim**2
 
     def executed_flops(self, tokens: int) -> ExecutedFlops:
-        """The projections and `delta_rule_flops`; not counted, a token: 2 H biases, 3 H K for the norm of the keys."""
+        """The projections and `delta_rule_flops`. Not counted, per token: 2 H biases, 3 H K for the keys' norm."""
         H, K = self.n_heads, self.head_dim
         rule, uncounted = delta_rule_flops(tokens, H, K, K, self.execution)
         uncounted |= {"biases": 2 * tokens * H, "key norm": 3 * tokens * H * K}
         return ExecutedFlops(tokens * self._projections() + rule, uncounted)
 
     def _projections(self) -> int:
-        """FLOPs of a token, 2 a weight."""
+        """FLOPs per token, 2 per weight."""
         return 2 * sum(layer.weight.numel() for layer in (self.key, self.value, self.output, self.beta, self.gate))
 
     def state_bytes(self, context: int, bytes_per_element: int) -> int:
-        """H K K of the memory, with a shift also H (K + 2), all at least 4 bytes each."""
+        """H K K elements of memory and, with the shift, H (K + 2) of the last write, at least 4 bytes each."""
         H, K = self.n_heads, self.head_dim
         elements = H * K * K + (H * (K + 2) if self.shifted_value else 0)
         return elements * max(4, bytes_per_element)

@@ -1,6 +1,6 @@
-"""The fusions of `twin` that think: a recurrent or gated core that sees both paths and weighs them.
+"""The arbiters of `twin`: fusions whose GRU, minGRU or GLU reads both mixers' outputs and gives each a weight.
 
-Shapes: B batch, T tokens of this call, D d_model, H = 3 D / 2 the arbiter's width, E = 2 D what a core sees.
+Shapes: B batch, T tokens of this call, D d_model, H = 3 D / 2 the arbiter's width, E = 2 D the width of its input.
 """
 
 import math
@@ -22,7 +22,10 @@ from assay.ops.min_gru import GRU, MIN_GRU, gru, min_gru
 
 
 class Core(Layer):
-    """What an arbiter thinks with: [B, T, 2 D] -> [B, T, H]."""
+    """The sequence model inside an arbiter, from both mixers' normalised outputs to hidden features.
+
+    `remembers` says whether it is recurrent, that is, has a hidden state.
+    """
 
     remembers: ClassVar[bool]
 
@@ -30,11 +33,11 @@ class Core(Layer):
     def forward(
         self, paths: Float[Tensor, "B T E"], hidden: Float[Tensor, "B H"] | None, execution: Execution
     ) -> tuple[Float[Tensor, "B T H"], Float[Tensor, "B H"] | None]:
-        """The thoughts at every position and, where the core remembers, the last of them."""
+        """Hidden features at every position, and the hidden state after the last (None where the core has none)."""
 
 
 class GRUCore(Core):
-    """A GRU, token after token (Cho et al. 2014)."""
+    """A GRU, which must run token after token (Cho et al. 2014)."""
 
     remembers = True
     decay_roles: ClassVar[Mapping[str, bool]] = {
@@ -65,7 +68,7 @@ class GRUCore(Core):
 
 
 class MinGRUCore(Core):
-    """A minGRU, whose gate and candidate depend on the input alone: a parallel scan (Feng et al. 2024)."""
+    """A minGRU: its gate and candidate depend on the input alone, so it runs as a parallel scan (Feng et al. 2024)."""
 
     remembers = True
     ops = (MIN_GRU,)
@@ -86,7 +89,10 @@ class MinGRUCore(Core):
 
 
 class GLUCore(Core):
-    """A W x + b gated by sigmoid(V x + c), without memory: what recurrence is worth (Dauphin et al. 2017)."""
+    """(W x + b) sigmoid(V x + c), a gated linear unit (Dauphin et al. 2017).
+
+    It has no memory: the control that shows what recurrence in an arbiter is worth.
+    """
 
     remembers = False
 
@@ -105,7 +111,7 @@ class GLUCore(Core):
 
 
 class Arbiter(Fusion):
-    """Two softmax weights a position from a core that sees both outputs; `share` sees RWKV's as [B, T, 1].
+    """Weights both outputs by a softmax, per position, of what a core makes of them; `share` sees RWKV's, [B, T, 1].
 
     In training it adds the loss "arbiter", `loss_weight` times `arbiter_loss`.
     """
@@ -130,8 +136,8 @@ class Arbiter(Fusion):
     ) -> tuple[Float[Tensor, "B T D"], FusionState]:
         before = state.hidden if isinstance(state, ArbiterState) else None
         paths = torch.cat((self.rwkv_norm(rwkv), self.mamba_norm(mamba)), -1)
-        thoughts, hidden = self.core(paths, before, execution)
-        decision = self.decide(thoughts)
+        features, hidden = self.core(paths, before, execution)
+        decision = self.decide(features)
         log_weights = F.log_softmax(decision.to(torch.promote_types(decision.dtype, torch.float32)), -1)
         if self.training and self.loss_weight:
             add_loss(shared, "arbiter", self.loss_weight * arbiter_loss(log_weights))
@@ -162,8 +168,9 @@ class Arbiter(Fusion):
 def arbiter_loss(log_weights: Float[Tensor, "B T 2"]) -> Float[Tensor, ""]:
     """Cross-entropy of the weights against the path nearer to the fused output, a mean over positions, in nats.
 
-    The fused output w_1 r + w_2 m is w_2 |r - m| away from r and w_1 |r - m| from m: the nearer path is the one with
-    the larger weight, so that no distance has to be formed. Where both weigh the same, each is the target by half.
+    With r and m the outputs of RWKV-6 and Mamba-2, the fused output w_1 r + w_2 m is w_2 |r - m| away from r and
+    w_1 |r - m| from m. The nearer path is therefore the one with the larger weight, and no distance has to be
+    computed. Where both weights are equal, the target is one half for each.
     """
     held = log_weights.detach()
     largest = (held == held.amax(-1, keepdim=True)).to(held)

@@ -1,18 +1,19 @@
 """How two mixers' outputs become one: the fusions of `twin`, by name in FUSIONS.
 
-With r what RWKV-6 gives and m what Mamba-2 gives, at every position
+With r the output of RWKV-6 and m that of Mamba-2, each at the same position; W, a and b are learned:
 
     weighted-sum         sigmoid(a) r + (1 - sigmoid(a)) m
-    gated                the same with sigmoid(a . [r; m] + b), one number a position
-    gated-per-channel    the same with one number a channel
+    gated                the same with sigmoid(a . [r; m] + b), one number per position
+    gated-per-channel    the same with one number per position and channel
     arbiter-*            w_1 r + w_2 m with w = softmax(W h + b), where h is what a GRU, a minGRU or a GLU makes of
                          [rms(r); rms(m)], 1.5 D wide
     concat-project       W [r; m]
     residual             r + W m
 
-`initial_gate` is the share of r at the start: gates and arbiters begin with W zero and give it at every position.
+`initial_gate` is the share of r at the start: gates and arbiters begin with zero matrices and a bias that gives that
+share at every position.
 
-The arbiters are in arbiter.
+The arbiters are in arbiter.py.
 
 Shapes: B batch, T tokens of this call, D d_model.
 """
@@ -44,7 +45,7 @@ FusionName = Literal[
 
 
 class WeightedSum(Fusion):
-    """One learned share for all positions; `share` sees it as [B, T, 1]."""
+    """RWKV's share is one learned number for all positions; the tap `share` sees it as [B, T, 1]."""
 
     decay_roles: ClassVar[Mapping[str, bool]] = {"logit": False}
 
@@ -112,7 +113,7 @@ class ResidualFusion(Fusion):
 
 
 class Gated(Fusion):
-    """A sigmoid of both outputs, of `width` 1 or D; `share` sees RWKV's part as [B, T, width]."""
+    """RWKV's share is a sigmoid of both outputs, `width` (1 or D) numbers per position; the tap `share` sees it."""
 
     def __init__(self, d_model: int, width: int, initial_gate: float) -> None:
         super().__init__()
@@ -150,7 +151,7 @@ FUSIONS: Mapping[FusionName, Callable[[int, float, float], Fusion]] = {
     "arbiter-mingru": lambda *given: Arbiter(MinGRUCore, *given),
     "arbiter-glu": lambda *given: Arbiter(GLUCore, *given),
 }
-"""Each from d_model, the initial gate, and the weight of the arbiter's loss."""
+"""Makes each fusion, given d_model, the initial gate and the weight of the arbiter's loss."""
 
 WITHOUT_GATE: frozenset[FusionName] = frozenset(("concat-project", "residual"))
 ARBITERS: frozenset[FusionName] = frozenset(("arbiter-gru", "arbiter-mingru", "arbiter-glu"))

@@ -2,8 +2,9 @@
 
     r = RWKV6(x),  m = Mamba2(x) or, with mamba_residual, x + Mamba2(x),  y = fusion(r, m)
 
-x is the block's normalised input (document 000, "next step", and document 004). In training r may be dropped for whole
-sequences, and the loss "diversity" keeps the paths from saying the same:
+x is the block's normalised input. The design is that of two research notes: document 000, on GPT-1, RWKV-6 and Mamba-2,
+plans it as its next step, and document 004 specifies how it is to be evaluated. In training r may be dropped for whole
+sequences, and the loss "diversity" penalises outputs of the same direction:
 
     diversity_weight (1 + cosine(r, m)) / 2, a mean over positions        (before r is dropped)
 
@@ -27,11 +28,11 @@ from assay.layers.rwkv6 import RWKV6State, RWKV6TimeMix
 from assay.layers.twin.contract import Fusion, FusionState
 
 SMALLEST_RMS = 1e-3
-"""Outputs well below this have no direction to speak of: RWKV-6's begin as zeros, where a cosine has no gradient."""
+"""Keeps the cosine differentiable: RWKV-6's outputs start as zeros, which have no direction."""
 
 
 class TwinState(NamedTuple):
-    """The states of RWKV-6, of Mamba-2 and of the fusion (`()` where it remembers nothing)."""
+    """The states of RWKV-6, of Mamba-2 and of the fusion (`()` where it has none)."""
 
     rwkv: RWKV6State
     mamba: Mamba2State
@@ -39,10 +40,10 @@ class TwinState(NamedTuple):
 
 
 class Twin(SequenceLayer):
-    """Both mixers and their fusion. `rwkv_path` and `mamba_path` see r and m [B, T, D] as the fusion gets them.
+    """Both mixers and their fusion. The taps `rwkv_path` and `mamba_path` see r and m [B, T, D] as the fusion does.
 
-    `path_drop` is the probability that a sequence loses r in training; kept ones are divided by 1 - path_drop, as
-    dropout does.
+    `path_drop` is the probability that r is zero for a whole sequence in training; otherwise r is divided by
+    1 - path_drop, as in dropout.
     """
 
     def __init__(
@@ -85,7 +86,10 @@ class Twin(SequenceLayer):
             part.reset_parameters(generator)
 
     def residual_outputs(self) -> tuple[Tensor, ...]:
-        """Both mixers' own: with these zero y is zero, and a fusion's projection still passes gradients to them."""
+        """Those of both mixers and none of the fusion's.
+
+        When these are zero the output is zero; were a fusion's projection zero too, no gradient would reach them.
+        """
         return (*self.rwkv.residual_outputs(), *self.mamba.residual_outputs())
 
     def flops_per_token(self, context: int) -> int:
@@ -105,7 +109,7 @@ class Twin(SequenceLayer):
         return ExecutedFlops(counted, dict(uncounted))
 
     def state_bytes(self, context: int, bytes_per_element: int) -> int:
-        """Both mixers' and the arbiter's width, the latter at least 4 bytes each."""
+        """The states of both mixers, and the arbiter's hidden state at 4 bytes per element or more."""
         mixers = sum(mixer.state_bytes(context, bytes_per_element) for mixer in (self.rwkv, self.mamba))
         fusion = sum(part.numel() for part in state_tensors(self.fusion.initial_state(1)))
         return mixers + fusion * max(4, bytes_per_element)
@@ -114,8 +118,8 @@ class Twin(SequenceLayer):
 def diversity_loss(rwkv: Float[Tensor, "B T D"], mamba: Float[Tensor, "B T D"]) -> Float[Tensor, ""]:
     """(1 + cosine) / 2 of both outputs, a mean over positions: 0 opposite, 1/2 unrelated, 1 the same direction.
 
-    Both are divided by sqrt(mean square + SMALLEST_RMS^2) rather than by their norm, which changes the cosine of
-    outputs of RMS 1 by one millionth.
+    Both are divided by sqrt(mean square + SMALLEST_RMS^2) instead of their norm; for outputs of RMS 1 that changes the
+    cosine by one millionth.
     """
     dtype = torch.promote_types(torch.promote_types(rwkv.dtype, mamba.dtype), torch.float32)
     r, m = (F.rms_norm(path.to(dtype), path.shape[-1:], eps=SMALLEST_RMS**2) for path in (rwkv, mamba))

@@ -11,12 +11,12 @@ PUBLISHED_DRAWS = ProjectionDraws(normal(INITIAL_STD), normal(INITIAL_STD))
 
 
 def key_width(d_model: int) -> int:
-    """Heads of 64 from a width of 512, of 32 below so that there are several, at most half of a small width."""
+    """Key width of a head: 64 from a d_model of 512 on, below it 32 or half of d_model, so that there are several."""
     return 64 if d_model >= 512 else max(1, min(32, d_model // 2))
 
 
 def n_heads_of(d_model: int, share: float) -> int:
-    """So many heads that their keys together are about `share` of the width; they need not divide it."""
+    """The number of heads whose keys together are about `share` of d_model wide; it need not divide d_model."""
     return max(1, round(share * d_model / key_width(d_model)))
 
 
@@ -38,7 +38,7 @@ class DeltaNetConfig(ModelConfig):
 register(
     Architecture(
         name="delta-net",
-        summary="Linear attention whose writes correct what a key already recalls (DeltaNet)",
+        summary="Linear attention with the delta rule: a write corrects what its key recalls (DeltaNet)",
         citation="Yang et al. 2024, Parallelizing Linear Transformers with the Delta Rule over Sequence Length",
         config=DeltaNetConfig,
         mixer=lambda config, _: DeltaNet(

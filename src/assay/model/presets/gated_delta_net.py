@@ -1,4 +1,4 @@
-"""Gated DeltaNet as published: DeltaNet with a decay a head, wide values and an output gate; RMSNorm and SwiGLU."""
+"""Gated DeltaNet as published: DeltaNet with one decay per head, wide values and an output gate; RMSNorm and SwiGLU."""
 
 from typing import Literal
 
@@ -16,12 +16,12 @@ class GatedDeltaNetConfig(DeltaNetConfig):
 
     n_heads: int = Field(6, ge=1)
     n_value_heads: int | None = Field(None, ge=1)
-    """A multiple of n_heads, the number of query and key heads; None is as many."""
+    """A multiple of n_heads, the number of query and key heads; None means n_heads."""
     value_dim: int | None = Field(None, ge=1)
     """Width of a value; None is twice head_dim, as published."""
     output_gate: bool = True
     error: Literal["after", "before"] = "after"
-    """Whether a write corrects the memory after its decay, as published, or before it, as document 001 does."""
+    """Whether a write corrects the memory after its decay, as published, or before it, as in the GroundThink hybrid."""
 
     @model_validator(mode="after")
     def _value_heads_divide(self) -> "GatedDeltaNetConfig":
@@ -36,7 +36,7 @@ class GatedDeltaNetConfig(DeltaNetConfig):
 register(
     Architecture(
         name="gated-delta-net",
-        summary="DeltaNet whose memory also decays, by a data-dependent factor a head (Gated DeltaNet)",
+        summary="DeltaNet whose memory also decays, by a data-dependent factor per head (Gated DeltaNet)",
         citation="Yang et al. 2024, Gated Delta Networks: Improving Mamba2 with Delta Rule",
         config=GatedDeltaNetConfig,
         mixer=lambda config, _: GatedDeltaNet(

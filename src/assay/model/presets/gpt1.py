@@ -1,4 +1,6 @@
-"""GPT-1 as document 000 builds it: attention and a GELU MLP, RMSNorm before each, learned positions, no biases."""
+"""GPT-1 as in document 000, a research note on a GPT-1 baseline: attention and a GELU MLP, RMSNorm before each, learned
+positions, no biases.
+"""
 
 from pydantic import Field
 
@@ -9,7 +11,7 @@ from assay.model.proportions import n_heads_of
 
 
 class GPT1Config(AttentionHeads):
-    """Document 000's dimensions, with 4,370,832 parameters at a vocabulary of 16000."""
+    """The dimensions of document 000, with 4,370,832 parameters at a vocabulary of 16000."""
 
     d_model: int = Field(144, ge=1)
     n_layers: int = Field(8, ge=1)
@@ -20,7 +22,7 @@ class GPT1Config(AttentionHeads):
 register(
     Architecture(
         name="gpt1",
-        summary="Transformer with learned positions, the baseline of document 000",
+        summary="Transformer with learned positions, RMSNorm and no biases (GPT-1 in today's form)",
         citation="Radford et al. 2018, Improving Language Understanding by Generative Pre-Training",
         config=GPT1Config,
         mixer=lambda config, _: CausalAttention(config.d_model, config.n_heads, dropout=config.dropout),

@@ -1,4 +1,7 @@
-"""GPT-2 as published, and LMPlay's family of document 003, which is GPT-2 in other dimensions."""
+"""GPT-2 as published, and gpt2ish, the same in other dimensions: the baselines of the research code LMPlay.
+
+LMPlay's baselines are described in document 003, its page on them.
+"""
 
 from typing import Any, NamedTuple
 
@@ -68,7 +71,7 @@ register(
 
 
 class Shape(NamedTuple):
-    """What a member of LMPlay's family sets; all of them read 1024 tokens and drop 0.1."""
+    """The dimensions and the summary of one gpt2ish model; all of them have context 1024 and dropout 0.1."""
 
     n_layers: int
     d_model: int
@@ -77,13 +80,13 @@ class Shape(NamedTuple):
 
 
 GPT2ISH = {
-    "gpt2ish": Shape(6, 768, 12, "LMPlay's reference model: half of GPT-2 small's depth"),
-    "gpt2ish-med": Shape(24, 1024, 16, "LMPlay's reference model in the shape of GPT-2 medium"),
-    "gpt2ish-large": Shape(36, 1280, 20, "LMPlay's reference model in the shape of GPT-2 large"),
-    "s-gpt2ish": Shape(18, 288, 6, "LMPlay's reference model, small and deep"),
-    "gpt2ish-test": Shape(6, 64, 2, "LMPlay's reference model for quick tests"),
+    "gpt2ish": Shape(6, 768, 12, "GPT-2 with half of GPT-2 small's depth (baseline of the research code LMPlay)"),
+    "gpt2ish-med": Shape(24, 1024, 16, "GPT-2 in the shape of GPT-2 medium (baseline of the research code LMPlay)"),
+    "gpt2ish-large": Shape(36, 1280, 20, "GPT-2 in the shape of GPT-2 large (baseline of the research code LMPlay)"),
+    "s-gpt2ish": Shape(18, 288, 6, "GPT-2, small and deep (baseline of the research code LMPlay)"),
+    "gpt2ish-test": Shape(6, 64, 2, "GPT-2 for quick tests (baseline of the research code LMPlay)"),
 }
-"""Document 003 gives the test model's heads and width only; its depth is the family's default."""
+"""LMPlay's page gives the test model's heads and width only; its depth here is that of `gpt2ish`."""
 
 
 def gpt2ish_config(shape: Shape) -> type[GPT2Config]:
@@ -93,4 +96,4 @@ def gpt2ish_config(shape: Shape) -> type[GPT2Config]:
 
 
 for _name, _shape in GPT2ISH.items():
-    register(gpt2(_name, _shape.words, "LMPlay (document 003), after Radford et al. 2019", gpt2ish_config(_shape)))
+    register(gpt2(_name, _shape.words, "LMPlay's gpt2ish, after Radford et al. 2019 (GPT-2)", gpt2ish_config(_shape)))

@@ -1,4 +1,7 @@
-"""Document 001's hybrid made causal: layers that write a delta-rule memory, layers that read it, by pattern."""
+"""The GroundThink hybrid made causal: G layers write a delta-rule memory, S layers read it, in the order of a pattern.
+
+The hybrid, with leaks, is that of document 001, a research note on its scaling (groundthink_v7.py is as it was run).
+"""
 
 from typing import Any
 
@@ -14,10 +17,10 @@ from assay.ops.delta_rule import ErrorTaken
 
 
 class HybridConfig(ModelConfig):
-    """What replica and causal form share; the values are those of document 001's runs. d_ff None is `ffn_width`."""
+    """The options of both the causal form and the replica; defaults as in document 001. d_ff None is `ffn_width`."""
 
     pattern: str = "GGGGGS"
-    """G writes a memory, S reads the last G's; the number of layers is the pattern's."""
+    """One letter per layer: G writes a memory, S reads that of the last G before it."""
     n_layers: int = Field(6, ge=1)
     d_model: int = Field(256, ge=1)
     n_heads: int = Field(4, ge=1)
@@ -26,12 +29,12 @@ class HybridConfig(ModelConfig):
     shifted_value: bool = True
     """A token's value is written under the key of the token before it."""
     shared_key: bool = True
-    """S asks with the key projection of G, else with one of its own."""
+    """Whether S makes its queries with G's key projection; otherwise it has a projection of its own."""
     beta_floor: float = Field(1.0, ge=0, le=1)
     """Multiplies beta on tokens that are no markers."""
     beta_bias: float = 0.0
     gate_bias: float = 2.0
-    """What the bias of G's gate, which is its decay, starts at."""
+    """Initial bias of G's gate, whose sigmoid is the decay."""
     retrieval_gate_bias: float = 1.0
     marker_ids: tuple[int, ...] = ()
     """Token ids of the markers."""
@@ -82,7 +85,7 @@ class GroundThinkConfig(HybridConfig):
     key_bank: bool = False
     """Markers have fixed orthogonal keys instead of projected ones."""
     error: ErrorTaken = "after"
-    """Whether a write corrects what the memory holds after its decay, as published, or before it."""
+    """Whether a write corrects the memory after its decay, as published, or before it, as in document 001."""
 
     @model_validator(mode="after")
     def _bank_has_room(self) -> "GroundThinkConfig":
@@ -94,17 +97,17 @@ class GroundThinkConfig(HybridConfig):
 
 
 def ffn_width(d_model: int) -> int:
-    """Document 001's width of SwiGLU: floor(8/3 d_model), rounded up to a multiple of 64."""
+    """The width of SwiGLU in document 001: floor(8/3 d_model), rounded up to a multiple of 64."""
     return -(-(8 * d_model // 3) // 64) * 64
 
 
 def ffn(config: HybridConfig, _: int) -> SequenceLayer:
-    """SwiGLU, of document 001's width unless the configuration has one."""
+    """SwiGLU of width `d_ff`, or of `ffn_width` where the configuration sets none."""
     return SwiGLU(config.d_model, config.d_ff or ffn_width(config.d_model))
 
 
 def heads_of(d_model: int) -> dict[str, int]:
-    """Heads that fill the width, as wide as is usual."""
+    """Number and width of heads that together are as wide as the model."""
     n_heads = n_heads_of(d_model)
     return {"n_heads": n_heads, "head_dim": d_model // n_heads}
 
@@ -137,8 +140,8 @@ def _mixer(config: GroundThinkConfig, layer: int) -> SequenceLayer:
 register(
     Architecture(
         name="groundthink",
-        summary="Gated delta-rule memory and window attention that reads it at its own position",
-        citation="Yang et al. 2024, Gated Delta Networks; the hybrid of document 001, made causal",
+        summary="Delta-rule memory layers, and window-attention layers that read them (GroundThink, made causal)",
+        citation="Yang et al. 2024, Gated Delta Networks; the GroundThink hybrid (document 001), made causal",
         config=GroundThinkConfig,
         mixer=_mixer,
         channel_mixer=ffn,

@@ -1,4 +1,4 @@
-"""Document 001's hybrid exactly as it was run, leaks included: kept to show what an audit finds."""
+"""The GroundThink v7 hybrid exactly as document 001, a research note, ran it: its leaks show what an audit finds."""
 
 from pydantic import Field, model_validator
 
@@ -10,7 +10,7 @@ from assay.model.presets.groundthink import HybridConfig, ffn, ffn_width, heads_
 
 
 class GroundThinkV7Config(HybridConfig):
-    """Document 001's dimensions, with 17,583,212 parameters at GPT-2's vocabulary of 50257."""
+    """The dimensions of document 001, with 17,583,212 parameters at GPT-2's vocabulary of 50257."""
 
     vocab_size: int = Field(50257, ge=2)
 
@@ -56,8 +56,8 @@ def _mixer(config: GroundThinkV7Config, layer: int) -> SequenceLayer:
 register(
     Architecture(
         name="groundthink-v7",
-        summary="Document 001's hybrid as it was run: its layers read states that have seen later tokens",
-        citation="document 001, GroundThink v7 scaling experiment (TransparentHybrid)",
+        summary="The GroundThink v7 hybrid as it was run: its layers read states that have seen later tokens",
+        citation="document 001, a research note: the GroundThink v7 scaling experiment (TransparentHybrid)",
         config=GroundThinkV7Config,
         mixer=_mixer,
         channel_mixer=ffn,

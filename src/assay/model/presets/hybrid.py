@@ -17,10 +17,12 @@ class HybridConfig(ModelConfig):
     """Which mixer each block has; the number of layers is the pattern's."""
 
     pattern: str | list[str] = "GGGAGGGA"
-    """Letters ("GGGGGS"), or names with counts ([mamba2 x 5, attention]); the default is Qwen3-Next's 3 to 1."""
+    """Letters ("GGGGGS"), or names with counts ([mamba2 x 5, attention]). The default has three gated DeltaNets (G) to
+    one attention (A), as Qwen3-Next.
+    """
     n_layers: int = Field(8, ge=1)
     value_dim: int | None = Field(None, ge=1)
-    """Width of a head's values in every mixer that has such a dimension; what fine-tunes the bytes of state."""
+    """Width of a head's values in every mixer that has such a dimension; sizing sets it to match state bytes."""
     mixers: dict[str, dict[str, Any]] = {}
     """Dimensions of one architecture's mixers, by its name: {mamba2: {d_state: 32}}."""
 
@@ -48,7 +50,7 @@ class HybridConfig(ModelConfig):
         return self
 
     def names(self) -> list[str]:
-        """The architecture that each block's mixer is of."""
+        """For each block, the name of the architecture that its mixer comes from."""
         return read_pattern(self.pattern)
 
     def of(self, name: str) -> ModelConfig:
@@ -69,7 +71,7 @@ class HybridConfig(ModelConfig):
 
 
 def _as_text(pattern: Any) -> str | list[str]:
-    """YAML takes RWKV-7's letter for a number: 777 is "777", alone and in a list."""
+    """The pattern as text: YAML reads RWKV-7's letter as a number, so 777 becomes "777", alone and in a list."""
     if isinstance(pattern, list | tuple):
         return [str(part) for part in pattern]
     if isinstance(pattern, str) or type(pattern) is int:
@@ -81,7 +83,7 @@ def _as_text(pattern: Any) -> str | list[str]:
 
 
 def read_pattern(pattern: str | list[str]) -> list[str]:
-    """The names of architectures, one a block; a RequestError where a letter or a name is unknown."""
+    """The names of architectures, one per block; a RequestError where a letter or a name is unknown."""
     if isinstance(pattern, str):
         listed = re.fullmatch(r"\s*\[(.*)\]\s*", pattern)
         words = listed or re.search(r"[,\s]", pattern) or pattern in {*ALIASES, *ARCHITECTURES.names()}
@@ -113,7 +115,7 @@ def _architecture(word: str) -> str:
 
 
 def _mixer(config: HybridConfig, index: int) -> SequenceLayer:
-    """The first mixer of a kind is built as a first layer: RWKV-7's publishes the value that the others read."""
+    """The mixer of block `index`. The first of each architecture is built as layer 0: RWKV-7's must publish values."""
     names = config.names()
     name = names[index]
     return ARCHITECTURES.get(name).mixer(config.of(name), 0 if name not in names[:index] else index)

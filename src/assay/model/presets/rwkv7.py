@@ -13,7 +13,7 @@ from assay.model.proportions import head_dim_of
 
 
 class RWKV7Config(ModelConfig):
-    """The published proportions; d_ff None is 4 d_model, a rank of None the official formula's."""
+    """The published proportions; d_ff None means 4 d_model, a rank of None that of `official_ranks`."""
 
     head_dim: int = Field(64, ge=1)
     decay_rank: int | None = Field(None, ge=1)
@@ -28,7 +28,7 @@ class RWKV7Config(ModelConfig):
         return self
 
     def ranks(self) -> Ranks:
-        """Those given, else those of the formula."""
+        """The ranks that were given, for the others those of `official_ranks`."""
         published = official_ranks(self.d_model)
         return Ranks(
             self.decay_rank or published.decay,

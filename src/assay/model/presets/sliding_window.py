@@ -11,7 +11,7 @@ WINDOW = 128
 
 
 class SlidingWindowConfig(TransformerPPConfig):
-    """`window` counts the current token. The default is a quarter of a context of 512, so that it binds."""
+    """`window` counts the current token. The default is a quarter of a context of 512, so that it limits attention."""
 
     window: int = Field(WINDOW, ge=1)
 

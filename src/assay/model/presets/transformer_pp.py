@@ -42,12 +42,12 @@ def attention(config: TransformerPPConfig, _: int) -> CausalAttention:
 
 
 def swiglu(config: TransformerPPConfig, _: int) -> SwiGLU:
-    """SwiGLU of 8/3 the width of the model, as many weights as an MLP of four times."""
+    """SwiGLU of 8/3 the model's width: as many weights as an MLP of four times the width."""
     return SwiGLU(config.d_model, config.d_ff or swiglu_width(config.d_model), gpt2_draws(config.n_layers))
 
 
 def rotary_heads(width: int) -> dict[str, Any]:
-    """Heads of about 36 channels, of 64 from a width of 512 on; always an even number of channels."""
+    """Heads of about 36 channels, or of 64 from a width of 512 on; always even, as rotary positions need."""
     wanted = 64 if width >= 512 else 36
     half = 0 if width % 2 else width // 2
     divisors = [n for n in range(1, math.isqrt(half) + 1) if half % n == 0]  # sizing asks for widths of a million too

@@ -26,9 +26,9 @@ class TwinConfig(ModelConfig):
     path_drop: float = Field(0.0, ge=0, lt=1)
     """Probability that a sequence loses the RWKV-6 path, in training."""
     diversity_weight: float | None = Field(None, ge=0)
-    """Of the loss (1 + cosine of both paths) / 2, a mean over blocks; None is 0.1 for arbiters and 0 for others."""
+    """Weight of the loss (1 + cosine of both paths) / 2, a mean over blocks; None is 0.1 for arbiters, 0 for others."""
     arbiter_weight: float | None = Field(None, ge=0)
-    """Of the arbiter's loss, a mean over blocks; None is 0.1 for arbiters, and only they have one."""
+    """Weight of the arbiter's loss, a mean over blocks; None is 0.1 for arbiters, and only they have that loss."""
     head_dim: int = Field(64, ge=1)
     shift_rank: int = Field(32, ge=1)
     decay_rank: int = Field(64, ge=1)
@@ -59,13 +59,13 @@ class TwinConfig(ModelConfig):
         return self
 
     def loss_weight(self, given: float | None) -> float:
-        """What one block's loss is multiplied by."""
+        """The weight of one block's loss: the total (`given`, or the fusion's default) shared among the blocks."""
         default = DEBATE_WEIGHT if self.fusion in ARBITERS else 0.0
         return (default if given is None else given) / self.n_layers
 
 
 def mixer(config: TwinConfig, layer: int) -> Twin:
-    """The mixer of one block; its output projections are scaled for two residual branches a block."""
+    """The mixer of one block; its output projections are scaled for two residual branches per block."""
     gate = BALANCED if config.initial_gate is None else config.initial_gate
     return Twin(
         RWKV6TimeMix(config.d_model, config.head_dim, layer, config.n_layers, config.decay_rank, config.shift_rank),
@@ -88,7 +88,7 @@ register(
     Architecture(
         name="twin",
         summary="RWKV-6 and Mamba-2 in every block, fused by an arbiter, a gate or a projection",
-        citation="documents 000 and 004; RWKV-6 Peng et al. 2024, Mamba-2 Dao and Gu 2024, minGRU Feng et al. 2024",
+        citation="GroundThink notes 000 and 004; Peng et al. 2024, RWKV-6; Dao and Gu 2024, Mamba-2; Feng et al. 2024",
         config=TwinConfig,
         mixer=mixer,
         channel_mixer=lambda config, layer: RWKV6ChannelMix(

@@ -1,4 +1,4 @@
-"""Carries out the runs of a study: here, one by one, or in worker processes that know nothing but their spec."""
+"""Carries out the runs of a study: one by one in this process, or in worker processes that get only a run's config."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -11,8 +11,8 @@ from assay.study.executor.pool import Pool
 def execute(jobs: Sequence[Job], workers: int, listener: RunListener) -> list[MeasuredRun]:
     """Carry out `jobs` with at most `workers` at a time and return their records in the order given.
 
-    A worker that dies is named and its run tried once more while the others go on; a WorkerError says at the end which
-    runs could not be finished. What no other process knows is carried out here, after the others.
+    The run of a worker that dies is tried once more while the others go on; at the end a WorkerError names the runs
+    that could not be finished. Runs that need code registered in this Python only are carried out here, at the end.
     """
     done: dict[int, MeasuredRun] = {}
     for index, job in enumerate(jobs):

@@ -1,4 +1,4 @@
-"""One run as it is handed to whoever carries it out, and whoever hears of it."""
+"""A run as a job for this process or a worker, and the interface of listeners that are told how runs go on."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,16 +10,16 @@ from assay.training.loop import Observer, StepEvent
 
 
 class RunListener(Protocol):
-    """Whoever hears how runs go on; several may be under way."""
+    """Is told how runs go on; several may run at the same time."""
 
     def message(self, text: str) -> None:
-        """One line about what is going on."""
+        """One line of progress."""
 
     def notice(self, text: str) -> None:
-        """One line that must be said, also by who shows no progress."""
+        """One line that the user must see, even if progress is not shown."""
 
     def run_started(self, index: int, runs: int, name: str, steps: int) -> None:
-        """Run `index` of `runs` begins, or goes on."""
+        """Run number `index` of `runs` begins or continues."""
 
     def step(self, name: str, event: StepEvent) -> None:
         """One optimizer step of a run is done."""
@@ -30,19 +30,19 @@ class RunListener(Protocol):
 
 @dataclass(frozen=True)
 class Job:
-    """One run: what a message calls it, its folder, and how it is carried out in this process."""
+    """One run: its name in messages, its folder, and how it is carried out in this process."""
 
     name: str
     folder: Path
     steps: int
     finished: Callable[[], MeasuredRun | None]
-    """It, where it has ended already and nothing is left to measure."""
+    """Returns the run if it has ended already and nothing is left to measure."""
     here: Callable[[Sequence[Observer]], MeasuredRun]
     prepare: Callable[[], object]
-    """Writes its config.yaml, which is all that a worker gets."""
+    """Writes the run's config.yaml, which is all that a worker gets."""
     only_here: str = ""
-    """Why no worker can do it, "" where one can."""
+    """Why no worker can carry it out; "" if one can."""
     arm: str = ""
-    """Jobs of one arm take about as long as each other."""
+    """The arm's label; jobs of one arm take about equally long."""
     turn: int = 0
-    """Jobs of an earlier turn, which is a seed, begin before those of a later one."""
+    """Jobs of a smaller turn begin first; the turn is the place of the seed in the study."""

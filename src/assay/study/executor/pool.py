@@ -1,4 +1,4 @@
-"""Worker processes, each at one run: begun, heard through the run's metrics.jsonl, tried once more where one dies."""
+"""A pool of worker processes, one run each: starts them, follows each run's metrics.jsonl, retries a run once."""
 
 import json
 import math
@@ -20,17 +20,17 @@ from assay.training.loop import StepEvent
 
 POLL_SECONDS = 0.1
 TRIES = 2
-"""A run whose worker died is tried once more, from its last checkpoint."""
+"""How often a run is tried: one whose worker died is tried once more, from its last checkpoint."""
 LAST_LINES = 3
 COMMAND = (sys.executable, "-P", "-m", "assay.study.executor.worker")
-"""What carries out the run in the folder that follows."""
+"""The command of a worker; the folder of its run is appended."""
 LOG = ".worker.log"
-"""What a worker said, in the run's folder; removed when the run is done."""
+"""The file in the run's folder that holds a worker's output; removed when the run is done."""
 
 
 @dataclass
 class _Worker:
-    """A process at the run number `index`, and how much of its metrics was read."""
+    """The process that carries out run number `index`, and how much of the run's metrics was read."""
 
     index: int
     tries: int
@@ -54,7 +54,7 @@ class Pool:
         self.queue: list[tuple[int, int]] = []
         """(index of a job, which try it is)"""
         self.seconds: dict[str, float] = {}
-        """How long the last run of an arm took."""
+        """{arm: how long its last run took}."""
         self.refused: list[str] = []
         self.died: list[str] = []
 
@@ -78,7 +78,7 @@ class Pool:
         return self.done
 
     def _next(self) -> tuple[int, int]:
-        """Of the earliest turn in the queue the job that takes longest; those of which nothing is known go before."""
+        """The next job: of the smallest turn in the queue the longest one, those of unknown duration before others."""
         turn = min(self.jobs[index].turn for index, _ in self.queue)
         of_turn = [entry for entry in self.queue if self.jobs[entry[0]].turn == turn]
         longest = max(of_turn, key=lambda entry: self.seconds.get(self.jobs[entry[0]].arm, math.inf))
@@ -86,7 +86,7 @@ class Pool:
         return longest
 
     def _begin(self, index: int, tries: int) -> None:
-        """Metrics are read from where they end now: what comes after the last checkpoint is written again."""
+        """Start a worker. Rows already in its metrics.jsonl are of an earlier process and are not reported."""
         job = self.jobs[index]
         self.listener.run_started(index, len(self.jobs), job.name, job.steps)
         job.prepare()
@@ -103,9 +103,9 @@ class Pool:
         self.active.append(_Worker(index, tries, process, log, read_to, time.monotonic()))
 
     def _look_at(self, worker: _Worker) -> None:
-        """Hear its new steps, and what came of it where it has ended."""
+        """Report the worker's new steps, and deal with its result if it has ended."""
         job = self.jobs[worker.index]
-        status = worker.process.poll()  # before its metrics are read, so that none is missed
+        status = worker.process.poll()  # asked before its metrics are read, so that no last row is missed
         for event in _new_events(worker, job.folder / "metrics.jsonl"):
             self.listener.step(job.name, event)
         if status is None:
@@ -127,7 +127,7 @@ class Pool:
 
 
 def _environment() -> dict[str, str]:
-    """That of this process, and where it found assay, if that is not where Python looks by itself."""
+    """The environment of a worker: that of this process, with assay's folder on PYTHONPATH if it is not installed."""
     root = str(Path(__file__).parents[3])
     if root in site.getsitepackages():
         return dict(os.environ)
@@ -136,7 +136,7 @@ def _environment() -> dict[str, str]:
 
 
 def _new_events(worker: _Worker, metrics: Path) -> list[StepEvent]:
-    """The steps that its metrics tell of since the last look. A file that became shorter was begun anew."""
+    """The steps in its metrics since the last look. A file that became shorter was cut back by a resume."""
     try:
         with metrics.open("rb") as file:
             if metrics.stat().st_size < worker.read_to:
@@ -151,13 +151,13 @@ def _new_events(worker: _Worker, metrics: Path) -> list[StepEvent]:
     for line in lines:
         try:
             events.append(StepEvent(**json.loads(line)))
-        except (ValueError, TypeError):  # torn by a death
+        except (ValueError, TypeError):  # a line that a killed worker left incomplete
             continue
     return events
 
 
 def _last_lines(worker: _Worker) -> str:
-    """What the worker said last, in one line; its log is removed."""
+    """The worker's last output in one line; removes its log."""
     lines = Path(worker.log.name).read_text(encoding="utf-8", errors="replace").split("\n")
     _close(worker)
     return " / ".join([line.strip() for line in lines if line.strip()][-LAST_LINES:]) or "it said nothing"
@@ -175,7 +175,7 @@ def _close(worker: _Worker) -> None:
 
 
 def _end(active: Sequence[_Worker]) -> None:
-    """End all workers: their checkpoints are whole at any moment."""
+    """Terminate all workers; their checkpoints are complete at any moment."""
     for worker in active:
         worker.process.kill()
     for worker in active:

@@ -1,7 +1,7 @@
-"""A process that carries out one run from its folder's config.yaml and knows nothing else: `python -m` this, FOLDER.
+"""A worker process, `python -m assay.study.worker FOLDER`: carries out the run that FOLDER/config.yaml describes.
 
-It ends with its parent: standard input is a pipe that the parent holds open. Exit status 0 done, 2 the request is
-wrong (one line on standard error), anything else a death.
+It ends when its parent ends: its standard input is a pipe that the parent holds open. Exit status 0: done; 2: the
+request is wrong (one line on standard error); anything else: the worker died.
 """
 
 import os
@@ -39,7 +39,10 @@ def main(folder: Path) -> int:
 
 
 def _end_with_parent() -> None:
-    """Block until the parent closes the pipe, which its death does too; by the descriptor, as sys.stdin has a lock."""
+    """Wait until the parent closes the pipe or dies, then end this process.
+
+    It reads from the file descriptor, as sys.stdin has a lock.
+    """
     while os.read(0, 1):
         pass
     os._exit(1)

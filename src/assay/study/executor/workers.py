@@ -1,4 +1,4 @@
-"""How many runs go on at a time: as many as cores where models are small, fewer where memory would not do."""
+"""How many runs go on at a time: as many as cores where models are small, fewer where memory is short."""
 
 from assay.errors import RequestError
 from assay.model.accounting import count_flops
@@ -8,7 +8,7 @@ from assay.study.resolve import ResolvedArm, Study
 from assay.training.memory import available_bytes, training_bytes
 
 WORTH_A_PROCESS_FLOPS = 2e11
-"""A run of fewer training FLOPs takes no longer than a process takes to begin: some seconds."""
+"""A run of fewer training FLOPs takes no longer than starting a process, some seconds."""
 PROCESS_BYTES = 700_000_000
 """What Python with torch takes, about, before a model is there."""
 
@@ -36,6 +36,6 @@ def resolve_workers(asked: int | None, study: Study) -> int:
 
 
 def training_flops(study: Study, arm: ResolvedArm) -> float:
-    """Of one run."""
+    """The training FLOPs of one run of the arm."""
     training = study.config.training
     return count_flops(build_on_meta(arm.architecture, arm.config), training.context).training * training.tokens

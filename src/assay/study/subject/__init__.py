@@ -1,1 +1,4 @@
-"""What the SUBJECT of a verb names: ARM | RUN | STUDY | FILE.py[:NAME] | hf:PATH, with a file for each kind."""
+"""Finds the model that the argument SUBJECT of a command names; one file for each kind.
+
+SUBJECT = ARM | RUN | STUDY | FILE.py[:NAME] | hf:PATH
+"""

@@ -18,11 +18,11 @@ from assay.study.subject.subject import NamedModel
 
 FACTORIES = ("model", "build", "build_model", "make_model", "get_model")
 USUAL = ("model", "Model", "LanguageModel", "LM")
-"""Names that go before others of their kind."""
+"""Names that are preferred to others in a file that holds several candidates of a kind."""
 
 
 def models_in_file(path: Path, name: str, fresh: Fresh) -> list[NamedModel]:
-    """What the file registers, else the model that it holds under `name` or where there is no doubt."""
+    """The architectures that the file registers; else the model called `name`, or the only one in it."""
     brought = registered_by(path)
     module = load_plugin(path, "")
     if brought and not name:
@@ -37,7 +37,7 @@ def models_in_file(path: Path, name: str, fresh: Fresh) -> list[NamedModel]:
 
 
 def registered_by(path: Path) -> list[Architecture]:
-    """The architectures that the file registers, also where it was loaded before."""
+    """The architectures that the file registers, also if it was loaded before."""
     known = set(ARCHITECTURES.names())
     module = load_plugin(path, "")
     return [item for item in ARCHITECTURES if item.name not in known or _is_of(item, module)]
@@ -48,7 +48,7 @@ def _is_of(architecture: Architecture, module: ModuleType) -> bool:
 
 
 def _candidates(module: ModuleType) -> list[str]:
-    """Names of what could be a model: an instance, a factory of a usual name, a class."""
+    """Names in the module that could be a model: an instance, a factory with a usual name, or a class."""
     return list(dict.fromkeys(name for names in _by_kind(module) for name in names))
 
 
@@ -74,7 +74,7 @@ def _only_candidate(path: Path, module: ModuleType) -> str:
 
 
 def _made(path: Path, name: str, value: Any) -> nn.Module:
-    """The module itself, or what a class or a factory makes without arguments."""
+    """The value if it is a torch module; else what it makes as a class or factory, called without arguments."""
     if isinstance(value, nn.Module):
         return value
     if not callable(value):

@@ -1,4 +1,4 @@
-"""ARM as a SUBJECT: a model of an architecture that nobody has trained."""
+"""ARM as a SUBJECT: an untrained model of an architecture."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from assay.study.subject.subject import NamedModel
 
 SIZE = 300_000
 VOCAB_SIZE = 128
-"""Of a fresh model: enough for an audit, and the head stays cheap."""
+"""The vocabulary of an untrained model: large enough for an audit, and the head stays cheap."""
 
 
 @dataclass(frozen=True)
 class Fresh:
-    """How models of architectures are built: `size` None is 300,000 parameters unless `model` sets a dimension."""
+    """How untrained models are built. `size` None means 300,000 parameters, unless `model` sets a dimension."""
 
     size: int | None = None
     model: Mapping[str, Any] | None = None
@@ -34,7 +34,7 @@ def arm_config(
     decoding: Decoding | None = None,
     vocab_size: int | None = None,
 ) -> ModelConfig:
-    """The dimensions of an arm by itself, solved for `size` as a study would; `vocab_size` where it fixes none."""
+    """The dimensions of an arm outside a study, solved for `size` as in one; `vocab_size` is a default."""
     architecture = ARCHITECTURES.get(arm.architecture)
     study = StudyConfig.parse({"arms": [arm], "size": size, "match": match}, {"match": "--match"})
     fixed = arm_dimensions(architecture, study, study.arms[0])
@@ -44,7 +44,7 @@ def arm_config(
 
 
 def fresh_model(arm: ArmConfig, fresh: Fresh) -> NamedModel:
-    """A model with natural dimensions, small unless asked otherwise; `fresh.model` is laid over the arm's own."""
+    """An untrained model of the arm, small unless asked otherwise; `fresh.model` overrides the arm's dimensions."""
     architecture = ARCHITECTURES.get(arm.architecture)
     if is_brought(architecture.mixer, architecture.channel_mixer, architecture.config):
         check_shapes(architecture)

@@ -7,7 +7,7 @@ from assay.study.subject.subject import NamedModel
 
 
 def transformers_model(subject: str) -> NamedModel:
-    """transformers' own class for the model: it is what is audited, whatever assay could import."""
+    """The model as transformers' own class, since that is what is to be audited, even if assay could import it."""
     if importlib.util.find_spec("transformers") is None:
         raise RequestError(f"{subject}: needs transformers; pip install 'assay[hub]' brings it")
     import transformers

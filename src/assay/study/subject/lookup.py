@@ -1,4 +1,4 @@
-"""The models that a SUBJECT names: all of them to be looked at, or the one that was trained."""
+"""The models that a SUBJECT names: all of them, for verbs that look at models, or the one trained model."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def trained_model(folder: Path) -> NamedModel:
 def load_subject(text: str) -> LoadedRun:
     """The one model that SUBJECT names: the folder of a run, of a study with one run, of an import; or hf:PATH.
 
-    No code in a folder is executed: an architecture of somebody's own must have been loaded before (--plugin).
+    No code in a folder is executed: the architecture of a plug-in must have been loaded before (--plugin).
     """
     if parse_subject(text).kind == "hub":
         read = read_model(text)

@@ -19,7 +19,7 @@ from assay.study.sources import model_plugins
 
 @dataclass(frozen=True)
 class LoadedRun:
-    """A model on the CPU in float32, in evaluation mode, with what it was made of."""
+    """A trained or imported model, on the CPU in float32 and evaluation mode, with its configuration and tokenizer."""
 
     name: str
     """The folder, or hf:PATH."""
@@ -32,7 +32,7 @@ class LoadedRun:
     """Whether a text begins with BOS for this model: every document of a run does."""
 
     def prompt(self, text: str) -> list[int]:
-        """The ids that a text to be continued starts with, at least BOS."""
+        """The ids of a text to be continued, with BOS where the model expects it; never empty."""
         tokenizer = self.text_tokenizer()
         ids = tokenizer.encode(text)
         return [tokenizer.bos, *ids] if self.begins_with_bos or not ids else ids
@@ -45,7 +45,7 @@ class LoadedRun:
 
 
 def find_run(folder: Path) -> Path:
-    """The folder of the one run in `folder`: itself, or that below `runs` of a study; else a RequestError."""
+    """The folder of the only run in `folder`: `folder` itself, or the run of a study; else a RequestError."""
     if not folder.is_dir():
         raise RequestError(f"{folder}: no such folder; that of a run would do (`assay train` makes one)")
     if (folder / RECORD).exists():
@@ -63,7 +63,7 @@ def find_run(folder: Path) -> Path:
 
 
 def first_runs(folder: Path) -> list[Path]:
-    """The run itself, or of a study the run with the lowest seed of every arm."""
+    """The run itself; of a study, for every arm the run with the lowest seed."""
     first_of: dict[str, tuple[int, Path]] = {}
     for path in sorted(folder.glob("runs/*/config.yaml")):
         config = read_run_config(path.parent)
@@ -73,7 +73,7 @@ def first_runs(folder: Path) -> list[Path]:
 
 
 def load_run(folder: Path) -> LoadedRun:
-    """Build the model that `folder` describes and fill it with its weights; whatever is amiss is a RequestError."""
+    """Build the model that `folder` describes and fill it with its weights; RequestError if anything is wrong."""
     if (folder / RECORD).exists():
         record = ImportRecord.read(folder / RECORD)
         return _load(folder, record.architecture, record.dimensions, None, record.ends, record.begins_with_bos)
@@ -99,8 +99,8 @@ def known_architecture(folder: Path, run: StudyConfig) -> Architecture:
 
 
 def _refuse_edited(folder: Path, trained_with: Mapping[str, str], now: Mapping[str, str]) -> None:
-    """Raise a RequestError where weights would run under other code than they were trained with."""
-    for name, digest in now.items():  # the corpus's is not needed any more
+    """Raise a RequestError where weights would run with other code than they were trained with."""
+    for name, digest in now.items():  # the plug-in of its corpus is no longer needed
         if trained_with.get(name) != digest:
             raise RequestError(f"{folder}: {name} changed since it was trained; the file as it was would do")
 
@@ -139,7 +139,7 @@ def _load(
 
 
 def _weights(folder: Path) -> Path:
-    """The last checkpoint; where a process died between two renames, it lies aside."""
+    """The last checkpoint; where a process was killed between two renames, the one that was moved aside."""
     for name in ("checkpoint", "checkpoint.old"):
         if (folder / name / "model.safetensors").exists():
             return folder / name / "model.safetensors"

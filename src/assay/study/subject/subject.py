@@ -12,30 +12,30 @@ from assay.model.architecture import ARCHITECTURES, Architecture
 from assay.registry import suggestion
 
 Kind = Literal["arm", "folder", "file", "hub", "unknown"]
-"""`folder`: of a run, a study or an import; `hub`: hf:PATH; `unknown`: there is nothing of that name."""
+"""`folder` is that of a run, a study or an import; `hub` is hf:PATH; `unknown`: nothing has that name."""
 
 
 class Subject(NamedTuple):
-    """A SUBJECT as it was given, and what it names."""
+    """A SUBJECT as the user gave it, and what kind of thing it names."""
 
     text: str
     kind: Kind
     path: Path
-    """Of a folder or a file; else the text itself."""
+    """The path of a folder or a file; else the text itself."""
     name: str = ""
-    """What was asked for in a file, as in FILE.py:NAME; "" leaves it open."""
+    """The name asked for in a file, as in FILE.py:NAME; "" if none was given."""
     architecture: str = ""
-    """Of an arm."""
+    """The architecture's name, for an arm."""
 
     def unknown(self) -> RequestError:
-        """What to say where nothing of that name is there, or nothing that the verb can take."""
+        """The error where nothing has that name, or nothing that the command can take."""
         what = suggestion(self.text, ARCHITECTURES.names())
         return RequestError(f"{self.text}: no architecture, folder of a run, FILE.py or hf:PATH; {what}")
 
 
 @dataclass(frozen=True)
 class NamedModel:
-    """One model that a SUBJECT names, ours or anybody's, and what is known of it."""
+    """One model that a SUBJECT names, assay's or any other, and what is known of it."""
 
     name: str
     model: nn.Module
@@ -50,7 +50,9 @@ class NamedModel:
 
 
 def parse_subject(text: str) -> Subject:
-    """The kind of `text`: an architecture's name goes before a folder of that name, a folder before ARCH:key=value."""
+    """What `text` names. An architecture's name takes precedence over a folder of that name, and a folder over
+    ARCH:key=value.
+    """
     if text.startswith("hf:"):
         return Subject(text, "hub", Path(text))
     if text in ARCHITECTURES.names():
