@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from assay.audit.contract.architecture import CHECKS
 from assay.data.config import DataConfig
