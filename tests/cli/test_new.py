@@ -6,24 +6,29 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import assay as package
-from assay.cli.new import CORPUS, LONGEST_NAME, MIXER, Kind
+from assay.cli.new import CORPUS, LONGEST_NAME, MEASUREMENT, MIXER, TASK, Kind
 from assay.data.corpus import CORPORA
+from assay.data.task import TASKS
+from assay.evaluation.measurement import MEASUREMENTS
 from assay.model.architecture import ARCHITECTURES
+from assay.registry import Registry
 from cli.command import Assay
 from cli.test_own_mixer import names
 
 SETTINGS = Path(__file__).parents[2] / "pyproject.toml"
 SOURCE = Path(package.__file__).parents[1]
-KINDS = (MIXER, CORPUS)
+KINDS = (MIXER, CORPUS, TASK, MEASUREMENT)
 
 
 @pytest.fixture(autouse=True)
 def _registries_are_left_as_they_were(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for registry in (ARCHITECTURES, CORPORA):
+    registries: list[Registry[Any]] = [ARCHITECTURES, CORPORA, TASKS, MEASUREMENTS]
+    for registry in registries:
         registry.names()
         monkeypatch.setattr(registry, "_items", dict(registry._items))
     return
@@ -75,10 +80,16 @@ def test_mypy_finds_no_fault(assay: Assay) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ((), "new: 0 names given; NAME of a mixer or --corpus NAME would do, one at a time"),
-        (("mine", "--corpus", "mine"), "new: 2 names given; NAME of a mixer or --corpus NAME would do"),
+        (
+            (),
+            "new: 0 names given; NAME of a mixer, or --corpus NAME, --task NAME, --measurement NAME, would do, one at "
+            "a time",
+        ),
+        (("mine", "--corpus", "mine"), "new: 2 names given; NAME of a mixer, or --corpus NAME"),
         (("--corpus", "9lives"), "new --corpus 9lives: a name of letters"),
         (("--corpus", "stdlib"), "new --corpus stdlib: there is a corpus of that name; my_stdlib would do"),
+        (("--task", "copying"), "new --task copying: there is a task of that name; my_copying would do"),
+        (("--measurement", "recall"), "new --measurement recall: there is a measurement of that name"),
         (("--corpus", "torch"), "new --corpus torch: a torch.py would hide the module torch; my_torch.py would do"),
     ],
 )
@@ -100,3 +111,27 @@ def test_the_corpus_is_listed_and_trained_on(assay: Assay) -> None:
     trained = assay("train", "gpt1", *options, "--plugin", "my_text.py", "--out", "run")
     assert trained.status == 0, trained.err
     assert Path("run/record.json").exists()
+
+
+def test_the_task_is_described_and_trained_on(assay: Assay) -> None:
+    said = assay("new", "--task", "my_task")
+    assert said.status == 0
+    assert "assay train gpt1 --task my_task --context 64 --plugin my_task.py" in said.out
+    described = json.loads(assay("describe", "my_task:length=4", "--plugin", "my_task.py", "--json").out)
+    assert (described["shortest_context"], described["vocab_size"]) == (8, 18)
+    options = ["--context", "32", "--batch-tokens", "256", "--tokens", "512", "--set", "d_model=64"]
+    more = ["--set", "n_layers=1", "--set", "evaluation.test_tokens=512"]
+    trained = assay("train", "gpt1", "--task", "my_task", "--plugin", "my_task.py", *options, *more, "--out", "run")
+    assert trained.status == 0, trained.err
+
+
+def test_the_measurement_measures(assay: Assay) -> None:
+    said = assay("new", "--measurement", "my_question")
+    assert said.status == 0
+    assert "assay measure RUN --only my_question --plugin my_question.py" in said.out
+    assert assay("train", "gpt1", *assay.small, "--out", "run").status == 0
+    got = assay("measure", "run", "--only", "my_question", "--plugin", "my_question.py", "--json")
+    assert got.status == 0, got.err
+    assert '"my_question"' in got.out.splitlines()[-1]
+    shown = assay("measure", "run", "--only", "my_question", "--plugin", "my_question.py")
+    assert "right" in shown.out

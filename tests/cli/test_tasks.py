@@ -98,3 +98,12 @@ def test_a_wrong_request_is_one_line_and_leaves_nothing(assay: Assay, options: l
     assert len(got.lines) == 1, got.err
     assert message in got.err
     assert assay.left() == []
+
+
+def test_a_task_is_described(assay: Assay) -> None:
+    facts = json.loads(assay("describe", "copying:length=5,symbols=8", "--json").out)
+    assert facts["axes"] == {"symbols": 8, "length": 5}
+    assert facts["chance_nats_per_target"] == pytest.approx(2.0794, abs=1e-4)
+    shown = assay("describe", "copying")
+    assert "by the context" in shown.out
+    assert assay("describe", "copying:size=3").status == 2

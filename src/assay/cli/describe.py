@@ -1,4 +1,4 @@
-"""`assay describe`: what an architecture is made of and costs, or what a measurement asks."""
+"""`assay describe`: what an architecture is made of and costs, what a measurement or a task asks."""
 
 import inspect
 import json
@@ -33,11 +33,15 @@ def describe(
 ) -> None:
     """Describe an architecture: citation, dimensions, parameters by group, FLOPs per token, state bytes.
 
-    Without --size: its published dimensions and those given by --set. Of a measurement: question, unit, what it needs.
+    Without --size: its published dimensions and those given by --set. Of a measurement: question, unit, what it needs;
+    of a task: axes, vocabulary, floor.
     """
     checked = load_plugins(plugin)
     if (asked := _measurement(architecture)) is not None:
         typer.echo(json.dumps(asked)) if as_json else _show_measurement(asked)
+        return
+    if (facts := _task(architecture)) is not None:
+        typer.echo(json.dumps(facts)) if as_json else _show_task(facts)
         return
     arm = parse_arm(architecture)
     hold_to_contract(name for name in [arm.architecture] if name not in checked)
@@ -68,6 +72,44 @@ def _measurement(name: str) -> dict[str, Any] | None:
         "values": {name: _type(field.annotation) for name, field in item.record.model_fields.items()},
         "brought_by": f"{origin.kind} {origin.name}",
     }
+
+
+def _task(text: str) -> dict[str, Any] | None:
+    """What the task that NAME or NAME:axis=value names says of itself; None where there is none of that name."""
+    from assay.data.task import TASKS, find_task
+    from assay.model.architecture import ARCHITECTURES
+
+    name = text.partition(":")[0]
+    if name in ARCHITECTURES.names() or name not in TASKS.names():
+        return None
+    (task, axes), origin = find_task(text), TASKS.origin(name)
+    return {
+        "task": task.name,
+        "summary": task.summary,
+        "citation": task.citation,
+        "axes": axes.model_dump(mode="json"),
+        "vocab_size": task.vocab_size(axes),
+        "shortest_context": task.shortest(axes),
+        "chance_nats_per_target": task.chance_nats(axes),
+        "version": task.version,
+        "brought_by": f"{origin.kind} {origin.name}",
+    }
+
+
+def _show_task(facts: dict[str, Any]) -> None:
+    console = Console(highlight=False, markup=False)
+    console.print(Text(facts["task"], "bold") + Text(f"  {facts['summary']}", "not bold"))
+    console.print(facts["citation"])
+    console.print()
+    table = _table()
+    for name, value in facts["axes"].items():
+        table.add_row(name, Text("by the context" if value is None else str(value)))
+    table.add_row("", "")
+    table.add_row("vocabulary", f"{facts['vocab_size']:,} ids")
+    table.add_row("context", f"at least {facts['shortest_context']:,} tokens")
+    table.add_row("chance", f"{facts['chance_nats_per_target']:.4g} nats per target")
+    table.add_row("brought by", Text(facts["brought_by"]))
+    console.print(table)
 
 
 def _type(annotation: Any) -> str:

@@ -1,4 +1,4 @@
-"""`assay new`: a file with something that works, to be changed into one's own: a mixer or a corpus."""
+"""`assay new`: a file with something that works, to be changed into one's own."""
 
 import builtins
 import importlib.util
@@ -54,22 +54,53 @@ CORPUS = Kind(
         "assay compare --corpus {name} --plugin {path}": "compares architectures on it",
     },
 )
+TASK = Kind(
+    "task",
+    "new --task ",
+    "a small task to change into yours",
+    {
+        "assay train {baseline} --task {name} --context 64 --plugin {path}": "trains on it",
+        "assay compare --task {name}:length=24 --plugin {path}": "compares architectures on it",
+    },
+)
+MEASUREMENT = Kind(
+    "measurement",
+    "new --measurement ",
+    "a small measurement to change into yours",
+    {
+        "assay measure RUN --only {name} --plugin {path}": "asks it of what is trained",
+        "assay compare --measure {name} --plugin {path}": "asks it of every run",
+    },
+)
 
 
 def new(
     name: Annotated[str | None, typer.Argument(help="What the mixer is to be called, as in my_mixer.")] = None,
     corpus: Annotated[str | None, typer.Option(help="What a corpus is to be called, in place of a mixer.")] = None,
+    task: Annotated[str | None, typer.Option(help="The same for a task.")] = None,
+    measurement: Annotated[str | None, typer.Option(help="The same for a measurement.")] = None,
     out: Annotated[Path | None, typer.Option(help="The file to write.", show_default="NAME.py")] = None,
 ) -> None:
-    """Write a Python file that works, which `--plugin FILE` puts beside what is built in: a mixer, or a corpus."""
+    """Write a Python file that works, which `--plugin FILE` puts beside what is built in.
+
+    A mixer, or with an option a corpus, a task or a measurement.
+    """
     from assay.data.corpus import CORPORA
+    from assay.data.task import TASKS
+    from assay.evaluation.measurement import MEASUREMENTS
     from assay.model.architecture import ARCHITECTURES
     from assay.study.asked import DEFAULT_ARMS
 
-    given = [(MIXER, name, "architecture", ARCHITECTURES.names()), (CORPUS, corpus, "corpus", CORPORA.names())]
+    given = [
+        (MIXER, name, "architecture", ARCHITECTURES.names()),
+        (CORPUS, corpus, "corpus", CORPORA.names()),
+        (TASK, task, "task", TASKS.names()),
+        (MEASUREMENT, measurement, "measurement", MEASUREMENTS.names()),
+    ]
     asked = [(kind, text, registry, names) for kind, text, registry, names in given if text is not None]
     if len(asked) != 1:
-        raise RequestError(f"new: {len(asked)} names given; NAME of a mixer or --corpus NAME would do, one at a time")
+        options = ", ".join(f"--{kind.noun} NAME" for kind, *_ in given[1:])
+        raise RequestError(f"new: {len(asked)} names given; NAME of a mixer, or {options}, would do, one at a time")
     ((kind, text, registry, names),) = asked
     path = _file_for(kind, text, registry, names, out)
     cls = class_name(text, kind)
