@@ -11,7 +11,7 @@ from assay.errors import RequestError
 from assay.evaluation.config import EvaluationConfig
 from assay.evaluation.measurement import Given, Measurement, Need, expanded, named
 from assay.hub.folder import TOKENIZER, locate
-from assay.model.architecture import ARCHITECTURES, build_model
+from assay.model.architecture import build_model
 from assay.model.lm import LanguageModel
 from assay.model.plan import resolve_plan
 from assay.records import Measured
@@ -25,6 +25,7 @@ from assay.study.resolve import resolve
 from assay.study.subject.file import registered_by
 from assay.study.subject.lookup import load_subject
 from assay.study.subject.run import LoadedRun
+from assay.study.subject.subject import Subject
 from assay.training.config import TrainingConfig
 
 
@@ -64,17 +65,17 @@ def look_at_imported(subject: str, only: Sequence[str] | None, settings: Mapping
     return _looked(subject, only, of, tell)
 
 
-def look_at_file(path: Path, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> list[Looked]:
-    """An untrained model of every architecture that the file registers."""
-    architectures = registered_by(path)
+def look_at_file(
+    file: Subject, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell
+) -> list[Looked]:
+    """An untrained model of every architecture that the file registers, or of the one that FILE.py:NAME names."""
+    architectures = [item for item in registered_by(file.path) if file.name in ("", item.name)]
     if not architectures:
-        raise RequestError(f"{path}: registers no architecture; `assay audit` takes any torch.nn.Module, this does not")
+        which = f" {file.name!r}" if file.name else ""
+        raise RequestError(
+            f"{file.text}: registers no architecture{which}; `assay audit` takes any torch.nn.Module, this does not"
+        )
     return [look_at_arm(parse_arm(architecture.name), only, settings, tell) for architecture in architectures]
-
-
-def is_arm(subject: str) -> bool:
-    """Whether SUBJECT is written as an arm of an architecture that is known."""
-    return subject.partition(":")[0].rpartition("=")[2] in ARCHITECTURES.names()
 
 
 def _tokenizer(subject: str, loaded: LoadedRun) -> Path:

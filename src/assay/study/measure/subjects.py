@@ -8,11 +8,10 @@ from assay.data.corpus import Tell
 from assay.errors import RequestError
 from assay.evaluation.measurement import expanded
 from assay.hub.import_ import RECORD
-from assay.model.architecture import ARCHITECTURES
-from assay.registry import suggestion
 from assay.study.arm import parse_arm
-from assay.study.measure.models import is_arm, look_at_arm, look_at_file, look_at_imported
+from assay.study.measure.models import look_at_arm, look_at_file, look_at_imported
 from assay.study.measure.runs import Looked, look_at_run, look_at_study
+from assay.study.subject.subject import parse_subject
 
 
 def look_at(subject: str, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> list[Looked]:
@@ -22,19 +21,18 @@ def look_at(subject: str, only: Sequence[str] | None, settings: Mapping[str, Any
     and a study have theirs, so that settings with them are a RequestError.
     """
     only = None if only is None else expanded(only)
-    folder = Path(subject)
-    if subject.startswith("hf:") or (folder / RECORD).exists():
+    named = parse_subject(subject)
+    if named.kind == "hub" or (named.kind == "folder" and (named.path / RECORD).exists()):
         return [look_at_imported(subject, only, settings, tell)]
-    if subject.endswith(".py"):
-        return look_at_file(folder, only, settings, tell)
-    if folder.is_dir():
-        if settings:
-            raise RequestError(f"{subject}: is measured on its own text; data options are for models from elsewhere")
-        return [_look_at_folder(folder, only, tell)]
-    if is_arm(subject):
+    if named.kind == "file":
+        return look_at_file(named, only, settings, tell)
+    if named.kind == "arm":
         return [look_at_arm(parse_arm(subject), only, settings, tell)]
-    what = suggestion(subject, ARCHITECTURES.names())
-    raise RequestError(f"{subject}: no folder of a study or run, architecture, FILE.py or hf:PATH; {what}")
+    if named.kind == "unknown":
+        raise named.unknown()
+    if settings:
+        raise RequestError(f"{subject}: is measured on its own text; data options are for models from elsewhere")
+    return [_look_at_folder(named.path, only, tell)]
 
 
 def _look_at_folder(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looked:
