@@ -2,7 +2,7 @@
 
 import pytest
 
-from assay.analysis.entrants import Point
+from assay.analysis.ranking.entrants import Point
 from assay.analysis.rule import Tuning
 from assay.records import ArmAudit, StudyRecord
 from report.factory import MadeUp, arm_run, changed, diverged, study

@@ -2,7 +2,7 @@
 
 import pytest
 
-from assay.analysis.entrants import Point
+from assay.analysis.ranking.entrants import Point
 from assay.records import StudyRecord
 from report.factory import MadeUp, arm_run, changed, study
 from report.made_up import sized

@@ -11,7 +11,7 @@ import numpy as np
 from assay.analysis.comparison import compare_runs
 from assay.records import CurvePoint, Floor, Flops, MeasuredRun, MeasurementResult, Parameters, RunRecord, StudyRecord
 from assay.records.embedded import results_of_run, results_of_study
-from assay.records.measured import in_order
+from assay.records.results import in_order
 from assay.records.run import MEASURED_INSIDE
 from assay.seeding import derive
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.analysis.entrants import Point
+from assay.analysis.ranking.entrants import Point
 from assay.analysis.rule import Tuning
 from assay.records import Addition, CurvePoint, Flops, MeasurementResult, Parameters, StudyRecord
 from report.factory import TOKENS, MadeUp, arm_run, changed, diverged, speeds, study

@@ -18,10 +18,10 @@ from assay.errors import RequestError, WorkerError
 from assay.records import MeasuredRun
 from assay.study.asked import StudyConfig
 from assay.study.compare import Silent, compare
+from assay.study.executor.capacity import parse_workers
 from assay.study.executor.execute import execute
 from assay.study.executor.job import Job
 from assay.study.executor.pool import Pool
-from assay.study.executor.workers import parse_workers
 from assay.study.run import train
 from assay.training.loop import Observer, StepEvent
 from report.factory import run as made_up_run

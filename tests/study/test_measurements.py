@@ -7,7 +7,7 @@ import pytest
 
 import assay
 from assay.analysis.comparison import compare_runs
-from assay.analysis.entrants import Point
+from assay.analysis.ranking.entrants import Point
 from assay.errors import RequestError
 from assay.evaluation.measurement import MEASUREMENTS, Given, Measurement, Reader
 from assay.evaluation.results import as_result

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from assay.evaluation.measurements.speed import _groups
-from assay.study.executor.workers import resolve_workers, training_flops
+from assay.study.executor.capacity import resolve_workers, training_flops
 from assay.study.measure.given import given_study
 from assay.study.resolve import Study, resolve
 from assay.training.memory import training_bytes
@@ -22,16 +22,16 @@ def test_a_number_that_is_asked_is_taken_up_to_the_runs_there_are(study: Study) 
 
 
 def test_by_itself_it_goes_by_cores_memory_device_and_length(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("assay.study.executor.workers.available_cores", lambda: 8)
-    monkeypatch.setattr("assay.study.executor.workers.available_bytes", lambda: 64 << 30)
+    monkeypatch.setattr("assay.study.executor.capacity.available_cores", lambda: 8)
+    monkeypatch.setattr("assay.study.executor.capacity.available_bytes", lambda: 64 << 30)
     assert resolve_workers(None, study) == 1, "runs of a second are over before a process has begun"
-    monkeypatch.setattr("assay.study.executor.workers.WORTH_A_PROCESS_FLOPS", 1e6)
+    monkeypatch.setattr("assay.study.executor.capacity.WORTH_A_PROCESS_FLOPS", 1e6)
     assert resolve_workers(None, study) == 4, "no more than there are runs"
     wide = replace(study, plan=study.plan.model_copy(update={"threads": 4}))
     assert resolve_workers(None, wide) == 2
-    monkeypatch.setattr("assay.study.executor.workers.available_bytes", lambda: 1_600_000_000)
+    monkeypatch.setattr("assay.study.executor.capacity.available_bytes", lambda: 1_600_000_000)
     assert resolve_workers(None, study) == 2
-    monkeypatch.setattr("assay.study.executor.workers.available_bytes", lambda: 1000)
+    monkeypatch.setattr("assay.study.executor.capacity.available_bytes", lambda: 1000)
     assert resolve_workers(None, study) == 1
     on_gpu = replace(study, plan=study.plan.model_copy(update={"device": "cuda"}))
     assert resolve_workers(None, on_gpu) == 1

@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Sequence
 
 from assay.analysis.columns import arm_columns
-from assay.analysis.contests import Contest
-from assay.analysis.entrants import Entrant
+from assay.analysis.ranking.contests import Contest
+from assay.analysis.ranking.entrants import Entrant
 from assay.analysis.statistics import mean_interval, perplexity_interval
 from assay.records import Arm, Likelihood, Results, TestScores
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from assay.analysis.statistics import mean_interval, perplexity_interval
 from assay.analysis.wording import join_names
 from assay.records import ArmColumn, Column, MeasuredBy, MeasuredRun, MeasurementResult, Results
-from assay.records.measured import LIKELIHOOD
+from assay.records.results import LIKELIHOOD
 
 
 def arm_columns(label: str, of_runs: Sequence[Results], of_study: Results, level: float) -> list[ArmColumn]:

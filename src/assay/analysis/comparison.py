@@ -5,12 +5,12 @@ from typing import Any
 
 from assay.analysis.additions import rests_on
 from assay.analysis.arms import arm
-from assay.analysis.belonging import refuse_strangers
 from assay.analysis.columns import measured_by
-from assay.analysis.contests import Contest, contests
-from assay.analysis.entrants import Point, gather
 from assay.analysis.headline import Findings, headline, tokens_per_parameter
-from assay.analysis.pairs import Ranking, compare_pairs
+from assay.analysis.ranking.belonging import refuse_strangers
+from assay.analysis.ranking.contests import Contest, contests
+from assay.analysis.ranking.entrants import Point, gather
+from assay.analysis.ranking.pairs import Ranking, compare_pairs
 from assay.analysis.rule import UNTUNED, USUAL_RULE, Rule, Tuning
 from assay.records import Addition, ArmAudit, Floor, Match, MeasuredRun, Pair, Results, Split, StudyRecord
 

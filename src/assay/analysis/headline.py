@@ -4,9 +4,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from assay.analysis import additions, choosing, columns, differences, setups
-from assay.analysis.contests import Contest
-from assay.analysis.pairs import over_pairs
+from assay.analysis import additions, columns
+from assay.analysis.ranking import choosing, differences, setups
+from assay.analysis.ranking.contests import Contest
+from assay.analysis.ranking.pairs import over_pairs
 from assay.analysis.rule import Rule, Tuning
 from assay.analysis.wording import counted, join_names
 from assay.records import Addition, Arm, ArmAudit, Floor, MeasuredRun, Pair, Results, RunRecord, Split

@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 from assay.analysis import additions
 from assay.analysis.columns import arm_columns, measured_by, said
 from assay.analysis.comparison import compare_runs
-from assay.analysis.entrants import Point
+from assay.analysis.ranking.entrants import Point
 from assay.analysis.rule import Rule, Tuning
 from assay.records import Addition, MeasuredRun, Results, StudyRecord
-from assay.records.measured import LIKELIHOOD
+from assay.records.results import LIKELIHOOD
 
 
 def refreshed(

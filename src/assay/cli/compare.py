@@ -36,7 +36,7 @@ def compare(
     from assay.cli.progress import StudyProgress
     from assay.cli.show import show_study
     from assay.study import compare as study
-    from assay.study.executor.workers import parse_workers
+    from assay.study.executor.capacity import parse_workers
 
     number = parse_workers(workers)
     config = options.study(arms, None if seeds is None else parse_seeds(seeds), sizes)

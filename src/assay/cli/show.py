@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
-from assay.records.measured import LIKELIHOOD
+from assay.records.results import LIKELIHOOD
 from assay.report.quantities import ends, written
 from assay.report.table import study_table
 

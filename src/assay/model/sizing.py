@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from assay.analysis.contests import MATCH_TOLERANCE
+from assay.analysis.ranking.contests import MATCH_TOLERANCE
 from assay.errors import RequestError
 from assay.model.accounting import count_flops, count_parameters, count_state_bytes, without_flops
 from assay.model.architecture import Architecture, ModelConfig, assemble

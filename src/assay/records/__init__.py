@@ -2,8 +2,8 @@
 
 from assay.records.finding import Finding, Status
 from assay.records.likelihood import Likelihood, Split
-from assay.records.measured import MeasuredRun, Results, read_study_results
 from assay.records.measurement import Code, Column, FigurePoint, Measured, MeasuredFigure, MeasurementResult
+from assay.records.results import MeasuredRun, Results, read_study_results
 from assay.records.run import CurvePoint, Flops, Match, Parameters, RunRecord
 from assay.records.study import (
     Addition,

@@ -15,9 +15,9 @@ from assay.records import ArmAudit, MeasuredRun, StudyRecord
 from assay.study.asked import StudyConfig
 from assay.study.audits import audit_fresh, audit_trained
 from assay.study.conclude import conclude
+from assay.study.executor.capacity import resolve_workers, training_flops
 from assay.study.executor.execute import execute
 from assay.study.executor.job import Job, RunListener
-from assay.study.executor.workers import resolve_workers, training_flops
 from assay.study.folder import discard, lock, open_folder, open_run, rewrite_config, stored_config
 from assay.study.growth import grown, refuse_course
 from assay.study.measure.given import given_study

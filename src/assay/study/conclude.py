@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from assay.analysis.comparison import compare_runs
-from assay.analysis.entrants import Point
+from assay.analysis.ranking.entrants import Point
 from assay.data.task import TaskDataset
 from assay.evaluation.corpus.floors import ngram_floors
 from assay.evaluation.measurements.likelihood import summarise

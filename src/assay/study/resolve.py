@@ -12,7 +12,7 @@ from assay.model.accounting import count_parameters
 from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig
 from assay.model.plan import ExecutionPlan, available_cores, memory_bytes, refuse_missing_device, resolve_plan
 from assay.model.sizing import Decoding, build_on_meta, refuse_without_flops, solve
-from assay.records.measured import LIKELIHOOD
+from assay.records.results import LIKELIHOOD
 from assay.registry import suggestion
 from assay.study.arm import ArmConfig
 from assay.study.asked import PluginFile, StudyConfig

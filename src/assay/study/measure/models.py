@@ -15,7 +15,7 @@ from assay.model.architecture import build_model
 from assay.model.lm import LanguageModel
 from assay.model.plan import resolve_plan
 from assay.records import Measured
-from assay.records.measured import in_order
+from assay.records.results import in_order
 from assay.study.arm import ArmConfig, parse_arm
 from assay.study.asked import DEFAULT_MEASUREMENTS, DEFAULT_SIZE, StudyConfig
 from assay.study.measure.given import Who, given, ready
@@ -65,9 +65,7 @@ def look_at_imported(subject: str, only: Sequence[str] | None, settings: Mapping
     return _looked(subject, only, of, tell)
 
 
-def look_at_file(
-    file: Subject, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell
-) -> list[Looked]:
+def look_at_file(file: Subject, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> list[Looked]:
     """An untrained model of every architecture that the file registers, or of the one that FILE.py:NAME names."""
     architectures = [item for item in registered_by(file.path) if file.name in ("", item.name)]
     if not architectures:

@@ -8,7 +8,7 @@ from typing import Any
 from assay.evaluation.measurement import Given, GivenStudy, Measurement, Need, StudyMeasurement
 from assay.evaluation.results import as_result, measure_model, outdated
 from assay.records import Measured, MeasuredRun, MeasurementResult, RunRecord
-from assay.records.measured import Results, read_study_results, weights_digest, write_result
+from assay.records.results import Results, read_study_results, weights_digest, write_result
 from assay.training.loop import course_file
 
 Tell = Callable[[str], None]

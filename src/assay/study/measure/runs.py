@@ -27,8 +27,8 @@ from assay.evaluation.measurement import (
 from assay.evaluation.results import outdated
 from assay.model.plan import resolve_plan
 from assay.records import Addition, ArmColumn, MeasuredRun, Results, StudyRecord
-from assay.records.measured import LIKELIHOOD, read_study_results
 from assay.records.measurement import GROUPS
+from assay.records.results import LIKELIHOOD, read_study_results
 from assay.report.page import runs_in_order, write_report
 from assay.study.asked import DEFAULT_MEASUREMENTS, PluginFile, StudyConfig
 from assay.study.folder import lock, rewrite_config

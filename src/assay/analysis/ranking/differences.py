@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
-from assay.analysis.entrants import Entrant
+from assay.analysis.ranking.entrants import Entrant
 from assay.analysis.wording import join_names, who_has_which
 from assay.config import flat
 

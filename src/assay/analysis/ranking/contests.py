@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from assay.analysis.choosing import Choice, choose, selection
-from assay.analysis.entrants import Entrant, by_size
+from assay.analysis.ranking.choosing import Choice, choose, selection
+from assay.analysis.ranking.entrants import Entrant, by_size
 from assay.analysis.wording import join_names, size_name
 from assay.records import Match, RunRecord
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from assay.analysis.entrants import Entrant
+from assay.analysis.ranking.entrants import Entrant
 from assay.analysis.rule import Tuning
 from assay.analysis.wording import join_names, number, who_has_which
 from assay.records import Split

@@ -1,0 +1,1 @@
+"""Which arms are compared, what a pair differs by, and who ranks before whom."""
