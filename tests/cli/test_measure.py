@@ -163,7 +163,7 @@ def test_an_exported_run_measures_as_the_run_does(assay: Assay) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("measure", "nowhere"), "nowhere: no folder of a study or run, architecture, FILE.py or hf:PATH"),
+        (("measure", "nowhere"), "nowhere: no architecture, folder of a run, FILE.py or hf:PATH"),
         (("measure", "gpt1", "--only", "recal"), "--measure recal: no measurement and no group of them; did you mean"),
         (("measure", "gpt1", "--only", ","), "--only ',': names nothing"),
         (("measure", "."), ".: no config.yaml; the folder of a study or run would do"),
