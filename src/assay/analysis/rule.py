@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from assay.analysis.statistics import LEVEL
 from assay.config import Config
 
 
@@ -12,7 +13,7 @@ class Rule(Config):
 
     primary: Literal["nats_per_token"] = "nats_per_token"
     """What decides: paired differences of this score on `evaluation.split`."""
-    level: float = Field(0.95, gt=0.5, lt=1)
+    level: float = Field(LEVEL, gt=0.5, lt=1)
     """One minus the share of false alarms that is accepted."""
     correction: Literal["holm", "none"] = "holm"
     """Over all pairs of the study."""

@@ -14,6 +14,9 @@ from scipy.special import stdtr, stdtrit
 from assay.records import Interval
 from assay.seeding import derive
 
+LEVEL = 0.95
+"""Of intervals where nothing else is asked for."""
+
 ALPHA = 0.05
 """The share of false alarms that a family of pairs may have."""
 MOST_FURTHER_SEEDS = 1000
@@ -30,13 +33,13 @@ class PairedDifference(NamedTuple):
     p_value: float | None
 
 
-def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval:
     """Mean and Student t interval with n - 1 degrees of freedom (Student 1908); no interval for n < 2."""
     mean, half = _mean_and_half_width(np.asarray(values, dtype=np.float64), level)
     return Interval(mean=mean, low=None, high=None) if half is None else _interval(mean, half)
 
 
-def perplexity_interval(nats: Sequence[float], level: float = 0.95) -> Interval:
+def perplexity_interval(nats: Sequence[float], level: float = LEVEL) -> Interval:
     """exp of the mean nats and of the ends of their interval: the geometric mean of the perplexities."""
     over_nats = mean_interval(nats, level)
     low, high = over_nats.low, over_nats.high
@@ -47,7 +50,7 @@ def perplexity_interval(nats: Sequence[float], level: float = 0.95) -> Interval:
     )
 
 
-def paired_difference(a: Sequence[float], b: Sequence[float], level: float = 0.95) -> PairedDifference:
+def paired_difference(a: Sequence[float], b: Sequence[float], level: float = LEVEL) -> PairedDifference:
     """Paired t over seeds (Student 1908): the differences a_s - b_s are one sample.
 
     Differences without any spread need a decision, as t is then 0/0 or infinite. All zero: the arms are the same
@@ -95,7 +98,7 @@ def holm_levels(p_values: Sequence[float], alpha: float = ALPHA) -> list[float]:
     return levels
 
 
-def seeds_to_resolve(differences: Sequence[float], level: float = 0.95) -> int | None:
+def seeds_to_resolve(differences: Sequence[float], level: float = LEVEL) -> int | None:
     """The fewest further seeds with which this mean and this spread would exclude zero at `level`.
 
     None where no number up to MOST_FURTHER_SEEDS does, or where there is no spread to extrapolate.
@@ -112,7 +115,7 @@ def seeds_to_resolve(differences: Sequence[float], level: float = 0.95) -> int |
 
 
 def bootstrap_over_documents(
-    nats_a: ArrayLike, nats_b: ArrayLike, tokens: ArrayLike, seed: int, resamples: int = 2000, level: float = 0.95
+    nats_a: ArrayLike, nats_b: ArrayLike, tokens: ArrayLike, seed: int, resamples: int = 2000, level: float = LEVEL
 ) -> tuple[float, float] | None:
     """Percentile interval of the difference a - b in nats per token, over documents drawn with replacement.
 

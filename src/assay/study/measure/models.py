@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.analysis.columns import columns_of
+from assay.analysis.statistics import LEVEL
 from assay.data.corpus import Tell
 from assay.data.dataset import load_dataset
 from assay.errors import RequestError
@@ -93,6 +94,6 @@ def _looked(name: str, only: Sequence[str] | None, of: Given, tell: Callable[[st
     tell(f"{name}: measuring {', '.join(item.name for item in able)}")
     measured = Measured(label=of.label, seed=of.seed)
     results = in_order(results_of(able, of, measured))
-    rows = [Row(name, 1, columns_of(of.label, [results], {}, 0.95))] if able else []
+    rows = [Row(name, 1, columns_of(of.label, [results], {}, LEVEL))] if able else []
     said = [f"{name}: {sentence}" for result in results.values() for sentence in result.sentences]
     return Looked(name, rows, said, {name: results}, list(results), notes)

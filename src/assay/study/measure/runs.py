@@ -9,6 +9,7 @@ from typing import Any
 
 from assay.analysis.columns import columns_of
 from assay.analysis.refresh import refreshed
+from assay.analysis.statistics import LEVEL
 from assay.config import read_yaml
 from assay.data.config import DataConfig
 from assay.data.corpus import Tell, silent
@@ -82,7 +83,7 @@ def look_at_run(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looked:
     run, added, more = _measured_run(folder, items, tell, cache(load_quietly))
     results = _only(run.results, items)
     name = f"{run.record.label}, seed {run.record.seed}"
-    columns = columns_of(run.record.label, [results], {}, 0.95)
+    columns = columns_of(run.record.label, [results], {}, LEVEL)
     rows = [Row(name, 1, columns)] if columns else []
     more += [] if only is None else of_studies(items, str(folder))
     return Looked(str(folder), rows, _said(name, results), {name: results}, added, [*notes, *run.stale, *more])
@@ -113,7 +114,7 @@ def look_at_study(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looke
     added |= dict.fromkeys(new)
     if added and (folder / "study.json").exists():
         _refresh(folder, config, runs, results, list(added))
-    rows, said = _rows(runs, items, _only(results, items))
+    rows, said = _rows(runs, items, _only(results, items), config.rule.level)
     every = {f"{run.record.label}, seed {run.record.seed}": _only(run.results, items) for run in runs}
     return Looked(str(folder), rows, said, {**every, "study": _only(results, items)}, list(added), _once(notes))
 
@@ -225,14 +226,14 @@ def _continues(folder: Path) -> bool:
 
 
 def _rows(
-    runs: Sequence[MeasuredRun], items: Sequence[AnyMeasurement], of_study: Results
+    runs: Sequence[MeasuredRun], items: Sequence[AnyMeasurement], of_study: Results, level: float
 ) -> tuple[list[Row], list[str]]:
     """A row an arm, and the sentences of all."""
     of_arm: dict[str, list[MeasuredRun]] = {}
     for run in runs:
         of_arm.setdefault(run.record.label, []).append(run)
     rows = [
-        Row(label, len(of), columns_of(label, [_only(run.results, items) for run in of], of_study, 0.95))
+        Row(label, len(of), columns_of(label, [_only(run.results, items) for run in of], of_study, level))
         for label, of in of_arm.items()
     ]
     rows = [row for row in rows if row.columns]
