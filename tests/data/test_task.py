@@ -1,5 +1,6 @@
 """Tasks: the copying task itself, batches and held-out sets of any task, and what breaks the contract."""
 
+import dataclasses
 import math
 from collections.abc import Iterator
 
@@ -87,30 +88,6 @@ def test_the_digest_names_task_version_and_axes() -> None:
     assert len(digests) == 2, "a default that is given is the default"
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("copyin", "--task copyin: unknown task 'copyin': did you mean 'copying'? (there is copying"),
-        ("copying:symbol=3", "--task copying:symbol=3: unknown key 'symbol': did you mean 'symbols'?"),
-        ("copying:symbols=1", "--task copying:symbols=1: symbols: 1 given, should be greater than or equal to 2"),
-        ("copying:symbols", "--task copying:symbols: symbols: key=value is needed, as in length=24"),
-        ("copying:length=2,length=3", "--task copying:length=2,length=3: length is given twice"),
-    ],
-)
-def test_a_wrong_task_is_one_line(text: str, message: str) -> None:
-    with pytest.raises(RequestError) as caught:
-        find_task(text)
-    assert str(caught.value).startswith(message)
-
-
-def test_a_task_and_a_text_exclude_each_other() -> None:
-    with pytest.raises(RequestError) as caught:
-        DataConfig.parse({"task": "copying", "tokenizer": "bytes"})
-    assert str(caught.value) == "--tokenizer bytes: is about a text, and --task copying makes its own sequences"
-    with pytest.raises(RequestError, match=r"training.order sequential: sequences of copying have no order"):
-        dataset("copying").refuse(8, "sequential", 10)
-
-
 class NoAxes(Config):
     """Nothing to be made harder."""
 
@@ -139,13 +116,73 @@ def constant(value: int, rows_more: int = 0, target: int = 0) -> Task:
     )
 
 
+def uneven() -> Task:
+    """Row n asks n % 5 + 1 of its positions."""
+
+    def generate(_: Config, rows: int, context: int, generator: np.random.Generator) -> Batch:
+        inputs = generator.integers(0, 4, size=(rows, context))
+        asked = np.arange(context) < (generator.integers(1, 6, size=(rows, 1)))
+        return Batch(inputs, np.where(asked, inputs, IGNORED))
+
+    return dataclasses.replace(constant(0), name="uneven", generate=generate)
+
+
+@pytest.mark.parametrize("cap", [1, 7, 300, 1000])
+def test_a_held_out_set_fits_its_cap_however_uneven_the_sequences(cap: int, tasks: Registry[Task]) -> None:
+    tasks.register("uneven", uneven())
+    windows = dataset("uneven").held_out("test", 8, cap)
+    scored = int((windows.targets != IGNORED).sum())
+    assert max(1, cap - 5) <= scored <= max(cap, 5)
+    more = dataset("uneven").held_out("test", 8, cap + 500)
+    assert np.array_equal(more.inputs[: len(windows.inputs)], windows.inputs), "a larger set begins like a smaller one"
+
+
+def test_an_axis_may_be_called_like_anything(tasks: Registry[Task]) -> None:
+    class Versions(Config):
+        version: int = 7
+
+    first = dataclasses.replace(constant(0), axes=Versions)
+    digests = {
+        TaskDataset("broken", task, Versions()).digest for task in (first, dataclasses.replace(first, version=2))
+    }
+    assert len(digests) == 2
+    assert tasks is TASKS
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("copyin", "--task copyin: unknown task 'copyin': did you mean 'copying'? (there is copying"),
+        ("copying:symbol=3", "--task copying:symbol=3: unknown key 'symbol': did you mean 'symbols'?"),
+        ("copying:symbols=1", "--task copying:symbols=1: symbols: 1 given, should be greater than or equal to 2"),
+        ("copying:symbols", "--task copying:symbols: symbols: key=value is needed, as in length=24"),
+        ("copying:length=2,length=3", "--task copying:length=2,length=3: length is given twice"),
+    ],
+)
+def test_a_wrong_task_is_one_line(text: str, message: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        find_task(text)
+    assert str(caught.value).startswith(message)
+
+
+def test_a_task_and_a_text_exclude_each_other() -> None:
+    with pytest.raises(RequestError) as caught:
+        DataConfig.parse({"task": "copying", "tokenizer": "bytes"})
+    assert str(caught.value) == "--tokenizer bytes: is about a text, and --task copying makes its own sequences"
+    with pytest.raises(RequestError, match=r"training.order sequential: sequences of copying have no order"):
+        dataset("copying").refuse(8, "sequential", 10)
+
+
 @pytest.mark.parametrize(
     ("task", "message"),
     [
         (constant(0, rows_more=1), "task broken: gives inputs [3, 8] and targets [3, 8]; [2, 8] was asked for"),
         (constant(4), "task broken: inputs from 4 to 4; 0 to 3 would do"),
         (constant(0, target=-1), "task broken: targets from -1 to -1; 0 to 3 would do"),
-        (constant(0, target=IGNORED), "task broken: asks nothing; a target that is not -100 would do"),
+        (
+            constant(0, target=IGNORED),
+            "task broken: a sequence asks nothing; a target other than -100 in each would do",
+        ),
     ],
 )
 def test_a_broken_task_is_named(task: Task, message: str, tasks: Registry[Task]) -> None:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from assay.evaluation.generators import drawn_so_far
-from assay.layers.randomness import Dropout, drawn_by, random_words, seeded
+from assay.layers.randomness import Dropout, drawn_by, maskings, random_words, seeded
+from assay.model.architecture import ARCHITECTURES, build_model
 
 N = 1 << 16
 
@@ -82,6 +83,15 @@ def test_without_a_seed_every_call_draws_anew_and_a_copy_goes_on_alike() -> None
     fresh(x)
     fresh(x)
     assert torch.equal(layer(x), fresh(x)), "a seeded call does not count"
+
+
+def test_the_layers_of_a_model_draw_apart_also_without_a_seed() -> None:
+    architecture = ARCHITECTURES.get("gpt2")
+    model = build_model(architecture, architecture.config.parse({**architecture.tiny, "dropout": 0.5}), 0).train()
+    layers = maskings(model)
+    masks = [layer.keep((256,), 0.5, torch.ones(1)) for layer in layers]
+    assert len(layers) > 4
+    assert len({tuple(mask.tolist()) for mask in masks}) == len(layers)
 
 
 def test_draws_can_come_from_elsewhere() -> None:

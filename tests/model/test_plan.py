@@ -10,7 +10,7 @@ from assay.model import plan as planning
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.plan import ExecutionConfig, ExecutionPlan, memory_bytes, ops_of, resolve_plan
 from assay.ops.execution import Execution, recorded_forms
-from assay.ops.forms import OPS, Implementation, Needs, Op
+from assay.ops.forms import OPS, Implementation, Needs, Op, register
 from assay.training.environment import environment
 
 
@@ -168,3 +168,11 @@ def test_the_plan_reaches_every_layer() -> None:
 def test_memory_of_the_machine() -> None:
     memory = memory_bytes("cpu")
     assert memory is None or memory > 100_000_000
+
+
+def test_an_op_that_a_plan_does_not_name_takes_a_form_that_runs_everywhere() -> None:
+    kernel = Implementation(id, Needs(devices=("cuda",)))
+    op = Op("new", {"kernel": kernel, "loop": Implementation(id)})
+    assert op.planned(Execution("chunked")) == "loop"
+    with pytest.raises(RequestError, match="op nowhere: every form needs something"):
+        register(Op("nowhere", {"kernel": kernel}))

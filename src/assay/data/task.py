@@ -17,6 +17,8 @@ from assay.registry import Registry
 from assay.seeding import derive
 from assay.targets import IGNORED
 
+HELD_OUT_BLOCK = 64
+"""Sequences of a held-out set that are generated at once."""
 HELD_OUT_SEED = 0
 """The seed of validation and test, so that every run, whatever its own seed, is scored on the same sequences."""
 
@@ -81,7 +83,8 @@ class TaskDataset:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the task's name, version and axes; not of its code, whose origin records name separately."""
-        return digest_of({"task": self.task.name, "version": self.task.version, **self.axes.model_dump(mode="json")})
+        axes = self.axes.model_dump(mode="json")
+        return digest_of({"task": self.task.name, "version": self.task.version, "axes": axes})
 
     @property
     def vocab_size(self) -> int:
@@ -112,12 +115,22 @@ class TaskDataset:
         return TaskBatches(self.task, self.axes, context, batch_size, seed)
 
     def held_out(self, split: Split, context: int, max_tokens: int | None) -> ScoringWindows:
-        """As many sequences as hold `max_tokens` targets, at least one. None is a ValueError, as a task has no end."""
+        """As many sequences as hold `max_tokens` targets, at least one; None is a ValueError, as a task has no end.
+
+        They are generated block by block, so that the number of targets may differ from sequence to sequence.
+        """
         if max_tokens is None:
             raise ValueError(f"{self.name} has no end")
-        one = _generated(self.task, self.axes, 1, context, HELD_OUT_SEED, split)
-        rows = max(1, max_tokens // max(1, one.scored))
-        inputs, targets = _generated(self.task, self.axes, rows, context, HELD_OUT_SEED, split)
+        blocks: list[Batch] = []
+        left, rows = max_tokens, 0
+        while left > 0 or not blocks:
+            block = _generated(self.task, self.axes, HELD_OUT_BLOCK, context, HELD_OUT_SEED, split, len(blocks))
+            targets_of = (block.targets != IGNORED).sum(axis=1)
+            fitting = int(np.searchsorted(np.cumsum(targets_of), left, side="right"))
+            kept = fitting if blocks else max(1, fitting)
+            blocks.append(Batch(block.inputs[:kept], block.targets[:kept]))
+            rows, left = rows + kept, left - int(targets_of.sum())
+        inputs, targets = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
         nothing = np.zeros(rows, dtype=np.int64)
         return ScoringWindows(inputs, targets, document=np.arange(rows), offset=nothing, bytes=nothing)
 
@@ -144,8 +157,8 @@ def _generated(task: Task, axes: Any, rows: int, context: int, seed: int, split:
             f"{[rows, context]} was asked for"
         )
     asked = targets != IGNORED
-    if not asked.any():
-        raise RequestError(f"task {task.name}: asks nothing; a target that is not {IGNORED} would do")
+    if not asked.any(axis=1).all():
+        raise RequestError(f"task {task.name}: a sequence asks nothing; a target other than {IGNORED} in each would do")
     for what, ids in (("inputs", inputs), ("targets", targets[asked])):
         if ids.min() < 0 or ids.max() >= task.vocab_size(axes):
             raise RequestError(

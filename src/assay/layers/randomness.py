@@ -69,8 +69,15 @@ def seeded(model: nn.Module, seed: int | Int[Tensor, ""]) -> Iterator[None]:
 
 def set_seed(model: nn.Module, seed: Int[Tensor, ""] | None) -> None:
     """Let every stochastic layer of `model` draw from `seed` from now on; with None each draws for itself again."""
+    number_maskings(model)
+    for layer in maskings(model):
+        layer.seed = seed
+
+
+def number_maskings(model: nn.Module) -> None:
+    """Give every stochastic layer of `model` a place of its own, so that no two draw alike."""
     for place, layer in enumerate(maskings(model)):
-        layer.place, layer.seed = place, seed
+        layer.place = place
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from assay.errors import RequestError
 from assay.ops.execution import Execution, Form, note_form
 from assay.registry import Registry
 
@@ -44,7 +45,10 @@ class Implementation:
 
 @dataclass(frozen=True)
 class Op:
-    """An op by name and its forms; `one_token` is the form that a single token takes, where that does not depend."""
+    """An op by name and its forms, one of which at least needs nothing.
+
+    `one_token` is the form that a single token takes whatever the plan says, None where it takes the plan's.
+    """
 
     name: str
     forms: Mapping[Form, Implementation] = field(compare=False)
@@ -53,7 +57,11 @@ class Op:
     def planned(self, execution: Execution) -> Form:
         """The form of `execution`; of an op that has no such form, the best that needs nothing."""
         form = execution.form_of(self.name)
-        return form if form in self.forms else next(f for f in BEST_FIRST if f in self.forms)
+        return form if form in self.forms else self._everywhere()[0]
+
+    def _everywhere(self) -> list[Form]:
+        """The forms that need nothing, best first."""
+        return [form for form in BEST_FIRST if form in self.forms and self.forms[form].needs == Needs()]
 
     def form(self, execution: Execution, tokens: int) -> Form:
         """The form that a call of `tokens` tokens takes."""
@@ -83,5 +91,7 @@ OPS: Registry[Op] = Registry("op", "assay.ops")
 
 
 def register(op: Op) -> Op:
-    """Add an op to OPS."""
+    """Add an op to OPS; one without a form that runs everywhere is a RequestError."""
+    if not op._everywhere():
+        raise RequestError(f"op {op.name}: every form needs something; one that runs everywhere, its loop, would do")
     return OPS.register(op.name, op)

@@ -77,11 +77,6 @@ def load(folder: Path, model: LanguageModel, optimizer: torch.optim.Optimizer) -
     return TrainingProgress.read(folder / "progress.json")
 
 
-def load_weights(folder: Path, model: LanguageModel) -> None:
-    """Fill `model` from the checkpoint, without an optimizer."""
-    model.load_state_dict(load_file(folder / "model.safetensors"))
-
-
 def keep(folder: Path, model: LanguageModel, step: int) -> None:
     """Write the weights after `step` steps to kept/step-STEP.safetensors in the run's `folder`, where they stay."""
     path = folder / "kept" / f"step-{step}.safetensors"

@@ -28,7 +28,7 @@ def reach(architecture: Architecture) -> Finding:
     model, leaks, unread = smallest_redrawn(architecture).double(), Reasons(), Reasons()
     reads = False
     for form in FORMS[:2]:
-        for t, size in _token_gradients(model, form):
+        for t, size in token_gradients(model, form):
             own, past = size[t].item(), size[: t + 1].max().item()
             later = size[t + 1 :].max().item() if t + 1 < len(size) else 0.0
             if not later <= LEAK * past:
@@ -42,7 +42,7 @@ def reach(architecture: Architecture) -> Finding:
     return leaks.finding("reach", passed) if leaks.found else unread.finding("reach", passed, "warn")
 
 
-def _token_gradients(model: LanguageModel, form: Execution) -> list[tuple[int, Tensor]]:
+def token_gradients(model: LanguageModel, form: Execution) -> list[tuple[int, Tensor]]:
     """For several positions t: (t, norms [T], over embeddings, of the gradient of a random sum of t's hidden state)."""
     model.set_execution(form)
     ids = ids_for(model, rows=1)

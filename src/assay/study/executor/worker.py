@@ -1,4 +1,4 @@
-"""A worker process, `python -m assay.study.worker FOLDER`: carries out the run that FOLDER/config.yaml describes.
+"""A worker process, `python -m assay.study.executor.worker FOLDER`: carries out the run of FOLDER/config.yaml.
 
 It ends when its parent ends: its standard input is a pipe that the parent holds open. Exit status 0: done; 2: the
 request is wrong (one line on standard error); anything else: the worker died.
