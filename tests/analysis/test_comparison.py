@@ -8,7 +8,8 @@ import pytest
 from assay.analysis.comparison import compare_runs
 from assay.analysis.statistics import mean_interval
 from assay.errors import RequestError
-from assay.records import Arm, ArmColumn, Parameters, StudyRecord
+from assay.records import Arm, ArmColumn, Code, MeasuredRun, Parameters, StudyRecord
+from assay.report.drawing.study import study_figures
 from report.factory import (
     CORPUS,
     ENVIRONMENT,
@@ -257,3 +258,22 @@ def test_other_test_documents_are_refused() -> None:
     other = changed(other, test={**other.inside["test"], "document_tokens": counts})
     with pytest.raises(RequestError, match="other test documents than gpt1"):
         study([run("gpt1", 0), other])
+
+
+@pytest.mark.parametrize("which", ["version", "digest"])
+def test_what_is_mixed_is_shown_of_no_arm(which: str) -> None:
+    """Also of arms whose own runs agree: beside the others their numbers would mean something else."""
+
+    def other(of: MeasuredRun) -> MeasuredRun:
+        recall = of.results["recall"]
+        code = Code(kind="plug-in", name="recall.py", digest="b" * 64)
+        change = {"measurement_version": 2} if which == "version" else {"code": code}
+        return of.with_results([recall.model_copy(update=change)])
+
+    some = runs(2, ("gpt1", "rwkv6"))
+    made = [other(one) if one.record.label == "gpt1" else one for one in some]
+    shown = {column.measurement for arm in study(made).arms for column in arm.columns}
+    assert "recall" not in shown
+    assert "signals" in shown
+    assert "recall" in {column.measurement for arm in study(some).arms for column in arm.columns}
+    assert "recall" not in study_figures(study(made), made, {})

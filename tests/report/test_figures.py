@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from assay.records import MeasuredFigure
 from assay.report.drawing.figure import NARROW, Figure, write
 from assay.report.drawing.looks import colours, looks
 from assay.report.drawing.series import stretches
@@ -101,3 +102,33 @@ def test_stretches_average_without_losing_a_point() -> None:
     early = [point for point in curve if point.tokens <= 10_000]
     assert few[0][0] == pytest.approx(sum(point.tokens for point in early) / len(early))
     assert few[0][1] == pytest.approx(sum(point.nats_per_token for point in early) / len(early))
+
+
+def test_figures_of_one_name_are_told_apart_and_none_takes_a_studys_own_place() -> None:
+    """A measurement's figure called "growth", or "loss", stands beside that of another measurement or of the study."""
+    some = runs(2, ("gpt1", "rwkv6"))
+    (growth,) = (figure for figure in some[0].results["signals"].figures if figure.name == "growth")
+    made = []
+    for one in some:
+        mine = one.results["recall"].model_copy(
+            update={
+                "measurement": "mine",
+                "figures": [
+                    growth.model_copy(update={"unit": "bytes"}),
+                    growth.model_copy(update={"name": "loss", "unit": "bytes"}),
+                ],
+            }
+        )
+        made.append(one.with_results([mine]))
+    figures = study_figures(study(made), made, {})
+    assert {"mine-growth", "signals-growth", "loss", "mine-loss"} <= figures.keys()
+    assert {row["unit"] for row in figures["signals-growth"].rows} == {growth.unit}
+    assert {row["unit"] for row in figures["mine-growth"].rows} == {"bytes"}
+
+
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "a b", ""])
+def test_a_figures_name_is_no_path(name: str) -> None:
+    """It names files, and results are passed around as data."""
+    (figure, *_) = runs(1)[0].results["signals"].figures
+    with pytest.raises(ValueError, match="name"):
+        MeasuredFigure.model_validate({**figure.model_dump(), "name": name})

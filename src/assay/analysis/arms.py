@@ -1,7 +1,7 @@
 """What a study's record says of one arm: its scores and measurements over the seeds."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from assay.analysis.columns import arm_columns
 from assay.analysis.ranking.contests import Contest
@@ -10,8 +10,11 @@ from assay.analysis.statistics import mean_interval, perplexity_interval
 from assay.records import Arm, Likelihood, Results, TestScores
 
 
-def arm(entrant: Entrant, contest: Contest, level: float, of_study: Results) -> Arm:
-    """The record of `entrant`, an arm of `contest`, with intervals at `level`; `of_study` are results of all arms."""
+def arm(entrant: Entrant, contest: Contest, level: float, of_study: Results, hidden: Container[str] = ()) -> Arm:
+    """The record of `entrant`, an arm of `contest`, with intervals at `level`; `of_study` are results of all arms.
+
+    `hidden` are measurements whose results are not to be put together.
+    """
     memory = [run.peak_memory_bytes for run in entrant.runs.values()]
     chains = "".join(run.data_chain for run in entrant.runs.values())
     scores = _scores(list(entrant.scores.values()), level)
@@ -35,7 +38,7 @@ def arm(entrant: Entrant, contest: Contest, level: float, of_study: Results) -> 
         validation=scores if entrant.split == "validation" else None,
         peak_memory_bytes=None if None in memory else max(bytes_ for bytes_ in memory if bytes_ is not None),
         data_chain=hashlib.sha256(chains.encode()).hexdigest(),
-        columns=arm_columns(entrant.label, entrant.results, of_study, level),
+        columns=arm_columns(entrant.label, entrant.results, of_study, level, hidden),
     )
 
 

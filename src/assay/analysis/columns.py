@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 from assay.analysis.statistics import mean_interval, perplexity_interval
 from assay.analysis.wording import join_names
@@ -10,19 +10,42 @@ from assay.records import ArmColumn, Column, MeasuredBy, MeasuredRun, Measuremen
 from assay.records.results import LIKELIHOOD
 
 
-def arm_columns(label: str, of_runs: Sequence[Results], of_study: Results, level: float) -> list[ArmColumn]:
+def mixed(runs: Iterable[Results]) -> dict[str, list[str]]:
+    """Measurements of which the runs hold results of more than one version or code, with those in words.
+
+    Such results stand neither beside each other nor in one mean.
+    """
+    codes: dict[str, set[tuple[int, str]]] = {}
+    for results in runs:
+        for name, result in results.items():
+            codes.setdefault(name, set()).add((result.measurement_version, result.code.digest or ""))
+    return {
+        name: [f"{version} ({digest[:8]})" if digest else str(version) for version, digest in sorted(of)]
+        for name, of in codes.items()
+        if len(of) > 1
+    }
+
+
+def arm_columns(
+    label: str, of_runs: Sequence[Results], of_study: Results, level: float, hidden: Container[str] = ()
+) -> list[ArmColumn]:
     """The columns of one arm but those of the likelihood, whose scores a study keeps by themselves."""
-    columns = columns_of(label, of_runs, of_study, level)
+    columns = columns_of(label, of_runs, of_study, level, hidden)
     return [column for column in columns if column.measurement != LIKELIHOOD]
 
 
-def columns_of(label: str, of_runs: Sequence[Results], of_study: Results, level: float) -> list[ArmColumn]:
-    """The columns of one arm: of its runs' results over the seeds, then of the study's results its own."""
+def columns_of(
+    label: str, of_runs: Sequence[Results], of_study: Results, level: float, hidden: Container[str] = ()
+) -> list[ArmColumn]:
+    """The columns of one arm: of its runs' results over the seeds, then of the study's results its own.
+
+    `hidden` are the measurements that are `mixed` over everything that is shown together.
+    """
     columns = []
     for name in dict.fromkeys(name for results in of_runs for name in results):
-        having = [results[name] for results in of_runs if name in results]
-        if len({result.measurement_version for result in having}) == 1:
-            columns += list(_over_seeds(name, [result.columns for result in having], level))
+        if name not in hidden:
+            having = [results[name].columns for results in of_runs if name in results]
+            columns += list(_over_seeds(name, having, level))
     for name, result in of_study.items():
         own = [column for column in result.columns if column.arm == label]
         columns += [ArmColumn(**column.model_dump(), measurement=name, seeds=0) for column in own]
@@ -55,16 +78,11 @@ def measured_by(runs: Sequence[MeasuredRun], of_study: Results) -> list[Measured
 
 
 def said(runs: Sequence[MeasuredRun], of_study: Results) -> list[str]:
-    """Measurements that are not beside each other as runs were measured by different versions; words of the study's."""
-    versions: dict[str, set[int]] = {}
-    for run in runs:
-        for name, result in run.results.items():
-            versions.setdefault(name, set()).add(result.measurement_version)
+    """The sentences of a study: which measurements are not shown, as they are mixed, and what its own results say."""
     lines = [
-        f"{name} was measured by versions {join_names([str(version) for version in sorted(of)])} of it, so it is not "
-        "shown; `assay measure` measures it again."
-        for name, of in versions.items()
-        if len(of) > 1
+        f"{name} was measured by versions {join_names(versions)} of it, so it is not shown; `assay measure` measures "
+        "it again."
+        for name, versions in mixed(run.results for run in runs).items()
     ]
     return lines + [sentence for result in of_study.values() for sentence in result.sentences]
 

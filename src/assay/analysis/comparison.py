@@ -5,7 +5,7 @@ from typing import Any
 
 from assay.analysis.additions import rests_on
 from assay.analysis.arms import arm
-from assay.analysis.columns import measured_by
+from assay.analysis.columns import measured_by, mixed
 from assay.analysis.headline import Findings, headline, tokens_per_parameter
 from assay.analysis.ranking.belonging import refuse_strangers
 from assay.analysis.ranking.contests import Contest, contests
@@ -43,7 +43,8 @@ def compare_runs(
     points, results = points or {}, results or {}
     fields = contests(gather(runs, points, split, audits), match)
     pairs = _pairs(fields, rule, added)
-    arms = [arm(of, field, rule.level, results) for field in fields for of in field.compared + field.others]
+    hidden = mixed(run.results for run in runs)
+    arms = [arm(of, field, rule.level, results, hidden) for field in fields for of in field.compared + field.others]
     reasons = [field.named(field.reason) for field in fields if field.reason is not None]
     findings = Findings(runs, fields, arms, pairs, floors, audits, results, added, rule, tuning, split)
     return StudyRecord(

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from assay.analysis import additions
-from assay.analysis.columns import arm_columns, measured_by, said
+from assay.analysis.columns import arm_columns, measured_by, mixed, said
 from assay.analysis.comparison import compare_runs
 from assay.analysis.ranking.entrants import Point
 from assay.analysis.rule import Rule, Tuning
@@ -28,9 +28,14 @@ def refreshed(
     for run in runs:
         if run.likelihood(study.split) is not None:
             of_arm[run.record.label].append(run)
+    hidden = mixed(run.results for run in runs)
     arms = [
         arm.model_copy(
-            update={"columns": arm_columns(arm.label, [run.results for run in of_arm[arm.label]], results, study.level)}
+            update={
+                "columns": arm_columns(
+                    arm.label, [run.results for run in of_arm[arm.label]], results, study.level, hidden
+                )
+            }
         )
         for arm in study.arms
     ]

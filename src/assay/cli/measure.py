@@ -92,11 +92,11 @@ def _as_json(one: "Looked") -> dict[str, Any]:
     return {
         "subject": one.subject,
         "rows": [
-            {"name": row.name, "seeds": row.seeds, "columns": [of.model_dump(mode="json") for of in row.columns]}
+            {"name": row.name, "seeds": row.seeds, "columns": [json.loads(of.model_dump_json()) for of in row.columns]}
             for row in one.rows
         ],
         "results": {
-            whose: {name: result.model_dump(mode="json") for name, result in results.items()}
+            whose: {name: json.loads(result.content()) for name, result in results.items()}
             for whose, results in one.results.items()
         },
         "sentences": one.sentences,

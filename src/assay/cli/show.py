@@ -21,7 +21,7 @@ def show_study(study: "StudyRecord", folder: Path, as_json: bool) -> None:
     """Print the table, the floors, the pairs and where the page is; with `as_json` the record in one line."""
     report = folder / (study.report or "report.html")
     if as_json:
-        typer.echo(json.dumps({**study.model_dump(mode="json"), "folder": str(folder), "report": str(report)}))
+        typer.echo(json.dumps({**json.loads(study.content()), "folder": str(folder), "report": str(report)}))
         return
     console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120)
     console.print(study_table(study))
@@ -32,8 +32,8 @@ def show_run(measured: "MeasuredRun", folder: Path, as_json: bool) -> None:
     """Print what one run came to; with `as_json` the record and the values of what was measured in one line."""
     run = measured.record
     if as_json:
-        values = {name: result.values for name, result in measured.results.items()}
-        typer.echo(json.dumps({**run.model_dump(mode="json"), "measurements": values, "folder": str(folder)}))
+        values = {name: json.loads(result.content())["values"] for name, result in measured.results.items()}
+        typer.echo(json.dumps({**json.loads(run.content()), "measurements": values, "folder": str(folder)}))
         return
     architecture = "" if run.label == run.architecture else f" ({run.architecture})"
     seed = f"seed {run.seed}, replicate {run.replicate}" if run.replicate else f"seed {run.seed}"

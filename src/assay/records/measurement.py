@@ -5,6 +5,8 @@ Tables and pages are drawn from `columns`, `figures` and `sentences` alone, so t
 
 from typing import Any, Literal, get_args
 
+from pydantic import Field
+
 from assay.records.versioned import Record, Versioned
 
 Group = Literal["likelihood", "signals", "memory", "character", "speed", "benchmark"]
@@ -57,8 +59,8 @@ class FigurePoint(Record):
 class MeasuredFigure(Record):
     """One figure of one run: over seeds its lines are means, its bands reach from the lowest to the highest."""
 
-    name: str
-    """Of its files."""
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    """Of its files, so letters, digits, - and _ alone."""
     title: str
     caption: str
     kind: Literal["lines", "marks"]
@@ -105,7 +107,8 @@ class Code(Record):
 class MeasurementResult(Versioned):
     """measurements/NAME.json beside a run or a study."""
 
-    measurement: str
+    measurement: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    """Of its file too."""
     measurement_version: int
     """Of the measurement: its values mean something else, or are other numbers, in another version."""
     question: str

@@ -1,10 +1,12 @@
 """Figures of measurements, drawn from what their results say of themselves: lines over x, or marks for each arm."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 import altair as alt
 
+from assay.analysis.columns import mixed
 from assay.records import MeasuredFigure, Results
 from assay.report.drawing.charts import Chart, Lines, layer, lines_and_band
 from assay.report.drawing.figure import Drawn, Figure
@@ -14,23 +16,28 @@ from assay.report.drawing.series import Row, count_of_seeds, over_seeds
 
 SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down", "triangle-right")
 """Of the series of marks."""
+RESERVED = ("loss", "test", "validation", "tuning")
+"""Names of a study's own figures."""
 
 
 def measured_figures(of: Drawn, of_study: Results) -> dict[str, Figure]:
-    """Every figure that the results of runs and of the study have points for, by name."""
-    found: dict[str, list[tuple[str, MeasuredFigure]]] = {}
-    for run in of.runs:
-        for result in run.results.values():
-            for figure in result.figures:
-                found.setdefault(figure.name, []).append((run.record.label, figure))
-    for result in of_study.values():
-        for figure in result.figures:
-            found.setdefault(figure.name, []).append(("", figure))
+    """Every figure that the results of runs and of the study have points for, by name.
+
+    Where two measurements have figures of one name, each has that of its measurement before it. What is mixed of
+    several versions or codes is not drawn.
+    """
+    found: dict[tuple[str, str], list[tuple[str, MeasuredFigure]]] = {}
+    hidden = mixed(run.results for run in of.runs)
+    sources = [(run.record.label, result) for run in of.runs for result in run.results.values()]
+    for label, result in [*sources, *(("", result) for result in of_study.values())]:
+        for figure in result.figures if result.measurement not in hidden else ():
+            found.setdefault((result.measurement, figure.name), []).append((label, figure))
+    names = Counter([*RESERVED, *(name for _, name in found)])
     figures = {}
-    for name, parts in found.items():
+    for (measurement, name), parts in found.items():
         rows = _rows(parts, of.names)
         if rows:
-            figures[name] = _figure(parts[0][1], rows, of)
+            figures[name if names[name] == 1 else f"{measurement}-{name}"] = _figure(parts[0][1], rows, of)
     return figures
 
 
