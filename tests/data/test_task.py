@@ -116,6 +116,39 @@ def constant(value: int, rows_more: int = 0, target: int = 0) -> Task:
     )
 
 
+def giving(made: object) -> Task:
+    return dataclasses.replace(constant(0), generate=lambda *_: made)
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (giving(None), "task broken: gives a NoneType; Batch(inputs, targets) would do"),
+        (
+            giving((np.zeros((64, 8)), np.zeros((64, 8), int))),
+            "task broken: inputs are float64; whole numbers would do",
+        ),
+        (giving((np.zeros((64, 8), int), np.zeros((64, 8)) + 0.9)), "task broken: targets are float64"),
+        (dataclasses.replace(constant(0), chance_nats=lambda _: math.nan), "task broken: chance_nats is nan"),
+        (
+            dataclasses.replace(
+                constant(0),
+                generate=lambda _, rows, context, __: Batch(
+                    *(np.random.default_rng().integers(0, 4, (rows, context)) for _ in range(2))
+                ),
+            ),
+            "task broken: the same generator gives other sequences; draw from `generator` alone",
+        ),
+    ],
+    ids=["nothing", "fractions read", "fractions asked", "no floor", "draws elsewhere"],
+)
+def test_a_broken_task_is_refused_before_anything_is_trained(task: Task, message: str, tasks: Registry[Task]) -> None:
+    tasks.register("broken", task)
+    with pytest.raises(RequestError) as caught:
+        dataset("broken").refuse(8, "shuffled", 100)
+    assert message in str(caught.value)
+
+
 def uneven() -> Task:
     """Row n asks n % 5 + 1 of its positions."""
 
@@ -176,7 +209,7 @@ def test_a_task_and_a_text_exclude_each_other() -> None:
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        (constant(0, rows_more=1), "task broken: gives inputs [3, 8] and targets [3, 8]; [2, 8] was asked for"),
+        (constant(0, rows_more=1), "task broken: gives inputs [3, 8]; [2, 8] was asked for"),
         (constant(4), "task broken: inputs from 4 to 4; 0 to 3 would do"),
         (constant(0, target=-1), "task broken: targets from -1 to -1; 0 to 3 would do"),
         (

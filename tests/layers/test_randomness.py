@@ -1,14 +1,16 @@
 """Draws: uniform, independent between seeds, places and positions, the same for a seed, and of no generator."""
 
 import copy
+from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from assay.evaluation.generators import drawn_so_far
-from assay.layers.randomness import Dropout, drawn_by, maskings, random_words, seeded
+from assay.layers.randomness import Dropout, Masking, drawn_by, maskings, random_words, seeded
 from assay.model.architecture import ARCHITECTURES, build_model
+from assay.ops.execution import Execution, Form
 
 N = 1 << 16
 
@@ -56,7 +58,7 @@ def test_a_mask_is_a_function_of_the_seed_and_of_the_layers_place() -> None:
     before = drawn_so_far()
     with seeded(model, 3):
         first = model[0](x)
-        assert torch.equal(model[0](x), first), "1. the same seed gives the same mask"
+        assert not torch.equal(model[0](x), first), "1. a layer that draws twice in a call draws two masks"
         second = model[2](x)
     assert drawn_so_far() == before, "2. no global generator is used"
     assert not torch.equal(first, second), "3. two layers of one shape get different masks"
@@ -92,6 +94,29 @@ def test_the_layers_of_a_model_draw_apart_also_without_a_seed() -> None:
     masks = [layer.keep((256,), 0.5, torch.ones(1)) for layer in layers]
     assert len(layers) > 4
     assert len({tuple(mask.tolist()) for mask in masks}) == len(layers)
+
+
+@pytest.mark.parametrize("form", ["loop", "chunked"])
+@pytest.mark.parametrize("name", ["gpt2", "sliding-window", "rwkv6"])
+def test_no_two_masks_of_one_forward_are_alike(name: str, form: Form, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block drops what its mixer adds and what its channel mixer adds; the loop drops weights query by query."""
+    seen: list[tuple[float, ...]] = []
+    keep = Masking.keep
+
+    def watched(self: Masking, shape: Sequence[int], drop: float, like: Tensor) -> Tensor:
+        mask = keep(self, shape, drop, like)
+        seen.append(tuple(mask.flatten()[:48].tolist()))
+        return mask
+
+    monkeypatch.setattr(Masking, "keep", watched)
+    architecture = ARCHITECTURES.get(name)
+    model = build_model(architecture, architecture.config.parse({**architecture.tiny, "dropout": 0.5}), 0).train()
+    model.set_execution(Execution(form, 8))
+    with seeded(model, 7):
+        model(torch.zeros(4, 24, dtype=torch.long))
+    whole = [mask for mask in seen if len(mask) == 48]
+    assert len(whole) > 4
+    assert len(set(whole)) == len(whole)
 
 
 def test_draws_can_come_from_elsewhere() -> None:

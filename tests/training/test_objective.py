@@ -87,6 +87,21 @@ def test_auxiliary_losses_are_returned() -> None:
     assert objective.eval()(inputs, targets, 0).auxiliary == {}
 
 
+def test_auxiliary_losses_are_means_over_tokens_however_a_batch_is_split() -> None:
+    """They concern all tokens, not those alone that are scored: a part without a target counts like any other."""
+    inputs, targets = some(4)
+    batch = Batch(inputs.numpy(), targets.numpy())
+    gradients = []
+    for micro in (None, 11):
+        config = TrainingConfig(tokens=44, batch_tokens=44, micro_batch_tokens=micro, context=11)
+        model = tiny("twin", fusion="gated", diversity_weight=5.0)
+        parts = micro_batches(batch, config, "cpu", 0, 0)
+        accumulate_gradients(Objective(model, PLAN), parts, batch.scored)
+        gradients.append([p.grad for p in model.parameters()])
+    for whole, in_parts in zip(*gradients, strict=True):
+        torch.testing.assert_close(whole, in_parts, rtol=1e-4, atol=1e-6)
+
+
 def batch_of(task: str) -> Batch:
     if task == "text":
         ids = (torch.arange(500) * 7 % 61).numpy().astype("uint16")

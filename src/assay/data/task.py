@@ -1,5 +1,6 @@
 """The interface of a task: a named generator of sequences with targets and a known chance level, found by name."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,7 @@ import numpy as np
 
 from assay.config import Config, digest_of, parse_settings
 from assay.data.batches import Batch, Order
-from assay.data.corpus import Split
+from assay.data.corpus import SPLITS, Split
 from assay.data.scoring import ScoringWindows
 from assay.data.text.tokenizer import Tokenizer
 from assay.errors import RequestError
@@ -19,6 +20,7 @@ from assay.targets import IGNORED
 
 HELD_OUT_BLOCK = 64
 """Sequences of a held-out set that are generated at once."""
+INPUTS_PER_TARGET = 64
 HELD_OUT_SEED = 0
 """The seed of validation and test, so that every run, whatever its own seed, is scored on the same sequences."""
 
@@ -108,7 +110,17 @@ class TaskDataset:
             raise RequestError(f"training.order {order}: sequences of {self.name} have no order; shuffled would do")
         if test_tokens is None:
             raise RequestError(f"evaluation.test_tokens: {self.name} has no end; a number of targets would do")
-        _generated(self.task, self.axes, 1, context, HELD_OUT_SEED, "train")
+        chance = self.task.chance_nats(self.axes)
+        if not (math.isfinite(chance) and chance >= 0):
+            raise RequestError(f"task {self.task.name}: chance_nats is {chance}; a finite number from 0 on would do")
+        for split in SPLITS:
+            once, again = (
+                _generated(self.task, self.axes, HELD_OUT_BLOCK, context, HELD_OUT_SEED, split) for _ in range(2)
+            )
+            if not all(map(np.array_equal, once, again)):
+                raise RequestError(
+                    f"task {self.task.name}: the same generator gives other sequences; draw from `generator` alone"
+                )
 
     def batches(self, context: int, batch_size: int, seed: int, order: Order) -> TaskBatches:
         """The training batches; `order` has no meaning for a task."""
@@ -117,17 +129,19 @@ class TaskDataset:
     def held_out(self, split: Split, context: int, max_tokens: int | None) -> ScoringWindows:
         """As many sequences as hold `max_tokens` targets, at least one; None is a ValueError, as a task has no end.
 
-        They are generated block by block, so that the number of targets may differ from sequence to sequence.
+        They are generated block by block, so that the number of targets may differ from sequence to sequence. Where few
+        targets stand in long sequences, there are fewer: at most `INPUTS_PER_TARGET` inputs are read for each asked.
         """
         if max_tokens is None:
             raise ValueError(f"{self.name} has no end")
         blocks: list[Batch] = []
         left, rows = max_tokens, 0
-        while left > 0 or not blocks:
+        most = max(1, INPUTS_PER_TARGET * max_tokens // context)
+        while (left > 0 and rows < most) or not blocks:
             block = _generated(self.task, self.axes, HELD_OUT_BLOCK, context, HELD_OUT_SEED, split, len(blocks))
             targets_of = (block.targets != IGNORED).sum(axis=1)
             fitting = int(np.searchsorted(np.cumsum(targets_of), left, side="right"))
-            kept = fitting if blocks else max(1, fitting)
+            kept = min(fitting if blocks else max(1, fitting), most - rows)
             blocks.append(Batch(block.inputs[:kept], block.targets[:kept]))
             rows, left = rows + kept, left - int(targets_of.sum())
         inputs, targets = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
@@ -148,14 +162,18 @@ class TaskDataset:
 
 
 def _generated(task: Task, axes: Any, rows: int, context: int, seed: int, split: Split, step: int = 0) -> Batch:
-    """Generate the sequences of a split; a batch of wrong shape or values is a RequestError that names the task."""
+    """Generate sequences of a split; what breaks the contract is a RequestError that names the task."""
     generator = np.random.Generator(np.random.PCG64(derive(seed, f"task {task.name} {split}", step)))
-    inputs, targets = (np.asarray(part, dtype=np.int64) for part in task.generate(axes, rows, context, generator))
-    if inputs.shape != (rows, context) or targets.shape != (rows, context):
-        raise RequestError(
-            f"task {task.name}: gives inputs {list(inputs.shape)} and targets {list(targets.shape)}; "
-            f"{[rows, context]} was asked for"
-        )
+    made = task.generate(axes, rows, context, generator)
+    if not isinstance(made, tuple) or len(made) != 2:
+        raise RequestError(f"task {task.name}: gives a {type(made).__name__}; Batch(inputs, targets) would do")
+    inputs, targets = map(np.asarray, made)
+    for what, ids in (("inputs", inputs), ("targets", targets)):
+        if ids.dtype.kind not in "iu":
+            raise RequestError(f"task {task.name}: {what} are {ids.dtype}; whole numbers would do")
+        if ids.shape != (rows, context):
+            shape = list(ids.shape)
+            raise RequestError(f"task {task.name}: gives {what} {shape}; {[rows, context]} was asked for")
     asked = targets != IGNORED
     if not asked.any(axis=1).all():
         raise RequestError(f"task {task.name}: a sequence asks nothing; a target other than {IGNORED} in each would do")
@@ -164,4 +182,4 @@ def _generated(task: Task, axes: Any, rows: int, context: int, seed: int, split:
             raise RequestError(
                 f"task {task.name}: {what} from {ids.min()} to {ids.max()}; 0 to {task.vocab_size(axes) - 1} would do"
             )
-    return Batch(inputs, targets)
+    return Batch(inputs.astype(np.int64), targets.astype(np.int64))

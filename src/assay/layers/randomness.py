@@ -14,6 +14,9 @@ from torch import Tensor, nn
 WORD = 0xFFFFFFFF
 """The numbers that are hashed have 32 bits, kept in int64, so that no product overflows."""
 
+PLACES = 1 << 16
+"""More than the stochastic layers of any model: the n-th mask of a layer has a place of its own."""
+
 Source = Callable[[Sequence[int]], Tensor]
 """A function from a shape to a tensor of that shape with numbers from 0 to 1."""
 
@@ -25,6 +28,8 @@ class Masking(nn.Module):
         super().__init__()
         self.place = 0
         """The layer's number in its model, so that layers draw different masks; `seeded` sets it."""
+        self.drawn = 0
+        """How many masks it has drawn since it was given a seed: each is another."""
         self.seed: Tensor | None = None
         self.source: Source | None = None
         self.calls = torch.zeros((), dtype=torch.int64, device="cpu")
@@ -35,11 +40,14 @@ class Masking(nn.Module):
         if self.source is not None:
             kept = (self.source(shape) >= drop).to(like)
         else:
-            seed = self.seed
+            seed, drawn = self.seed, self.drawn
             if seed is None:
-                seed = self.calls.clone()
+                seed, drawn = self.calls.clone(), 0
                 self.calls.add_(1)
-            kept = (random_words(shape, seed.to(like.device), self.place) >= round(drop * (WORD + 1))).to(like)
+            else:
+                self.drawn = drawn + 1
+            words = random_words(shape, seed.to(like.device), self.place + PLACES * drawn)
+            kept = (words >= round(drop * (WORD + 1))).to(like)
         return kept / (1 - drop)
 
 
@@ -71,7 +79,7 @@ def set_seed(model: nn.Module, seed: Int[Tensor, ""] | None) -> None:
     """Let every stochastic layer of `model` draw from `seed` from now on; with None each draws for itself again."""
     number_maskings(model)
     for layer in maskings(model):
-        layer.seed = seed
+        layer.seed, layer.drawn = seed, 0
 
 
 def number_maskings(model: nn.Module) -> None:

@@ -23,7 +23,7 @@ class MicroBatch(NamedTuple):
 
 
 class MeanLosses(NamedTuple):
-    """The losses of one batch, each a mean over its scored targets."""
+    """The losses of one batch: nats a mean over its scored targets, auxiliary losses over all its tokens."""
 
     nats: float
     auxiliary: dict[str, float]
@@ -78,9 +78,10 @@ def accumulate_gradients(objective: nn.Module, parts: Sequence[MicroBatch], scor
     """
     objective.train()
     nats, auxiliary = 0.0, dict[str, float]()
+    tokens = sum(part.inputs.numel() for part in parts)
     for part in parts:
         outcome = objective(*part)
-        share = outcome.scored / scored
+        share = part.inputs.numel() / tokens
         loss = outcome.nats / scored
         for value in outcome.auxiliary.values():
             loss = loss + value * share

@@ -38,9 +38,9 @@ def test_recall_by_brute_force(rows: int, width: int, data: st.DataObject) -> No
         seen = set()
         for t in range(width):
             if targets[row, t] != IGNORED:
-                pair = (inputs[row, t], targets[row, t])
-                expected[row, t] = pair in seen
-                seen.add(pair)
+                expected[row, t] = (inputs[row, t], targets[row, t]) in seen
+            if t + 1 < width:
+                seen.add((inputs[row, t], inputs[row, t + 1]))
     assert np.array_equal(recall_mask(inputs, targets), expected)
 
 
@@ -65,3 +65,11 @@ def test_nothing_to_recall_is_none_and_no_column_shows_a_number() -> None:
     got = measured("recall", tiny(), windows([[1, 2, 3]], 2, [0]))
     assert (got.recall_nats, got.recall_tokens) == (None, 0)
     assert got.other_nats > 0
+
+
+def test_what_was_read_counts_where_nothing_was_asked() -> None:
+    """a b c | a b c, asked from the bar on: "a b" and "b c" were read, what follows the bar was not."""
+    a, b, c, bar = 0, 1, 2, 3
+    inputs = np.array([[a, b, c, bar, a, b]])
+    targets = np.array([[IGNORED, IGNORED, IGNORED, a, b, c]])
+    assert recall_mask(inputs, targets).astype(int).tolist() == [[0, 0, 0, 0, 1, 1]]

@@ -69,22 +69,31 @@ class MeasureRecall(Measurement[Recall]):
 
 
 def recall_mask(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """True where (input, target) is a bigram that occurred before in the same window (Arora et al. 2023).
+    """True where (input, target) is a bigram that was read before in the same window (Arora et al. 2023).
+
+    What was read counts also where nothing is asked, as in the first part of a sequence that is to be copied.
 
     inputs   a b c a b a c
     targets  b c a b a c .
     recalled       * (the second "a b"; "a c" is new)
     """
     width = inputs.shape[1]
-    pair = inputs.astype(np.int64) * (int(targets.max(initial=0)) + 1) + np.maximum(targets, 0)
-    # Padding gets codes of its own, so that it repeats nothing.
-    pair = np.where(targets == IGNORED, -1 - np.arange(width), pair)
-    order = np.argsort(pair, axis=1, kind="stable")
-    ordered = np.take_along_axis(pair, order, 1)
-    repeated = np.zeros_like(ordered, dtype=bool)
-    repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
-    mask = np.zeros_like(repeated)
-    np.put_along_axis(mask, order, repeated, 1)
+    ids = int(max(inputs.max(initial=0), targets.max(initial=0))) + 1
+    asked = inputs.astype(np.int64) * ids + np.maximum(targets, 0)
+    read = inputs[:, :-1].astype(np.int64) * ids + inputs[:, 1:]
+    # What stands in the window and what is asked of it, in order: a question comes before the bigram at its own place.
+    codes = np.concatenate([asked, read], axis=1)
+    is_read = np.arange(codes.shape[1]) >= width
+    time = np.concatenate([2 * np.arange(width), 2 * np.arange(width - 1) + 1])
+    order = np.argsort(codes * (2 * width) + time, axis=1)
+    ordered, reads = np.take_along_axis(codes, order, 1), is_read[order]
+    before = np.cumsum(reads, axis=1) - reads
+    begins = np.ones_like(ordered, dtype=bool)
+    begins[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    at_begin = np.maximum.accumulate(np.where(begins, before, 0), axis=1)
+    recalled = np.zeros_like(begins)
+    np.put_along_axis(recalled, order, before > at_begin, 1)
+    mask: np.ndarray = recalled[:, :width] & (targets != IGNORED)
     return mask
 
 
