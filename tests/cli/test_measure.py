@@ -77,7 +77,7 @@ def test_measuring_later_gives_the_same_bytes(assay: Assay, plugin: str, monkeyp
         return folder
 
     monkeypatch.setattr("assay.study.conclude.write_report", page)
-    monkeypatch.setattr("assay.study.measure.runs.write_report", page)
+    monkeypatch.setattr("assay.study.measure.refresh.write_report", page)
     asked = ["--plugin", plugin, *listing("recall", "accuracy", "signals")]
     assert assay(*TWO, *assay.tokens, "--out", "now", *asked).status == 0
     assert assay(*TWO, *assay.tokens, "--out", "later", *listing("recall")).status == 0

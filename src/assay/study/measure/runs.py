@@ -2,15 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from assay.analysis.columns import columns_of
-from assay.analysis.refresh import refreshed
 from assay.analysis.statistics import LEVEL
-from assay.config import read_yaml
 from assay.data.config import DataConfig
 from assay.data.corpus import Tell, silent
 from assay.data.dataset import Dataset, load_dataset
@@ -27,14 +24,13 @@ from assay.evaluation.measurement import (
 )
 from assay.evaluation.results import outdated
 from assay.model.plan import resolve_plan
-from assay.records import Addition, ArmColumn, MeasuredRun, Results, StudyRecord
+from assay.records import ArmColumn, MeasuredRun, Results
 from assay.records.measurement import GROUPS
 from assay.records.results import LIKELIHOOD, read_study_results
-from assay.report.page import runs_in_order, write_report
-from assay.study.asked import DEFAULT_MEASUREMENTS, PluginFile, StudyConfig
-from assay.study.folder import lock, rewrite_config
-from assay.study.growth import looks_at
+from assay.study.asked import DEFAULT_MEASUREMENTS, StudyConfig
+from assay.study.folder import lock
 from assay.study.measure.given import Who, given_folder
+from assay.study.measure.refresh import refresh
 from assay.study.measure.results import measure_folder, measure_study, missing, missing_of_study, offered
 from assay.study.subject.run import known_architecture, read_run_config
 
@@ -112,8 +108,8 @@ def look_at_study(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looke
     of_all = [item for item in items if isinstance(item, StudyMeasurement)]
     results, new = _measured_arms(folder, of_all, runs, places, tell)
     added |= dict.fromkeys(new)
-    if added and (folder / "study.json").exists():
-        _refresh(folder, config, runs, results, list(added))
+    if (folder / "study.json").exists():
+        refresh(folder, runs, results, added)
     rows, said = _rows(runs, items, _only(results, items), config.rule.level)
     every = {f"{run.record.label}, seed {run.record.seed}": _only(run.results, items) for run in runs}
     return Looked(str(folder), rows, said, {**every, "study": _only(results, items)}, list(added), _once(notes))
@@ -185,44 +181,6 @@ def _measured_arms(
             records,
             GivenStudy(arms, plan or resolve_plan(config.execution, tell), min(run.seed for run in records), tell),
         )
-
-
-def _refresh(
-    folder: Path, config: StudyConfig, runs: Sequence[MeasuredRun], results: Results, measured: Sequence[str]
-) -> None:
-    """study.json and the page with what was measured now; what the study did not have is added after a look."""
-    study = StudyRecord.read(folder / "study.json")
-    mine = runs_in_order(study, runs)
-    new = [name for name in measured if name not in {of.name for of in study.measured}]
-    added = list(study.added)
-    if new:
-        when = datetime.now(UTC).isoformat(timespec="seconds")
-        added.append(Addition(when=when, looks=looks_at(folder), measurements=new))
-    with lock(folder):
-        if new and _continues(folder):
-            names = list(dict.fromkeys([*config.measurements, *new]))
-            plugins = [*config.plugins, *_plugins_of(config, new)]
-            more = {"measurements": names, "added": added, "plugins": plugins}
-            rewrite_config(folder, config.model_copy(update=more))
-        record = refreshed(study, mine, results, measured, added)
-        write_report(record, mine, results, folder)
-        record.write(folder / "study.json")
-
-
-def _plugins_of(config: StudyConfig, names: Sequence[str]) -> list[PluginFile]:
-    """The files that brought these measurements, as far as the study does not list them."""
-    listed = {Path(plugin.path).name for plugin in config.plugins}
-    origins = {MEASUREMENTS.origin(name) for name in names}
-    return [
-        PluginFile(path=str(origin.path), sha256=origin.digest or "", measures_only=True)
-        for origin in sorted(origins, key=lambda origin: origin.name)
-        if origin.kind == "plug-in" and origin.path is not None and origin.path.name not in listed
-    ]
-
-
-def _continues(folder: Path) -> bool:
-    """Whether the study's configuration is of this version, so that it may be written."""
-    return read_yaml(folder / "config.yaml").get("version") != 1
 
 
 def _rows(
