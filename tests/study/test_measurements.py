@@ -123,6 +123,29 @@ def test_a_run_that_began_unobserved_does_not_go_on_observed(make: Make, tmp_pat
         train(make(measurements=["norms"]), tmp_path / "run", lambda _: None, [])
 
 
+def test_a_course_that_other_code_observed_is_not_measured(make: Make, tmp_path: Path, norms: MeasureNorms) -> None:
+    train(make(measurements=["norms"]), tmp_path / "run", lambda _: None, [])
+    (tmp_path / "run" / "measurements" / "norms.json").unlink()
+    norms.version = 2  # type: ignore[misc]
+    looked = look_at_run(tmp_path / "run", [norms.name], lambda _: None)
+    assert (looked.added, looked.rows) == ([], [])
+    (note,) = looked.notes
+    assert "norms: the course of training was observed by" in note
+    assert "version 1, and it is" in note
+
+
+def test_an_observer_is_refused_before_training(
+    make: Make, tmp_path: Path, norms: MeasureNorms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = (({"name": "norm"}, "is called 'norm'; 'norms' would do"), ({"interval": 0}, "has the interval 0;"))
+    for change, says in wrong:
+        with monkeypatch.context() as patch:
+            patch.setattr(norms, "observer", lambda _, change=change: type("Watch", (Watch,), change)())
+            with pytest.raises(RequestError, match=f"the observer of the measurement norms .*{says}"):
+                train(make(measurements=["norms"]), tmp_path / "run", lambda _: None, [])
+        assert not (tmp_path / "run" / "checkpoint").exists()
+
+
 def test_an_unknown_measurement_is_refused_before_training(make: Make, tmp_path: Path) -> None:
     with pytest.raises(
         RequestError, match="--measure recal: no measurement and no group of them; did you mean 'recall'"

@@ -49,6 +49,13 @@ def code_of(measurement: AnyMeasurement) -> Code:
     return Code(kind=origin.kind, name=Path(origin.name).name, digest=origin.digest)
 
 
+def code_in_words(measurement: AnyMeasurement) -> str:
+    """Whose code it is, its version, and of code from outside in which state: "norms.py (0f3a9c01b7d4), version 1"."""
+    code = code_of(measurement)
+    name = "assay" if code.kind == "built-in" else f"{code.name} ({(code.digest or 'unknown')[:12]})"
+    return f"{name}, version {measurement.version}"
+
+
 def outdated(measurement: AnyMeasurement, result: MeasurementResult | MeasuredBy) -> str | None:
     """Why `result` is not what the measurement of today would give, None where it is."""
     version = result.version if isinstance(result, MeasuredBy) else result.measurement_version

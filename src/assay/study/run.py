@@ -8,10 +8,12 @@ from typing import Any
 
 from assay.errors import RequestError
 from assay.evaluation.measurement import Measurement
+from assay.evaluation.results import code_in_words
 from assay.evaluation.scoring import mean_nats
 from assay.model.accounting import count_flops, count_parameters, count_state_bytes
 from assay.model.architecture import build_model
 from assay.model.lm import LanguageModel
+from assay.plugins.blame import place_of
 from assay.records import CurvePoint, MeasuredRun, RunRecord
 from assay.study.asked import StudyConfig
 from assay.study.folder import discard, lock, open_folder, open_run, refuse_other_run, stored_config
@@ -115,6 +117,7 @@ class _Run:
         training, plan, dataset = self.training, self.study.plan, self.study.dataset
         batches = dataset.batches(training.context, training.batch_size, self.seed, training.order)
         validation = dataset.held_out("validation", training.context, training.validation_tokens)
+        followed = [item for item in self.study.of_runs() if "course" in item.needs]
         run = TrainingRun(
             self.folder,
             model,
@@ -124,7 +127,8 @@ class _Run:
             lambda m: mean_nats(m, validation, plan),
             observers,
             replicate=self.arm.replicate,
-            model_observers=course_observers(self.study.of_runs(), training.steps),
+            model_observers=course_observers(followed, training.steps),
+            observed_by={item.name: code_in_words(item) for item in followed},
         )
         progress = run.go()
         self._record(run.model, progress).write(self.folder / "record.json")
@@ -163,8 +167,20 @@ class _Run:
 
 
 def course_observers(measurements: Sequence[Measurement[Any]], steps: int) -> list[ModelObserver]:
-    """The observers of those measurements that follow the training."""
-    return [item.observer(steps) for item in measurements if "course" in item.needs]
+    """The observers of measurements that follow the training; one that could not be found again is a RequestError."""
+    observers = [item.observer(steps) for item in measurements]
+    for item, observer in zip(measurements, observers, strict=True):
+        if observer.name != item.name:
+            raise RequestError(
+                f"{place_of(type(observer), type(item))}: the observer of the measurement {item.name} is called "
+                f"{observer.name!r}; {item.name!r} would do"
+            )
+        if type(observer.interval) is not int or observer.interval < 1:
+            raise RequestError(
+                f"{place_of(type(observer), type(item))}: the observer of the measurement {item.name} has the interval "
+                f"{observer.interval!r}; a whole number of steps, 1 or more, would do"
+            )
+    return observers
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

@@ -57,7 +57,9 @@ def differing(study: StudyRecord, runs: Sequence[MeasuredRun], results: Results)
         if nats is not None and (arm.scores is None or not math.isclose(nats, arm.scores.nats_per_token.mean)):
             changed.add(LIKELIHOOD)
         today = arm_columns(arm.label, [of for of, _ in scored], results, study.level)
-        changed |= {column.measurement for column in today if column not in arm.columns and column.measurement not in older}
+        changed |= {
+            column.measurement for column in today if column not in arm.columns and column.measurement not in older
+        }
     return changed
 
 

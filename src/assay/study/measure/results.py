@@ -1,15 +1,14 @@
 """Measures runs and studies that lie in folders: what is missing or outdated, written beside them."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from assay.evaluation.measurement import Given, GivenStudy, Measurement, Need, StudyMeasurement
-from assay.evaluation.results import as_result, measure_model, outdated
+from assay.evaluation.results import as_result, code_in_words, measure_model, outdated
 from assay.records import Measured, MeasuredRun, MeasurementResult, RunRecord
 from assay.records.results import Results, read_study_results, weights_digest, write_result
-from assay.training.loop import course_file
+from assay.training.course import course_file, observed_by, read_course
 
 Tell = Callable[[str], None]
 
@@ -19,18 +18,27 @@ def missing(measurements: Sequence[Measurement[Any]], run: MeasuredRun, folder: 
     return [
         item
         for item in measurements
-        if item.unmet(offered(folder, run.record, item.name)) is None
+        if unmet(item, folder, run.record) is None
         and (item.name not in run.results or outdated(item, run.results[item.name]) is not None)
     ]
 
 
-def offered(folder: Path, run: RunRecord, name: str) -> frozenset[Need]:
-    """What a run offers the measurement called `name` once it has ended.
+def unmet(item: Measurement[Any], folder: Path, run: RunRecord) -> str | None:
+    """In words what the ended run in `folder` lacks for the measurement, None where nothing is.
 
-    One that diverged has no trained weights to speak of, and of the course only what its observer saw is there.
+    One that diverged has no trained weights to speak of; of the course there is only what the observer saw, which is of
+    use only to the code that observed it.
     """
     ended: frozenset[Need] = frozenset({"initial", "trained"} if run.status == "finished" else {"initial"})
-    return ended | ({"course"} if course_file(folder, name).exists() else set())
+    path = course_file(folder, item.name)
+    if not path.exists() or "course" not in item.needs:
+        return item.unmet(ended)
+    then, now = observed_by(path), code_in_words(item)
+    if then == now:
+        return item.unmet(ended | {"course"})
+    if item.unmet(ended) is None:
+        return None
+    return f"the course of training was observed by {then or 'unknown code'}, and it is {now} now"
 
 
 def measure_folder(
@@ -99,4 +107,4 @@ def rests_on(item: StudyMeasurement[Any], runs: Sequence[RunRecord]) -> dict[str
 def read_courses(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """What observers returned while the run in `folder` was trained, by the name of the measurement."""
     paths = sorted(folder.glob("course/*.jsonl"))
-    return {path.stem: [json.loads(line) for line in path.read_text("utf-8").splitlines()] for path in paths}
+    return {path.stem: read_course(path) for path in paths}

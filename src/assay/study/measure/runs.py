@@ -31,7 +31,7 @@ from assay.study.asked import DEFAULT_MEASUREMENTS, StudyConfig
 from assay.study.folder import lock
 from assay.study.measure.given import Who, given_folder
 from assay.study.measure.refresh import refresh
-from assay.study.measure.results import measure_folder, measure_study, missing, missing_of_study, offered
+from assay.study.measure.results import measure_folder, measure_study, missing, missing_of_study, unmet
 from assay.study.subject.run import known_architecture, read_run_config
 
 
@@ -123,9 +123,9 @@ def _measured_run(
     run = MeasuredRun.read(folder)
     notes = []
     for item in of_runs:
-        unmet, there = item.unmet(offered(folder, run.record, item.name)), run.results.get(item.name)
-        if unmet is not None and (there is None or outdated(item, there) is not None):
-            notes.append(f"{item.name}: {unmet}; {folder} cannot be measured by it any more")
+        lacks, there = unmet(item, folder, run.record), run.results.get(item.name)
+        if lacks is not None and (there is None or outdated(item, there) is not None):
+            notes.append(f"{item.name}: {lacks}; {folder} cannot be measured by it any more")
     if not missing(of_runs, run, folder):
         return run, [], notes
     tell(f"{folder.name}: measuring {', '.join(item.name for item in missing(of_runs, run, folder))}")
