@@ -146,6 +146,20 @@ def test_an_observer_is_refused_before_training(
         assert not (tmp_path / "run" / "checkpoint").exists()
 
 
+def test_a_measurement_that_fails_keeps_the_run_and_the_others_and_can_be_asked_again(
+    make: Make, tmp_path: Path, norms: MeasureNorms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(norms, "measure", lambda *_: 1 / 0)
+        with pytest.raises(RequestError, match=r"norms cannot be measured: .* ZeroDivisionError: division by zero"):
+            train(make(measurements=["norms", "recall"]), out, lambda _: None, [])
+        assert set(MeasuredRun.read(out).results) == {"likelihood", "recall"}
+        with pytest.raises(RequestError, match="norms cannot be measured"):
+            look_at_run(out, ["norms"], lambda _: None)
+    assert look_at_run(out, ["norms"], lambda _: None).added == ["norms"]
+
+
 def test_an_unknown_measurement_is_refused_before_training(make: Make, tmp_path: Path) -> None:
     with pytest.raises(
         RequestError, match="--measure recal: no measurement and no group of them; did you mean 'recall'"

@@ -69,8 +69,8 @@ class TrainingRun:
 
     `validate` gives nats per token on held-out text; `listeners` are told of every step; `observers` see the model at
     their intervals. Batch t depends on the batches' seed and t alone, so that neither validation nor an interruption
-    changes the data; another `replicate` changes the draws of stochastic layers, not the data. `observed_by` says for the
-    name of a model observer whose code it is and in which state; a run does not go on with another.
+    changes the data; another `replicate` changes the draws of stochastic layers, not the data. `observed_by` says
+    by the name of a model observer whose code it is and in which state; a run does not go on with another.
     """
 
     def __init__(
@@ -166,8 +166,8 @@ class TrainingRun:
         then, now = observed_by(path), self.codes.get(observer.name)
         if then != now:
             raise RequestError(
-                f"--out {self.folder}: {observer.name} has observed it as {then or 'unknown code'} and is {now} now, and "
-                "a course is not of two; the code as it was, or a new folder, would do"
+                f"--out {self.folder}: {observer.name} has observed it as {then or 'unknown code'} and is {now} now, "
+                "and a course is not of two; the code as it was, or a new folder, would do"
             )
 
     def _drop_rows_after(self, step: int) -> None:

@@ -11,7 +11,8 @@ from assay.analysis.statistics import mean_interval
 from assay.config import read_yaml
 from assay.evaluation.measurement import MEASUREMENTS
 from assay.records import Addition, MeasuredBy, MeasuredRun, Results, StudyRecord
-from assay.records.results import FOLDER, LIKELIHOOD, write_result
+from assay.records.measurement import FOLDER
+from assay.records.results import LIKELIHOOD, write_result
 from assay.report.page import runs_in_order, write_report
 from assay.study.asked import PluginFile, StudyConfig
 from assay.study.folder import lock, rewrite_config
@@ -57,9 +58,7 @@ def differing(study: StudyRecord, runs: Sequence[MeasuredRun], results: Results)
         if nats is not None and (arm.scores is None or not math.isclose(nats, arm.scores.nats_per_token.mean)):
             changed.add(LIKELIHOOD)
         today = arm_columns(arm.label, [of for of, _ in scored], results, study.level)
-        changed |= {
-            column.measurement for column in today if column not in arm.columns and column.measurement not in older
-        }
+        changed |= {column.measurement for column in today if column not in arm.columns} - older
     return changed
 
 

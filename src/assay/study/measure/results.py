@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from assay.evaluation.measurement import Given, GivenStudy, Measurement, Need, StudyMeasurement
-from assay.evaluation.results import as_result, code_in_words, measure_model, outdated
-from assay.records import Measured, MeasuredRun, MeasurementResult, RunRecord
+from assay.evaluation.measuring import Measuring
+from assay.evaluation.results import code_in_words, outdated
+from assay.records import Measured, MeasuredRun, RunRecord
 from assay.records.results import Results, read_study_results, weights_digest, write_result
 from assay.training.course import course_file, observed_by, read_course
 
@@ -48,7 +49,8 @@ def measure_folder(
 ) -> tuple[MeasuredRun, list[str]]:
     """Measure what the run in `folder` lacks, and write each result there; the run, and the names of what was added.
 
-    `given` is asked only where something is missing.
+    `given` is asked only where something is missing. Where a measurement fails, that is raised after the results of the
+    others are written, and it is missing still.
     """
     run = MeasuredRun.read(folder)
     to_do = missing(measurements, run, folder)
@@ -60,29 +62,32 @@ def measure_folder(
         spec_digest=run.record.spec_digest,
         weights_sha256=weights_digest(folder),
     )
-    results = results_of(to_do, given(run), measured)
+    measuring = Measuring(given(run))
+    results = measuring.results(to_do, measured)
     for result in results:
         write_result(folder, result)
+    measuring.raise_failures()
     return run.with_results(results), [result.measurement for result in results]
-
-
-def results_of(measurements: Sequence[Measurement[Any]], given: Given, measured: Measured) -> list[MeasurementResult]:
-    """What `measurements` give, as they are written."""
-    values = measure_model(measurements, given)
-    return [as_result(item, of, measured) for item, of in zip(measurements, values, strict=True)]
 
 
 def measure_study(
     folder: Path, measurements: Sequence[StudyMeasurement[Any]], runs: Sequence[RunRecord], given: GivenStudy
 ) -> tuple[Results, list[str]]:
-    """Measure what the study in `folder` lacks, or has of other runs; its results, and the names of what was new."""
+    """Measure what the study in `folder` lacks, or has of other runs; its results, and the names of what was new.
+
+    What fails is raised after the others are written.
+    """
     results, added = dict(read_study_results(folder)), []
+    measuring = Measuring()
     for item in measurements:
         if missing_of_study(item, results, runs):
             measured = Measured(label="", runs=rests_on(item, runs))
-            results[item.name] = as_result(item, item.measure(given), measured)
-            write_result(folder, results[item.name])
-            added.append(item.name)
+            result = measuring.of_study(item, given, measured)
+            if result is not None:
+                results[item.name] = result
+                write_result(folder, result)
+                added.append(item.name)
+    measuring.raise_failures()
     return results, added
 
 

@@ -100,16 +100,27 @@ def look_at_study(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looke
         raise RequestError(f"{folder}: has no finished run yet; `assay compare` goes on with it")
     text = cache(load_quietly)
     runs, added = [], dict[str, None]()
+    failed: list[RequestError] = []
     for place in places:
-        run, new, more = _measured_run(place, items, tell, text)
+        try:
+            run, new, more = _measured_run(place, items, tell, text)
+        except RequestError as error:  # the others are measured, and shown, before it is raised
+            failed.append(error)
+            run, new, more = MeasuredRun.read(place), [], []
         runs.append(run)
         added |= dict.fromkeys(new)
         notes += [*run.stale, *more]
     of_all = [item for item in items if isinstance(item, StudyMeasurement)]
-    results, new = _measured_arms(folder, of_all, runs, places, tell)
+    try:
+        results, new = _measured_arms(folder, of_all, runs, places, tell)
+    except RequestError as error:
+        failed.append(error)
+        results, new = read_study_results(folder), []
     added |= dict.fromkeys(new)
     if (folder / "study.json").exists():
         refresh(folder, runs, results, added)
+    if failed:
+        raise failed[0]
     rows, said = _rows(runs, items, _only(results, items), config.rule.level)
     every = {f"{run.record.label}, seed {run.record.seed}": _only(run.results, items) for run in runs}
     return Looked(str(folder), rows, said, {**every, "study": _only(results, items)}, list(added), _once(notes))
