@@ -8,6 +8,7 @@ import pytest
 import assay
 from assay.analysis.comparison import compare_runs
 from assay.analysis.ranking.entrants import Point
+from assay.config import read_yaml
 from assay.errors import RequestError
 from assay.evaluation.measurement import MEASUREMENTS, Given, Measurement, Reader
 from assay.evaluation.results import as_result
@@ -15,8 +16,10 @@ from assay.model.lm import LanguageModel
 from assay.records import Column, MeasuredRun, Record, StudyRecord, read_study_results
 from assay.study.asked import UNASKED, StudyConfig
 from assay.study.compare import compare
+from assay.study.folder import lock, open_run
 from assay.study.measure.runs import look_at_run
-from assay.study.run import train
+from assay.study.resolve import resolve
+from assay.study.run import carry_out, train
 from assay.training.loop import ModelObserver, StepEvent
 from study.made_up import Make
 
@@ -220,3 +223,19 @@ def test_an_older_configuration_measures_what_it_measured() -> None:
     assert StudyConfig.parse({"version": 2, "measurements": ["speed"]}).measurements == [*UNASKED, "speed"]
     assert StudyConfig.parse({"version": 2}).measurements == StudyConfig.parse({}).measurements
     assert StudyConfig.parse({"measurements": ["speed"]}).measurements == ["speed"]
+
+
+def test_a_run_that_another_process_works_on_keeps_its_configuration(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assay.study.run.PATIENCE_SECONDS", 0.1)
+    out = tmp_path / "run"
+    study = resolve(make(measurements=[]), lambda _: None)
+    open_run(out, study.run_config(study.arms[0], 0))
+    before = (out / "config.yaml").read_bytes()
+    more = resolve(make(measurements=["recall"]), lambda _: None)
+    with lock(out), pytest.raises(RequestError, match="another process works there"):
+        carry_out(more, more.arms[0], 0, out)
+    assert (out / "config.yaml").read_bytes() == before
+    open_run(out, more.run_config(more.arms[0], 0))
+    assert StudyConfig.parse(read_yaml(out / "config.yaml")).measurements == ["likelihood", "recall"]

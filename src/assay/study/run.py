@@ -16,16 +16,21 @@ from assay.model.lm import LanguageModel
 from assay.plugins.blame import place_of
 from assay.records import CurvePoint, MeasuredRun, RunRecord
 from assay.study.asked import StudyConfig
-from assay.study.folder import discard, lock, open_folder, open_run, refuse_other_run, stored_config
+from assay.study.folder import (
+    PATIENCE_SECONDS,
+    ask_anew,
+    discard,
+    lock,
+    open_folder,
+    refuse_other_run,
+    stored_config,
+)
 from assay.study.measure.given import given_run
 from assay.study.measure.results import measure_folder, missing
 from assay.study.resolve import ResolvedArm, Study, resolve
 from assay.training.checkpoint import TrainingProgress, recover
 from assay.training.environment import assay_version, environment
 from assay.training.loop import ModelObserver, Observer, TrainingRun
-
-PATIENCE_SECONDS = 5.0
-"""How long a run waits for its lock: a worker whose parent was killed is about to die."""
 
 
 def train(config: StudyConfig, folder: Path, tell: Callable[[str], None], observers: Sequence[Observer]) -> MeasuredRun:
@@ -60,8 +65,10 @@ def carry_out(
     A finished run is read, not repeated, and measured where something is missing; a half-done one is not finished by
     another assay.
     """
-    open_run(folder, study.run_config(arm, seed))
+    asked = study.run_config(arm, seed)
+    open_folder(folder, asked)
     with lock(folder, PATIENCE_SECONDS):
+        ask_anew(folder, asked)
         if trained_record(study, arm, seed, folder) is None:
             _refuse_other_code(folder)
             if study.dataset.tokenizer is not None:

@@ -1,7 +1,8 @@
 """Figures of measurements, drawn from what their results say of themselves: lines over x, or marks for each arm."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import altair as alt
 
@@ -16,21 +17,26 @@ SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down"
 """Of the series of marks."""
 
 
-def measured_figures(of: Drawn, of_study: Results) -> dict[str, Figure]:
-    """Every figure that the results of runs and of the study have points for, by name."""
-    found: dict[str, list[tuple[str, MeasuredFigure]]] = {}
+def measured_figures(of: Drawn, of_study: Results, taken: Collection[str] = ()) -> dict[str, Figure]:
+    """Every figure that the results of runs and of the study have points for, by name.
+
+    One whose name is `taken`, or that of another measurement's figure too, is called MEASUREMENT-NAME.
+    """
+    found: dict[tuple[str, str], list[tuple[str, MeasuredFigure]]] = {}
     for run in of.runs:
         for result in run.results.values():
             for figure in result.figures:
-                found.setdefault(figure.name, []).append((run.record.label, figure))
+                found.setdefault((result.measurement, figure.name), []).append((run.record.label, figure))
     for result in of_study.values():
         for figure in result.figures:
-            found.setdefault(figure.name, []).append(("", figure))
+            found.setdefault((result.measurement, figure.name), []).append(("", figure))
     figures = {}
-    for name, parts in found.items():
+    counts = Counter(name for _, name in found)
+    for (measurement, name), parts in found.items():
         rows = _rows(parts, of.names)
         if rows:
-            figures[name] = _figure(parts[0][1], rows, of)
+            alone = counts[name] == 1 and name not in taken
+            figures[name if alone else f"{measurement}-{name}"] = _figure(parts[0][1], rows, of)
     return figures
 
 

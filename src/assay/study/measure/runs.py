@@ -16,7 +16,6 @@ from assay.evaluation.measurement import (
     MEASUREMENTS,
     AnyMeasurement,
     GivenArm,
-    GivenStudy,
     Measurement,
     StudyMeasurement,
     expanded,
@@ -29,7 +28,7 @@ from assay.records.measurement import GROUPS
 from assay.records.results import LIKELIHOOD, read_study_results
 from assay.study.asked import DEFAULT_MEASUREMENTS, StudyConfig
 from assay.study.folder import lock
-from assay.study.measure.given import Who, given_folder
+from assay.study.measure.given import Who, given_folder, given_study
 from assay.study.measure.refresh import refresh
 from assay.study.measure.results import measure_folder, measure_study, missing, missing_of_study, unmet
 from assay.study.subject.run import known_architecture, read_run_config
@@ -190,7 +189,7 @@ def _measured_arms(
             folder,
             items,
             records,
-            GivenStudy(arms, plan or resolve_plan(config.execution, tell), min(run.seed for run in records), tell),
+            given_study(arms, plan or resolve_plan(config.execution, tell), [run.seed for run in records], tell),
         )
 
 
