@@ -77,7 +77,7 @@ def test_measuring_later_gives_the_same_bytes(assay: Assay, plugin: str, monkeyp
         return folder
 
     monkeypatch.setattr("assay.study.conclude.write_report", page)
-    monkeypatch.setattr("assay.study.measure.runs.write_report", page)
+    monkeypatch.setattr("assay.study.measure.refresh.write_report", page)
     asked = ["--plugin", plugin, *listing("recall", "accuracy", "signals")]
     assert assay(*TWO, *assay.tokens, "--out", "now", *asked).status == 0
     assert assay(*TWO, *assay.tokens, "--out", "later", *listing("recall")).status == 0
@@ -164,7 +164,7 @@ def test_an_exported_run_measures_as_the_run_does(assay: Assay) -> None:
     ("arguments", "says"),
     [
         (("measure", "nowhere"), "nowhere: no architecture, folder of a run, FILE.py or hf:PATH"),
-        (("measure", "gpt1", "--only", "recal"), "--measure recal: no measurement and no group of them; did you mean"),
+        (("measure", "gpt1", "--only", "recal"), "--only recal: no measurement and no group of them; did you mean"),
         (("measure", "gpt1", "--only", ","), "--only ',': names nothing"),
         (("measure", "."), ".: no config.yaml; the folder of a study or run would do"),
         (("compare", "gpt1", "--measure", "nope"), "--measure nope: no measurement and no group of them"),

@@ -2,21 +2,26 @@
 
 import json
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import assay as package
 from assay.cli.new import CORPUS, LONGEST_NAME, MEASUREMENT, MIXER, TASK, Kind
 from assay.data.corpus import CORPORA
 from assay.data.task import TASKS
 from assay.evaluation.measurement import MEASUREMENTS
+from assay.evaluation.scoring import ScoredBatch
 from assay.model.architecture import ARCHITECTURES
 from assay.registry import Registry
+from assay.targets import IGNORED
 from cli.command import Assay
 from cli.test_own_mixer import names
 
@@ -135,3 +140,24 @@ def test_the_measurement_measures(assay: Assay) -> None:
     assert '"my_question"' in got.out.splitlines()[-1]
     shown = assay("measure", "run", "--only", "my_question", "--plugin", "my_question.py")
     assert "right" in shown.out
+
+
+def test_the_measurement_forms_few_logits_at_a_time_and_takes_a_text_without_targets(assay: Assay) -> None:
+    assert assay("new", "--measurement", "my_question").status == 0
+    (path,) = assay.cwd.glob("*.py")
+    written = runpy.run_path(str(path))
+    (question,) = [item for item in MEASUREMENTS if item.name == "my_question"]
+    rows: list[int] = []
+
+    def head(hidden: torch.Tensor) -> torch.Tensor:
+        rows.append(len(hidden))
+        return hidden
+
+    targets = np.arange(600).reshape(2, 300) % 7
+    hidden = torch.nn.functional.one_hot(torch.from_numpy(targets), 7).float()
+    for asked, share in ((targets, 1.0), (np.full_like(targets, IGNORED), 0.0)):
+        reader = written["FirstChoices"]()
+        reader.read(ScoredBatch(np.arange(2), targets, asked, hidden, np.zeros(targets.shape), head))
+        values = question.measure(None, [reader])  # type: ignore[arg-type, call-arg]
+        assert (values.share, values.targets) == (share, int((asked != IGNORED).sum()))
+    assert max(rows) <= 256

@@ -17,7 +17,8 @@ from assay.evaluation.measurement import (
     StudyMeasurement,
 )
 from assay.evaluation.measurements import speed
-from assay.evaluation.results import as_result, measure_model
+from assay.evaluation.measuring import measure_model
+from assay.evaluation.results import as_result
 from assay.model.architecture import ARCHITECTURES
 from assay.records import Measured, MeasurementResult, Record
 from assay.training.config import TrainingConfig

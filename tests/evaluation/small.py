@@ -8,7 +8,7 @@ import numpy as np
 from assay.data.scoring import ScoringWindows
 from assay.evaluation.config import EvaluationConfig
 from assay.evaluation.measurement import MEASUREMENTS, Given, Measurement
-from assay.evaluation.results import measure_model
+from assay.evaluation.measuring import measure_model
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan

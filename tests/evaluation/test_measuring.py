@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from assay.errors import RequestError
-from assay.evaluation.measurement import MEASUREMENTS, Given, Measurement, Reader, expanded, named
-from assay.evaluation.results import as_result, measure_model, outdated
+from assay.evaluation.measurement import MEASUREMENTS, Given, Measurement, Reader, expanded, named, register
+from assay.evaluation.measuring import Measuring, measure_model
+from assay.evaluation.results import as_result, outdated
 from assay.evaluation.scoring import BATCH_TOKENS, ScoredBatch
 from assay.model.lm import LanguageModel
 from assay.records import Column, Measured, Record
@@ -104,6 +105,82 @@ def test_a_reader_gets_every_window_once_and_the_result_says_whose_code_it_was()
         assert "before it was edited" in str(outdated(item, result.model_copy(update={"code": edited})))
     finally:
         del MEASUREMENTS._items[item.name], MEASUREMENTS._registrations[item.name]
+
+
+class Broken(CountWindows):
+    """Fails at the place that it is given."""
+
+    name = "broken"
+
+    def __init__(self, at: str) -> None:
+        self.at = at
+
+    def readers(self, given: Given) -> Sequence[Reader]:
+        self._reach("readers", given)
+        return []
+
+    def measure(self, given: Given, readers: Sequence[Reader]) -> Seen:
+        self._reach("measure", given)
+        return Seen(windows=1)
+
+    def columns(self, values: Seen) -> list[Column]:
+        assert self.at != "columns", "of columns"
+        return []
+
+    def _reach(self, place: str, given: Given) -> None:
+        if self.at == f"{place} writes":
+            with torch.no_grad():
+                given.trained.embedding.tokens.mul_(2)
+        elif self.at == f"{place} trains":
+            given.trained.train(not given.trained.training)
+        else:
+            assert self.at != place, f"of {place}"
+
+
+@pytest.mark.parametrize(
+    ("at", "says", "spoilt"),
+    [
+        ("readers", "AssertionError: of readers", False),
+        ("measure", "AssertionError: of measure", False),
+        ("columns", "AssertionError: of columns", False),
+        ("measure writes", "it changed the model's weights", True),
+        ("measure trains", "it left the model in .* mode", True),
+        ("readers writes", "it changed the model's weights", True),
+    ],
+)
+def test_a_broken_measurement_is_named_and_takes_no_other_with_it(
+    at: str, says: str, spoilt: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "assay.evaluation.measuring.as_result", lambda item, values, _: (item.name, item.columns(values))
+    )
+    batch = windows([[1, 2, 3, 4]] * 5, 3, range(5))
+    measuring = Measuring(given(tiny(), batch))
+    shown = measuring.results([Broken(at), CountWindows()], Measured(label="tiny", seed=0))
+    assert [name for name, _ in shown] == ([] if spoilt else ["count_windows"])  # type: ignore[misc]
+    with pytest.raises(RequestError, match=rf"broken cannot be measured: .*test_measuring.py: line \d+: {says}"):
+        measuring.raise_failures()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"question": " "}, "question: ' '; a text would do"),
+        ({"name": "a/b"}, "name: 'a/b'; letters, digits"),
+        ({"group": "beauty"}, "group: 'beauty'; one of likelihood, "),
+        ({"record": dict}, "record: .*; a class of assay.records.Record would do"),
+        ({"version": 0}, "version: 0; a whole number from 1 would do"),
+        ({"needs": {"trained"}}, "needs: .*; a frozenset of initial, trained, course would do"),
+        ({"needs": frozenset({"weights"})}, "needs: .*; a frozenset of initial, trained, course would do"),
+        ({"needs": frozenset({"course"})}, "needs the course and has no observer;"),
+    ],
+)
+def test_an_incomplete_measurement_is_refused_when_it_is_registered(changes: dict[str, object], says: str) -> None:
+    item = type("Mine", (CountWindows,), changes)()
+    called = changes.get("name", "count_windows")
+    with pytest.raises(RequestError, match=f"the measurement {called}:? {says}"):
+        register(item)
+    assert item.name not in MEASUREMENTS.names()
 
 
 def test_installed_packages_bring_theirs_by_an_entry_point() -> None:

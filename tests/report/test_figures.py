@@ -91,6 +91,29 @@ def test_single_seeds_diverged_runs_and_missing_measurements() -> None:
     ElementTree.fromstring(drawn["loss"].svg())
 
 
+def test_figures_of_one_name_are_not_one_figure() -> None:
+    some = [run("gpt1", 0), run("gpt1", 1), run("rwkv6", 0), run("rwkv6", 1)]
+    signals = some[0].results["signals"]
+    for one in some:
+        own = one.results["signals"]
+        again = own.model_copy(
+            update={
+                "measurement": "mine",
+                "figures": [
+                    *(figure.model_copy(update={"title": "Mine", "points": figure.points}) for figure in own.figures),
+                    *(figure.model_copy(update={"name": "loss"}) for figure in own.figures),
+                ],
+            }
+        )
+        one.results["mine"] = again  # type: ignore[index]
+    (name,) = {figure.name for figure in signals.figures}
+    drawn = study_figures(study(some), some, {})
+    assert {f"signals-{name}", f"mine-{name}", "mine-loss", "loss"} <= set(drawn)
+    assert name not in drawn
+    assert drawn["loss"].title.startswith("Loss against")
+    assert drawn[f"mine-{name}"].title.startswith("Mine, over 2 seeds")
+
+
 def test_nothing_to_draw_draws_nothing() -> None:
     assert study_figures(study([diverged("rwkv6", 0)]), [diverged("rwkv6", 0)], {}) == {}
 

@@ -8,6 +8,7 @@ import pytest
 import assay
 from assay.analysis.comparison import compare_runs
 from assay.analysis.ranking.entrants import Point
+from assay.config import read_yaml
 from assay.errors import RequestError
 from assay.evaluation.measurement import MEASUREMENTS, Given, Measurement, Reader
 from assay.evaluation.results import as_result
@@ -15,8 +16,10 @@ from assay.model.lm import LanguageModel
 from assay.records import Column, MeasuredRun, Record, StudyRecord, read_study_results
 from assay.study.asked import UNASKED, StudyConfig
 from assay.study.compare import compare
+from assay.study.folder import lock, open_run
 from assay.study.measure.runs import look_at_run
-from assay.study.run import train
+from assay.study.resolve import resolve
+from assay.study.run import carry_out, train
 from assay.training.loop import ModelObserver, StepEvent
 from study.made_up import Make
 
@@ -123,6 +126,43 @@ def test_a_run_that_began_unobserved_does_not_go_on_observed(make: Make, tmp_pat
         train(make(measurements=["norms"]), tmp_path / "run", lambda _: None, [])
 
 
+def test_a_course_that_other_code_observed_is_not_measured(make: Make, tmp_path: Path, norms: MeasureNorms) -> None:
+    train(make(measurements=["norms"]), tmp_path / "run", lambda _: None, [])
+    (tmp_path / "run" / "measurements" / "norms.json").unlink()
+    norms.version = 2  # type: ignore[misc]
+    looked = look_at_run(tmp_path / "run", [norms.name], lambda _: None)
+    assert (looked.added, looked.rows) == ([], [])
+    (note,) = looked.notes
+    assert "norms: the course of training was observed by" in note
+    assert "version 1, and it is" in note
+
+
+def test_an_observer_is_refused_before_training(
+    make: Make, tmp_path: Path, norms: MeasureNorms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = (({"name": "norm"}, "is called 'norm'; 'norms' would do"), ({"interval": 0}, "has the interval 0;"))
+    for change, says in wrong:
+        with monkeypatch.context() as patch:
+            patch.setattr(norms, "observer", lambda _, change=change: type("Watch", (Watch,), change)())
+            with pytest.raises(RequestError, match=f"the observer of the measurement norms .*{says}"):
+                train(make(measurements=["norms"]), tmp_path / "run", lambda _: None, [])
+        assert not (tmp_path / "run" / "checkpoint").exists()
+
+
+def test_a_measurement_that_fails_keeps_the_run_and_the_others_and_can_be_asked_again(
+    make: Make, tmp_path: Path, norms: MeasureNorms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch:
+        patch.setattr(norms, "measure", lambda *_: 1 / 0)
+        with pytest.raises(RequestError, match=r"norms cannot be measured: .* ZeroDivisionError: division by zero"):
+            train(make(measurements=["norms", "recall"]), out, lambda _: None, [])
+        assert set(MeasuredRun.read(out).results) == {"likelihood", "recall"}
+        with pytest.raises(RequestError, match="norms cannot be measured"):
+            look_at_run(out, ["norms"], lambda _: None)
+    assert look_at_run(out, ["norms"], lambda _: None).added == ["norms"]
+
+
 def test_an_unknown_measurement_is_refused_before_training(make: Make, tmp_path: Path) -> None:
     with pytest.raises(
         RequestError, match="--measure recal: no measurement and no group of them; did you mean 'recall'"
@@ -183,3 +223,19 @@ def test_an_older_configuration_measures_what_it_measured() -> None:
     assert StudyConfig.parse({"version": 2, "measurements": ["speed"]}).measurements == [*UNASKED, "speed"]
     assert StudyConfig.parse({"version": 2}).measurements == StudyConfig.parse({}).measurements
     assert StudyConfig.parse({"measurements": ["speed"]}).measurements == ["speed"]
+
+
+def test_a_run_that_another_process_works_on_keeps_its_configuration(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assay.study.run.PATIENCE_SECONDS", 0.1)
+    out = tmp_path / "run"
+    study = resolve(make(measurements=[]), lambda _: None)
+    open_run(out, study.run_config(study.arms[0], 0))
+    before = (out / "config.yaml").read_bytes()
+    more = resolve(make(measurements=["recall"]), lambda _: None)
+    with lock(out), pytest.raises(RequestError, match="another process works there"):
+        carry_out(more, more.arms[0], 0, out)
+    assert (out / "config.yaml").read_bytes() == before
+    open_run(out, more.run_config(more.arms[0], 0))
+    assert StudyConfig.parse(read_yaml(out / "config.yaml")).measurements == ["likelihood", "recall"]

@@ -6,7 +6,7 @@ import pytest
 
 from assay.evaluation.measurements.speed import _groups
 from assay.study.executor.capacity import resolve_workers, training_flops
-from assay.study.measure.given import given_study
+from assay.study.measure.given import arms_of, given_study
 from assay.study.resolve import Study, resolve
 from assay.training.memory import training_bytes
 from study.made_up import Make
@@ -47,8 +47,13 @@ def test_the_estimates_grow_with_what_is_trained(study: Study, make: Make) -> No
 
 
 def test_arms_are_measured_together_as_far_as_memory_holds_them(study: Study) -> None:
-    arms = given_study(study, lambda _: None).arms
+    arms = arms_of(study)
     sizes = [training_bytes(arm.architecture, arm.config, arm.training) for arm in study.arms]
     assert [len(group) for group in _groups(arms, 2 * sum(sizes))] == [2]
     assert [len(group) for group in _groups(arms, 2 * sum(sizes) - 2)] == [1, 1]
     assert [len(group) for group in _groups(arms, 0)] == [1, 1]
+
+
+def test_all_arms_are_measured_with_the_lowest_seed(study: Study) -> None:
+    given = given_study(arms_of(study), study.plan, (2, 0, 1), lambda _: None)
+    assert (given.seed, [arm.label for arm in given.arms]) == (0, ["gpt1", "rwkv6"])

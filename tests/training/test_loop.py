@@ -18,7 +18,8 @@ from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionConfig, resolve_plan
 from assay.training.checkpoint import TrainingProgress
 from assay.training.config import TrainingConfig
-from assay.training.loop import DIVERGENCE_WINDOW, StepEvent, TrainingRun, course_file
+from assay.training.course import course_file, observed_by, read_course
+from assay.training.loop import DIVERGENCE_WINDOW, StepEvent, TrainingRun
 from assay.training.optim import learning_rate
 
 Validate = Callable[[LanguageModel], float]
@@ -223,6 +224,38 @@ def test_what_observers_saw_survives_an_interruption(tmp_path: Path) -> None:
                 run.go()
         seen.append(course_file(folder, "norms").read_text())
     assert seen[0] == seen[1]
+
+
+def test_a_course_is_of_one_code(tmp_path: Path) -> None:
+    """A run does not go on with an observer of other code, unless nothing has been observed by the checkpoint."""
+
+    class DeathError(Exception):
+        pass
+
+    def dies(event: StepEvent) -> None:
+        if event.step == 9:
+            raise DeathError
+
+    def attempt(folder: Path, code: str, dying: bool, interval: int) -> None:
+        run, _ = training_run(folder, tokens=12 * 32, checkpoint_interval=interval)
+        run.model_observers, run.codes = [Norms()], {"norms": code}
+        run.observers = [dies] if dying else []
+        run.go()
+
+    for name, interval, refused in (("observed", 6, True), ("not yet", 10, False)):
+        folder = tmp_path / name
+        folder.mkdir()
+        with pytest.raises(DeathError):
+            attempt(folder, "one", True, interval)
+        if refused:
+            with pytest.raises(RequestError, match=r"norms has observed it as one and is other now"):
+                attempt(folder, "other", False, interval)
+            attempt(folder, "one", False, interval)
+        else:
+            attempt(folder, "other", False, interval)
+        path = course_file(folder, "norms")
+        assert observed_by(path) == ("one" if refused else "other")
+        assert [row["step"] for row in read_course(path)] == [4, 8, 12]
 
 
 def test_an_observer_that_changes_the_weights_is_named(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ A measurement is one file: a class with what it asks as attributes, its record, 
 are shown, as data. `register(...)` in that file is all that tables, pages, `assay measure` and the documents need.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from assay.evaluation.scoring import ScoredBatch
 from assay.model.architecture import Architecture, ModelConfig
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
+from assay.plugins.blame import place_of
 from assay.records import Column, MeasuredFigure, Record, Split
 from assay.records.measurement import GROUPS, Group, Scope
 from assay.registry import Registry, suggestion
@@ -129,9 +131,9 @@ class _Asked(ABC, Generic[Values]):
     record: ClassVar[type[Record]]
     """The class of the values."""
 
+    @abstractmethod
     def columns(self, values: Values) -> list[Column]:
         """What a table shows of them."""
-        raise NotImplementedError
 
     def figures(self, values: Values) -> list[MeasuredFigure]:
         """What is drawn of them."""
@@ -192,17 +194,57 @@ class StudyMeasurement(_Asked[Values]):
         """Its values."""
 
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+"""It names files."""
 AnyMeasurement = Measurement[Any] | StudyMeasurement[Any]
 MEASUREMENTS: Registry[AnyMeasurement] = Registry("measurement", "assay.evaluation.measurements")
 
 
 def register(measurement: AnyMeasurement) -> AnyMeasurement:
-    """Add it to the registry under its name."""
+    """Add it to the registry under its name; one that does not say what it must is a RequestError that names it."""
+    refuse_incomplete(measurement)
     return MEASUREMENTS.register(measurement.name, measurement)
 
 
-def expanded(names: Sequence[str]) -> list[str]:
-    """Names of measurements, those of groups in their place, each once; an unknown one is a RequestError."""
+def refuse_incomplete(measurement: AnyMeasurement) -> None:
+    """Raise a RequestError where the first attribute that is missing or wrong is named, and what would do."""
+    kind = type(measurement)
+    called = getattr(measurement, "name", None)
+    called = called if isinstance(called, str) and called else kind.__name__
+
+    def refuse(what: str, would_do: str) -> None:
+        value = repr(getattr(measurement, what)) if hasattr(measurement, what) else "missing"
+        raise RequestError(f"{place_of(kind)}: the measurement {called}: {what}: {value}; {would_do} would do")
+
+    for what in ("name", "question", "unit"):
+        value = getattr(measurement, what, None)
+        if not isinstance(value, str) or not value.strip():
+            refuse(what, "a text")
+    if not NAME.fullmatch(measurement.name):
+        refuse("name", "letters, digits, - and _")
+    if getattr(measurement, "group", None) not in GROUPS:
+        refuse("group", f"one of {', '.join(GROUPS)}")
+    record = getattr(measurement, "record", None)
+    if not (isinstance(record, type) and issubclass(record, Record)):
+        refuse("record", "a class of assay.records.Record")
+    if type(measurement.version) is not int or measurement.version < 1:
+        refuse("version", "a whole number from 1")
+    if isinstance(measurement, Measurement):
+        needs = getattr(measurement, "needs", None)
+        if not isinstance(needs, frozenset) or not needs or not needs <= NEEDED.keys():
+            refuse("needs", f"a frozenset of {', '.join(NEEDED)}")
+        if "course" in measurement.needs and type(measurement).observer is Measurement.observer:
+            raise RequestError(
+                f"{place_of(kind)}: the measurement {called} needs the course and has no observer; the method "
+                "`observer(self, steps)`, which returns what sees the model, would do"
+            )
+
+
+def expanded(names: Sequence[str], option: str = "--measure") -> list[str]:
+    """Names of measurements, those of groups in their place, each once; an unknown one is a RequestError.
+
+    `option`: where the names were given, for the message.
+    """
     known = MEASUREMENTS.names()
     found: list[str] = []
     for name in names:
@@ -211,8 +253,8 @@ def expanded(names: Sequence[str]) -> list[str]:
         elif name in GROUPS:
             found += [item.name for item in MEASUREMENTS if item.group == name]
         else:
-            near = suggestion(name, [*known, *GROUPS])
-            raise RequestError(f"--measure {name}: no measurement and no group of them; {near}")
+            near = suggestion(name, sorted({*known, *GROUPS}))
+            raise RequestError(f"{option} {name}: no measurement and no group of them; {near}")
     return list(dict.fromkeys(found))
 
 

@@ -1,26 +1,10 @@
-"""Carries measurements out on one model, sharing its forward passes, and turns their values into results."""
+"""Turns the values of measurements into results, which say whose code measured."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from assay.evaluation.measurement import MEASUREMENTS, AnyMeasurement, Given, Measurement, Need, Reader, Text
-from assay.evaluation.scoring import scored_batches
+from assay.evaluation.measurement import MEASUREMENTS, AnyMeasurement
 from assay.records import Code, Measured, MeasuredBy, MeasurementResult, Record
 from assay.training.environment import assay_version
-
-
-def measure_model(measurements: Sequence[Measurement[Any]], given: Given) -> list[Record]:
-    """The values of `measurements`, in their order; all readers of one model and one text share one pass over it."""
-    readers = [measurement.readers(given) for measurement in measurements]
-    passes: dict[tuple[Need, Text], list[Reader]] = {}
-    for reader in (reader for of in readers for reader in of):
-        passes.setdefault((reader.model, reader.text), []).append(reader)
-    for (model, text), of in passes.items():
-        for batch in scored_batches(given.model(model), given.text(text), given.plan):
-            for reader in of:
-                reader.read(batch)
-    return [measurement.measure(given, of) for measurement, of in zip(measurements, readers, strict=True)]
 
 
 def as_result(measurement: AnyMeasurement, values: Record, measured: Measured) -> MeasurementResult:
@@ -47,6 +31,13 @@ def code_of(measurement: AnyMeasurement) -> Code:
     if origin.kind == "built-in":
         return Code(kind="built-in", name=f"assay {assay_version()}")
     return Code(kind=origin.kind, name=Path(origin.name).name, digest=origin.digest)
+
+
+def code_in_words(measurement: AnyMeasurement) -> str:
+    """Whose code it is, its version, and of code from outside in which state: "norms.py (0f3a9c01b7d4), version 1"."""
+    code = code_of(measurement)
+    name = "assay" if code.kind == "built-in" else f"{code.name} ({(code.digest or 'unknown')[:12]})"
+    return f"{name}, version {measurement.version}"
 
 
 def outdated(measurement: AnyMeasurement, result: MeasurementResult | MeasuredBy) -> str | None:

@@ -20,7 +20,7 @@ from assay.study.executor.execute import execute
 from assay.study.executor.job import Job, RunListener
 from assay.study.folder import discard, lock, open_folder, open_run, rewrite_config, stored_config
 from assay.study.growth import grown, refuse_course
-from assay.study.measure.given import given_study
+from assay.study.measure.given import arms_of, given_study
 from assay.study.measure.results import measure_study
 from assay.study.resolve import ResolvedArm, Study, refuse_other_data, resolve, threads_at_once, with_measurements
 from assay.study.run import carry_out, finished_run, trained_record
@@ -140,7 +140,8 @@ def _carry_out(study: Study, folder: Path, listener: Listener, workers: int | No
     runs = [done[arm.label, seed] for seed in study.config.seeds for arm in study.arms]
     audits += _audit_trained(study, runs, folder, listener)
     records = [run.record for run in runs]
-    results, _ = measure_study(folder, study.of_study(), records, given_study(study, listener.message))
+    given = given_study(arms_of(study), study.plan, study.config.seeds, listener.message)
+    results, _ = measure_study(folder, study.of_study(), records, given)
     listener.message("floors and report")
     return conclude(study, runs, folder, audits, results)
 

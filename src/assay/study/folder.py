@@ -19,6 +19,9 @@ from assay.study.asked import StudyConfig
 ASKED_ELSEWHERE = {"measurements", "plugins"}
 """What a run may be asked more of: no part of what decides its numbers, or compared by itself."""
 
+PATIENCE_SECONDS = 5.0
+"""How long a run waits for its lock: a worker whose parent was killed is about to die."""
+
 
 def stored_config(folder: Path, kind: Literal["study", "run"]) -> StudyConfig | None:
     """The configuration of the study or run that `folder` holds, None where it is new or empty.
@@ -124,14 +127,22 @@ def open_folder(folder: Path, resolved: StudyConfig) -> list[Path]:
     return made
 
 
-def open_run(folder: Path, resolved: StudyConfig) -> list[Path]:
-    """The same for a run; where it was asked for other measurements before, its config.yaml says those of now."""
-    made = open_folder(folder, resolved)
+def open_run(folder: Path, resolved: StudyConfig) -> None:
+    """The same for a run, whose config.yaml then says what is measured now."""
+    open_folder(folder, resolved)
+    with lock(folder, PATIENCE_SECONDS):
+        ask_anew(folder, resolved)
+
+
+def ask_anew(folder: Path, resolved: StudyConfig) -> None:
+    """Where the run was asked for other measurements before, make its config.yaml say those of now.
+
+    The caller holds the lock of the run.
+    """
     stored = StudyConfig.parse(read_yaml(folder / "config.yaml"), {"": str(folder / "config.yaml")})
     if stored.measurements != resolved.measurements:
         asked = {name: getattr(resolved, name) for name in ASKED_ELSEWHERE}
         rewrite_config(folder, stored.model_copy(update=asked))
-    return made
 
 
 def discard(made: Sequence[Path]) -> None:

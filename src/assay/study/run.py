@@ -8,22 +8,29 @@ from typing import Any
 
 from assay.errors import RequestError
 from assay.evaluation.measurement import Measurement
+from assay.evaluation.results import code_in_words
 from assay.evaluation.scoring import mean_nats
 from assay.model.accounting import count_flops, count_parameters, count_state_bytes
 from assay.model.architecture import build_model
 from assay.model.lm import LanguageModel
+from assay.plugins.blame import place_of
 from assay.records import CurvePoint, MeasuredRun, RunRecord
 from assay.study.asked import StudyConfig
-from assay.study.folder import discard, lock, open_folder, open_run, refuse_other_run, stored_config
+from assay.study.folder import (
+    PATIENCE_SECONDS,
+    ask_anew,
+    discard,
+    lock,
+    open_folder,
+    refuse_other_run,
+    stored_config,
+)
 from assay.study.measure.given import given_run
 from assay.study.measure.results import measure_folder, missing
 from assay.study.resolve import ResolvedArm, Study, resolve
 from assay.training.checkpoint import TrainingProgress, recover
 from assay.training.environment import assay_version, environment
 from assay.training.loop import ModelObserver, Observer, TrainingRun
-
-PATIENCE_SECONDS = 5.0
-"""How long a run waits for its lock: a worker whose parent was killed is about to die."""
 
 
 def train(config: StudyConfig, folder: Path, tell: Callable[[str], None], observers: Sequence[Observer]) -> MeasuredRun:
@@ -58,8 +65,10 @@ def carry_out(
     A finished run is read, not repeated, and measured where something is missing; a half-done one is not finished by
     another assay.
     """
-    open_run(folder, study.run_config(arm, seed))
+    asked = study.run_config(arm, seed)
+    open_folder(folder, asked)
     with lock(folder, PATIENCE_SECONDS):
+        ask_anew(folder, asked)
         if trained_record(study, arm, seed, folder) is None:
             _refuse_other_code(folder)
             if study.dataset.tokenizer is not None:
@@ -115,6 +124,7 @@ class _Run:
         training, plan, dataset = self.training, self.study.plan, self.study.dataset
         batches = dataset.batches(training.context, training.batch_size, self.seed, training.order)
         validation = dataset.held_out("validation", training.context, training.validation_tokens)
+        followed = [item for item in self.study.of_runs() if "course" in item.needs]
         run = TrainingRun(
             self.folder,
             model,
@@ -124,7 +134,8 @@ class _Run:
             lambda m: mean_nats(m, validation, plan),
             observers,
             replicate=self.arm.replicate,
-            model_observers=course_observers(self.study.of_runs(), training.steps),
+            model_observers=course_observers(followed, training.steps),
+            observed_by={item.name: code_in_words(item) for item in followed},
         )
         progress = run.go()
         self._record(run.model, progress).write(self.folder / "record.json")
@@ -163,8 +174,20 @@ class _Run:
 
 
 def course_observers(measurements: Sequence[Measurement[Any]], steps: int) -> list[ModelObserver]:
-    """The observers of those measurements that follow the training."""
-    return [item.observer(steps) for item in measurements if "course" in item.needs]
+    """The observers of measurements that follow the training; one that could not be found again is a RequestError."""
+    observers = [item.observer(steps) for item in measurements]
+    for item, observer in zip(measurements, observers, strict=True):
+        if observer.name != item.name:
+            raise RequestError(
+                f"{place_of(type(observer), type(item))}: the observer of the measurement {item.name} is called "
+                f"{observer.name!r}; {item.name!r} would do"
+            )
+        if type(observer.interval) is not int or observer.interval < 1:
+            raise RequestError(
+                f"{place_of(type(observer), type(item))}: the observer of the measurement {item.name} has the interval "
+                f"{observer.interval!r}; a whole number of steps, 1 or more, would do"
+            )
+    return observers
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

@@ -19,11 +19,15 @@ DECIDING = (
     "model",
     "data",
     "training",
-    "evaluation",
+    "evaluation/scoring.py",
+    "evaluation/measurements/likelihood.py",
     "study/run.py",
     "study/measure/given.py",
 )
-"""The sources of assay that decide a run's numbers; what shows and compares them may change."""
+"""The sources of assay that decide a run's numbers and the likelihood, on which arms are ranked.
+
+What shows and compares them may change, and so may other measurements, whose results say by which version they are.
+"""
 
 
 @functools.cache

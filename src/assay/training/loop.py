@@ -17,6 +17,7 @@ from assay.records import write_whole
 from assay.training import checkpoint
 from assay.training.checkpoint import TrainingProgress
 from assay.training.config import TrainingConfig
+from assay.training.course import add_row, course_file, observed_by, read_course
 from assay.training.environment import environment
 from assay.training.memory import PeakMemory
 from assay.training.objective import Objective
@@ -68,7 +69,8 @@ class TrainingRun:
 
     `validate` gives nats per token on held-out text; `listeners` are told of every step; `observers` see the model at
     their intervals. Batch t depends on the batches' seed and t alone, so that neither validation nor an interruption
-    changes the data; another `replicate` changes the draws of stochastic layers, not the data.
+    changes the data; another `replicate` changes the draws of stochastic layers, not the data. `observed_by` says
+    by the name of a model observer whose code it is and in which state; a run does not go on with another.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class TrainingRun:
         observers: Sequence[Observer] = (),
         replicate: int = 0,
         model_observers: Sequence[ModelObserver] = (),
+        observed_by: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
         self.model = plan.apply(model)
@@ -92,6 +95,7 @@ class TrainingRun:
         self.observers = observers
         self.replicate = replicate
         self.model_observers = model_observers
+        self.codes = observed_by or {}
         self.objective = Objective(self.model, plan)
         self.optimizer = build_optimizer(self.model, config)
         if plan.compile:
@@ -131,10 +135,7 @@ class TrainingRun:
                 row = {"step": progress.step, **observer.observe(self.model, progress.step)}
             if [parameter._version for parameter in self.model.parameters()] != before:
                 raise RuntimeError(f"{observer.name}: an observer changed the model's weights")
-            path = course_file(self.folder, observer.name)
-            path.parent.mkdir(exist_ok=True)
-            with path.open("a", encoding="utf-8") as rows:
-                rows.write(json.dumps(row) + "\n")
+            add_row(course_file(self.folder, observer.name), row, self.codes.get(observer.name))
 
     def _start(self) -> TrainingProgress:
         here = environment(self.plan)
@@ -146,16 +147,28 @@ class TrainingRun:
         if progress.status != "running":
             return progress
         for observer in self.model_observers:
-            if progress.step >= observer.interval and not course_file(self.folder, observer.name).exists():
-                raise RequestError(
-                    f"--out {self.folder}: {observer.name} needs the whole course of training, and the run began "
-                    "without it; a new folder would do"
-                )
+            if progress.step >= observer.interval:
+                self._refuse_other_course(observer)
         self._drop_rows_after(progress.step)
         changed = [f"{k}: {v} -> {here.get(k)}" for k, v in progress.environment.items() if here.get(k) != v]
         broken = progress.chain_broken or ("; ".join(changed) if changed else None)
         more = {"interruptions": progress.interruptions + 1, "chain_broken": broken}
         return progress.model_copy(update=more)
+
+    def _refuse_other_course(self, observer: ModelObserver) -> None:
+        """Raise a RequestError where rows that the run has by now are missing, or other code observed them."""
+        path = course_file(self.folder, observer.name)
+        if not path.exists() or not read_course(path):
+            raise RequestError(
+                f"--out {self.folder}: {observer.name} needs the whole course of training, and the run began "
+                "without it; a new folder would do"
+            )
+        then, now = observed_by(path), self.codes.get(observer.name)
+        if then != now:
+            raise RequestError(
+                f"--out {self.folder}: {observer.name} has observed it as {then or 'unknown code'} and is {now} now, "
+                "and a course is not of two; the code as it was, or a new folder, would do"
+            )
 
     def _drop_rows_after(self, step: int) -> None:
         """Remove rows after `step` from metrics.jsonl and the observers' files.
@@ -207,8 +220,3 @@ class TrainingRun:
         diverged = not finite or (full and sum(recent) / len(recent) > first + DIVERGENCE_NATS)
         status = "diverged" if diverged else "finished" if progress.step + 1 == self.config.steps else "running"
         return progress.model_copy(update={"first_nats": first, "recent_nats": recent, "status": status})
-
-
-def course_file(folder: Path, name: str) -> Path:
-    """The file in a run's folder to which the observer of this name writes."""
-    return folder / "course" / f"{name}.jsonl"

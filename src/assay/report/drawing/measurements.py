@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import altair as alt
 
@@ -16,14 +16,12 @@ from assay.report.drawing.series import Row, count_of_seeds, over_seeds
 
 SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down", "triangle-right")
 """Of the series of marks."""
-RESERVED = ("loss", "test", "validation", "tuning")
-"""Names of a study's own figures."""
 
 
-def measured_figures(of: Drawn, of_study: Results) -> dict[str, Figure]:
+def measured_figures(of: Drawn, of_study: Results, taken: Collection[str] = ()) -> dict[str, Figure]:
     """Every figure that the results of runs and of the study have points for, by name.
 
-    Where two measurements have figures of one name, each has that of its measurement before it. What is mixed of
+    One whose name is `taken`, or that of another measurement's figure too, is called MEASUREMENT-NAME. What is mixed of
     several versions or codes is not drawn.
     """
     found: dict[tuple[str, str], list[tuple[str, MeasuredFigure]]] = {}
@@ -32,7 +30,7 @@ def measured_figures(of: Drawn, of_study: Results) -> dict[str, Figure]:
     for label, result in [*sources, *(("", result) for result in of_study.values())]:
         for figure in result.figures if result.measurement not in hidden else ():
             found.setdefault((result.measurement, figure.name), []).append((label, figure))
-    names = Counter([*RESERVED, *(name for _, name in found)])
+    names = Counter([*taken, *(name for _, name in found)])
     figures = {}
     for (measurement, name), parts in found.items():
         rows = _rows(parts, of.names)

@@ -48,7 +48,7 @@ def _of_size(
         "loss": loss_against_tokens(of),
         study.split: scores(of, study),
         "tuning": tuning(of),
-        **measured_figures(of, results),
+        **measured_figures(of, results, ("loss", study.split, "tuning")),
     }
     chosen_only = CHOSEN_ONLY if len(names) < len(arms) else ""
     return {

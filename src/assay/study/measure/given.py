@@ -1,6 +1,6 @@
 """What a measurement is given of a run, of the arms of a study, or of a model from anywhere."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,10 +82,16 @@ def given(
     )
 
 
-def given_study(study: Study, tell: Callable[[str], None]) -> GivenStudy:
-    """All arms of a study."""
-    arms = [GivenArm(arm.label, arm.architecture, arm.config, arm.training) for arm in study.arms]
-    return GivenStudy(arms, study.plan, study.config.seeds[0], tell)
+def arms_of(study: Study) -> list[GivenArm]:
+    """The arms of a resolved study."""
+    return [GivenArm(arm.label, arm.architecture, arm.config, arm.training) for arm in study.arms]
+
+
+def given_study(
+    arms: Sequence[GivenArm], plan: ExecutionPlan, seeds: Iterable[int], tell: Callable[[str], None]
+) -> GivenStudy:
+    """All arms of a study, with the lowest of its seeds, in whatever order they were asked for."""
+    return GivenStudy(arms, plan, min(seeds), tell)
 
 
 def ready(model: LanguageModel, plan: ExecutionPlan) -> LanguageModel:

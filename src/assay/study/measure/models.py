@@ -11,6 +11,7 @@ from assay.data.dataset import load_dataset
 from assay.errors import RequestError
 from assay.evaluation.config import EvaluationConfig
 from assay.evaluation.measurement import Given, Measurement, Need, expanded, named
+from assay.evaluation.measuring import Measuring
 from assay.hub.folder import TOKENIZER, locate
 from assay.model.architecture import build_model
 from assay.model.lm import LanguageModel
@@ -20,7 +21,6 @@ from assay.records.results import in_order
 from assay.study.arm import ArmConfig, parse_arm
 from assay.study.asked import DEFAULT_MEASUREMENTS, DEFAULT_SIZE, StudyConfig
 from assay.study.measure.given import Who, given, ready
-from assay.study.measure.results import results_of
 from assay.study.measure.runs import Looked, Row, of_studies
 from assay.study.resolve import resolve
 from assay.study.subject.file import registered_by
@@ -93,7 +93,9 @@ def _looked(name: str, only: Sequence[str] | None, of: Given, tell: Callable[[st
     notes += [] if only is None else of_studies(items, name)
     tell(f"{name}: measuring {', '.join(item.name for item in able)}")
     measured = Measured(label=of.label, seed=of.seed)
-    results = in_order(results_of(able, of, measured))
+    measuring = Measuring(of)
+    results = in_order(measuring.results(able, measured))
+    measuring.raise_failures()
     rows = [Row(name, 1, columns_of(of.label, [results], {}, LEVEL))] if able else []
     said = [f"{name}: {sentence}" for result in results.values() for sentence in result.sentences]
     return Looked(name, rows, said, {name: results}, list(results), notes)

@@ -1,15 +1,15 @@
 """Measures runs and studies that lie in folders: what is missing or outdated, written beside them."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from assay.evaluation.measurement import Given, GivenStudy, Measurement, Need, StudyMeasurement
-from assay.evaluation.results import as_result, measure_model, outdated
-from assay.records import Measured, MeasuredRun, MeasurementResult, RunRecord
+from assay.evaluation.measuring import Measuring
+from assay.evaluation.results import code_in_words, outdated
+from assay.records import Measured, MeasuredRun, RunRecord
 from assay.records.results import Results, read_study_results, weights_digest, write_result
-from assay.training.loop import course_file
+from assay.training.course import course_file, observed_by, read_course
 
 Tell = Callable[[str], None]
 
@@ -19,18 +19,27 @@ def missing(measurements: Sequence[Measurement[Any]], run: MeasuredRun, folder: 
     return [
         item
         for item in measurements
-        if item.unmet(offered(folder, run.record, item.name)) is None
+        if unmet(item, folder, run.record) is None
         and (item.name not in run.results or outdated(item, run.results[item.name]) is not None)
     ]
 
 
-def offered(folder: Path, run: RunRecord, name: str) -> frozenset[Need]:
-    """What a run offers the measurement called `name` once it has ended.
+def unmet(item: Measurement[Any], folder: Path, run: RunRecord) -> str | None:
+    """In words what the ended run in `folder` lacks for the measurement, None where nothing is.
 
-    One that diverged has no trained weights to speak of, and of the course only what its observer saw is there.
+    One that diverged has no trained weights to speak of; of the course there is only what the observer saw, which is of
+    use only to the code that observed it.
     """
     ended: frozenset[Need] = frozenset({"initial", "trained"} if run.status == "finished" else {"initial"})
-    return ended | ({"course"} if course_file(folder, name).exists() else set())
+    path = course_file(folder, item.name)
+    if not path.exists() or "course" not in item.needs:
+        return item.unmet(ended)
+    then, now = observed_by(path), code_in_words(item)
+    if then == now:
+        return item.unmet(ended | {"course"})
+    if item.unmet(ended) is None:
+        return None
+    return f"the course of training was observed by {then or 'unknown code'}, and it is {now} now"
 
 
 def measure_folder(
@@ -40,7 +49,8 @@ def measure_folder(
 ) -> tuple[MeasuredRun, list[str]]:
     """Measure what the run in `folder` lacks, and write each result there; the run, and the names of what was added.
 
-    `given` is asked only where something is missing.
+    `given` is asked only where something is missing. Where a measurement fails, that is raised after the results of the
+    others are written, and it is missing still.
     """
     run = MeasuredRun.read(folder)
     to_do = missing(measurements, run, folder)
@@ -52,29 +62,32 @@ def measure_folder(
         spec_digest=run.record.spec_digest,
         weights_sha256=weights_digest(folder),
     )
-    results = results_of(to_do, given(run), measured)
+    measuring = Measuring(given(run))
+    results = measuring.results(to_do, measured)
     for result in results:
         write_result(folder, result)
+    measuring.raise_failures()
     return run.with_results(results), [result.measurement for result in results]
-
-
-def results_of(measurements: Sequence[Measurement[Any]], given: Given, measured: Measured) -> list[MeasurementResult]:
-    """What `measurements` give, as they are written."""
-    values = measure_model(measurements, given)
-    return [as_result(item, of, measured) for item, of in zip(measurements, values, strict=True)]
 
 
 def measure_study(
     folder: Path, measurements: Sequence[StudyMeasurement[Any]], runs: Sequence[RunRecord], given: GivenStudy
 ) -> tuple[Results, list[str]]:
-    """Measure what the study in `folder` lacks, or has of other runs; its results, and the names of what was new."""
+    """Measure what the study in `folder` lacks, or has of other runs; its results, and the names of what was new.
+
+    What fails is raised after the others are written.
+    """
     results, added = dict(read_study_results(folder)), []
+    measuring = Measuring()
     for item in measurements:
         if missing_of_study(item, results, runs):
             measured = Measured(label="", runs=rests_on(item, runs))
-            results[item.name] = as_result(item, item.measure(given), measured)
-            write_result(folder, results[item.name])
-            added.append(item.name)
+            result = measuring.of_study(item, given, measured)
+            if result is not None:
+                results[item.name] = result
+                write_result(folder, result)
+                added.append(item.name)
+    measuring.raise_failures()
     return results, added
 
 
@@ -99,4 +112,4 @@ def rests_on(item: StudyMeasurement[Any], runs: Sequence[RunRecord]) -> dict[str
 def read_courses(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """What observers returned while the run in `folder` was trained, by the name of the measurement."""
     paths = sorted(folder.glob("course/*.jsonl"))
-    return {path.stem: [json.loads(line) for line in path.read_text("utf-8").splitlines()] for path in paths}
+    return {path.stem: read_course(path) for path in paths}

@@ -2,15 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from assay.analysis.columns import columns_of
-from assay.analysis.refresh import refreshed
 from assay.analysis.statistics import LEVEL
-from assay.config import read_yaml
 from assay.data.config import DataConfig
 from assay.data.corpus import Tell, silent
 from assay.data.dataset import Dataset, load_dataset
@@ -19,7 +16,6 @@ from assay.evaluation.measurement import (
     MEASUREMENTS,
     AnyMeasurement,
     GivenArm,
-    GivenStudy,
     Measurement,
     StudyMeasurement,
     expanded,
@@ -27,15 +23,14 @@ from assay.evaluation.measurement import (
 )
 from assay.evaluation.results import outdated
 from assay.model.plan import resolve_plan
-from assay.records import Addition, ArmColumn, MeasuredRun, Results, StudyRecord
+from assay.records import ArmColumn, MeasuredRun, Results
 from assay.records.measurement import GROUPS
 from assay.records.results import LIKELIHOOD, read_study_results
-from assay.report.page import runs_in_order, write_report
-from assay.study.asked import DEFAULT_MEASUREMENTS, PluginFile, StudyConfig
-from assay.study.folder import lock, rewrite_config
-from assay.study.growth import looks_at
-from assay.study.measure.given import Who, given_folder
-from assay.study.measure.results import measure_folder, measure_study, missing, missing_of_study, offered
+from assay.study.asked import DEFAULT_MEASUREMENTS, StudyConfig
+from assay.study.folder import lock
+from assay.study.measure.given import Who, given_folder, given_study
+from assay.study.measure.refresh import refresh
+from assay.study.measure.results import measure_folder, measure_study, missing, missing_of_study, unmet
 from assay.study.subject.run import known_architecture, read_run_config
 
 
@@ -104,16 +99,27 @@ def look_at_study(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looke
         raise RequestError(f"{folder}: has no finished run yet; `assay compare` goes on with it")
     text = cache(load_quietly)
     runs, added = [], dict[str, None]()
+    failed: list[RequestError] = []
     for place in places:
-        run, new, more = _measured_run(place, items, tell, text)
+        try:
+            run, new, more = _measured_run(place, items, tell, text)
+        except RequestError as error:  # the others are measured, and shown, before it is raised
+            failed.append(error)
+            run, new, more = MeasuredRun.read(place), [], []
         runs.append(run)
         added |= dict.fromkeys(new)
         notes += [*run.stale, *more]
     of_all = [item for item in items if isinstance(item, StudyMeasurement)]
-    results, new = _measured_arms(folder, of_all, runs, places, tell)
+    try:
+        results, new = _measured_arms(folder, of_all, runs, places, tell)
+    except RequestError as error:
+        failed.append(error)
+        results, new = read_study_results(folder), []
     added |= dict.fromkeys(new)
-    if added and (folder / "study.json").exists():
-        _refresh(folder, config, runs, results, list(added))
+    if (folder / "study.json").exists():
+        refresh(folder, runs, results, added)
+    if failed:
+        raise failed[0]
     rows, said = _rows(runs, items, _only(results, items), config.rule.level)
     every = {f"{run.record.label}, seed {run.record.seed}": _only(run.results, items) for run in runs}
     return Looked(str(folder), rows, said, {**every, "study": _only(results, items)}, list(added), _once(notes))
@@ -127,9 +133,9 @@ def _measured_run(
     run = MeasuredRun.read(folder)
     notes = []
     for item in of_runs:
-        unmet, there = item.unmet(offered(folder, run.record, item.name)), run.results.get(item.name)
-        if unmet is not None and (there is None or outdated(item, there) is not None):
-            notes.append(f"{item.name}: {unmet}; {folder} cannot be measured by it any more")
+        lacks, there = unmet(item, folder, run.record), run.results.get(item.name)
+        if lacks is not None and (there is None or outdated(item, there) is not None):
+            notes.append(f"{item.name}: {lacks}; {folder} cannot be measured by it any more")
     if not missing(of_runs, run, folder):
         return run, [], notes
     tell(f"{folder.name}: measuring {', '.join(item.name for item in missing(of_runs, run, folder))}")
@@ -183,46 +189,8 @@ def _measured_arms(
             folder,
             items,
             records,
-            GivenStudy(arms, plan or resolve_plan(config.execution, tell), min(run.seed for run in records), tell),
+            given_study(arms, plan or resolve_plan(config.execution, tell), [run.seed for run in records], tell),
         )
-
-
-def _refresh(
-    folder: Path, config: StudyConfig, runs: Sequence[MeasuredRun], results: Results, measured: Sequence[str]
-) -> None:
-    """study.json and the page with what was measured now; what the study did not have is added after a look."""
-    study = StudyRecord.read(folder / "study.json")
-    mine = runs_in_order(study, runs)
-    new = [name for name in measured if name not in {of.name for of in study.measured}]
-    added = list(study.added)
-    if new:
-        when = datetime.now(UTC).isoformat(timespec="seconds")
-        added.append(Addition(when=when, looks=looks_at(folder), measurements=new))
-    with lock(folder):
-        if new and _continues(folder):
-            names = list(dict.fromkeys([*config.measurements, *new]))
-            plugins = [*config.plugins, *_plugins_of(config, new)]
-            more = {"measurements": names, "added": added, "plugins": plugins}
-            rewrite_config(folder, config.model_copy(update=more))
-        record = refreshed(study, mine, results, measured, added)
-        write_report(record, mine, results, folder)
-        record.write(folder / "study.json")
-
-
-def _plugins_of(config: StudyConfig, names: Sequence[str]) -> list[PluginFile]:
-    """The files that brought these measurements, as far as the study does not list them."""
-    listed = {Path(plugin.path).name for plugin in config.plugins}
-    origins = {MEASUREMENTS.origin(name) for name in names}
-    return [
-        PluginFile(path=str(origin.path), sha256=origin.digest or "", measures_only=True)
-        for origin in sorted(origins, key=lambda origin: origin.name)
-        if origin.kind == "plug-in" and origin.path is not None and origin.path.name not in listed
-    ]
-
-
-def _continues(folder: Path) -> bool:
-    """Whether the study's configuration is of this version, so that it may be written."""
-    return read_yaml(folder / "config.yaml").get("version") != 1
 
 
 def _rows(

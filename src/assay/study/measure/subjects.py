@@ -20,7 +20,7 @@ def look_at(subject: str, only: Sequence[str] | None, settings: Mapping[str, Any
     `settings` say on which text a model is measured that no run here trained (the keys of config.yaml, nested); a run
     and a study have theirs, so that settings with them are a RequestError.
     """
-    only = None if only is None else expanded(only)
+    only = None if only is None else expanded(only, "--only")
     named = parse_subject(subject)
     if named.kind == "hub" or (named.kind == "folder" and (named.path / RECORD).exists()):
         return [look_at_imported(subject, only, settings, tell)]
