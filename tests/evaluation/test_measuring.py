@@ -203,3 +203,55 @@ def test_what_is_needed_and_not_there_is_said() -> None:
     assert likelihood.unmet(frozenset({"initial"})) == "needs trained weights"
     assert signals.unmet(frozenset({"initial"})) is None, "either moment will do"
     assert signals.unmet(frozenset()) is not None
+
+
+class Spoiler(Reader):
+    """Writes into what others read too."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def read(self, batch: ScoredBatch) -> None:
+        if self.what == "nats":
+            batch.nats[:] = 0
+        elif self.what == "hidden":
+            batch.hidden.zero_()
+
+
+class Spoils(CountWindows):
+    """Changes something that is not its own, in one of several ways."""
+
+    name = "a_spoiler"
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def readers(self, given: Given) -> Sequence[Reader]:
+        return [Spoiler(self.what)]
+
+    def measure(self, given: Given, readers: Sequence[Any]) -> Seen:
+        if self.what == "targets":
+            given.held_out.targets[:] = 0
+        elif self.what == "weights":
+            given.trained.embedding.tokens.data.zero_()
+        elif self.what == "hook":
+            given.trained.embedding.register_forward_hook(lambda *_: None)
+        return Seen(windows=0)
+
+
+@pytest.mark.parametrize("what", ["nats", "hidden", "targets", "weights", "hook"])
+def test_no_measurement_changes_what_the_others_give(what: str) -> None:
+    """What is ranked on comes out as without it, or not at all, and the one at fault is named."""
+    model = tiny()
+    batch = windows([[1, 2, 3, 4, 5, 6, 7, 8]] * 5, 8, range(5))
+    likelihood = MEASUREMENTS.get("likelihood")
+    assert isinstance(likelihood, Measurement)
+    (alone,) = measure_model([likelihood], given(model, batch))
+    measuring = Measuring(given(model, batch))
+    values = measuring.values([Spoils(what), likelihood])
+    assert values.get("likelihood", alone) == alone
+    if what == "nats":  # a copy of its own
+        assert values["likelihood"] == alone
+        return
+    assert set(measuring.failures) == {"a_spoiler"}
+    assert "a_spoiler" not in values

@@ -258,17 +258,23 @@ def test_a_course_is_of_one_code(tmp_path: Path) -> None:
         assert [row["step"] for row in read_course(path)] == [4, 8, 12]
 
 
-def test_an_observer_that_changes_the_weights_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["in place", "past autograd", "a hook"])
+def test_an_observer_that_changes_the_model_is_named(way: str, tmp_path: Path) -> None:
     class Meddler(Norms):
         name = "meddler"
 
         def observe(self, model: LanguageModel, step: int) -> dict[str, Any]:
-            model.embedding.tokens.mul_(1.01)
+            if way == "in place":
+                model.embedding.tokens.mul_(1.01)
+            elif way == "past autograd":
+                model.embedding.tokens.data.zero_()
+            else:
+                model.embedding.register_forward_hook(lambda *_: None)
             return {}
 
     run, _ = training_run(tmp_path)
     run.model_observers = [Meddler()]
-    with pytest.raises(RuntimeError, match="meddler: an observer changed the model's weights"):
+    with pytest.raises(RequestError, match="meddler: its observer changed the model that is trained; it may only look"):
         run.go()
 
 

@@ -1,5 +1,6 @@
 """Carries measurements out on one model, sharing its forward passes; one that fails takes no other with it."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -15,14 +16,12 @@ from assay.evaluation.measurement import (
     Text,
 )
 from assay.evaluation.results import as_result
-from assay.evaluation.scoring import scored_batches
-from assay.model.lm import LanguageModel
+from assay.evaluation.scoring import ScoredBatch, scored_batches
+from assay.model.fingerprint import Fingerprint, fingerprint
 from assay.plugins.blame import blamed, described, place_of
 from assay.records import Measured, MeasurementResult, Record
 
 Value = TypeVar("Value")
-Parameters = list[tuple[int, int]]
-"""Which tensors a model's parameters are, and how often each was written to."""
 
 
 def measure_model(measurements: Sequence[Measurement[Any]], given: Given) -> list[Record]:
@@ -102,7 +101,7 @@ class Measuring:
             for batch in scored_batches(given.model(model), given.text(text), given.plan):
                 for item, reader in of:
                     if item.name not in self.failures:
-                        self._ask(item, lambda reader=reader, batch=batch: reader.read(batch))  # type: ignore[misc]
+                        self._ask(item, lambda reader=reader, batch=batch: _read(reader, batch))  # type: ignore[misc]
 
     def _ask(self, item: Measurement[Any], what: Callable[[], Value]) -> Value | None:
         """The same as `attempt`, of a model that must be as it was afterwards; nothing is asked of one that is not."""
@@ -113,14 +112,33 @@ class Measuring:
     def _guarded(self, item: Measurement[Any], what: Callable[[], Value]) -> Value:
         assert self.given is not None
         models = {need: self.given.model(need) for need in sorted(item.needs & self.given.models.keys())}
-        before = {need: _state(model) for need, model in models.items()}
+        before = {need: fingerprint(model) for need, model in models.items()}
+        text_before = _text(self.given)
         try:
             return what()
         finally:
+            if any(_text(self.given)[name] != content for name, content in text_before.items()):
+                self.spoilt = True
+                raise ChangedError("it changed the text, so nothing more is measured on it")
             for need, model in models.items():
-                if (changed := _changed(before[need], _state(model))) is not None:
+                if (changed := _changed(before[need], fingerprint(model))) is not None:
                     self.spoilt = True
                     raise ChangedError(changed)
+
+
+def _read(reader: Reader, batch: ScoredBatch) -> None:
+    """Let it read; one that writes into what the others read too is an error of its own."""
+    before = batch.hidden._version
+    arrays = {name: getattr(batch, name).copy() for name in ("rows", "inputs", "targets", "nats")}
+    reader.read(dataclasses.replace(batch, **arrays))
+    if batch.hidden._version != before:
+        raise ChangedError("its reader changed the batch that others read too")
+
+
+def _text(given: Given) -> dict[str, bytes]:
+    """What the windows hold that have been made so far."""
+    made = {name: given.__dict__[name] for name in ("held_out", "validation") if name in given.__dict__}
+    return {name: windows.inputs.tobytes() + windows.targets.tobytes() for name, windows in made.items()}
 
 
 class ChangedError(Exception):
@@ -140,14 +158,11 @@ def _named(item: AnyMeasurement, error: Exception) -> Exception:
     return named
 
 
-def _state(model: LanguageModel) -> tuple[bool, Parameters]:
-    return model.training, [(id(parameter), parameter._version) for parameter in model.parameters()]
-
-
-def _changed(before: tuple[bool, Parameters], after: tuple[bool, Parameters]) -> str | None:
-    if before[1] != after[1]:
+def _changed(before: Fingerprint, after: Fingerprint) -> str | None:
+    if before.weights != after.weights:
         return "it changed the model's weights, so nothing more is measured on them"
-    if before[0] != after[0]:
-        mode = "training" if after[0] else "evaluation"
-        return f"it left the model in {mode} mode, so nothing more is measured on it"
+    if before.modes != after.modes:
+        return "it left the model in another mode, so nothing more is measured on it"
+    if before.hooks != after.hooks:
+        return "it left hooks on the model, so nothing more is measured on it"
     return None

@@ -11,6 +11,7 @@ import torch
 
 from assay.data.batches import Batches, Chain
 from assay.errors import RequestError
+from assay.model.fingerprint import fingerprint
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
 from assay.records import write_whole
@@ -125,16 +126,16 @@ class TrainingRun:
         return progress
 
     def _show_model(self, progress: TrainingProgress) -> None:
-        """Call the observers whose interval it is; a RuntimeError where one has changed a weight."""
+        """Call the observers whose interval it is; a RequestError where one has changed the model."""
         for observer in self.model_observers:
             if progress.step % observer.interval and progress.status == "running":
                 continue
-            before = [parameter._version for parameter in self.model.parameters()]
             self.model.eval()
+            before = fingerprint(self.model)
             with torch.no_grad():
-                row = {"step": progress.step, **observer.observe(self.model, progress.step)}
-            if [parameter._version for parameter in self.model.parameters()] != before:
-                raise RuntimeError(f"{observer.name}: an observer changed the model's weights")
+                row = {**observer.observe(self.model, progress.step), "step": progress.step}
+            if fingerprint(self.model)._replace(modes=before.modes) != before:
+                raise RequestError(f"{observer.name}: its observer changed the model that is trained; it may only look")
             add_row(course_file(self.folder, observer.name), row, self.codes.get(observer.name))
 
     def _start(self) -> TrainingProgress:

@@ -31,7 +31,8 @@ from assay.study.folder import lock
 from assay.study.measure.given import Who, given_folder, given_study
 from assay.study.measure.refresh import refresh
 from assay.study.measure.results import measure_folder, measure_study, missing, missing_of_study, unmet
-from assay.study.subject.run import known_architecture, read_run_config
+from assay.study.sources import arm_plugins
+from assay.study.subject.run import known_architecture, read_run_config, refuse_edited
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,8 @@ def _measured_run(
         raise RequestError(
             f"{folder}: its data reads as {now} now, and was {then} when it was trained; the data as it was would do"
         )
+    if config.data.task is not None:  # a text's digest covers what brought it, a task's does not
+        refuse_edited(folder, config.needs or {}, arm_plugins(architecture, dimensions, config.data))
     plan = config.plan or resolve_plan(config.execution, tell)
     who = Who(run.record.label, run.record.seed, run.record.replicate, architecture, dimensions)
     with lock(folder):

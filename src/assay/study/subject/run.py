@@ -85,7 +85,7 @@ def load_run(folder: Path) -> LoadedRun:
     known_architecture(folder, run)
     loaded = _load(folder, arm.architecture, dimensions, run.plan, None, True)
     if run.needs is not None:
-        _refuse_edited(folder, run.needs, model_plugins(loaded.architecture, loaded.config))
+        refuse_edited(folder, run.needs, model_plugins(loaded.architecture, loaded.config))
     return loaded
 
 
@@ -98,7 +98,7 @@ def known_architecture(folder: Path, run: StudyConfig) -> Architecture:
     return ARCHITECTURES.get(name)
 
 
-def _refuse_edited(folder: Path, trained_with: Mapping[str, str], now: Mapping[str, str]) -> None:
+def refuse_edited(folder: Path, trained_with: Mapping[str, str], now: Mapping[str, str]) -> None:
     """Raise a RequestError where weights would run with other code than they were trained with."""
     for name, digest in now.items():  # the plug-in of its corpus is no longer needed
         if trained_with.get(name) != digest:
