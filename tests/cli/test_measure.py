@@ -69,6 +69,7 @@ def test_a_measurement_of_a_file_is_in_table_page_and_json(assay: Assay, plugin:
     assert share in assay("measure", "study", "--only", "accuracy", "--plugin", plugin).out
 
 
+@pytest.mark.slow
 def test_measuring_later_gives_the_same_bytes(assay: Assay, plugin: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pages: list[int] = []
 

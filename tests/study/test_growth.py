@@ -110,6 +110,7 @@ def test_more_seeds_and_an_arm_end_as_if_asked_at_once(make: Make, at_once: Path
     assert all(pair.nominal for pair in record.pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [1, 9, 20])
 def test_interrupted_growth_ends_in_the_same_bytes(at: int, make: Make, at_once: Path, tmp_path: Path) -> None:
     compare(make(TWO, (0,)), tmp_path / "out")

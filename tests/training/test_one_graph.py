@@ -76,7 +76,14 @@ def assert_one_graph(
     assert counters["aot_autograd"]["ok"] == 1
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES.names())
+LATER = ("gpt2ish-", "s-gpt2ish", "groundthink", "twin")
+"""Other sizes of gpt2ish, whose smallest models are its own, and those that take longest to trace."""
+NAMES = [
+    pytest.param(name, marks=[pytest.mark.slow] if name.startswith(LATER) else []) for name in ARCHITECTURES.names()
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_chunked_forms(name: str) -> None:
     assert_one_graph(name, Execution("chunked", 16), "aot_eager", 0.0)
 
