@@ -240,7 +240,8 @@ def _explain(config: type[Config], error: pydantic.ValidationError, options: Map
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ").partition(", unable to")[0]
     if isinstance(first.get("ctx", {}).get("error"), RequestError):
         return message  # a whole sentence already
-    if first["type"] == "value_error" and (not path or isinstance(first["input"], Mapping)):
+    section = isinstance(first["input"], Mapping) and path not in leaf_paths(config)
+    if first["type"] == "value_error" and (not path or section):
         return message  # a check over several keys names them itself
     if first["type"] == "too_short":
         message = f"should have at least {first['ctx']['min_length']}"

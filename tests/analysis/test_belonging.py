@@ -42,3 +42,10 @@ def test_another_split_is_refused_rather_than_mixed() -> None:
         study([open_, closed])
     with pytest.raises(RequestError, match="gpt1 with seed 0 has no validation scores"):
         study([open_, closed], split="validation")
+
+
+def test_scores_of_two_versions_of_the_likelihood_are_refused() -> None:
+    one, other = run("gpt1", 0), run("rwkv6", 0)
+    newer = other.results["likelihood"].model_copy(update={"measurement_version": 99})
+    with pytest.raises(RequestError, match="scored by versions 1 and 99 of the likelihood; `assay measure` scores"):
+        study([one, other.with_results([newer])])

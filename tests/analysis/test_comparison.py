@@ -1,11 +1,13 @@
 """From runs to a study: order, refusals to rank, sentences, and requests that make no sense."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from assay.analysis.comparison import compare_runs
+from assay.analysis.refresh import refreshed
 from assay.analysis.statistics import mean_interval
 from assay.errors import RequestError
 from assay.records import Arm, ArmColumn, Code, MeasuredRun, Parameters, StudyRecord
@@ -277,3 +279,14 @@ def test_what_is_mixed_is_shown_of_no_arm(which: str) -> None:
     assert "signals" in shown
     assert "recall" in {column.measurement for arm in study(some).arms for column in arm.columns}
     assert "recall" not in study_figures(study(made), made, {})
+
+
+def test_what_some_seeds_of_an_arm_lack_is_said_until_they_have_it() -> None:
+    some = runs(3, ("gpt1", "rwkv6"))
+    less = replace(some[0], results={name: of for name, of in some[0].results.items() if name != "recall"})
+    said = "recall of gpt1 is of 2 of its 3 seeds; `assay measure` measures what is missing."
+    record = study([less, *some[1:]])
+    assert record.headline.count(said) == 1
+    assert said not in study(some).headline
+    now = refreshed(record, some, {}, (), ())
+    assert said not in now.headline

@@ -133,6 +133,28 @@ def test_results_that_do_not_fit_are_said_and_measured_again(assay: Assay) -> No
     assert MeasurementResult.read(path) == good
 
 
+def test_a_result_file_that_is_not_the_runs_is_named_and_mended_by_measure(assay: Assay) -> None:
+    asked = ["compare", "gpt1", *assay.small, "--seeds", "1", "--out", "study"]
+    assert assay(*asked).status == 0
+    folder = next((assay.cwd / "study" / "runs").iterdir()) / "measurements"
+    path = folder / "recall.json"
+    good = MeasurementResult.read(path)
+    of_another = good.model_copy(update={"measured": good.measured.model_copy(update={"spec_digest": "0" * 64})})
+    for text, why in (
+        ("{", "not JSON"),
+        ((folder / "signals.json").read_text(encoding="utf-8"), "holds a result of signals"),
+        (of_another.model_dump_json(), "is of another run"),
+    ):
+        path.write_text(text, encoding="utf-8")
+        said = assay("report", "study")
+        assert (said.status, why in said.err) == (0, True), said.err
+        assert "; `assay measure study` measures again" in said.err
+    assert why in assay(*asked).err
+    assert assay("measure", "study").status == 0
+    assert MeasurementResult.read(path) == good
+    assert assay("report", "study").err == ""
+
+
 def test_models_from_elsewhere_are_measured_as_far_as_they_can_be(assay: Assay) -> None:
     before = assay.left()
     text = ["--corpus", f"text:{assay.corpus}", "--tokenizer", "bytes", "--context", "32", "--size", "30k"]

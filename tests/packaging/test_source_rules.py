@@ -1,6 +1,8 @@
 """Rules that every module of assay keeps: it says its job, draws from no global generator, unpickles nothing."""
 
 import ast
+import builtins
+import symtable
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,6 +106,31 @@ def unpickling(source: str) -> list[int]:
         node.value.lineno for node in ast.walk(tree) if isinstance(node, ast.keyword) and node.arg == "allow_pickle"
     ]
     return sorted(set(lines))
+
+
+def undefined(source: str) -> list[str]:
+    """Names that a module reads and nothing in it defines. (Linters are silent: they take tensor shapes for names.)"""
+    top = symtable.symtable(source, "module", "exec")
+    tables = [top]
+    for table in tables:
+        tables += table.get_children()
+    defined = {of.get_name() for of in top.get_symbols() if of.is_assigned() or of.is_imported() or of.is_namespace()}
+    defined |= {of.get_name() for table in tables for of in table.get_symbols() if of.is_declared_global()}
+    read = {
+        of.get_name() for table in tables for of in table.get_symbols() if of.is_referenced() and of.is_global()
+    } | {of.get_name() for of in top.get_symbols() if of.is_referenced()}
+    return sorted(read - defined - {*dir(builtins), "__file__"})
+
+
+def test_every_name_is_defined() -> None:
+    missing = {str(path.relative_to(SOURCE)): undefined(path.read_text(encoding="utf-8")) for path in MODULES}
+    assert {name: names for name, names in missing.items() if names} == {}
+
+
+def test_an_undefined_name_is_caught() -> None:
+    assert undefined("import os\ndef f(x):\n    return [os.path, len(x), spelt(x), Path]\n") == ["Path", "spelt"]
+    assert undefined("x = y\nclass A:\n    z = x\n    def f(self): return z\n") == ["y", "z"]
+    assert undefined('def f(x: "B T d") -> "B T":\n    def g():\n        return x\n    return g\n') == []
 
 
 def test_there_are_modules() -> None:

@@ -45,7 +45,7 @@ def made_up(values: dict[str, Any]) -> MadeUp:
     inside = {name: values.get(name) for name in MEASURED_INSIDE}
     record = RunRecord.model_validate({name: value for name, value in values.items() if name not in inside})
     results = results_of_run({**record.model_dump(), **inside})
-    return MadeUp(record, in_order(results), (), inside)
+    return MadeUp(record, in_order(results), {}, inside)
 
 
 def changed(of: MadeUp, **changes: Any) -> MadeUp:

@@ -171,6 +171,14 @@ def test_steps_to_keep_are_a_list_or_powers_of_two() -> None:
     assert TrainingConfig.parse({**config, "keep": [5, 2]}).kept_steps == {2, 5}
     with pytest.raises(RequestError, match=r"training.keep: 13 given, the run has 12 steps; so many would do"):
         TrainingConfig.parse({**config, "keep": [5, 13]})
+    assert TrainingConfig.parse({**config, "keep": 5}).kept_steps == {5}
+
+
+@pytest.mark.parametrize("given", ["often", [0], [-1], [True], [1.5], ["log"], [[3]], {"a": 1}, None])
+def test_other_steps_to_keep_are_refused_in_one_line(given: object) -> None:
+    with pytest.raises(RequestError, match=r"^keep: .*steps from 1 on, as \[100, 1000\], or log would do") as said:
+        TrainingConfig.parse({"tokens": 12 * 32, "batch_tokens": 32, "context": 16, "keep": given})
+    assert "\n" not in str(said.value)
 
 
 class Norms:

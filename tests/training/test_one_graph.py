@@ -38,7 +38,7 @@ class Step(torch.nn.Module):
         generator = torch.Generator().manual_seed(seed)
         vocab_size = self.objective.model.vocab_size
         inputs, targets = torch.randint(vocab_size, (2, 2, self.tokens), generator=generator)
-        targets[:, 3] = IGNORED
+        targets[:, 3:4] = IGNORED
         return inputs, targets, torch.tensor(seed)
 
 
@@ -86,6 +86,19 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_chunked_forms(name: str) -> None:
     assert_one_graph(name, Execution("chunked", 16), "aot_eager", 0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tokens", [1, 5, 16, 17, 40])
+@pytest.mark.parametrize("name", ARCHITECTURES.names())
+def test_any_length(name: str, tokens: int) -> None:
+    """Less than a chunk, exactly one, one more, and several."""
+    assert_one_graph(name, Execution("chunked", 16), "aot_eager", 0.0, tokens=tokens)
+
+
+@pytest.mark.parametrize("name", ["gated-delta-net"])
+def test_less_than_a_chunk(name: str) -> None:
+    assert_one_graph(name, Execution("chunked", 16), "aot_eager", 0.0, tokens=9)
 
 
 @pytest.mark.parametrize("name", ["delta-net", "rwkv6", "sliding-window"])

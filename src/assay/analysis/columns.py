@@ -9,6 +9,9 @@ from assay.analysis.wording import join_names
 from assay.records import ArmColumn, Column, MeasuredBy, MeasuredRun, MeasurementResult, Results
 from assay.records.results import LIKELIHOOD
 
+AGAIN = "`assay measure` measures what is missing."
+"""How sentences end that measuring makes untrue."""
+
 
 def mixed(runs: Iterable[Results]) -> dict[str, list[str]]:
     """Measurements of which the runs hold results of more than one version or code, with those in words.
@@ -78,13 +81,35 @@ def measured_by(runs: Sequence[MeasuredRun], of_study: Results) -> list[Measured
 
 
 def said(runs: Sequence[MeasuredRun], of_study: Results) -> list[str]:
-    """The sentences of a study: which measurements are not shown, as they are mixed, and what its own results say."""
-    lines = [
-        f"{name} was measured by versions {join_names(versions)} of it, so it is not shown; `assay measure` measures "
-        "it again."
+    """The sentences of a study: what is mixed or of some seeds alone, and what its own results say."""
+    return [
+        *not_shown(runs),
+        *of_some_seeds(runs),
+        *(sentence for result in of_study.values() for sentence in result.sentences),
+    ]
+
+
+def not_shown(runs: Sequence[MeasuredRun]) -> list[str]:
+    """A sentence for each measurement that is mixed."""
+    return [
+        f"{name} was measured by versions {join_names(versions)} of it, so it is not shown; {AGAIN}"
         for name, versions in mixed(run.results for run in runs).items()
     ]
-    return lines + [sentence for result in of_study.values() for sentence in result.sentences]
+
+
+def of_some_seeds(runs: Sequence[MeasuredRun]) -> list[str]:
+    """A sentence for each arm and measurement that not all of the arm's finished runs have: its mean is of fewer."""
+    of_arm: dict[str, list[MeasuredRun]] = {}
+    for run in runs:
+        if run.record.status == "finished":
+            of_arm.setdefault(run.record.label, []).append(run)
+    lines = []
+    for label, of in of_arm.items():
+        names = [name for run in of for name in run.results]
+        for name, count in Counter(names).items():
+            if count < len(of):
+                lines.append(f"{name} of {label} is of {count} of its {len(of)} seeds; {AGAIN}")
+    return lines
 
 
 def _over_seeds(name: str, of_runs: Sequence[Sequence[Column]], level: float) -> Iterator[ArmColumn]:
@@ -98,7 +123,7 @@ def _over_seeds(name: str, of_runs: Sequence[Sequence[Column]], level: float) ->
 
 
 def _text(of: Sequence[Column]) -> Mapping[str, str | None]:
-    """The text of all; where they differ, the most frequent one that does not go without saying, counted."""
+    """The text of all; where they differ, the most frequent one other than the usual text, and how often it occurs."""
     counts = Counter(column.text for column in of if column.text is not None)
     if len(counts) > 1:
         counts.pop(of[0].usual, None)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from assay.analysis import additions
-from assay.analysis.columns import arm_columns, measured_by, mixed, said
+from assay.analysis.columns import AGAIN, arm_columns, measured_by, mixed, said
 from assay.analysis.comparison import compare_runs
 from assay.analysis.ranking.entrants import Point
 from assay.analysis.rule import Rule, Tuning
@@ -40,7 +40,7 @@ def refreshed(
         for arm in study.arms
     ]
     replaced = {sentence for of in study.measured if of.scope == "study" for sentence in of.sentences}
-    headline = [line for line in study.headline if line not in replaced]
+    headline = [line for line in study.headline if line not in replaced and not line.endswith(AGAIN)]
     more = [line for line in [*additions.said(added), *said(runs, results)] if line not in headline]
     return study.model_copy(
         update={

@@ -1,4 +1,4 @@
-"""`assay measure`: what finished runs and other models were measured to be, and what is missing of it."""
+"""`assay measure`: shows the measurements of finished runs and other models, and makes those that are missing."""
 
 import json
 import os

@@ -22,7 +22,7 @@ def report(
         raise RequestError(f"{study}: no study.json; give the folder of a finished study (`assay compare` makes one)")
     record = StudyRecord.read(study / "study.json")
     runs = [MeasuredRun.read(path.parent) for path in sorted(study.glob("runs/*/record.json"))]
-    for line in (line for run in runs for line in run.stale):
-        print(f"assay: {line}", file=sys.stderr)
+    for line in (line for run in runs for line in run.stale.values()):
+        print(f"assay: {line}; `assay measure {study}` measures again what the table shows", file=sys.stderr)
     write_report(record, runs, read_study_results(study), study)
     show_study(record, study, as_json)

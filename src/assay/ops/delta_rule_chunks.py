@@ -20,6 +20,7 @@ Shapes: M = n B H chunks of all sequences and heads, chunk-major, C tokens in a 
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -67,11 +68,8 @@ def chunked_delta_rule(
 
     All operands share one floating type; `before` says that the error is taken before the decay.
     """
-    B, T, H, _ = v.shape
-    n, C = equal_chunks(T, chunk_length)
-    rows = (_by_chunk(x, n, C) for x in (q, k, v, beta[..., None], log_decay[..., None]))
-    y, state = _chunked(*rows, state, option=(before,))
-    return y.view(n, B, H, C, -1).permute(1, 0, 3, 2, 4).reshape(B, n * C, H, -1)[:, :T], state
+    y, state = _chunked(q, k, v, beta, log_decay, state, option=([chunk_length, int(before)],))
+    return y, state
 
 
 def _by_chunk(x: Tensor, n: int, C: int) -> Tensor:
@@ -80,6 +78,13 @@ def _by_chunk(x: Tensor, n: int, C: int) -> Tensor:
     if n * C > T:
         x = F.pad(x, (0, 0, 0, 0, 0, n * C - T))
     return x.reshape(B, n, C, H, V).permute(1, 0, 3, 2, 4).reshape(-1, C, V)
+
+
+def _from_chunks(x: Tensor, B: int, T: int, C: int) -> Tensor:
+    """[n B H, C, V] -> [B, T, H, V], without what follows the end."""
+    V = x.shape[-1]
+    x = x.reshape(-(-T // C), B, -1, C, V).permute(1, 0, 3, 2, 4)
+    return x.reshape(B, -1, x.shape[3], V)[:, :T].contiguous()
 
 
 def _decays(log_decay: Tensor, before: bool) -> Decays:
@@ -101,9 +106,15 @@ def _decays(log_decay: Tensor, before: bool) -> Decays:
 
 
 def _forward(
-    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor, state: Tensor, before: bool
+    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor, state: Tensor, how: Sequence[int]
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """q and k [M, C, K], v [M, C, V], beta and log_decay [M, C, 1], state [B, H, K, V] -> y [M, C, V], state."""
+    """q and k [B, T, H, K], v [B, T, H, V], beta and log_decay [B, T, H], state [B, H, K, V] -> y as v, state.
+
+    `how`: the longest chunk, and 1 where the error is taken before the decay.
+    """
+    B, T, before = len(v), v.shape[1], bool(how[1])
+    n, C = equal_chunks(T, how[0])
+    q, k, v, beta, log_decay = (_by_chunk(x, n, C) for x in (q, k, v, beta[..., None], log_decay[..., None]))
     decays = _decays(log_decay, before)
     overlap = (k @ k.mT).mul_(decays.erase)
     one = torch.eye(k.shape[1], dtype=k.dtype, device=k.device)
@@ -114,16 +125,22 @@ def _forward(
     scores = (q @ k.mT).mul_(decays.read)
     y = torch.baddbmm(scores @ written, decays.read_start * q, starts)
     inside = Inside(scores, overlap, inverse, key_start, key_end, starts, error, written)
-    return (y, last), (*decays, *inside)
+    return (_from_chunks(y, B, T, C), last), (q, k, beta, *decays, *inside)
 
 
-def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], before: bool) -> tuple[Tensor, ...]:
+def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], how: Sequence[int]) -> tuple[Tensor, ...]:
     dy, d_last = gradients
+    B, T = dy.shape[:2]
+    n, C = equal_chunks(T, how[0])
     q, k, beta, *rest = saved
-    return _backward(dy.contiguous(), d_last, q, k, beta, Decays(*rest[:5]), Inside(*rest[5:]), before)
+    found = _backward(
+        _by_chunk(dy, n, C), d_last, q, k, beta, Decays(*rest[:5]), Inside(*rest[5:]), before=bool(how[1])
+    )
+    d_q, d_k, d_v, d_beta, d_log_decay = (_from_chunks(x, B, T, C) for x in found[:5])
+    return d_q, d_k, d_v, d_beta.squeeze(3), d_log_decay.squeeze(3), found[5]
 
 
-_chunked = Differentiable("delta_rule_chunked", _forward, _gradient, outputs=2, keeps=(0, 1, 3), option="bool")
+_chunked = Differentiable("delta_rule_chunked", _forward, _gradient, outputs=2, option="int[]")
 
 
 def _pass_states(

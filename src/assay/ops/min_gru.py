@@ -1,12 +1,13 @@
-"""The arbiters' recurrences: the GRU and minGRU, each as the loop that defines it and in a form that is faster.
+"""The GRU and minGRU, recurrences of two layers that mix paths: each as the loop that defines it and in a faster form.
 
     minGRU   z_t = sigmoid(gate_t),  h_t = (1 - z_t) h_{t-1} + z_t g(candidate_t)
              g(x) = x + 1/2 for x >= 0, sigmoid(x) below         (Feng et al. 2024, arXiv 2410.01201, section 3.1)
     GRU      r, z = sigmoid(W x_t + b + U h_{t-1} + c),  n = tanh(W' x_t + b' + r (U' h_{t-1} + c'))
              h_t = (1 - z) n + z h_{t-1}                                  (Cho et al. 2014, as torch.nn.GRU has it)
 
-minGRU's gates do not depend on h, so that it is a parallel scan, which the paper's appendix B does on logarithms; g
-keeps h positive for that. The GRU's do: of it only the products with x can be formed for all tokens at once.
+The gates of minGRU do not depend on h, so all its states follow from one parallel scan. The paper's appendix B scans
+logarithms, for which g keeps h positive. The gates of the GRU depend on h: only its products with x can be formed for
+all tokens at once.
 
 Shapes: B batch, T tokens, D input width, W state width. States are in float32 or wider.
 """

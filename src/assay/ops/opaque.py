@@ -2,8 +2,8 @@
 
 In eager it is a torch.autograd.Function. While a graph is compiled it is an op of torch's library, `assay::NAME`, whose
 gradient is another, `assay::NAME_gradient`: the compiler asks both for shapes alone and never looks inside, so they may
-branch on what their tensors hold. The same two functions run in either way, without autocast: what it would decide is
-theirs to be told.
+branch on what their tensors hold. The same two functions run in either way, without autocast: whoever calls them gives
+the operands in the types that they are to compute in.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +22,10 @@ Gradient = Callable[..., tuple[Tensor, ...]]
 
 
 class Differentiable:
-    """`forward` with the gradient `gradient`; calling it with operands and option gives the outputs. No second ones.
+    """`forward` with the gradient `gradient`; calling it with operands and option gives the outputs.
+
+    It has first derivatives only. Gradients should be in the layout of their operands: other layouts could differ from
+    those that a compiler assumes.
 
     What `gradient` gets as saved are the tensors at the places `keeps`, counted through the operands and then the
     `outputs`, followed by what else `forward` returned. `option` is the type of an argument that is no tensor, where
@@ -37,7 +40,7 @@ class Differentiable:
         *,
         outputs: int,
         keeps: Sequence[int] = (),
-        option: Literal["int", "bool", "ScalarType"] | None = None,
+        option: Literal["int", "int[]", "ScalarType"] | None = None,
     ) -> None:
         self._eager = _autograd_function(forward, gradient, keeps)
         self._node = _node(name, forward, gradient, outputs, keeps, option)

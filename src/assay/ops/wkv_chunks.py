@@ -123,7 +123,8 @@ def halved_gradients(
     for total, later, earlier in reversed(levels):
         dlater, dearlier = _parted(drows, dkeys, later.shape[1])
         _scale(dlater, dearlier, total)
-        # Rows of the later half were scaled by the earlier half's decay: to it goes what they owe, and vice versa.
+        # The forward scaled rows of the later half by the total decay of the earlier half, so their share of the
+        # gradient belongs to the decays of the earlier half; and the other way round.
         dlog = torch.stack((dlog + (later * dlater).sum(1), dlog + (earlier * dearlier).sum(1)), 1).flatten(0, 1)
         _add_score_gradients(_corners(dscores, later.shape[1]), later, earlier, dlater, dearlier)
     return drows.transpose(0, 1), dkeys.transpose(0, 1), dlog.transpose(0, 1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from assay.errors import RequestError
 from assay.records.embedded import results_of_run, results_of_study
 from assay.records.likelihood import Likelihood, Split
 from assay.records.measurement import FOLDER, MeasurementResult
@@ -24,8 +25,10 @@ class MeasuredRun:
 
     record: RunRecord
     results: Results = field(default_factory=dict)
-    stale: tuple[str, ...] = ()
-    """A line for every result that is not of these weights, or cannot be read; it is in `results` no more."""
+    stale: Mapping[str, str] = field(default_factory=dict)
+    """Name of a measurement -> why its result here is not the run's: of other weights, of another run, unreadable.
+
+    Such a result is not in `results`."""
 
     @classmethod
     def read(cls, folder: Path) -> "MeasuredRun":
@@ -34,13 +37,23 @@ class MeasuredRun:
         values = _older(folder / "record.json", 3)
         embedded = {} if values is None else {result.measurement: result for result in results_of_run(values)}
         weights = weights_digest(folder)
-        results, stale = dict(embedded), []
-        for result in stored_results(folder):
-            if result.measured.weights_sha256 and weights and result.measured.weights_sha256 != weights:
-                stale.append(f"{folder}: {result.measurement} was measured on other weights, so it is not shown")
+        results, stale = dict(embedded), dict[str, str]()
+        for path in _result_files(folder):
+            try:
+                result = MeasurementResult.read(path)
+            except RequestError as error:
+                stale[path.stem] = str(error)
+                continue
+            of, name = result.measured, result.measurement
+            if name != path.stem:
+                stale[path.stem] = f"{path}: holds a result of {name}"
+            elif of.spec_digest and record.spec_digest and of.spec_digest != record.spec_digest:
+                stale[name] = f"{path}: is of another run"
+            elif of.weights_sha256 and weights and of.weights_sha256 != weights:
+                stale[name] = f"{path}: was measured on other weights than lie there now"
             else:
-                results[result.measurement] = result
-        return cls(record, in_order(results.values()), tuple(stale))
+                results[name] = result
+        return cls(record, in_order(results.values()), stale)
 
     def likelihood(self, split: Split) -> Likelihood | None:
         """The scores on `split`, never those on the other one."""
@@ -55,7 +68,9 @@ class MeasuredRun:
 
     def with_results(self, more: Iterable[MeasurementResult]) -> "MeasuredRun":
         """The same with `more` results, in place of older ones of the same name."""
-        return MeasuredRun(self.record, in_order([*self.results.values(), *more]), self.stale)
+        new = {result.measurement: result for result in more}
+        stale = {name: why for name, why in self.stale.items() if name not in new}
+        return MeasuredRun(self.record, in_order([*self.results.values(), *new.values()]), stale)
 
 
 def read_study_results(folder: Path) -> Results:
@@ -67,7 +82,11 @@ def read_study_results(folder: Path) -> Results:
 
 def stored_results(folder: Path) -> list[MeasurementResult]:
     """What lies in the folder's measurements/; a file that cannot be read is a RequestError that names it."""
-    return [MeasurementResult.read(path) for path in sorted((folder / FOLDER).glob("*.json"))]
+    return [MeasurementResult.read(path) for path in _result_files(folder)]
+
+
+def _result_files(folder: Path) -> list[Path]:
+    return sorted((folder / FOLDER).glob("*.json"))
 
 
 def write_result(folder: Path, result: MeasurementResult) -> Path:

@@ -110,6 +110,9 @@ def _say_outdated(record: StudyRecord, folder: Path, listener: Listener) -> None
         why = outdated(MEASUREMENTS.get(of.name), of) if of.name in MEASUREMENTS.names() else None
         if why is not None:
             listener.notice(f"{why}; `assay measure {folder}` measures it again")
+    for place in sorted(path.parent for path in folder.glob("runs/*/record.json")):
+        for line in MeasuredRun.read(place).stale.values():
+            listener.notice(f"{line}; `assay measure {folder}` measures again what the table shows")
 
 
 def finished_study(config: StudyConfig, folder: Path) -> StudyRecord | None:
@@ -121,7 +124,7 @@ def finished_study(config: StudyConfig, folder: Path) -> StudyRecord | None:
     complete = {arm.label for arm in record.arms} == labels and all(
         set(arm.seeds) == set(config.seeds) for arm in record.arms
     )
-    # What a concluded study was asked for and none of its runs has, as all diverged say, is not asked again.
+    # A measurement that was asked for counts as done even where no run has a result of it (all may have diverged).
     asked = record.protocol.get("measurements", [])
     measured = set(config.measurements) <= {*asked, *(of.name for of in record.measured)}
     return record if complete and measured and list(config.added) == record.added else None

@@ -1,8 +1,8 @@
 """The configuration of a training run."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from assay.config import Config
 
@@ -37,8 +37,16 @@ class TrainingConfig(Config):
     checkpoint_interval: int | None = Field(None, gt=0)
     """Steps between checkpoints; None is a tenth of the run."""
 
-    keep: list[PositiveInt] | Literal["log"] = []
+    keep: list[int] | Literal["log"] = []
     """Steps after which a copy of the weights is stored, or `log`: after 1, 2, 4, 8, ... steps and the last."""
+
+    @field_validator("keep", mode="before")
+    @classmethod
+    def _steps_or_log(cls, keep: Any) -> Any:
+        steps = keep if isinstance(keep, list) else [keep]
+        if keep != "log" and any(type(step) is not int or step < 1 for step in steps):
+            raise ValueError("steps from 1 on, as [100, 1000], or log would do")
+        return keep if keep == "log" else steps
 
     @model_validator(mode="after")
     def _batch_holds_windows(self) -> "TrainingConfig":

@@ -3,8 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from assay.analysis.columns import mixed
+from assay.analysis.wording import join_names
 from assay.errors import RequestError
 from assay.records import MeasuredRun, RunRecord, Split
+from assay.records.results import LIKELIHOOD
 
 
 def refuse_strangers(measured: Sequence[MeasuredRun], split: Split) -> None:
@@ -54,6 +57,9 @@ def _refuse_other_measures(finished: Sequence[MeasuredRun], split: Split) -> Non
         documents = finished[0].likelihood(split)
         if documents is not None and scores.document_tokens != documents.document_tokens:
             raise RequestError(f"{_name(run)} was scored on other {split} documents than {first.label}")
+    if versions := mixed(measured.results for measured in finished).get(LIKELIHOOD):
+        told = f"versions {join_names(versions)} of the likelihood"
+        raise RequestError(f"the runs were scored by {told}; `assay measure` scores them again")
 
 
 def _refuse_two_arms(runs: Sequence[RunRecord]) -> None:

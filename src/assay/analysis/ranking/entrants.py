@@ -44,18 +44,18 @@ class Entrant:
 
     @cached_property
     def scores(self) -> dict[int, Likelihood]:
-        """By seed, of the runs that finished; nats that are not finite are a divergence, whatever the status says."""
+        """The scores by seed. A run whose nats are not finite counts as diverged, whatever its status says."""
         of = {seed: run.likelihood(self.split) for seed, run in self.measured.items()}
         return {seed: scores for seed, scores in of.items() if scores and math.isfinite(scores.nats_per_token)}
 
     @property
     def results(self) -> list[Results]:
-        """What was measured of the runs that have scores."""
+        """The measurements of the runs that have scores."""
         return [self.measured[seed].results for seed in self.scores]
 
     @property
     def diverged(self) -> int:
-        """How many have none."""
+        """How many of its runs have no finite scores."""
         return len(self.runs) - len(self.scores)
 
     @property

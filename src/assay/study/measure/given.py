@@ -48,10 +48,10 @@ def given_folder(
     """
 
     def initial() -> LanguageModel:
-        return ready(build_model(who.architecture, who.config, who.seed, who.replicate), plan)
+        return plan.apply(build_model(who.architecture, who.config, who.seed, who.replicate))
 
     def trained() -> LanguageModel:
-        return ready(load_run(folder).model, plan)
+        return plan.apply(load_run(folder).model)
 
     models: dict[Need, Callable[[], LanguageModel]] = {"initial": initial, "trained": trained}
     return given(who, models, plan, evaluation, training, dataset, read_courses(folder))
@@ -92,11 +92,6 @@ def given_study(
 ) -> GivenStudy:
     """All arms of a study, with the lowest of its seeds, in whatever order they were asked for."""
     return GivenStudy(arms, plan, min(seeds), tell)
-
-
-def ready(model: LanguageModel, plan: ExecutionPlan) -> LanguageModel:
-    """`model` as the plan runs it."""
-    return plan.apply(model)
 
 
 def texts(

@@ -20,7 +20,7 @@ from assay.records import Measured
 from assay.records.results import in_order
 from assay.study.arm import ArmConfig, parse_arm
 from assay.study.asked import DEFAULT_MEASUREMENTS, DEFAULT_SIZE, StudyConfig
-from assay.study.measure.given import Who, given, ready
+from assay.study.measure.given import Who, given
 from assay.study.measure.runs import Looked, Row, of_studies
 from assay.study.resolve import resolve
 from assay.study.subject.file import registered_by
@@ -39,7 +39,7 @@ def look_at_arm(arm: ArmConfig, only: Sequence[str] | None, settings: Mapping[st
     who = Who(one.label, seed, one.replicate, one.architecture, one.config)
 
     def initial() -> LanguageModel:
-        return ready(build_model(one.architecture, one.config, seed, one.replicate), study.plan)
+        return study.plan.apply(build_model(one.architecture, one.config, seed, one.replicate))
 
     of = given(who, {"initial": initial}, study.plan, study.config.evaluation, one.training, study.dataset)
     return _looked(f"{one.label}, untrained", only, of, tell)
@@ -62,7 +62,7 @@ def look_at_imported(subject: str, only: Sequence[str] | None, settings: Mapping
     who = Who(subject, 0, 0, loaded.architecture, loaded.config)
     training: TrainingConfig = config.training
     evaluation: EvaluationConfig = config.evaluation
-    of = given(who, {"trained": lambda: ready(loaded.model, plan)}, plan, evaluation, training, dataset)
+    of = given(who, {"trained": lambda: plan.apply(loaded.model)}, plan, evaluation, training, dataset)
     return _looked(subject, only, of, tell)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from assay.analysis.columns import arm_columns, measured_by
+from assay.analysis.columns import arm_columns, measured_by, mixed
 from assay.analysis.refresh import refreshed
 from assay.analysis.statistics import mean_interval
 from assay.config import read_yaml
@@ -50,6 +50,7 @@ def differing(study: StudyRecord, runs: Sequence[MeasuredRun], results: Results)
     """
     had = {of.name: _of(of) for of in study.measured}
     changed = {of.name for of in measured_by(runs, results) if had.get(of.name) != _of(of)}
+    hidden = mixed(run.results for run in runs)
     older = {of.name for of in study.measured if of.code.kind == "older record"}
     for arm in study.arms:
         of_arm = [run for run in runs if run.record.label == arm.label]
@@ -57,7 +58,7 @@ def differing(study: StudyRecord, runs: Sequence[MeasuredRun], results: Results)
         nats = mean_interval([scores.nats_per_token for _, scores in scored]).mean if scored else None
         if nats is not None and (arm.scores is None or not math.isclose(nats, arm.scores.nats_per_token.mean)):
             changed.add(LIKELIHOOD)
-        today = arm_columns(arm.label, [of for of, _ in scored], results, study.level)
+        today = arm_columns(arm.label, [of for of, _ in scored], results, study.level, hidden)
         changed |= {column.measurement for column in today if column not in arm.columns} - older
     return changed
 

@@ -1,12 +1,12 @@
 """What `assay measure` does with runs and studies: measures what is missing, and gathers what is there."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from assay.analysis.columns import columns_of
+from assay.analysis.columns import columns_of, mixed, not_shown, of_some_seeds
 from assay.analysis.statistics import LEVEL
 from assay.data.config import DataConfig
 from assay.data.corpus import Tell, silent
@@ -77,12 +77,12 @@ def look_at_run(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looked:
     """The run in `folder`, measured where something is missing."""
     items, notes = wanted(read_run_config(folder), only)
     run, added, more = _measured_run(folder, items, tell, cache(load_quietly))
-    results = _only(run.results, items)
+    results = run.results if only is None else _only(run.results, items)
     name = f"{run.record.label}, seed {run.record.seed}"
     columns = columns_of(run.record.label, [results], {}, LEVEL)
     rows = [Row(name, 1, columns)] if columns else []
     more += [] if only is None else of_studies(items, str(folder))
-    return Looked(str(folder), rows, _said(name, results), {name: results}, added, [*notes, *run.stale, *more])
+    return Looked(str(folder), rows, _said(name, results), {name: results}, added, [*notes, *run.stale.values(), *more])
 
 
 def of_studies(items: Sequence[AnyMeasurement], name: str) -> list[str]:
@@ -109,7 +109,7 @@ def look_at_study(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looke
             run, new, more = MeasuredRun.read(place), [], []
         runs.append(run)
         added |= dict.fromkeys(new)
-        notes += [*run.stale, *more]
+        notes += [*run.stale.values(), *more]
     of_all = [item for item in items if isinstance(item, StudyMeasurement)]
     try:
         results, new = _measured_arms(folder, of_all, runs, places, tell)
@@ -121,9 +121,13 @@ def look_at_study(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looke
         refresh(folder, runs, results, added)
     if failed:
         raise failed[0]
-    rows, said = _rows(runs, items, _only(results, items), config.rule.level)
-    every = {f"{run.record.label}, seed {run.record.seed}": _only(run.results, items) for run in runs}
-    return Looked(str(folder), rows, said, {**every, "study": _only(results, items)}, list(added), _once(notes))
+    if only is not None:
+        runs = [replace(run, results=_only(run.results, items)) for run in runs]
+        results = _only(results, items)
+    rows, said = _rows(runs, results, config.rule.level)
+    every = {f"{run.record.label}, seed {run.record.seed}": run.results for run in runs}
+    notes += [*not_shown(runs), *of_some_seeds(runs)]
+    return Looked(str(folder), rows, said, {**every, "study": results}, list(added), _once(notes))
 
 
 def _measured_run(
@@ -196,21 +200,20 @@ def _measured_arms(
         )
 
 
-def _rows(
-    runs: Sequence[MeasuredRun], items: Sequence[AnyMeasurement], of_study: Results, level: float
-) -> tuple[list[Row], list[str]]:
+def _rows(runs: Sequence[MeasuredRun], of_study: Results, level: float) -> tuple[list[Row], list[str]]:
     """A row an arm, and the sentences of all."""
     of_arm: dict[str, list[MeasuredRun]] = {}
     for run in runs:
         of_arm.setdefault(run.record.label, []).append(run)
+    hidden = mixed(run.results for run in runs)
     rows = [
-        Row(label, len(of), columns_of(label, [_only(run.results, items) for run in of], of_study, level))
+        Row(label, len(of), columns_of(label, [run.results for run in of], of_study, level, hidden))
         for label, of in of_arm.items()
     ]
     rows = [row for row in rows if row.columns]
     said = [line for result in of_study.values() for line in result.sentences]
     for run in runs:
-        said += _said(f"{run.record.label}, seed {run.record.seed}", _only(run.results, items))
+        said += _said(f"{run.record.label}, seed {run.record.seed}", run.results)
     return rows, said
 
 
