@@ -1,8 +1,11 @@
 """Settings of every test: tensor shapes checked by beartype, one torch thread, a time limit, a cache of its own."""
 
+import gc
 import time
 from collections.abc import Generator
+from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 from jaxtyping import install_import_hook
@@ -12,6 +15,21 @@ _hook = install_import_hook(["assay.ops", "assay.layers", "assay.model"], "beart
 _hook.__enter__()
 
 LIMIT_SECONDS = 10.0
+CHECKED = {"contracts", "golden", "layers", "model", "ops", "parity", "training"}
+"""Folders whose tests have shapes checked; the others run whole commands, of which it would take a third."""
+
+
+def pytest_collection_finish() -> None:
+    """Keep the objects that imports made out of garbage collections, which every training run starts with."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _shapes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Check shapes where layers, operations and models are tested by themselves."""
+    folder = request.path.relative_to(Path(__file__).parent).parts[0]
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", folder not in CHECKED)
 
 
 @pytest.fixture(autouse=True)
