@@ -10,9 +10,9 @@ from assay.analysis.headline import Findings, headline, tokens_per_parameter
 from assay.analysis.ranking.belonging import refuse_strangers
 from assay.analysis.ranking.contests import Contest, contests
 from assay.analysis.ranking.entrants import Point, gather
-from assay.analysis.ranking.pairs import Ranking, compare_pairs
+from assay.analysis.ranking.pairs import Nominal, Ranking, compare_pairs
 from assay.analysis.rule import UNTUNED, USUAL_RULE, Rule, Tuning
-from assay.records import Addition, ArmAudit, Floor, Match, MeasuredRun, Pair, Results, Split, StudyRecord
+from assay.records import Addition, ArmAudit, Floor, Match, MeasuredRun, Results, Split, StudyRecord
 
 
 def compare_runs(
@@ -42,7 +42,7 @@ def compare_runs(
     refuse_strangers(runs, split)
     points, results = points or {}, results or {}
     fields = contests(gather(runs, points, split, audits), match)
-    pairs = _pairs(fields, rule, added)
+    pairs = compare_pairs(_rankings(fields, rule), rule, _nominal(fields, added))
     hidden = mixed(run.results for run in runs)
     arms = [arm(of, field, rule.level, results, hidden) for field in fields for of in field.compared + field.others]
     reasons = [field.named(field.reason) for field in fields if field.reason is not None]
@@ -65,17 +65,22 @@ def compare_runs(
         added=list(added),
         split=split,
         level=rule.level,
-        correction=rule.correction,
         match=match,
         report=None,
     )
 
 
-def _pairs(fields: Sequence[Contest], rule: Rule, added: Sequence[Addition]) -> list[Pair]:
-    """Of every size its own, but decided together."""
+def _rankings(fields: Sequence[Contest], rule: Rule) -> list[Ranking]:
+    """The arms of each size that are compared; with a baseline none where it is not among them."""
+    rankings = []
+    for field in fields:
+        baseline = next((of.label for of in field.compared if of.point.group == rule.baseline), None)
+        if rule.baseline is None or baseline is not None:
+            arms = {of.label: of.scores for of in field.compared}
+            rankings.append(Ranking(arms, field.ranked, "size" if field.name else "study", baseline))
+    return rankings
+
+
+def _nominal(fields: Sequence[Contest], added: Sequence[Addition]) -> Nominal:
     rivals = {entrant.label: field.rivals(entrant) for field in fields for entrant in field.entrants}
-    rankings = [
-        Ranking({of.label: of.scores for of in field.compared}, field.ranked, "size" if field.name else "study")
-        for field in fields
-    ]
-    return compare_pairs(rankings, rule, lambda a, b, seeds: rests_on(added, {*rivals[a], *rivals[b]}, seeds))
+    return lambda a, b, seeds: rests_on(added, {*rivals[a], *rivals[b]}, seeds)

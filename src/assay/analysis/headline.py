@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from assay.analysis import additions, columns
-from assay.analysis.ranking import choosing, differences, setups
+from assay.analysis.ranking import choosing, differences, evidence, setups
 from assay.analysis.ranking.contests import Contest
-from assay.analysis.ranking.pairs import over_pairs
 from assay.analysis.rule import Rule, Tuning
 from assay.analysis.wording import counted, join_names
 from assay.records import Addition, Arm, ArmAudit, Floor, MeasuredRun, Pair, Results, RunRecord, Split
@@ -43,7 +42,7 @@ def headline(of: Findings, body: str) -> list[str]:
         lines.append("Scored on the validation split; the test split stays closed.")
     lines += choosing.said(choices, entrants, of.tuning, of.split)
     lines += differences.said({contest.name: contest.entrants for contest in of.contests}, body)
-    lines.append(_rule(of))
+    lines += evidence.said(of.contests, of.pairs, of.rule, of.split)
     lines += _audited(of.arms, of.audits)
     lines += [f"Not ranked: {contest.named(contest.reason)}." for contest in of.contests if contest.reason is not None]
     lines += _diverged(of.arms)
@@ -76,12 +75,6 @@ def _tokens(contests: Sequence[Contest]) -> str:
         return f"{start}."
     optimum = f"about {COMPUTE_OPTIMAL_TOKENS_PER_PARAMETER} are compute-optimal (Hoffmann et al. 2022)"
     return f"{start} (this ranks early learning); {optimum}."
-
-
-def _rule(of: Findings) -> str:
-    family = over_pairs(of.rule, len(of.pairs)) if of.pairs else "no pair to decide"
-    at = f"{100 * of.rule.level:.4g}%"
-    return f"Rule: paired difference of {of.split} nats per token over seeds at {at}, {family}."
 
 
 def _audited(arms: Sequence[Arm], audits: Sequence[ArmAudit]) -> list[str]:

@@ -70,7 +70,7 @@ def _judged_again(
         points=points,
         results=results,
         added=added,
-        rule=Rule.parse(rule) if isinstance(rule, dict) else Rule(level=study.level, correction=study.correction),
+        rule=Rule.parse(rule) if isinstance(rule, dict) else Rule(level=study.level),
         tuning=Tuning.parse(tuning if isinstance(tuning, dict) else {}),
         split=study.split,
     )

@@ -9,7 +9,7 @@ Split = Literal["test", "validation"]
 
 
 class Likelihood(Record):
-    """Scores on one split. The per-document sums allow a bootstrap over documents without the model."""
+    """Scores on one split. The per-document sums allow an interval over texts without the model."""
 
     split: Split = "test"
     nats_per_token: float
@@ -20,6 +20,8 @@ class Likelihood(Record):
     document_nats: list[float]
     document_tokens: list[int]
     document_bytes: list[int]
+    document_sources: list[int] | None = None
+    """Numbers of the sources that the documents are from; None where they are not known."""
     nats_by_position: list[float]
     """Mean nats in each of equally long stretches of the context, first to last."""
     position_edges: list[int]

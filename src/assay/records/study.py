@@ -119,15 +119,20 @@ class Pair(Record):
     difference: float
     low: float | None
     high: float | None
+    """The ends of the interval over seeds, None where seeds cannot tell."""
     level: float | None
-    """Of the interval: that of the step at which the rule decided the pair, so that the two agree."""
+    """Of the interval: all intervals of the study hold together with it (before version 4 that of a step of Holm's)."""
     p_value: float | None
-    """Paired t, two-sided, after the rule's correction over all pairs of the study."""
+    """The share of studies of arms alike in which some pair would be so far apart, None where looks were planned."""
     resolved: bool
-    """Arms of this size are ranked and the interval excludes zero."""
-    bootstrap_low: float | None
-    bootstrap_high: float | None
-    """At the study's level over documents, seeds held fixed."""
+    """Arms of this size are ranked and the interval over seeds excludes zero."""
+    text_low: float | None = None
+    text_high: float | None = None
+    """For other seeds and other texts of the same kind, all pairs together; None where there is no such interval."""
+    detectable: float | None = None
+    """The difference that would be resolved in a share `rule.power` of such studies, of a pair that is not resolved."""
+    seeds_needed: list[int] | None = None
+    """From how many to how many seeds a new study needs to resolve a difference as it was seen."""
     n_seeds: int
     nominal: str | None = None
     """What was added after a look, where the pair rests on it: its level is then nominal."""
@@ -157,7 +162,7 @@ class Addition(Record):
 class StudyRecord(Versioned):
     """study.json: what was asked, what came out, and whether it may be ranked."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     headline: list[str]
     """Sentences that must be read before the table."""
     ranked: bool
@@ -183,15 +188,27 @@ class StudyRecord(Versioned):
     split: Split = "test"
     """What the arms are scored on."""
     level: float = 0.95
-    """Of the intervals of single arms, and of the rule before its correction."""
-    correction: Literal["holm", "none"] = "holm"
+    """Of the interval of each single arm, and of those of all pairs together."""
+    correction: Literal["simultaneous", "holm", "none"] = "simultaneous"
+    """How several pairs were allowed for; the last two in records before version 4."""
     match: Match | None = None
     """What a size of an arm counts; None where sizes were given by hand, or in a version-1 study."""
     report: str | None
 
     @classmethod
     def upgraded(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Version 1 keyed everything by architecture; 1 and 2 had a field of an arm for each thing measured."""
+        """Fields of today of an older version.
+
+        Version 1 keyed everything by architecture; 1 and 2 had a field of an arm for each thing measured; 3 decided
+        pairs by Holm's steps, and its interval over documents held the seeds fixed, which no field of today says.
+        """
+        pairs = [
+            {name: value for name, value in pair.items() if name not in ("bootstrap_low", "bootstrap_high")}
+            for pair in values["pairs"]
+        ]
+        values = {**values, "pairs": pairs, "correction": values.get("correction", "holm")}
+        if values["schema_version"] == 3:
+            return values
         arms = [
             {name: value for name, value in arm.items() if name not in MEASURED_INSIDE}
             | {"label": arm.get("label", arm["architecture"]), "group": arm.get("group", arm["architecture"])}

@@ -22,6 +22,12 @@ from assay.report.groups import asked_for
 from assay.report.results import answer, question, size_rows
 
 PAGE = "report.html"
+P_VALUES = {
+    "simultaneous": "Of studies with arms alike a share of at most {} has a pair as far apart as this one.",
+    "holm": "Paired t over seeds, p = {} after Holm's correction.",
+    "none": "Paired t over seeds, p = {} without a correction for other pairs.",
+}
+"""What a pair's p says, by the way in which several pairs were allowed for."""
 
 
 class Drawing(NamedTuple):
@@ -112,6 +118,7 @@ def _render(study: StudyRecord, measured: Sequence[MeasuredRun], drawings: Seque
         environment=list(_flat(study.environment)),
         command=_repeat(study.protocol),
         level=quantities.percent(study.level),
+        p_value=P_VALUES[study.correction],
         digest=digest,
         quantities=quantities,
     )

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from assay.analysis.statistics import bootstrap_over_documents
+from assay.analysis.intervals.texts import over_texts
+from assay.analysis.statistics import LEVEL
 from assay.data.batches import permutation
 from assay.data.scoring import ScoringWindows
 from assay.errors import RequestError
@@ -33,7 +34,8 @@ class HonestLikelihood(Record):
     """Two scores of the same sampled targets, in nats per token.
 
     `difference` is honest - reported: what the model gained from tokens it must not see, and the price of taking them
-    away from a model that was trained with them; `low` and `high` are its 95% interval, None with a single cluster.
+    away from a model that was trained with them; `low` and `high` are its 95% interval, None with fewer than 20
+    clusters.
     """
 
     reported_nats_per_token: float
@@ -59,6 +61,7 @@ class MeasureHonestLikelihood(Measurement[HonestLikelihood]):
     """What a model gained from tokens that it must not see."""
 
     name = "honest_likelihood"
+    version = 2
     question = "How well does the model predict each token from what stands before it alone?"
     unit = "nats per token"
     group = "likelihood"
@@ -104,7 +107,7 @@ def honest_likelihood(
 
     About `targets` of them are drawn, all where there are no more, in blocks of up to `ROWS` windows that share a
     position: a forward pass holds prefixes of one length, without padding, which a leaking model could read. Every
-    target is as likely to be drawn as any other. The interval is a bootstrap over documents (docs/statistics.md), over
+    target is as likely to be drawn as any other. The interval is that over documents (docs/statistics.md), over
     windows where all targets are of one document. Fewer than 1 target is a RequestError.
     """
     return honest_beside(score_windows(model, windows, plan), model, windows, plan, targets, seed)
@@ -181,13 +184,12 @@ def _score_prefixes(
 def _interval(
     honest: NDArray[np.float64], reported: NDArray[np.float64], documents: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> tuple[int, tuple[float, float] | None]:
-    """The number of clusters and the 95% interval of the mean difference over them."""
+    """The number of clusters and the 95% interval of the mean difference over them, None where they are too few."""
     _, cluster = np.unique(documents, return_inverse=True)
     if cluster.max() == 0:
         _, cluster = np.unique(rows, return_inverse=True)
-    sums = [np.bincount(cluster, weights=nats) for nats in (honest, reported)]
-    counts = np.bincount(cluster)
-    return len(counts), bootstrap_over_documents(sums[:1], sums[1:], counts, seed=0)
+    found = over_texts(honest - reported, np.ones(len(cluster)), cluster.tolist(), LEVEL)
+    return int(cluster.max()) + 1, None if found is None else (found.mean - found.half, found.mean + found.half)
 
 
 def _perplexity(nats: NDArray[np.float64]) -> float:

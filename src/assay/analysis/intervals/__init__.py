@@ -1,0 +1,1 @@
+"""How far the difference of two arms may be from what was measured: over seeds, over texts, over looks."""

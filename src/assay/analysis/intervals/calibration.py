@@ -1,0 +1,155 @@
+"""How many standard errors an interval needs, so that all intervals of a study hold together at one level.
+
+The number is found by simulation: arms that do not differ are given noise of several shapes, and the largest
+|difference| / error over all pairs, and over all planned looks, is noted. The critical value is the one that is passed
+in a share 1 - level of the repeats under the least favourable shape.
+
+Shapes: R repeats, k arms, n seeds.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from assay.analysis.intervals.paired import differences
+from assay.seeding import derive
+
+REPEATS = 40_000
+"""The share that passes a critical value is then known to 0.1 per cent points."""
+REPEATS_OF_MANY = 10_000
+"""The same for families of more than MANY pairs, for which a repeat takes long."""
+MANY = 60
+DRAWN_AT_ONCE = 2_000_000
+"""Numbers in one step of the simulation: some 100 MB."""
+WIDEST = 3.0
+"""The promise holds for normal noise whose standard deviations differ up to so many times between arms."""
+CLUSTERED_SHARE = 0.625
+"""The most of the false alarms that may come from two arms of which each stays in one of two clusters on all seeds."""
+
+
+class Family(NamedTuple):
+    """The intervals that hold together."""
+
+    arms: tuple[int, ...]
+    """The number of arms that are compared with each other, of each size of the study by itself."""
+    baseline: bool
+    """Whether only the first arm is compared with each of the others."""
+    looks: tuple[int, ...]
+    """After how many seeds the intervals are formed; one number where there is one look."""
+
+    @property
+    def pairs(self) -> int:
+        """How many intervals there are at each look."""
+        return sum(k - 1 if self.baseline else k * (k - 1) // 2 for k in self.arms)
+
+    def in_any_shape(self, level: float) -> bool:
+        """Whether the promise holds for noise in two clusters too, as of training that ends on one of two plateaus.
+
+        Where each arm is in either cluster half of the time, the n differences of a pair are all 1 or all -1 in a
+        share 2 / 4^n of studies, and then no error that is estimated from them can be large enough. The promise needs
+        this to be rare beside the false alarms of the first look: two arms with three seeds, three with four, six with
+        five, at 95%.
+        """
+        first = (1 - level) * self.looks[0] / self.looks[-1]
+        return bool(2 * self.pairs / 4 ** self.looks[0] <= CLUSTERED_SHARE * first * (1 + 1e-9))
+
+
+def critical_values(family: Family, level: float, repeats: int | None = None) -> tuple[float, ...]:
+    """For each look, the half-width of all its intervals in standard errors; `repeats` is REPEATS or so by default.
+
+    At look j a share (1 - level) n_j / n_last of false alarms has been spent (Lan and DeMets 1983, with a linear
+    function): the value of a look is passed by what is left of it, among repeats that passed at no look before. So a
+    study may stop at any look, and its intervals hold with the level (repeated confidence intervals, Jennison and
+    Turnbull 1989).
+    """
+    return _critical_values(family, round(level, 12), repeats or _usual_repeats(family))
+
+
+@lru_cache(maxsize=256)
+def _critical_values(family: Family, level: float, repeats: int) -> tuple[float, ...]:
+    largest = null_draws(family, family.in_any_shape(level), repeats)
+    passed = np.zeros(largest.shape[:2], bool)
+    values = []
+    for look, seeds in enumerate(family.looks):
+        spent = (1 - level) * seeds / family.looks[-1]
+        # Of every shape so many repeats may pass at this look at most.
+        left = np.floor(spent * largest.shape[1]).astype(int) - passed.sum(1)
+        value = max(_passed_by(of[~before, look], int(n)) for of, before, n in zip(largest, passed, left, strict=True))
+        passed |= largest[:, :, look] > value
+        values.append(float(value))
+    return tuple(values)
+
+
+def adjusted_p(family: Family, level: float, ratio: float) -> float | None:
+    """The share of repeats of the least favourable shape in which some pair has a ratio so large; None with looks."""
+    if len(family.looks) > 1:
+        return None
+    largest = null_draws(family, family.in_any_shape(level), _usual_repeats(family))
+    return float((largest[:, :, 0] >= ratio).mean(1).max())
+
+
+def _usual_repeats(family: Family) -> int:
+    return REPEATS if family.pairs <= MANY else REPEATS_OF_MANY
+
+
+def _passed_by(values: np.ndarray, count: int) -> float:
+    """The smallest number that at most `count` of `values` exceed."""
+    return float(np.partition(values, -count - 1)[-count - 1])
+
+
+@lru_cache(maxsize=16)
+def null_draws(family: Family, clusters: bool, repeats: int) -> np.ndarray:
+    """[shapes, R, looks]: the largest |difference| / error over all pairs, of arms that do not differ.
+
+    The shapes: normal noise, of which the first m arms have WIDEST times the standard deviation of the others; uniform
+    noise; and with `clusters` noise in two of them.
+    """
+    numbers = sum(family.arms) * family.looks[-1]
+    chunk = max(1, DRAWN_AT_ONCE // max(numbers, sum(k * k for k in family.arms)))
+    parts = [
+        _largest(family, clusters, np.random.default_rng(derive(0, "calibration", start)), min(chunk, repeats - start))
+        for start in range(0, repeats, chunk)
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def _largest(family: Family, clusters: bool, generator: np.random.Generator, repeats: int) -> np.ndarray:
+    """The same for some repeats."""
+    found: np.ndarray | None = None
+    for k in family.arms:
+        noises = list(_noises(generator, (repeats, k, family.looks[-1]), max(family.arms), clusters))
+        ratios = np.stack(
+            [
+                np.stack([largest_ratio(noise[..., :seeds], family.baseline) for seeds in family.looks], -1)
+                for noise in noises
+            ]
+        )
+        found = ratios if found is None else np.maximum(found, ratios)
+    if found is None:
+        raise ValueError("a family without arms")
+    return found
+
+
+def largest_ratio(scores: np.ndarray, baseline: bool) -> np.ndarray:
+    """[R]: the largest |difference| / error of the pairs of scores [R, k, n]."""
+    found = differences(scores)
+    # 0 where both are 0, as between an arm and itself.
+    ratio: np.ndarray = np.abs(found.mean) / np.where(found.error > 0, found.error, np.inf)
+    largest: np.ndarray = ratio[..., 0, :].max(-1) if baseline else ratio.max((-2, -1))
+    return largest
+
+
+def _noises(
+    generator: np.random.Generator, size: tuple[int, int, int], most_arms: int, clusters: bool
+) -> Iterator[np.ndarray]:
+    """Noise [R, k, n] of every shape; as many for any k up to `most_arms`."""
+    normal = generator.standard_normal(size)
+    for m in sorted({*range(min(most_arms, 6)), most_arms // 2, most_arms - 1}):
+        yield normal * np.where(np.arange(size[1]) < m, WIDEST, 1.0)[:, None]
+    yield generator.random(size)
+    if clusters:
+        for share in (0.5, 0.3):
+            yield 0.05 * generator.standard_normal(size) + (generator.random(size) < share)
+        yield generator.beta(0.2, 0.2, size)
