@@ -65,18 +65,20 @@ def test_a_clear_lead_is_resolved_and_said_so() -> None:
     record = study(clear())
     (pair,) = record.pairs
     assert pair.sentence.startswith("gpt1 beats mamba2 by 0.299 nats per token (95% interval 0.2")
-    assert pair.sentence.endswith(", 3 seeds, Holm over 1 pair): resolved.")
+    assert " over 3 seeds, " in pair.sentence
+    assert pair.sentence.endswith(" for other texts too): resolved.")
     assert pair.resolved
     assert pair.low is not None
     assert pair.high is not None
     assert pair.low < pair.difference < pair.high < 0
-    assert pair.bootstrap_low is not None
-    assert pair.bootstrap_high is not None
-    assert pair.bootstrap_low < pair.difference < pair.bootstrap_high
+    assert pair.text_low is not None
+    assert pair.text_high is not None
+    assert pair.text_low < pair.low < pair.high < pair.text_high
+    assert (pair.detectable, pair.seeds_needed) == (None, None)
     assert "The one pair is resolved." in record.headline
 
 
-def test_noise_is_not_resolved_and_says_how_many_seeds_would_do() -> None:
+def test_noise_is_not_resolved_and_says_what_would_be() -> None:
     noise = [run("gpt1", seed, 4.0 + shift) for seed, shift in enumerate(SPREAD)]
     noise += [run("mamba2", seed, 4.005 - shift) for seed, shift in enumerate(SPREAD)]
     (pair,) = study(noise).pairs
@@ -85,7 +87,11 @@ def test_noise_is_not_resolved_and_says_how_many_seeds_would_do() -> None:
     assert pair.high is not None
     assert pair.low < 0 < pair.high
     assert "gpt1 is ahead of mamba2 by 0.002" in pair.sentence
-    assert "further seeds would" in pair.sentence
+    assert pair.detectable is not None
+    assert pair.detectable > pair.high
+    assert f"a difference of {pair.detectable:.3f} would be in 80% of such studies, and one as seen" in pair.sentence
+    assert pair.seeds_needed is not None
+    assert 100 < pair.seeds_needed[0] < pair.seeds_needed[1]
     assert "No pair is resolved: the order may be chance." in study(noise).headline
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from assay.analysis.intervals.calibration import Family, critical_values
 from assay.analysis.ranking.entrants import Point
 from assay.records import StudyRecord
 from report.factory import MadeUp, arm_run, changed, study
@@ -26,16 +27,18 @@ def judged() -> StudyRecord:
     return study(runs, points=points)
 
 
-def test_ranks_and_pairs_stay_within_a_size_and_holm_takes_all() -> None:
+def test_ranks_and_pairs_stay_within_a_size_and_one_level_holds_for_all() -> None:
     record = judged()
     assert record.ranked
     assert [arm.size for arm in record.arms] == [500_000] * 3 + [1_000_000] * 3
     assert [arm.rank for arm in record.arms] == [1, 2, 3, 1, 2, 3]
     assert len(record.pairs) == 6
     assert all(pair.a.split()[1] == pair.b.split()[1] for pair in record.pairs)
-    assert all("Holm over 6 pairs" in pair.sentence for pair in record.pairs)
-    assert min(pair.level or 1 for pair in record.pairs) >= 0.95
-    assert max(pair.level or 0 for pair in record.pairs) == pytest.approx(1 - 0.05 / 6)
+    assert all("6 pairs together" in pair.sentence for pair in record.pairs)
+    assert {pair.level for pair in record.pairs} == {0.95}
+    (value,) = critical_values(Family((3, 3), False, (3,)), 0.95)
+    (alone,) = critical_values(Family((3,), False, (3,)), 0.95)
+    assert value > alone, "more pairs take wider intervals"
     assert record.matched_within == 0.0, "within a size, not over both"
 
 

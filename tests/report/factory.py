@@ -167,6 +167,7 @@ def likelihood(nats: float, generator: np.random.Generator) -> dict[str, Any]:
         "document_nats": (per_token * tokens).tolist(),
         "document_tokens": tokens.tolist(),
         "document_bytes": (3 * tokens).tolist(),
+        "document_sources": list(range(DOCUMENTS)),
         "nats_by_position": [nats + 0.9 * math.exp(-stretch / 2) - 0.1 for stretch in range(8)],
         "position_edges": list(range(0, 257, 32)),
         "recall_nats": 0.45 * nats,

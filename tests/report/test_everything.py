@@ -166,14 +166,12 @@ def test_a_study_on_the_validation_split_never_says_test(tmp_path: Path) -> None
 
 def test_level_of_the_rule_stands_over_the_columns(tmp_path: Path) -> None:
     some = runs(3, ("gpt1", "rwkv6"))
-    record = study(
-        some, rule=Rule(level=0.99, correction="none"), added=[Addition(when="2026-01-02", looks=0, arms=["x"])]
-    )
+    record = study(some, rule=Rule(level=0.99), added=[Addition(when="2026-01-02", looks=0, arms=["x"])])
     assert "99% interval" in plain(record, 140)
     assert "95%" not in plain(record, 140)
     words = page_of(record, some, {}, tmp_path)
     assert "the 99% interval over seeds" in words
-    assert "without a correction for other pairs" in words
+    assert "Of studies with arms alike a share of at most" in words
     assert "Holm" not in words
     assert "95%" not in words
 

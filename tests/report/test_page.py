@@ -70,8 +70,8 @@ def test_names_are_escaped_everywhere(folder: Path) -> None:
 
 
 WORDS = """Which of; lowest test loss; this ranks early learning; 1 of 2 diverged; 95% interval; unigram; trigram;
-Holm over 3 pairs; Over documents; Loss against training tokens, over 1 to 2 seeds; consumed the same batches;
-training.context; bpe:4096; within 0.00% of their mean; assay compare --config config.yaml"""
+Of studies with arms alike; other seeds and other texts; Loss against training tokens, over 1 to 2 seeds;
+consumed the same batches; training.context; bpe:4096; within 0.00% of their mean; assay compare --config config.yaml"""
 
 
 @pytest.mark.parametrize("words", WORDS.replace("\n", " ").split("; "))

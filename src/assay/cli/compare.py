@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from assay.cli.numbers import parse_seeds
+from assay.cli.numbers import parse_looks, parse_seeds
 from assay.cli.options import StudyOptions, with_study_options
 
 
@@ -20,9 +20,16 @@ def compare(
             show_default="gpt1 rwkv6 mamba2",
         ),
     ] = None,
-    seeds: Annotated[str | None, typer.Option(help="How many (3), or which (0,5,7).", show_default="3")] = None,
+    seeds: Annotated[str | None, typer.Option(help="How many (3), or which (0,5,7).", show_default="5")] = None,
     sizes: Annotated[
         str | None, typer.Option(help="Several sizes instead of --size, each compared by itself: 0.5M,1M,2M.")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(metavar="ARM", help="Compare the others with this arm only, not with each other.")
+    ] = None,
+    looks: Annotated[
+        str | None,
+        typer.Option(help="Seeds after which results are looked at, as 5,8,12: stops at the first that resolves all."),
     ] = None,
     workers: Annotated[str | None, typer.Option(help="Runs at a time, or auto.", show_default="auto")] = None,
     *,
@@ -39,7 +46,8 @@ def compare(
     from assay.study.executor.capacity import parse_workers
 
     number = parse_workers(workers)
-    config = options.study(arms, None if seeds is None else parse_seeds(seeds), sizes)
+    rule = {"baseline": baseline, "looks": None if looks is None else parse_looks(looks)}
+    config = options.study(arms, None if seeds is None else parse_seeds(seeds), sizes, rule=rule)
     folder = options.out or Path("runs") / f"compare-{config.identity()[:10]}"
     with StudyProgress(config.training.batch_tokens) as progress:
         record = study.compare(config, folder, progress, number)

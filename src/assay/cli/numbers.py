@@ -61,6 +61,14 @@ def parse_seeds(text: str) -> list[int]:
     return list(range(int(parts[0])))
 
 
+def parse_looks(text: str) -> list[int]:
+    """Read 5,8,12: numbers of seeds."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and len(part) < 7 for part in parts):
+        raise RequestError(f"--looks {text}: ascending numbers of seeds are needed, as in 5,8,12")
+    return [int(part) for part in parts]
+
+
 def parse_seed(text: str) -> int:
     """One seed, zero or more."""
     if not text.strip().isdigit():

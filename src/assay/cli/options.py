@@ -43,6 +43,8 @@ FLAGS = {path: f"--{name.replace('_', '-')}" for name, path in PATHS.items()} | 
     "sizes": "--sizes",
     "training.learning_rate": "--lr",
     "tuning.learning_rates": "--lr",
+    "rule.baseline": "--baseline",
+    "rule.looks": "--looks",
 }
 
 Size = Annotated[str | None, typer.Option(help="Parameters of every arm, as in 1M or 300k.", show_default="1M")]
@@ -118,8 +120,12 @@ class StudyOptions:
         seeds: list[int] | None,
         sizes: str | None = None,
         default_seeds: list[int] | None = None,
+        rule: Mapping[str, Any] | None = None,
     ) -> "StudyConfig":
-        """The configuration: defaults, then --config, then the options, then --set."""
+        """The configuration: defaults, then --config, then the options, then --set.
+
+        Of `rule`, keys of that section, those that are None were not given.
+        """
         from assay.evaluation.measurement import expanded
         from assay.study.asked import DEFAULT_MEASUREMENTS, StudyConfig
         from assay.study.sources import with_digests
@@ -145,6 +151,8 @@ class StudyOptions:
         if self.measure is not None:
             usual = values.get("measurements", list(DEFAULT_MEASUREMENTS))
             values["measurements"] = expanded([*usual, *parse_names("--measure", self.measure)])
+        if given := {key: of for key, of in (rule or {}).items() if of is not None}:
+            values = merge(values, {"rule": given})
         if seeds is not None:
             values["seeds"] = seeds
         elif default_seeds is not None:

@@ -20,6 +20,8 @@ from assay.training.config import TrainingConfig
 
 DEFAULT_ARMS = ("gpt1", "rwkv6", "mamba2")
 DEFAULT_SIZE = 1_000_000
+DEFAULT_SEEDS = (0, 1, 2, 3, 4)
+"""Five: with three seeds only differences of some four standard deviations are resolved (docs/statistics.md)."""
 SCHEMA = 2
 """Of configurations and digests: a changed default of any section is a new version, a new key with a default is not."""
 DEFAULT_MEASUREMENTS = ("likelihood", "recall", "signals", "output_health", "speed")
@@ -68,7 +70,7 @@ class StudyConfig(Config):
     match: Match = "total"
     model: dict[str, Any] = {}
     """Dimensions set for every arm, such as body or initialisation, and under an arm's label for that arm alone."""
-    seeds: list[int] = Field([0, 1, 2], min_length=1)
+    seeds: list[int] = Field(list(DEFAULT_SEEDS), min_length=1)
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -104,7 +106,7 @@ class StudyConfig(Config):
             values["version"] = 3
             if isinstance(asked := values.get("measurements"), list):
                 values["measurements"] = list(dict.fromkeys([*UNASKED, *asked]))
-        values = _with_own_dimensions(values)
+        values = _with_seeds_of_looks(_with_own_dimensions(values))
         if "size" in values or values.get("sizes") or {"d_model", "n_layers"} & set(values.get("model") or {}):
             return values
         return {**values, "size": DEFAULT_SIZE}
@@ -148,6 +150,24 @@ class StudyConfig(Config):
                     f"arms: {label} stands twice; a name of its own, as in again={label}:replicate=1, would do"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _rule_fits(self) -> "StudyConfig":
+        if self.kind == "run":
+            return self
+        groups = [arm.label for arm in self.arms]
+        if self.rule.baseline is not None and self.rule.baseline not in groups:
+            raise ValueError(f"--baseline {self.rule.baseline}: no arm of this study; {', '.join(groups)} would do")
+        if self.rule.looks and self.rule.looks[-1] > len(self.seeds):
+            looks = ",".join(map(str, self.rule.looks))
+            raise ValueError(f"--looks {looks}: there are {len(self.seeds)} seeds; leave --seeds out, or give as many")
+        if self.rule.looks and self.tuning.learning_rates:
+            raise ValueError("--looks: with a grid of learning rates another rate may be chosen at each look; give one")
+        return self
+
+    def looks(self) -> list[int]:
+        """After how many seeds results are looked at; the last number is that of all seeds."""
+        return list(dict.fromkeys([*self.rule.looks, len(self.seeds)]))
 
     def points(self) -> list[GridPoint]:
         """Every arm at every point of the grids; a grid does not vary what an arm fixes itself."""
@@ -193,6 +213,15 @@ def _read_arm(arm: Any) -> ArmConfig:
     if isinstance(arm, dict):
         return ArmConfig.parse(arm)
     raise RequestError(f"arms: {arm!r} is no arm; ARCH, ARCH:key=value,... or NAME=ARCH:key=value,... would do")
+
+
+def _with_seeds_of_looks(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` with as many seeds as the last planned look takes, where none are given."""
+    rule = values.get("rule")
+    looks = rule.looks if isinstance(rule, Rule) else rule.get("looks") if isinstance(rule, dict) else None
+    if "seeds" in values or not isinstance(looks, list) or not looks or type(looks[-1]) is not int or looks[-1] < 1:
+        return values
+    return {**values, "seeds": list(range(looks[-1]))}
 
 
 def _with_own_dimensions(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """A whole study: every arm with every seed, audits, floors, the record and the page. It continues, and it grows."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 
+from assay.analysis.wording import counted
 from assay.data.dataset import load_dataset
 from assay.errors import RequestError
 from assay.evaluation.measurement import MEASUREMENTS
@@ -14,7 +15,7 @@ from assay.evaluation.results import outdated
 from assay.records import ArmAudit, MeasuredRun, StudyRecord
 from assay.study.asked import StudyConfig
 from assay.study.audits import audit_fresh, audit_trained
-from assay.study.conclude import conclude
+from assay.study.conclude import conclude, judge
 from assay.study.executor.capacity import resolve_workers, training_flops
 from assay.study.executor.execute import execute
 from assay.study.executor.job import Job, RunListener
@@ -121,8 +122,10 @@ def finished_study(config: StudyConfig, folder: Path) -> StudyRecord | None:
         return None
     record = StudyRecord.read(folder / "study.json")
     labels = {point.arm.label for point in config.points()}
-    complete = {arm.label for arm in record.arms} == labels and all(
-        set(arm.seeds) == set(config.seeds) for arm in record.arms
+    complete = {arm.label for arm in record.arms} == labels and any(
+        all(set(arm.seeds) == set(config.seeds[:count]) for arm in record.arms)
+        for count in config.looks()
+        if count == len(config.seeds) or decided(record)
     )
     # A measurement that was asked for counts as done even where no run has a result of it (all may have diverged).
     asked = record.protocol.get("measurements", [])
@@ -134,19 +137,51 @@ def _carry_out(study: Study, folder: Path, listener: Listener, workers: int | No
     torch.set_num_threads(study.plan.threads)  # audits too end in the same bits, however many workers there are
     audits = [_audit_fresh(study, arm, listener) for arm in study.arms]
     rewrite_config(folder, study.config)  # only now: an arm that cannot be audited is not taken in
-    # Seed by seed, so that an early look already compares; the longest runs first, so that no worker waits at the end.
-    # How long a run of an arm takes is known after its first; before, FLOPs are a guess.
-    longest_first = sorted(study.arms, key=lambda arm: -training_flops(study, arm))
-    jobs = [_job(study, arm, seed, folder) for seed in study.config.seeds for arm in longest_first]
-    ended = execute(jobs, resolve_workers(workers, study), listener)
-    done = {(run.record.label, run.record.seed): run for run in ended}
-    runs = [done[arm.label, seed] for seed in study.config.seeds for arm in study.arms]
-    audits += _audit_trained(study, runs, folder, listener)
+    runs: list[MeasuredRun] = []
+    trained: list[ArmAudit] = []
+    for count in study.config.looks():
+        runs += _carry_out_seeds(
+            study, study.config.seeds[len(runs) // len(study.arms) : count], folder, listener, workers
+        )
+        trained += _audit_trained(study, runs, {audit.label for audit in trained}, folder, listener)
+        if count < len(study.config.seeds):
+            now = judge(study, runs, [*audits, *trained], {}, {})
+            listener.message(_told(now, count, study.config))
+            if decided(now):
+                break
+    audits += trained
     records = [run.record for run in runs]
     given = given_study(arms_of(study), study.plan, study.config.seeds, listener.message)
     results, _ = measure_study(folder, study.of_study(), records, given)
     listener.message("floors and report")
     return conclude(study, runs, folder, audits, results)
+
+
+def _carry_out_seeds(
+    study: Study, seeds: Sequence[int], folder: Path, listener: Listener, workers: int | None
+) -> list[MeasuredRun]:
+    """The runs of all arms with `seeds`, seed by seed in the order of the arms."""
+    # Seed by seed, so that an early look already compares; the longest runs first, so that no worker waits at the end.
+    # How long a run of an arm takes is known after its first; before, FLOPs are a guess.
+    longest_first = sorted(study.arms, key=lambda arm: -training_flops(study, arm))
+    jobs = [_job(study, arm, seed, folder) for seed in seeds for arm in longest_first]
+    done = {
+        (run.record.label, run.record.seed): run for run in execute(jobs, resolve_workers(workers, study), listener)
+    }
+    return [done[arm.label, seed] for seed in seeds for arm in study.arms]
+
+
+def decided(record: StudyRecord) -> bool:
+    """Whether every pair is resolved, so that no planned look is needed any more."""
+    return all(pair.resolved for pair in record.pairs)
+
+
+def _told(now: StudyRecord, count: int, config: StudyConfig) -> str:
+    resolved = sum(pair.resolved for pair in now.pairs)
+    start = f"look after {count} seeds: {resolved} of {counted(len(now.pairs), 'pair')} resolved"
+    if decided(now):
+        return f"{start}; stopped"
+    return f"{start}; goes on to {next(look for look in config.looks() if look > count)} seeds"
 
 
 def _job(study: Study, arm: ResolvedArm, seed: int, folder: Path) -> Job:
@@ -190,10 +225,12 @@ def _audit_fresh(study: Study, arm: ResolvedArm, listener: Listener) -> ArmAudit
     return audit
 
 
-def _audit_trained(study: Study, runs: Sequence[MeasuredRun], folder: Path, listener: Listener) -> list[ArmAudit]:
-    """Every arm with its first seed that did not diverge."""
+def _audit_trained(
+    study: Study, runs: Sequence[MeasuredRun], audited: Container[str], folder: Path, listener: Listener
+) -> list[ArmAudit]:
+    """Every arm that is not `audited`, with its first seed that did not diverge."""
     audits = []
-    for arm in study.arms:
+    for arm in (arm for arm in study.arms if arm.label not in audited):
         of_arm = [run.record for run in runs if run.record.label == arm.label]
         seeds = [run.seed for run in of_arm if run.status == "finished"]
         if seeds:

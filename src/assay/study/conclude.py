@@ -1,7 +1,7 @@
 """What a study comes to, once its runs are done: floors, the record, the page."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,16 +29,31 @@ def conclude(
     results: Results,
 ) -> StudyRecord:
     """Compare the runs, draw the page, and write study.json last: its presence says that the study is finished."""
+    record = judge(study, runs, audits, results, measure_floors(study))
+    record = record.model_copy(update={"report": PAGE})
+    write_report(record, runs, results, folder)
+    record.write(folder / "study.json")
+    return record
+
+
+def judge(
+    study: Study,
+    runs: Sequence[MeasuredRun],
+    audits: Sequence[ArmAudit],
+    results: Results,
+    floors: Mapping[str, Floor],
+) -> StudyRecord:
+    """Compare the runs there are."""
     config = study.config
     sized = any(arm.size is not None for arm in study.arms)
-    record = compare_runs(
+    return compare_runs(
         list(runs),
         protocol={
             **config.model_dump(mode="json", exclude={"plan", "added"}),
             "body": str(config.model.get("body", "native")),
         },
         corpus=study.dataset.summary(),
-        floors=measure_floors(study),
+        floors=dict(floors),
         environment=environment(study.plan),
         match=config.match if sized else None,
         audits=audits,
@@ -49,10 +64,6 @@ def conclude(
         tuning=config.tuning,
         split=config.evaluation.split,
     )
-    record = record.model_copy(update={"report": PAGE})
-    write_report(record, runs, results, folder)
-    record.write(folder / "study.json")
-    return record
 
 
 def measure_floors(study: Study) -> dict[str, Floor]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from assay.analysis.intervals.paired import differences
+from assay.analysis.intervals.paired import Differences, Moments, differences, moments, of_moments
 from assay.seeding import derive
 
 REPEATS = 40_000
@@ -117,24 +117,25 @@ def null_draws(family: Family, clusters: bool, repeats: int) -> np.ndarray:
 
 def _largest(family: Family, clusters: bool, generator: np.random.Generator, repeats: int) -> np.ndarray:
     """The same for some repeats."""
-    found: np.ndarray | None = None
-    for k in family.arms:
-        noises = list(_noises(generator, (repeats, k, family.looks[-1]), max(family.arms), clusters))
-        ratios = np.stack(
+    found: list[np.ndarray] = [
+        np.stack(
             [
-                np.stack([largest_ratio(noise[..., :seeds], family.baseline) for seeds in family.looks], -1)
-                for noise in noises
+                np.stack([_of_differences(of_moments(of), family.baseline) for of in at_look], -1)
+                for at_look in _noises(generator, (repeats, k, family.looks[-1]), family, clusters)
             ]
         )
-        found = ratios if found is None else np.maximum(found, ratios)
-    if found is None:
-        raise ValueError("a family without arms")
-    return found
+        for k in family.arms
+    ]
+    largest: np.ndarray = np.stack(found).max(0)
+    return largest
 
 
 def largest_ratio(scores: np.ndarray, baseline: bool) -> np.ndarray:
     """[R]: the largest |difference| / error of the pairs of scores [R, k, n]."""
-    found = differences(scores)
+    return _of_differences(differences(scores), baseline)
+
+
+def _of_differences(found: Differences, baseline: bool) -> np.ndarray:
     # 0 where both are 0, as between an arm and itself.
     ratio: np.ndarray = np.abs(found.mean) / np.where(found.error > 0, found.error, np.inf)
     largest: np.ndarray = ratio[..., 0, :].max(-1) if baseline else ratio.max((-2, -1))
@@ -142,14 +143,20 @@ def largest_ratio(scores: np.ndarray, baseline: bool) -> np.ndarray:
 
 
 def _noises(
-    generator: np.random.Generator, size: tuple[int, int, int], most_arms: int, clusters: bool
-) -> Iterator[np.ndarray]:
-    """Noise [R, k, n] of every shape; as many for any k up to `most_arms`."""
-    normal = generator.standard_normal(size)
+    generator: np.random.Generator, size: tuple[int, int, int], family: Family, clusters: bool
+) -> Iterator[list[Moments]]:
+    """The moments at every look of noise [R, k, n] of every shape; as many shapes for any k of the family."""
+
+    def at_looks(noise: np.ndarray) -> list[Moments]:
+        return [moments(noise[..., :seeds]) for seeds in family.looks]
+
+    most_arms = max(family.arms)
+    normal = at_looks(generator.standard_normal(size))
     for m in sorted({*range(min(most_arms, 6)), most_arms // 2, most_arms - 1}):
-        yield normal * np.where(np.arange(size[1]) < m, WIDEST, 1.0)[:, None]
-    yield generator.random(size)
+        widths = np.where(np.arange(size[1]) < m, WIDEST, 1.0)
+        yield [Moments(of.means * widths, of.covariances * np.outer(widths, widths), of.seeds) for of in normal]
+    yield at_looks(generator.random(size))
     if clusters:
         for share in (0.5, 0.3):
-            yield 0.05 * generator.standard_normal(size) + (generator.random(size) < share)
-        yield generator.beta(0.2, 0.2, size)
+            yield at_looks(0.05 * generator.standard_normal(size) + (generator.random(size) < share))
+        yield at_looks(generator.beta(0.2, 0.2, size))

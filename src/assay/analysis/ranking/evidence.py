@@ -94,7 +94,7 @@ def _texts(contests: Sequence[Contest], pairs: Sequence[Pair]) -> list[str]:
         if pair.resolved and pair.text_low is not None and pair.text_high is not None
         if pair.text_low <= 0 <= pair.text_high
     ]
-    return [f"On other texts of this kind the order may be another for {join_names(only)}."] if only else []
+    return [f"On other texts of this kind the order may be another for {'; '.join(only)}."] if only else []
 
 
 def _why_no_texts(contests: Sequence[Contest]) -> str:
