@@ -112,7 +112,7 @@ CASES = {
         "train gpt1 --set training.learning_rte=1",
         "--set training.learning_rte: unknown key; did you mean 'training.learning_rate'?",
     ),
-    "strange key in --set": ("train gpt1 --set foo=1", "--set foo: unknown key; there is data, "),
+    "strange key in --set": ("train gpt1 --set zzz=1", "--set zzz: unknown key; there is data, "),
     "--set without a value": ("train gpt1 --set tokens", "--set tokens: KEY=VALUE is needed, as in --set training"),
     "plug-in": ("list --plugin {bad}/absent.py", "--plugin {bad}/absent.py: no such file"),
     # folders

@@ -125,6 +125,7 @@ def _under(above: str, key: str, head: str, format_: Format, value: float | None
 
 def _likelihood(measured: Measured, split: str, scores: Mapping[str, Any]) -> MeasurementResult:
     values = {"split": split, **{name: value for name, value in scores.items() if name not in RECALL_FIELDS}}
+    values.setdefault("document_sources", None)
     columns = [
         Column(key="nats_per_token", head="nats/token", format="nats", value=scores["nats_per_token"], better="lower"),
         Column(key="perplexity", head="perplexity", format="perplexity", value=scores["perplexity"], better="lower"),

@@ -23,6 +23,7 @@ def drawn_windows(lengths: list[int], documents: list[int], context: int = 12, v
     return windows([draw.integers(0, vocab_size, length).tolist() for length in lengths], context, documents)
 
 
+MANY = drawn_windows([5] * 24, list(range(24)))
 BATCH = drawn_windows([13, 13, 9, 6, 2, 13], [0, 0, 1, 2, 3, 4])
 
 
@@ -42,9 +43,9 @@ def prefix_nats(model: LanguageModel, batch: ScoringWindows) -> dict[tuple[int, 
 def test_a_causal_model_is_as_good_as_reported(name: str) -> None:
     model = tiny(name)
     model.train()
-    got = honest_likelihood(model, BATCH, PLAN, targets=30, seed=1)
+    got = honest_likelihood(model, MANY, PLAN, targets=90, seed=1)
     assert model.training
-    assert abs(got.targets - 30) <= 6
+    assert abs(got.targets - 90) <= 8
     assert abs(got.difference) < 1e-5
     assert got.low is not None
     assert got.high is not None
@@ -83,7 +84,7 @@ def oracle() -> Oracle:
 
 def test_a_perfect_leak_is_worth_nothing_from_the_prefix() -> None:
     """Reported: certain of every token but the last of a window. Honest: certain that each is token 0."""
-    batch = drawn_windows([13] * 8, list(range(8)))
+    batch = drawn_windows([13] * 20, list(range(20)))
     batch.inputs[batch.inputs == 0] = 1
     batch.targets[batch.targets == 0] = 1
     batch.inputs[:, 1:] = batch.targets[:, :-1]
@@ -111,10 +112,12 @@ def test_the_same_seed_gives_the_same_sample() -> None:
 
 
 def test_clusters_are_documents_or_else_windows() -> None:
-    of_one = drawn_windows([13, 13, 13], [7, 7, 7])
+    of_one = drawn_windows([13] * 20, [7] * 20)
     got = honest_likelihood(tiny("groundthink-v7"), of_one, PLAN, targets=1000)
-    assert got.clusters == 3
+    assert got.clusters == 20
     assert got.low is not None
+    few = honest_likelihood(tiny("groundthink-v7"), drawn_windows([13, 13, 13], [7, 7, 7]), PLAN, targets=1000)
+    assert (few.clusters, few.low, few.high) == (3, None, None), "no interval over so few"
     assert honest_likelihood(tiny(), BATCH, PLAN, targets=1000).clusters == 5
     alone = honest_likelihood(tiny(), drawn_windows([13], [0]), PLAN, targets=5)
     assert (alone.clusters, alone.low, alone.high) == (1, None, None)
