@@ -21,6 +21,9 @@ def test_stdlib_is_some_megabytes_of_source_in_order_and_leaves_out_what_is_no_t
     names = [each.name for each in documents]
     assert names == sorted(names)
     assert {"argparse.py", "json/decoder.py"} <= set(names)
+    sources = {each.name: each.source for each in documents}
+    assert sources["json/decoder.py"] == sources["json/encoder.py"] == "json"
+    assert sources["argparse.py"] == "argparse.py"
     folders = {part for name in names for part in name.split("/")[:-1]}
     assert not folders & stdlib.LEFT_OUT
     assert not any(name.startswith("_sysconfigdata") for name in names)

@@ -24,6 +24,7 @@ def split_of(lengths: list[int], seed: int = SEED) -> TokenizedSplit:
         np.cumsum([0, *map(len, documents)]),
         np.array([TOKEN_BYTES[document].sum() for document in documents]),
         [str(number) for number in range(len(lengths))],
+        np.arange(len(lengths)) // 2,
     )
 
 
@@ -106,3 +107,9 @@ def test_wrong_numbers_are_refused() -> None:
         scoring_windows(split_of([3]), 0, TOKEN_BYTES, SEED)
     with pytest.raises(RequestError, match="0 tokens to score"):
         scoring_windows(split_of([3]), 4, TOKEN_BYTES, SEED, 0)
+
+
+def test_windows_know_the_sources_of_their_documents() -> None:
+    windows = scoring_windows(split_of([9, 3, 20, 5]), 8, TOKEN_BYTES, SEED)
+    assert windows.source.tolist() == (windows.document // 2).tolist()
+    assert set(windows.source.tolist()) == {0, 1}

@@ -56,7 +56,11 @@ def test_one_txt_is_cut_at_endoftext_lines_else_into_passages(tmp_path: Path) ->
     path = tmp_path / "stories.txt"
     path.write_bytes(b"\xef\xbb\xbfone\r\n<|endoftext|>\r\ntwo <|endoftext|> still two\n<|endoftext|>\n\n<|endoftext|>")
     assert [each.text for each in read(path)] == ["one\r\n", "two <|endoftext|> still two\n"]
+    assert {each.source for each in read(path)} == {None}
     assert parts("no separator\n") == ["no separator\n"]
+    path.write_text("paragraph\n\n" * 2_000)
+    assert len(read(path)) > 2
+    assert {each.source for each in read(path)} == {"stories.txt"}, "passages of one text are of one source"
 
 
 def test_folder_and_glob_give_one_document_a_file_in_order_of_path(tmp_path: Path) -> None:

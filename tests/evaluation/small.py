@@ -32,7 +32,7 @@ def windows(rows: Sequence[Sequence[int]], context: int, document: Sequence[int]
         targets[index, : len(row) - 1] = row[1:]
     lengths = (targets != IGNORED).sum(1)
     offsets = np.zeros(len(rows), np.int64)
-    return ScoringWindows(inputs, targets, np.asarray(document), offsets, lengths * size)
+    return ScoringWindows(inputs, targets, np.asarray(document), np.asarray(document), offsets, lengths * size)
 
 
 def given(model: LanguageModel, batch: ScoringWindows, invertible: bool = True, **changes: Any) -> Given:

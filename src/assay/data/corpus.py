@@ -30,6 +30,9 @@ class Document:
     text: str
     split: Split | None = None
     """The official split, where the corpus has one."""
+    source: str | None = None
+    """What it was cut from or belongs to; documents of one source tell less than as many of different ones. None: it is
+    a source of its own."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ class ScoringWindows:
     """[N, C], what each position must predict; `IGNORED` where padded or without a target."""
     document: Ints
     """[N], index of the document in its split."""
+    source: Ints
+    """[N], number of the source that the document is from."""
     offset: Ints
     """[N], index of the first input in its document."""
     bytes: Ints
@@ -82,6 +84,7 @@ def scoring_windows(
         inputs=np.where(real, split.ids[place].astype(np.int64), 0),
         targets=targets,
         document=document,
+        source=split.sources[document],
         offset=offset,
         bytes=np.where(real, token_bytes[np.maximum(targets, 0)], 0).sum(axis=1),
     )

@@ -146,7 +146,8 @@ class TaskDataset:
             rows, left = rows + kept, left - int(targets_of.sum())
         inputs, targets = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
         nothing = np.zeros(rows, dtype=np.int64)
-        return ScoringWindows(inputs, targets, document=np.arange(rows), offset=nothing, bytes=nothing)
+        numbers = np.arange(rows)
+        return ScoringWindows(inputs, targets, document=numbers, source=numbers, offset=nothing, bytes=nothing)
 
     def summary(self) -> dict[str, Any]:
         """What a report says of the task."""

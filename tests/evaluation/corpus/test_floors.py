@@ -16,7 +16,7 @@ def windows_of(inputs: list[list[int]], targets: list[list[int]]) -> ScoringWind
     """Rows as they are; document, offset and bytes play no part here."""
     rows = len(inputs)
     return ScoringWindows(
-        np.array(inputs), np.array(targets), np.arange(rows), np.zeros(rows, int), np.zeros(rows, int)
+        np.array(inputs), np.array(targets), np.arange(rows), np.arange(rows), np.zeros(rows, int), np.zeros(rows, int)
     )
 
 

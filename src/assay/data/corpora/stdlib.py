@@ -28,13 +28,18 @@ GENERATED = ("_sysconfigdata", "_sysconfig_vars", "sitecustomize", "usercustomiz
 
 
 def read(_config: DataConfig, _argument: str, _progress: Tell) -> Iterator[Document]:
-    """Yield each source file as a document, in the order of paths, with LF as newlines everywhere."""
+    """Yield each source file as a document, in the order of paths, with LF as newlines everywhere.
+
+    The files of a package are of one source.
+    """
     root = Path(sysconfig.get_path("stdlib"))
     paths = sorted(_sources(root), key=lambda path: path.relative_to(root).as_posix())
     if not paths:
         raise RequestError(f"--corpus stdlib: no Python sources in {root}; --corpus text:PATH reads a text of yours")
     for path in paths:
-        yield Document(path.relative_to(root).as_posix(), importlib.util.decode_source(path.read_bytes()))
+        inside = path.relative_to(root)
+        text = importlib.util.decode_source(path.read_bytes())
+        yield Document(inside.as_posix(), text, source=inside.parts[0])
 
 
 def _sources(root: Path) -> Iterator[Path]:

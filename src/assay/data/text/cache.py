@@ -136,6 +136,7 @@ def _load(folder: Path, name: str) -> TokenizedCorpus:
             np.fromfile(folder / f"{split}.starts.bin", dtype="<i8"),
             np.fromfile(folder / f"{split}.bytes.bin", dtype="<i8"),
             json.loads((folder / f"{split}.names.json").read_bytes()),
+            np.fromfile(folder / f"{split}.sources.bin", dtype="<i8"),
         )
         for split in SPLITS
     }
@@ -187,6 +188,7 @@ def _contents(split: TokenizedSplit) -> dict[str, memoryview]:
         "starts.bin": split.starts.astype("<i8").data.cast("B"),
         "bytes.bin": split.document_bytes.astype("<i8").data.cast("B"),
         "names.json": memoryview(json.dumps(split.names).encode()),
+        "sources.bin": split.sources.astype("<i8").data.cast("B"),
     }
 
 

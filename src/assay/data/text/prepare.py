@@ -64,9 +64,9 @@ def _build(config: DataConfig, documents: Sequence[Document], progress: Tell) ->
 
 
 def _content_digest(documents: Sequence[Document]) -> str:
-    """SHA-256 of names, splits and texts, each with its length before it."""
+    """SHA-256 of names, splits, sources and texts, each with its length before it."""
     content = hashlib.sha256()
     for document in documents:
         text = document.text.encode()
-        content.update(json.dumps([document.name, document.split, len(text)]).encode() + text)
+        content.update(json.dumps([document.name, document.split, document.source, len(text)]).encode() + text)
     return content.hexdigest()

@@ -150,8 +150,8 @@ def file_documents(path: Path, name: str, field: str, cut: bool) -> Iterator[Doc
             yield Document(f"{name}:{number}", text)
         return
     text = read_text(path)
-    pieces = parts(text)
+    pieces, source = parts(text), None
     if len(pieces) <= 1 and cut:
-        pieces = passages(text)
+        pieces, source = passages(text), name
     for number, piece in enumerate(pieces, 1):
-        yield Document(f"{name}:{number}" if len(pieces) > 1 else name, piece)
+        yield Document(f"{name}:{number}" if len(pieces) > 1 else name, piece, source=source)

@@ -26,6 +26,8 @@ class TokenizedSplit:
     document_bytes: NDArray[np.int64]
     """[n_documents]: UTF-8 bytes of each text."""
     names: list[str]
+    sources: NDArray[np.int64]
+    """[n_documents]: the number of the source that each is from."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,20 @@ def tokenize(documents: Sequence[Document], tokenizer: Tokenizer) -> tuple[Token
         document_bytes += [len(text.encode()) for text in texts]
     ids = np.concatenate(pieces)
     starts = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
-    split = TokenizedSplit(ids, starts, np.array(document_bytes, np.int64), [each.name for each in documents])
+    names = [each.name for each in documents]
+    split = TokenizedSplit(ids, starts, np.array(document_bytes, np.int64), names, source_numbers(documents))
     counted = np.add.reduceat(tokenizer.token_bytes[ids], starts[:-1])
     return split, invertible and bool(np.array_equal(counted, split.document_bytes))
+
+
+def source_numbers(documents: Sequence[Document]) -> NDArray[np.int64]:
+    """[n_documents]: numbers of sources, in the order in which they first occur; without one a document is its own."""
+    numbers: dict[str | int, int] = {}
+    found = [
+        numbers.setdefault(index if each.source is None else each.source, len(numbers))
+        for index, each in enumerate(documents)
+    ]
+    return np.array(found, np.int64)
 
 
 def _batches(documents: Sequence[Document]) -> Iterator[list[str]]:

@@ -50,7 +50,7 @@ class HonestLikelihood(Record):
     targets: int
     """How many were sampled."""
     clusters: int
-    """What the interval is drawn over: the documents of the targets, or their windows where the document is one."""
+    """What the interval is over: the sources of the targets, or their windows where the source is one."""
     all_targets: int
     """How many the windows hold."""
     all_reported_nats_per_token: float
@@ -107,8 +107,8 @@ def honest_likelihood(
 
     About `targets` of them are drawn, all where there are no more, in blocks of up to `ROWS` windows that share a
     position: a forward pass holds prefixes of one length, without padding, which a leaking model could read. Every
-    target is as likely to be drawn as any other. The interval is that over documents (docs/statistics.md), over
-    windows where all targets are of one document. Fewer than 1 target is a RequestError.
+    target is as likely to be drawn as any other. The interval is that over sources (docs/statistics.md), over
+    windows where all targets are of one source. Fewer than 1 target is a RequestError.
     """
     return honest_beside(score_windows(model, windows, plan), model, windows, plan, targets, seed)
 
@@ -130,7 +130,7 @@ def honest_beside(
     positions = np.concatenate([np.full(len(block.rows), block.position) for block in blocks])
     reported = reported_of_all[rows, positions]
     honest = _score_prefixes(model, windows, blocks, plan)
-    clusters, interval = _interval(honest, reported, windows.document[rows], rows)
+    clusters, interval = _interval(honest, reported, windows.source[rows], rows)
     return HonestLikelihood(
         reported_nats_per_token=float(reported.mean()),
         honest_nats_per_token=float(honest.mean()),
@@ -182,10 +182,10 @@ def _score_prefixes(
 
 
 def _interval(
-    honest: NDArray[np.float64], reported: NDArray[np.float64], documents: NDArray[np.int64], rows: NDArray[np.int64]
+    honest: NDArray[np.float64], reported: NDArray[np.float64], sources: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> tuple[int, tuple[float, float] | None]:
     """The number of clusters and the 95% interval of the mean difference over them, None where they are too few."""
-    _, cluster = np.unique(documents, return_inverse=True)
+    _, cluster = np.unique(sources, return_inverse=True)
     if cluster.max() == 0:
         _, cluster = np.unique(rows, return_inverse=True)
     found = over_texts(honest - reported, np.ones(len(cluster)), cluster.tolist(), LEVEL)

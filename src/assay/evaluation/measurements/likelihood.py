@@ -76,7 +76,7 @@ def summarise(nats: np.ndarray, windows: ScoringWindows, invertible: bool, split
     scored = windows.targets != IGNORED
     total, tokens, size = float(nats.sum()), int(scored.sum()), int(windows.bytes.sum())
     by_position, edges = _by_position(nats, scored)
-    documents = np.unique(windows.document)
+    documents, first = np.unique(windows.document, return_index=True)
     return Likelihood(
         split=split,
         nats_per_token=total / tokens,
@@ -87,6 +87,7 @@ def summarise(nats: np.ndarray, windows: ScoringWindows, invertible: bool, split
         document_nats=_per_document(nats.sum(1), windows.document, documents),
         document_tokens=[int(n) for n in _per_document(scored.sum(1), windows.document, documents)],
         document_bytes=[int(n) for n in _per_document(windows.bytes, windows.document, documents)],
+        document_sources=windows.source[first].tolist(),
         nats_by_position=by_position,
         position_edges=edges,
     )
