@@ -1,0 +1,275 @@
+"""Texts that stand in others, whole or in part, edited or not: by the share of their words in shared runs of words.
+
+A text is covered by another to the share of its words that stand in runs of `gram` words or more that the other one has
+too (w-shingling, Broder 1997, but counting words and not shingles: an edit takes one word, not as many shingles as hold
+it). Pairs are found through the rarest runs of the shorter text, enough of them that a pair covered by half must share
+one (prefix filtering: Chaudhuri, Ganti and Kaushik 2006), and then counted exactly. There is no limit of neighbours.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from assay.data.text.components import Components
+from assay.data.text.words import Hashes, Ints, gram_hashes
+
+Flags = NDArray[np.bool_]
+
+COMMON_SHARE = 0.05
+"""The share of words by which the runs that find a pair may fall short of the share that is asked for, at the least."""
+LIKE_LENGTH = 1.25
+"""Texts that differ in length by this factor at most are compared by all of their runs, boilerplate too."""
+NEIGHBOURS = 8
+"""Texts that are mostly boilerplate are compared with so many others of the next length, in each of `ORDERS` orders."""
+ORDERS = 4
+
+_BATCH = 4_000_000
+"""The most postings, or runs of candidates, at once."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How texts of `fewest` up to `fewer_than` words are compared with texts that are no shorter.
+
+    They are looked for in windows of `window` words, each begun half a window after the last, or in whole texts where
+    `window` is None. A pair is near if runs of `gram` words cover the share `covered` of the shorter one, and the share
+    `in_order` of its words stands in the window in the same order, whatever lies between (longest common subsequence).
+    """
+
+    fewest: int
+    fewer_than: int
+    gram: int
+    window: int | None
+    covered: float
+    in_order: float = 0.0
+
+
+SCALES = [
+    Scale(13, 26, 3, 52, 0.3, in_order=0.7),
+    Scale(26, 64, 3, 128, 0.4, in_order=0.66),
+    Scale(64, 256, 3, 512, 0.5),
+    Scale(256, 1 << 62, 4, None, 0.5),
+]
+
+
+def join_covered_texts(words: Hashes, starts: Ints, found: Components, scale: Scale, most_holders: int) -> None:
+    """Join each text of the lengths of `scale` to all that cover it.
+
+    Runs in more than `most_holders` texts are boilerplate and join no texts of unlike length (see `LIKE_LENGTH`).
+    """
+    lengths = np.diff(starts)
+    queries = np.flatnonzero((lengths >= scale.fewest) & (lengths < scale.fewer_than))
+    if len(queries):
+        _Search(words, starts, queries, found, scale, most_holders).run()
+
+
+class _Search:
+    """One scale's texts, the windows of all that may hold them, and for each run of words the windows that have it."""
+
+    def __init__(
+        self, words: Hashes, starts: Ints, queries: Ints, found: Components, scale: Scale, most_holders: int
+    ) -> None:
+        self.words, self.starts = words, starts
+        self.found, self.scale = found, scale
+        self.lengths = np.diff(starts)
+        self.queries = queries[np.argsort(self.lengths[queries], kind="stable")]
+        grams = gram_hashes(words, scale.gram)
+        self.runs = self.lengths[self.queries] - scale.gram + 1
+        self.first_run = np.concatenate([np.zeros(1, np.int64), self.runs.cumsum()])
+        asked = grams[_ranges(starts[self.queries], self.runs)]
+        self._index(grams, asked, starts)
+        many = self.documents > most_holders
+        self.boilerplate = np.append(many, False)
+        self._choose()
+
+    def _index(self, grams: Hashes, asked: Hashes, starts: Ints) -> None:
+        """Number the runs of the queries that stand in two texts or more, and list the windows of each.
+
+        `rank` is the number of each run of each query, or the number of all of them where it stands in one text only.
+        """
+        known = np.unique(asked)
+        holders = np.flatnonzero(self.lengths >= self.scale.fewest)
+        rank, window, owner, self.begin = _held(known, grams, starts[holders], self.lengths[holders], self.scale)
+        self.owner = holders[owner]
+        # One entry for each run and window, by run and window.
+        codes = np.unique(rank * len(self.owner) + window)
+        rank, window = codes // len(self.owner), codes % len(self.owner)
+        new_run = np.append(True, rank[1:] != rank[:-1])
+        new_document = new_run | np.append(True, self.owner[window[1:]] != self.owner[window[:-1]])
+        documents = np.bincount(rank[new_document], minlength=len(known))
+        shared = documents > 1
+        renumbered = np.where(shared, np.cumsum(shared) - 1, shared.sum())
+        keep = shared[rank]
+        self.window = window[keep]
+        self.codes = renumbered[rank[keep]] * len(self.owner) + self.window
+        self.documents = documents[shared]
+        self.postings = np.concatenate([np.zeros(1, np.int64), np.bincount(rank[keep], minlength=len(known))[shared].cumsum()])
+        self.rank = renumbered[np.searchsorted(known, asked)]
+
+    def _choose(self) -> None:
+        """Choose the runs by which candidates are found: the rarest of each query.
+
+        The others cover less than the share that is asked for, so that a pair must have one of the chosen.
+        """
+        frequency = np.append(np.diff(self.postings), 1)[self.rank]
+        frequency = np.where(self.boilerplate[self.rank], np.iinfo(np.int64).max, frequency)
+        gram = self.scale.gram
+        # For each word the most frequent run over it; queries are laid out with gram - 1 places between their runs.
+        lengths = self.lengths[self.queries]
+        first_word = np.concatenate([np.zeros(1, np.int64), lengths.cumsum()])
+        place = _ranges(first_word[:-1], self.runs)
+        over = np.zeros(first_word[-1], np.int64)
+        for word in range(gram):
+            np.maximum.at(over, place + word, frequency)
+        query = np.repeat(np.arange(len(lengths)), lengths)
+        over = over[np.lexsort((over, query))]
+        rare = np.ceil((1 - self.scale.covered + COMMON_SHARE) * lengths).astype(np.int64)
+        limit = over[first_word[:-1] + np.minimum(rare, lengths - 1)]
+        self.fewest_shared = np.maximum(1, np.floor(COMMON_SHARE * lengths / gram)).astype(np.int64)
+        self.chosen = (frequency <= np.repeat(limit, self.runs)) & (self.rank < len(self.documents))
+        self.chosen &= ~self.boilerplate[self.rank]
+        common = np.add.reduceat(self.boilerplate[self.rank].astype(np.int64), self.first_run[:-1])
+        self.mostly_boilerplate = np.flatnonzero(2 * common >= self.runs)
+
+    def run(self) -> None:
+        if not len(self.documents):
+            return
+        done, size = 0, 64
+        while done < len(self.queries):
+            # Runs all of whose holders are joined already find nothing more. Looked at anew each time the work doubles.
+            self._drop_joined(done)
+            until = min(done + size, len(self.queries))
+            for low, high in self._batches(done, until):
+                self._join(*self._candidates(low, high))
+            done, size = until, 2 * size
+        self._join(*self._boilerplate_neighbours())
+
+    def _drop_joined(self, done: int) -> None:
+        label = self.found.labels()[self.owner[self.window]]
+        first = self.postings[:-1]
+        joined = np.append(np.minimum.reduceat(label, first) == np.maximum.reduceat(label, first), True)
+        here = self.first_run[done]
+        self.chosen[here:] &= ~joined[self.rank[here:]]
+
+    def _batches(self, low: int, high: int) -> Iterator[tuple[int, int]]:
+        """Cut queries low to high where the postings of their chosen runs grow beyond a batch."""
+        here, end = self.first_run[low], self.first_run[high]
+        work = np.where(self.chosen[here:end], np.append(np.diff(self.postings), 0)[self.rank[here:end]], 0)
+        work = np.concatenate([np.zeros(1, np.int64), work.cumsum()])[self.first_run[low : high + 1] - here]
+        while low < high:
+            until = int(np.searchsorted(work, work[0] + _BATCH, side="right")) - 1
+            until = max(1, min(until, high - low))
+            yield low, low + until
+            work = work[until:]
+            low += until
+
+    def _candidates(self, low: int, high: int) -> tuple[Ints, Ints]:
+        """Queries and windows of longer texts that share enough chosen runs and are not joined yet."""
+        here, end = self.first_run[low], self.first_run[high]
+        query = np.repeat(np.arange(low, high), self.runs[low:high])
+        chosen = self.chosen[here:end]
+        rank, query = self.rank[here:end][chosen], query[chosen]
+        count = np.diff(self.postings)[rank]
+        window = self.window[_ranges(self.postings[rank], count)]
+        codes, shared = np.unique(np.repeat(query, count) * len(self.owner) + window, return_counts=True)
+        query, window = codes // len(self.owner), codes % len(self.owner)
+        owner = self.owner[window]
+        longer = self.lengths[owner] >= self.lengths[self.queries[query]]
+        keep = longer & (owner != self.queries[query]) & (shared >= self.fewest_shared[query])
+        return query[keep], window[keep]
+
+    def _boilerplate_neighbours(self) -> tuple[Ints, Ints]:
+        """Queries that are mostly boilerplate with others of like length, by orders of their boilerplate."""
+        few = self.mostly_boilerplate
+        if len(few) < 2:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        window_of = np.searchsorted(self.owner, self.queries)
+        found = []
+        for order in range(ORDERS):
+            keys = (self.rank + 1) * (2 * order + 1) * 0x9E3779B1 % (1 << 32)
+            keys = np.where(self.boilerplate[self.rank], keys, 1 << 32)
+            smallest = np.minimum.reduceat(keys, self.first_run[:-1])[few]
+            line = few[np.lexsort((self.lengths[self.queries[few]], smallest))]
+            for distance in range(1, NEIGHBOURS + 1):
+                found.append((line[:-distance], window_of[line[distance:]]))
+        return tuple(np.concatenate(each) for each in zip(*found, strict=True))  # type: ignore[return-value]
+
+    def _join(self, query: Ints, window: Ints) -> None:
+        """Join those pairs of which the window covers enough of the query."""
+        label = self.found.labels()
+        apart = label[self.queries[query]] != label[self.owner[window]]
+        query, window = query[apart], window[apart]
+        bounds = np.searchsorted(self.runs[query].cumsum(), np.arange(_BATCH, self.runs[query].sum() + _BATCH, _BATCH))
+        for q, w in zip(np.split(query, bounds), np.split(window, bounds), strict=True):
+            if len(q):
+                near = self._covered(q, w) >= self.scale.covered * self.lengths[self.queries[q]]
+                q, w = q[near], w[near]
+                if self.scale.in_order:
+                    near = self._in_order(q, w) >= self.scale.in_order * self.lengths[self.queries[q]]
+                    q, w = q[near], w[near]
+                self.found.join(self.queries[q].tolist(), self.owner[w].tolist())
+
+    def _covered(self, query: Ints, window: Ints) -> Ints:
+        """How many words of each query its window covers."""
+        runs = self.runs[query]
+        rank = self.rank[_ranges(self.first_run[query], runs)]
+        codes = rank * len(self.owner) + np.repeat(window, runs)
+        place = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
+        shared = self.codes[place] == codes
+        unlike = self.lengths[self.owner[window]] > LIKE_LENGTH * self.lengths[self.queries[query]]
+        shared &= ~(self.boilerplate[rank] & np.repeat(unlike, runs))
+        lengths = runs + self.scale.gram - 1
+        first = np.cumsum(lengths) - lengths
+        at = _ranges(first, runs)[shared]
+        covered = np.zeros(lengths.sum(), np.int64)
+        for word in range(self.scale.gram):
+            covered[at + word] = 1
+        return np.add.reduceat(covered, first)
+
+    def _in_order(self, query: Ints, window: Ints) -> Ints:
+        """The length of the longest common subsequence of words of each query and its window."""
+        assert self.scale.window is not None
+        parts = [np.empty(0, np.int64)]
+        for few in np.array_split(np.arange(len(query)), 1 + len(query) // 1000):
+            text, length = self.queries[query[few]], self.lengths[self.queries[query[few]]]
+            left = np.arange(length.max(initial=0))
+            asked = self.words[np.minimum(self.starts[text][:, None] + left, len(self.words) - 1)]
+            place = self.begin[window[few]][:, None] + np.arange(self.scale.window)
+            there = place < self.starts[self.owner[window[few]] + 1][:, None]
+            held = self.words[np.minimum(place, len(self.words) - 1)]
+            longest = np.zeros((len(few), self.scale.window + 1), np.int16)
+            for word in left:
+                equal = there & (held == asked[:, word, None]) & (word < length)[:, None]
+                longest[:, 1:] = np.maximum(longest[:, 1:], (longest[:, :-1] + 1) * equal)
+                np.maximum.accumulate(longest, axis=1, out=longest)
+            parts.append(longest[:, -1].astype(np.int64))
+        return np.concatenate(parts)
+
+
+def _held(known: Hashes, grams: Hashes, starts: Ints, lengths: Ints, scale: Scale) -> tuple[Ints, ...]:
+    """(number of the known run, window) of all runs of the texts that are known; of each window text and first word."""
+    runs = lengths - scale.gram + 1
+    text = np.repeat(np.arange(len(starts)), runs)
+    rank = np.searchsorted(known, grams[_ranges(starts, runs)])
+    rank = np.minimum(rank, len(known) - 1)
+    held = known[rank] == grams[_ranges(starts, runs)]
+    rank, text = rank[held], text[held]
+    if scale.window is None:
+        return rank, text, np.arange(len(starts)), starts
+    # Window number k begins at word k * step and is two steps long, so that a run lies in windows k - 1 and k.
+    step = scale.window // 2
+    windows = np.maximum(1, -(-lengths // step) - 1)
+    first = np.cumsum(windows) - windows
+    at = (_ranges(np.zeros(len(starts), np.int64), runs)[held]) // step
+    before, here = np.maximum(at - 1, 0), np.minimum(at, windows[text] - 1)
+    both = np.concatenate([first[text] + before, first[text] + here])
+    begin = np.repeat(starts - step * first, windows) + step * np.arange(windows.sum())
+    return np.concatenate([rank, rank]), both, np.repeat(np.arange(len(starts)), windows), begin
+
+
+def _ranges(starts: Ints, counts: Ints) -> Ints:
+    """The numbers from each start on, as many as `counts` says, one range after the other."""
+    ends = np.cumsum(counts)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - counts), counts)
