@@ -5,6 +5,7 @@ sources, made-up words, made-up Chinese and Thai, and the files given.
 """
 
 import argparse
+import re
 import time
 import unicodedata
 from collections import Counter
@@ -30,11 +31,10 @@ Words = list[str]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of text: a long list of its words, and what joins them."""
+    """A kind of text: a long list of its words, each with what stands between it and the next."""
 
     name: str
     words: Words
-    joint: str = " "
 
     def passages(self, length: int, generator: np.random.Generator) -> Iterator[Words]:
         """Passages of so many words that do not overlap, in random order; a few words lie between."""
@@ -55,20 +55,25 @@ class Tally:
     apart: int = 0
     crossing: int = 0
 
-    def row(self) -> str:
-        """Counts, and the upper 95% bound of the share that crosses (Clopper and Pearson 1934, one-sided)."""
+    def add(self, other: "Tally") -> None:
+        self.pairs += other.pairs
+        self.apart += other.apart
+        self.crossing += other.crossing
+
+    def bound(self) -> float:
+        """The upper 99% bound of the share that crosses (Clopper and Pearson 1934, one-sided)."""
         n, k = self.pairs, self.crossing
-        bound = 1.0 if k == n else float(stats.beta.ppf(0.95, k + 1, n - k))
-        return f"{n} | {self.apart} | {k} | {100 * bound:.1f}%"
+        return 1.0 if k == n else float(stats.beta.ppf(0.99, k + 1, n - k))
 
 
 def edited(kind: Kind, words: Words, share: float, replace: bool, generator: np.random.Generator) -> Words:
-    """Each word is changed with the probability `share`, and at least one.
+    """Each word is changed with the probability `share`; where that leaves all as they are, one is.
 
     Those are replaced, or else (not `replace`) replaced, left out or preceded by another word, by chance.
     """
     chosen = generator.random(len(words)) < share
-    chosen[int(generator.integers(len(words)))] = True
+    if not chosen.any():
+        chosen[int(generator.integers(len(words)))] = True
     result: Words = []
     for word, change in zip(words, chosen, strict=True):
         how = 3 if not change else 0 if replace else int(generator.integers(3))
@@ -107,9 +112,9 @@ def plant(kind: Kind, length: int, pairs: int, generator: np.random.Generator) -
         for replace in (True, False):
             label = f"{share:.0%} of the words {'replaced' if replace else 'edited'}"
             edit = partial(edited, kind, share=share, replace=replace, generator=generator)
-            plantings.append((label, lambda words, edit=edit: [kind.joint.join(edit(words))]))  # type: ignore[misc]
+            plantings.append((label, lambda words, edit=edit: ["".join(edit(words))]))  # type: ignore[misc]
     for variant in VARIANTS:
-        plantings.append(("written otherwise", lambda words, variant=variant: [variant(kind.joint.join(words))]))  # type: ignore[misc]
+        plantings.append(("written otherwise", lambda words, variant=variant: [variant("".join(words))]))  # type: ignore[misc]
     for hosts in HOSTS:
         plantings.append((f"in {hosts} longer", lambda words, hosts=hosts: _hosts(kind, words, hosts, generator)))  # type: ignore[misc]
     for turn in range(pairs):
@@ -119,17 +124,17 @@ def plant(kind: Kind, length: int, pairs: int, generator: np.random.Generator) -
             words = next(fresh, None)
             if words is None:
                 return groups
-            groups.setdefault(label, []).append([kind.joint.join(words), *others(words)])
+            groups.setdefault(label, []).append(["".join(words), *others(words)])
     return groups
 
 
 def _hosts(kind: Kind, words: Words, hosts: int, generator: np.random.Generator) -> list[str]:
-    """Texts of other words, 1.5 to 10 times as many, with `words` somewhere in between."""
+    """Texts of other words, 1.5 to 10 times as many but at most 3,000, with `words` somewhere in between."""
     texts = []
     for _ in range(hosts):
-        around = kind.draw(int(len(words) * generator.uniform(1.5, 10)), generator)
+        around = kind.draw(int(min(len(words) * generator.uniform(1.5, 10), 3_000)), generator)
         cut = int(generator.integers(len(around)))
-        texts.append(kind.joint.join([*around[:cut], *words, *around[cut:]]))
+        texts.append("".join([*around[:cut], *words, *around[cut:]]))
     return texts
 
 
@@ -161,20 +166,22 @@ def made_up(name: str, generator: np.random.Generator, count: int = 1_000_000) -
         vocabulary = [chr(0x4E00 + n) for n in range(4_000)]
     else:
         vocabulary = [
-            "".join(chr(0x0E01 + n) for n in generator.integers(0, 46, size)) for size in generator.integers(2, 6, 5_000)
+            "".join(chr(0x0E01 + n) for n in generator.integers(0, 46, size))
+            for size in generator.integers(2, 6, 5_000)
         ]
     ranks = 1 / (np.arange(len(vocabulary)) + 10)
     drawn = generator.choice(len(vocabulary), count, p=ranks / ranks.sum())
-    return Kind(name, [vocabulary[n] for n in drawn], " " if name == "made-up words" else "")
+    space = " " if name == "made-up words" else ""
+    return Kind(name, [vocabulary[n] + space for n in drawn])
 
 
 def kinds(files: Sequence[str], generator: np.random.Generator) -> Iterator[Kind]:
     for name in ("made-up words", "made-up Chinese", "made-up Thai"):
         yield made_up(name, generator)
     library = read_documents(DataConfig(corpus="stdlib"), silent)
-    yield Kind("stdlib", " ".join(document.text for document in library).split())
+    yield Kind("stdlib", re.findall(r"\w+\W*", "\n".join(document.text for document in library)))
     for file in files:
-        yield Kind(Path(file).stem, Path(file).read_text(encoding="utf-8").split())
+        yield Kind(Path(file).stem, re.findall(r"\w+\W*", Path(file).read_text(encoding="utf-8")))
 
 
 def false_joins() -> str:
@@ -191,27 +198,44 @@ def false_joins() -> str:
     )
 
 
+def table(tallies: dict[tuple[str, int], dict[str, Tally]]) -> list[str]:
+    """Markdown: for each planting and length the share that crosses, and in brackets the largest bound of any kind."""
+    lengths = sorted({length for _, length in tallies})
+    lines = ["| planted | " + " | ".join(f"{length:,} words" for length in lengths) + " |"]
+    lines.append("|---" * (len(lengths) + 1) + "|")
+    for label in dict.fromkeys(label for label, _ in tallies):
+        cells = []
+        for length in lengths:
+            each = tallies[label, length].values()
+            share = sum(tally.crossing for tally in each) / sum(tally.pairs for tally in each)
+            cells.append(f"{100 * share:.1f} (< {100 * max(tally.bound() for tally in each):.1f})")
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--text", nargs="*", default=[])
+    parser.add_argument("--text", nargs="*", default=[], help="files of text to plant in as well")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--pairs", type=int, default=100)
-    parser.add_argument("--by-kind", action="store_true")
+    parser.add_argument("--pairs", type=int, default=150, help="of each planting, length, kind of text and seed")
+    parser.add_argument("--details", action="store_true", help="counts by kind of text too")
     options = parser.parse_args()
-    total: dict[tuple[str, str, int], Tally] = {}
+    started = time.perf_counter()
+    tallies: dict[tuple[str, int], dict[str, Tally]] = {}
     for seed in range(options.seeds):
         generator = np.random.default_rng(seed)
         for kind in kinds(options.text, generator):
             for length in LENGTHS:
-                pairs = max(8, options.pairs * 50 // max(50, length))
-                for label, tally in count(plant(kind, length, pairs, generator)).items():
-                    sum_ = total.setdefault((kind.name if options.by_kind else "", label, length), Tally())
-                    sum_.pairs += tally.pairs
-                    sum_.apart += tally.apart
-                    sum_.crossing += tally.crossing
-    print("| planted | words | pairs | not joined | cross | at most |\n|---|---|---|---|---|---|")
-    for (name, label, length), tally in sorted(total.items()):
-        print(f"| {name} {label} | {length} | {tally.row()} |")
+                for label, tally in count(plant(kind, length, options.pairs, generator)).items():
+                    tallies.setdefault((label, length), {}).setdefault(kind.name, Tally()).add(tally)
+    print(*table(tallies), sep="\n")
+    if options.details:
+        for (label, length), each in tallies.items():
+            for name, tally in each.items():
+                print(f"{label}, {length} words, {name}: {tally}")
+    fewest = min(tally.pairs for each in tallies.values() for tally in each.values())
+    total = sum(tally.pairs for each in tallies.values() for tally in each.values())
+    print(f"{total} pairs, {fewest} or more in each cell and kind of text; {time.perf_counter() - started:.0f} s")
     print(false_joins())
 
 

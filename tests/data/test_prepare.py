@@ -119,7 +119,7 @@ DAMAGE = {
     "test.ids.bin": lambda path: path.write_bytes(b"\1" + path.read_bytes()[1:]),
     "validation.starts.bin": lambda path: path.unlink(),
     "tokenizer.json": lambda path: path.write_text("{}"),
-    "manifest.json": lambda path: path.write_text(path.read_text().replace('"format": 1', '"format": 0')),
+    "manifest.json": lambda path: path.write_text(path.read_text().replace('"format": 2', '"format": 1')),
     "train.names.json": lambda path: path.write_text("[]"),
 }
 

@@ -47,8 +47,8 @@ class Scale:
 
 
 SCALES = [
-    Scale(13, 26, 3, 52, 0.3, in_order=0.7),
-    Scale(26, 64, 3, 128, 0.4, in_order=0.66),
+    Scale(13, 26, 3, 52, 0.3, in_order=0.66),
+    Scale(26, 64, 3, 128, 0.4, in_order=0.62),
     Scale(64, 256, 3, 512, 0.5),
     Scale(256, 1 << 62, 4, None, 0.5),
 ]
@@ -75,38 +75,52 @@ class _Search:
         self.found, self.scale = found, scale
         self.lengths = np.diff(starts)
         self.queries = queries[np.argsort(self.lengths[queries], kind="stable")]
-        grams = gram_hashes(words, scale.gram)
         self.runs = self.lengths[self.queries] - scale.gram + 1
         self.first_run = np.concatenate([np.zeros(1, np.int64), self.runs.cumsum()])
-        asked = grams[_ranges(starts[self.queries], self.runs)]
-        self._index(grams, asked, starts)
+        self._index(gram_hashes(words, scale.gram))
         many = self.documents > most_holders
         self.boilerplate = np.append(many, False)
         self._choose()
 
-    def _index(self, grams: Hashes, asked: Hashes, starts: Ints) -> None:
+    def _index(self, grams: Hashes) -> None:
         """Number the runs of the queries that stand in two texts or more, and list the windows of each.
 
         `rank` is the number of each run of each query, or the number of all of them where it stands in one text only.
         """
-        known = np.unique(asked)
-        holders = np.flatnonzero(self.lengths >= self.scale.fewest)
-        rank, window, owner, self.begin = _held(known, grams, starts[holders], self.lengths[holders], self.scale)
-        self.owner = holders[owner]
-        # One entry for each run and window, by run and window.
-        codes = np.unique(rank * len(self.owner) + window)
-        rank, window = codes // len(self.owner), codes % len(self.owner)
-        new_run = np.append(True, rank[1:] != rank[:-1])
-        new_document = new_run | np.append(True, self.owner[window[1:]] != self.owner[window[:-1]])
-        documents = np.bincount(rank[new_document], minlength=len(known))
-        shared = documents > 1
+        asked = _ranges(self.starts[self.queries], self.runs)
+        text, place = self._holders(grams, asked)
+        order = np.argsort(grams[place], kind="stable")
+        text, place = text[order], place[order]
+        new_gram = _changes(grams[place])
+        number = np.cumsum(new_gram) - 1
+        documents = np.bincount(number[new_gram | _changes(text)])
+        is_query = np.zeros(len(self.lengths), np.bool_)
+        is_query[self.queries] = True
+        shared = (documents > 1) & (np.bincount(number, weights=is_query[text]) > 0)
         renumbered = np.where(shared, np.cumsum(shared) - 1, shared.sum())
-        keep = shared[rank]
-        self.window = window[keep]
-        self.codes = renumbered[rank[keep]] * len(self.owner) + self.window
         self.documents = documents[shared]
-        self.postings = np.concatenate([np.zeros(1, np.int64), np.bincount(rank[keep], minlength=len(known))[shared].cumsum()])
-        self.rank = renumbered[np.searchsorted(known, asked)]
+        rank_at = np.full(len(grams), len(self.documents))
+        rank_at[place] = renumbered[number]
+        self.rank = rank_at[asked]
+        keep = shared[number]
+        rank, text, place = renumbered[number[keep]], text[keep], place[keep]
+        # One entry for each run and window, by run and window.
+        windows, self.owner, self.begin = _windows(text, place - self.starts[text], self.starts, self.scale)
+        self.codes = np.sort(np.concatenate([rank * len(self.owner) + each for each in windows]))
+        self.codes = self.codes[_changes(self.codes)]
+        rank, self.window = np.divmod(self.codes, len(self.owner))
+        counts = np.bincount(rank, minlength=len(self.documents))
+        self.postings = np.concatenate([np.zeros(1, np.int64), counts.cumsum()])
+
+    def _holders(self, grams: Hashes, asked: Ints) -> tuple[Ints, Ints]:
+        """Texts and places of the runs of all texts that are long enough, but for most that no query has."""
+        wanted = np.zeros(1 << 24, np.bool_)
+        wanted[grams[asked] >> np.uint64(40)] = True
+        holders = np.flatnonzero(self.lengths >= self.scale.fewest)
+        runs = self.lengths[holders] - self.scale.gram + 1
+        place = _ranges(self.starts[holders], runs)
+        held = wanted[grams[place] >> np.uint64(40)]
+        return np.repeat(holders, runs)[held], place[held]
 
     def _choose(self) -> None:
         """Choose the runs by which candidates are found: the rarest of each query.
@@ -173,8 +187,10 @@ class _Search:
         rank, query = self.rank[here:end][chosen], query[chosen]
         count = np.diff(self.postings)[rank]
         window = self.window[_ranges(self.postings[rank], count)]
-        codes, shared = np.unique(np.repeat(query, count) * len(self.owner) + window, return_counts=True)
-        query, window = codes // len(self.owner), codes % len(self.owner)
+        codes = np.sort(np.repeat(query, count) * len(self.owner) + window)
+        first = np.flatnonzero(_changes(codes))
+        shared = np.diff(first, append=len(codes))
+        query, window = np.divmod(codes[first], len(self.owner))
         owner = self.owner[window]
         longer = self.lengths[owner] >= self.lengths[self.queries[query]]
         keep = longer & (owner != self.queries[query]) & (shared >= self.fewest_shared[query])
@@ -248,25 +264,29 @@ class _Search:
         return np.concatenate(parts)
 
 
-def _held(known: Hashes, grams: Hashes, starts: Ints, lengths: Ints, scale: Scale) -> tuple[Ints, ...]:
-    """(number of the known run, window) of all runs of the texts that are known; of each window text and first word."""
-    runs = lengths - scale.gram + 1
-    text = np.repeat(np.arange(len(starts)), runs)
-    rank = np.searchsorted(known, grams[_ranges(starts, runs)])
-    rank = np.minimum(rank, len(known) - 1)
-    held = known[rank] == grams[_ranges(starts, runs)]
-    rank, text = rank[held], text[held]
+def _windows(text: Ints, at: Ints, starts: Ints, scale: Scale) -> tuple[list[Ints], Ints, Ints]:
+    """The one or two windows that have the run at word `at` of `text`; of each window its text and its first word.
+
+    Window k of a text begins at word k * step and is two steps long, so that a run that begins in step k lies in windows
+    k - 1 and k; what is cut off at the end of a window is whole in the next.
+    """
+    lengths = np.diff(starts)
     if scale.window is None:
-        return rank, text, np.arange(len(starts)), starts
-    # Window number k begins at word k * step and is two steps long, so that a run lies in windows k - 1 and k.
+        return [text], np.arange(len(lengths)), starts[:-1]
     step = scale.window // 2
     windows = np.maximum(1, -(-lengths // step) - 1)
     first = np.cumsum(windows) - windows
-    at = (_ranges(np.zeros(len(starts), np.int64), runs)[held]) // step
-    before, here = np.maximum(at - 1, 0), np.minimum(at, windows[text] - 1)
-    both = np.concatenate([first[text] + before, first[text] + here])
-    begin = np.repeat(starts - step * first, windows) + step * np.arange(windows.sum())
-    return np.concatenate([rank, rank]), both, np.repeat(np.arange(len(starts)), windows), begin
+    owner = np.repeat(np.arange(len(lengths)), windows)
+    begin = starts[owner] + step * (np.arange(len(owner)) - first[owner])
+    before, here = np.maximum(at // step - 1, 0), np.minimum(at // step, windows[text] - 1)
+    return [first[text] + before, first[text] + here], owner, begin
+
+
+def _changes(numbers: NDArray[np.generic]) -> Flags:
+    """Where a number differs from the one before it; True at the first."""
+    changes = np.ones(len(numbers), np.bool_)
+    np.not_equal(numbers[1:], numbers[:-1], out=changes[1:])
+    return changes
 
 
 def _ranges(starts: Ints, counts: Ints) -> Ints:

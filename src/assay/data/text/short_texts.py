@@ -1,8 +1,8 @@
 """Near-duplicates among short texts, and short texts that stand in longer ones, by hashes alone: linear in the text.
 
 Two texts of up to 15 words are near if the same words remain, in the same order, when up to a quarter of the words of
-each are left out (at least 5 words; shorter texts must have equal words): the neighbourhoods by deletion of spelling
-correction (Mor and Fraenkel 1982). A text of 5 to 12 words is contained in a longer one that has all of it in a row.
+each are left out (from 5 words on; of shorter texts none is): the neighbourhoods by deletion of spelling correction
+(Mor and Fraenkel 1982). A text of 5 to 12 words is contained in a longer one that has all of it in a row.
 """
 
 import itertools
@@ -49,7 +49,7 @@ def join_near_short_texts(words: Hashes, starts: Ints, found: Components) -> Non
     for remaining in range(FEWEST_WORDS - left_out(FEWEST_WORDS), MOST_WORDS + 1):
         keys: list[Hashes] = []
         nodes: list[Ints] = []
-        for length in range(max(remaining, FEWEST_WORDS), MOST_WORDS + 1):
+        for length in range(remaining, MOST_WORDS + 1):
             if length - remaining > left_out(length):
                 continue
             texts = np.flatnonzero(lengths == length)
@@ -78,9 +78,11 @@ def join_contained_short_texts(words: Hashes, starts: Ints, found: Components, m
             continue
         grams = gram_hashes(words, length)
         keys, index = np.unique(grams[starts[texts]], return_index=True)
-        rank = np.minimum(np.searchsorted(keys, grams), len(keys) - 1)
-        place = np.flatnonzero(keys[rank] == grams)
-        rank = rank[place]
+        wanted = np.zeros(1 << 24, np.bool_)
+        wanted[keys >> np.uint64(40)] = True
+        place = np.flatnonzero(wanted[grams >> np.uint64(40)])
+        rank = np.minimum(np.searchsorted(keys, grams[place]), len(keys) - 1)
+        place, rank = place[keys[rank] == grams[place]], rank[keys[rank] == grams[place]]
         holder = np.searchsorted(starts, place, side="right") - 1
         whole = place + length <= starts[holder + 1]
         pairs = np.unique(np.stack([rank[whole], holder[whole]]), axis=1)

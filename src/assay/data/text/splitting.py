@@ -15,6 +15,9 @@ SplitBy = Literal["hash", "position"]
 SHARE = 0.1
 """The share of the bytes up to which validation and test are filled, each."""
 
+LARGE_CLUSTER = 0.25
+"""The share of the bytes from which a cluster of near-duplicates is told of."""
+
 
 @dataclass(frozen=True)
 class SplitDocuments:
@@ -55,6 +58,7 @@ def split_documents(corpus: str, documents: Sequence[Document], progress: Tell, 
             clusters.setdefault(label, []).append(index)
         groups = sum(len(cluster) > 1 for cluster in clusters.values())
         _require_clusters(corpus, len(documents), len(kept), len(clusters), 1 + len(missing))
+        _tell_large_cluster(kept, list(clusters.values()), progress)
         for index, name in _assign(kept, list(clusters.values()), missing, by, progress).items():
             split_of[index] = name
     by_split: dict[Split, list[Document]] = {name: [] for name in SPLITS}
@@ -97,6 +101,18 @@ def _require_clusters(corpus: str, given: int, kept: int, clusters: int, needed:
         f"--corpus {corpus}: {found}; train, validation and test need {needed} at least: a longer text, blank lines or "
         "lines <|endoftext|> in one .txt (cut there into passages of 4 kB), or a folder of more files would do"
     )
+
+
+def _tell_large_cluster(documents: Sequence[Document], clusters: list[list[int]], progress: Tell) -> None:
+    """Say it where one cluster holds so much of the bytes that the splits are what it leaves."""
+    sizes = [sum(len(documents[index].text.encode()) for index in cluster) for cluster in clusters]
+    largest = int(np.argmax(sizes))
+    share = sizes[largest] / sum(sizes)
+    if len(clusters[largest]) > 1 and share > LARGE_CLUSTER:
+        progress(
+            f"{len(clusters[largest])} documents, {share:.0%} of the bytes, are near-duplicates of each other or of ones "
+            "between them, and stay on one side of the split"
+        )
 
 
 def _assign(
