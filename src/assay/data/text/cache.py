@@ -19,7 +19,7 @@ from assay.data.text.tokenizer import Tokenizer
 from assay.records import Record
 
 CACHE_FORMAT = 2
-"""The version of the cache's format; increase it when the same request would give other files, also by another split."""
+"""The version of the cache's format; increase it when the same request would give other files (another split, too)."""
 
 _HASHED_BYTES = 100_000_000
 """Only files up to this size are hashed when read; of larger ones the size alone is checked."""

@@ -25,6 +25,12 @@ NEIGHBOURS = 8
 """Texts that are mostly boilerplate are compared with so many others of the next length, in each of `ORDERS` orders."""
 ORDERS = 4
 
+LONG_GRAM, LONG_COVERED = 8, 0.2
+"""Whole texts must also be covered by runs of `LONG_GRAM` words to the share `LONG_COVERED`.
+
+In a language of few words, as a made-up one, texts have most runs of four words in common by chance.
+"""
+
 _BATCH = 4_000_000
 """The most postings, or runs of candidates, at once."""
 
@@ -49,7 +55,7 @@ class Scale:
 SCALES = [
     Scale(13, 26, 3, 52, 0.3, in_order=0.66),
     Scale(26, 64, 3, 128, 0.4, in_order=0.62),
-    Scale(64, 256, 3, 512, 0.5),
+    Scale(64, 256, 3, 512, 0.5, in_order=0.62),
     Scale(256, 1 << 62, 4, None, 0.5),
 ]
 
@@ -202,15 +208,15 @@ class _Search:
         if len(few) < 2:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         window_of = np.searchsorted(self.owner, self.queries)
-        found = []
+        first, second = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for order in range(ORDERS):
             keys = (self.rank + 1) * (2 * order + 1) * 0x9E3779B1 % (1 << 32)
             keys = np.where(self.boilerplate[self.rank], keys, 1 << 32)
             smallest = np.minimum.reduceat(keys, self.first_run[:-1])[few]
             line = few[np.lexsort((self.lengths[self.queries[few]], smallest))]
-            for distance in range(1, NEIGHBOURS + 1):
-                found.append((line[:-distance], window_of[line[distance:]]))
-        return tuple(np.concatenate(each) for each in zip(*found, strict=True))  # type: ignore[return-value]
+            first += [line[:-distance] for distance in range(1, NEIGHBOURS + 1)]
+            second += [window_of[line[distance:]] for distance in range(1, NEIGHBOURS + 1)]
+        return np.concatenate(first), np.concatenate(second)
 
     def _join(self, query: Ints, window: Ints) -> None:
         """Join those pairs of which the window covers enough of the query."""
@@ -222,10 +228,8 @@ class _Search:
             if len(q):
                 near = self._covered(q, w) >= self.scale.covered * self.lengths[self.queries[q]]
                 q, w = q[near], w[near]
-                if self.scale.in_order:
-                    near = self._in_order(q, w) >= self.scale.in_order * self.lengths[self.queries[q]]
-                    q, w = q[near], w[near]
-                self.found.join(self.queries[q].tolist(), self.owner[w].tolist())
+                near = self._in_long_runs(q, w) if self.scale.window is None else self._in_order(q, w)
+                self.found.join(self.queries[q[near]].tolist(), self.owner[w[near]].tolist())
 
     def _covered(self, query: Ints, window: Ints) -> Ints:
         """How many words of each query its window covers."""
@@ -242,13 +246,29 @@ class _Search:
         covered = np.zeros(lengths.sum(), np.int64)
         for word in range(self.scale.gram):
             covered[at + word] = 1
-        return np.add.reduceat(covered, first)
+        total: Ints = np.add.reduceat(covered, first)
+        return total
 
-    def _in_order(self, query: Ints, window: Ints) -> Ints:
-        """The length of the longest common subsequence of words of each query and its window."""
+    def _in_long_runs(self, query: Ints, window: Ints) -> Flags:
+        """Whether runs of `LONG_GRAM` words cover enough of each query too."""
+        near = np.zeros(len(query), np.bool_)
+        held_by: dict[int, Hashes] = {}
+        for number in np.argsort(window, kind="stable").tolist():
+            text, owner = int(self.queries[query[number]]), int(self.owner[window[number]])
+            if owner not in held_by:
+                held_by = {owner: gram_hashes(self.words[self.starts[owner] : self.starts[owner + 1]], LONG_GRAM)}
+            runs = gram_hashes(self.words[self.starts[text] : self.starts[text + 1]], LONG_GRAM)
+            place = np.flatnonzero(np.isin(runs, held_by[owner]))
+            covered = np.zeros(self.lengths[text], np.bool_)
+            covered[(place[:, None] + np.arange(LONG_GRAM)).ravel()] = True
+            near[number] = covered.mean() >= LONG_COVERED
+        return near
+
+    def _in_order(self, query: Ints, window: Ints) -> Flags:
+        """Whether each query and its window have a common subsequence of words that is long enough."""
         assert self.scale.window is not None
-        parts = [np.empty(0, np.int64)]
-        for few in np.array_split(np.arange(len(query)), 1 + len(query) // 1000):
+        parts = [np.empty(0, np.bool_)]
+        for few in np.array_split(np.arange(len(query)), 1 + len(query) * self.scale.window // 100_000):
             text, length = self.queries[query[few]], self.lengths[self.queries[query[few]]]
             left = np.arange(length.max(initial=0))
             asked = self.words[np.minimum(self.starts[text][:, None] + left, len(self.words) - 1)]
@@ -260,15 +280,15 @@ class _Search:
                 equal = there & (held == asked[:, word, None]) & (word < length)[:, None]
                 longest[:, 1:] = np.maximum(longest[:, 1:], (longest[:, :-1] + 1) * equal)
                 np.maximum.accumulate(longest, axis=1, out=longest)
-            parts.append(longest[:, -1].astype(np.int64))
+            parts.append(longest[:, -1] >= self.scale.in_order * length)
         return np.concatenate(parts)
 
 
 def _windows(text: Ints, at: Ints, starts: Ints, scale: Scale) -> tuple[list[Ints], Ints, Ints]:
     """The one or two windows that have the run at word `at` of `text`; of each window its text and its first word.
 
-    Window k of a text begins at word k * step and is two steps long, so that a run that begins in step k lies in windows
-    k - 1 and k; what is cut off at the end of a window is whole in the next.
+    Window k of a text begins at word k * step and is two steps long, so that a run that begins in step k lies in
+    windows k - 1 and k; what is cut off at the end of a window is whole in the next.
     """
     lengths = np.diff(starts)
     if scale.window is None:
@@ -292,4 +312,5 @@ def _changes(numbers: NDArray[np.generic]) -> Flags:
 def _ranges(starts: Ints, counts: Ints) -> Ints:
     """The numbers from each start on, as many as `counts` says, one range after the other."""
     ends = np.cumsum(counts)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - counts), counts)
+    numbers: Ints = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - counts), counts)
+    return numbers

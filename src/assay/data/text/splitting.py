@@ -110,8 +110,8 @@ def _tell_large_cluster(documents: Sequence[Document], clusters: list[list[int]]
     share = sizes[largest] / sum(sizes)
     if len(clusters[largest]) > 1 and share > LARGE_CLUSTER:
         progress(
-            f"{len(clusters[largest])} documents, {share:.0%} of the bytes, are near-duplicates of each other or of ones "
-            "between them, and stay on one side of the split"
+            f"{len(clusters[largest])} documents, {share:.0%} of the bytes, are near-duplicates, each of some other, "
+            "and stay on one side of the split"
         )
 
 

@@ -1,8 +1,9 @@
 """Texts as normalised words, hashed with numpy: what counts as the same word when duplicates are looked for.
 
 Case, punctuation and the Unicode form do not count (NFKC and case folding; soft hyphens and other format characters are
-left out). A word is a run of letters, digits, underscores and the marks on them. Scripts without spaces have other words:
-a Chinese character or a kana is a word; in Thai, Lao, Khmer and Burmese each letter begins one, of itself and the next two.
+left out). A word is a run of letters, digits, underscores and the marks on them. Scripts without spaces have other
+words: a Chinese character or a kana is a word; in Thai, Lao, Khmer and Burmese each letter begins one, of itself and
+the next two.
 """
 
 import unicodedata
@@ -28,11 +29,11 @@ _CHUNK_CHARACTERS = 4_000_000
 _LETTER_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 _WORD_FACTOR = np.uint64(0xC2B2AE3D27D4EB4F)
 _POWERS = np.cumprod(np.full(64, _LETTER_FACTOR), dtype=np.uint64)
-"""Factors of the first 64 letters of a word in its hash; those after these, in no real word, all have the last factor."""
+"""Factors of the first 64 letters of a word in its hash; those after them all have the last factor."""
 
 
 def word_hashes(texts: Sequence[str]) -> tuple[Hashes, Ints]:
-    """The hashes of the words of all texts, one text after the other, and where each text begins (and the last ends)."""
+    """The hashes of the words of all texts, one text after the other; where each begins, and where the last ends."""
     parts: list[Hashes] = []
     counts: list[Ints] = []
     for chunk in _chunks(texts):
