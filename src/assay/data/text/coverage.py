@@ -21,9 +21,9 @@ COMMON_SHARE = 0.05
 """The share of words by which the runs that find a pair may fall short of the share that is asked for, at the least."""
 LIKE_LENGTH = 1.25
 """Texts that differ in length by this factor at most are compared by all of their runs, boilerplate too."""
-NEIGHBOURS = 8
+NEIGHBOURS = 4
 """Texts that are mostly boilerplate are compared with so many others of the next length, in each of `ORDERS` orders."""
-ORDERS = 4
+ORDERS = 2
 
 LONG_GRAM, LONG_COVERED = 8, 0.2
 """Whole texts must also be covered by runs of `LONG_GRAM` words to the share `LONG_COVERED`.
@@ -156,15 +156,17 @@ class _Search:
     def run(self) -> None:
         if not len(self.documents):
             return
-        done, size = 0, 64
+        done, size = 0, 1
         while done < len(self.queries):
-            # Runs all of whose holders are joined already find nothing more. Looked at anew each time the work doubles.
+            # Runs all of whose holders are joined already find nothing more. Looked at anew as the work doubles, from
+            # one query on, so that the copies of one text are compared with one of them.
             self._drop_joined(done)
             until = min(done + size, len(self.queries))
             for low, high in self._batches(done, until):
                 self._join(*self._candidates(low, high))
             done, size = until, 2 * size
-        self._join(*self._boilerplate_neighbours())
+        for query, window in self._boilerplate_neighbours():
+            self._join(query, window)
 
     def _drop_joined(self, done: int) -> None:
         label = self.found.labels()[self.owner[self.window]]
@@ -202,21 +204,17 @@ class _Search:
         keep = longer & (owner != self.queries[query]) & (shared >= self.fewest_shared[query])
         return query[keep], window[keep]
 
-    def _boilerplate_neighbours(self) -> tuple[Ints, Ints]:
+    def _boilerplate_neighbours(self) -> Iterator[tuple[Ints, Ints]]:
         """Queries that are mostly boilerplate with others of like length, by orders of their boilerplate."""
         few = self.mostly_boilerplate
-        if len(few) < 2:
-            return np.empty(0, np.int64), np.empty(0, np.int64)
         window_of = np.searchsorted(self.owner, self.queries)
-        first, second = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for order in range(ORDERS):
             keys = (self.rank + 1) * (2 * order + 1) * 0x9E3779B1 % (1 << 32)
             keys = np.where(self.boilerplate[self.rank], keys, 1 << 32)
             smallest = np.minimum.reduceat(keys, self.first_run[:-1])[few]
             line = few[np.lexsort((self.lengths[self.queries[few]], smallest))]
-            first += [line[:-distance] for distance in range(1, NEIGHBOURS + 1)]
-            second += [window_of[line[distance:]] for distance in range(1, NEIGHBOURS + 1)]
-        return np.concatenate(first), np.concatenate(second)
+            for distance in range(1, NEIGHBOURS + 1):
+                yield line[:-distance], window_of[line[distance:]]
 
     def _join(self, query: Ints, window: Ints) -> None:
         """Join those pairs of which the window covers enough of the query."""

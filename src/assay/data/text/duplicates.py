@@ -12,8 +12,8 @@ from assay.data.text.coverage import SCALES, join_covered_texts
 from assay.data.text.short_texts import join_contained_short_texts, join_equal_texts, join_near_short_texts
 from assay.data.text.words import Ints, word_hashes
 
-BOILERPLATE_SHARE = 0.2
-"""What stands in more than this share of all texts is boilerplate: joining them would leave nothing to split."""
+BOILERPLATE_SHARE = 0.02
+"""What stands in more than this share of all texts is boilerplate, as a licence is."""
 BOILERPLATE_TEXTS = 250
 """And in more texts than this."""
 
