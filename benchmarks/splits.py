@@ -228,8 +228,8 @@ def table(tallies: dict[tuple[str, int], dict[str, Tally]]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--text", nargs="*", default=[], help="files of text to plant in as well")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--pairs", type=int, default=150, help="of each planting, length, kind of text and seed")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--pairs", type=int, default=120, help="of each planting, length, kind of text and seed")
     parser.add_argument("--details", action="store_true", help="counts by kind of text too")
     options = parser.parse_args()
     started = time.perf_counter()
