@@ -21,11 +21,13 @@ from assay.data.text.tokenized import id_dtype
 from assay.data.text.tokenizer import build_tokenizer
 from assay.errors import RequestError
 
-STORY = "Once there was a fox who said: \u00e9t\u00e9, {number}!\r\n"
+STORY = "Once there was {who} who said: \u00e9t\u00e9, {number}!\r\n"
 
 
 def write_text(folder: Path, documents: int = 40) -> Path:
-    lines = "".join(STORY.format(number=n) * (n % 5 + 1) + "<|endoftext|>\n" for n in range(documents))
+    animals = ("fox", "crane", "mole", "owl", "hare", "newt")
+    stories = [STORY.format(number=n, who=" ".join(f"{each}{n}" for each in animals)) for n in range(documents)]
+    lines = "".join(story * (n % 5 + 1) + "<|endoftext|>\n" for n, story in enumerate(stories))
     path = folder / "stories.txt"
     path.write_bytes(lines.encode())
     return path
@@ -119,7 +121,7 @@ DAMAGE = {
     "test.ids.bin": lambda path: path.write_bytes(b"\1" + path.read_bytes()[1:]),
     "validation.starts.bin": lambda path: path.unlink(),
     "tokenizer.json": lambda path: path.write_text("{}"),
-    "manifest.json": lambda path: path.write_text(path.read_text().replace('"format": 1', '"format": 0')),
+    "manifest.json": lambda path: path.write_text(path.read_text().replace('"format": 3', '"format": 2')),
     "train.names.json": lambda path: path.write_text("[]"),
 }
 

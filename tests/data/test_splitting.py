@@ -1,14 +1,12 @@
 """No text on both sides of a split: duplicates, near-duplicates, shares, order, official splits."""
 
 import itertools
-import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from assay.data.corpus import SPLITS, Document, silent
-from assay.data.text.duplicates import CONTAINMENT, GRAM_WORDS, NEIGHBOURS, near_duplicate_clusters
 from assay.data.text.splitting import SHARE, SplitDocuments, split_documents
 from assay.errors import RequestError
 
@@ -21,77 +19,6 @@ def words(generator: np.random.Generator, count: int) -> str:
 
 def sizes(split: SplitDocuments) -> dict[str, int]:
     return {name: sum(len(each.text.encode()) for each in split.split(name)) for name in SPLITS}
-
-
-def components_by_definition(texts: list[str]) -> list[int]:
-    """The definition: word 13-grams as sets, all pairs, smallest index of each connected component."""
-    split = [re.findall(r"[a-z0-9_]+", text.lower()) for text in texts]
-    grams = [{tuple(s[i : i + GRAM_WORDS]) for i in range(len(s) - GRAM_WORDS + 1)} for s in split]
-    label = list(range(len(texts)))
-    for a, b in itertools.combinations(range(len(texts)), 2):
-        smaller = min(len(grams[a]), len(grams[b]))
-        if smaller and len(grams[a] & grams[b]) >= CONTAINMENT * smaller:
-            old, new = max(label[a], label[b]), min(label[a], label[b])
-            label = [new if each == old else each for each in label]
-    return label
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_clusters_are_those_of_the_definition(seed: int) -> None:
-    generator = np.random.default_rng(seed)
-    texts = [words(generator, int(generator.integers(0, 90))) for _ in range(12)]
-    for _ in range(24):
-        first, second = (texts[index].split(" ") for index in generator.integers(0, len(texts), 2))
-        cut, keep = generator.integers(0, 40), generator.integers(5, 60)
-        texts.append(" ".join(first[cut : cut + keep] + second[: int(generator.integers(0, 60))]).upper())
-    labels = near_duplicate_clusters(texts).tolist()
-    assert labels == components_by_definition(texts)
-    assert len(set(labels)) < len(texts), "the case must have near-duplicates"
-
-
-def test_half_of_the_smaller_is_enough_and_less_is_not() -> None:
-    shared = " ".join(f"s{n}" for n in range(22))  # 10 grams
-    long = shared + " " + " ".join(f"l{n}" for n in range(300))
-    for extra, together in ((10, True), (11, False)):  # 10 + extra grams, 10 of them shared
-        short = " ".join(f"x{n}" for n in range(extra)) + " " + shared
-        assert (near_duplicate_clusters([long, short]).tolist() == [0, 0]) == together
-
-
-def test_boilerplate_neither_joins_long_texts_nor_hides_copies() -> None:
-    generator = np.random.default_rng(RANDOM_SEED)
-    header = words(generator, 60) + " "
-    different = [header + words(generator, 400) for _ in range(5 * NEIGHBOURS)]
-    body = header + words(generator, 100)
-    copies = [f"{body} copy{number}" for number in range(5 * NEIGHBOURS)]
-    texts = [text for pair in zip(different, copies, strict=True) for text in pair]
-    labels = near_duplicate_clusters(texts)
-    assert len(set(labels[0::2].tolist())) == len(different)
-    assert set(labels[1::2].tolist()) == {1}
-
-
-def test_copies_are_found_among_others_that_share_each_of_their_parts() -> None:
-    generator = np.random.default_rng(RANDOM_SEED)
-    parts = [words(generator, 30) for _ in range(3)]
-    texts: list[str] = []
-    for number in range(NEIGHBOURS):
-        texts.append(f"{' '.join(parts)} copy{number}")
-        texts += [f"{part} {words(generator, 200)}" for part in parts for _ in range(NEIGHBOURS + 2)]
-    labels = near_duplicate_clusters(texts)
-    copies = [index for index, text in enumerate(texts) if "copy" in text]
-    assert set(labels[copies].tolist()) == {0}
-    assert len(set(labels.tolist())) == len(texts) - len(copies) + 1
-
-
-def test_texts_without_spaces_have_words_too() -> None:
-    generator = np.random.default_rng(RANDOM_SEED)
-    text = "".join(chr(0x4E00 + number) for number in generator.integers(0, 3_000, 200))
-    other = "".join(chr(0x4E00 + number) for number in generator.integers(0, 3_000, 200))
-    assert near_duplicate_clusters([text, other, text[20:]]).tolist() == [0, 1, 0]
-
-
-def test_no_texts_and_texts_too_short_for_a_gram_stand_alone() -> None:
-    assert near_duplicate_clusters([]).tolist() == []
-    assert near_duplicate_clusters(["", "a b", "a b"]).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -186,3 +113,35 @@ def test_by_position_the_end_is_held_out() -> None:
     held_out = sizes(split)
     assert min(held_out["validation"], held_out["test"]) >= SHARE * sum(held_out.values())
     assert held_out["train"] > 0.7 * sum(held_out.values())
+
+
+def test_a_cluster_of_much_of_the_text_is_told_of() -> None:
+    generator = np.random.default_rng(RANDOM_SEED)
+    copied = words(generator, 300)
+    documents = [Document(f"copy{n}", f"{copied} {n}") for n in range(20)]
+    documents += [Document(f"d{n}", words(generator, 300)) for n in range(20)]
+    lines: list[str] = []
+    split = split_documents("x", documents, lines.append)
+    assert {each.name for each in split.train} >= {f"copy{n}" for n in range(20)}
+    [line] = lines
+    assert line.startswith("20 documents, 50% of the bytes, are near-duplicates")
+    lines.clear()
+    split_documents("x", documents[19:], lines.append)
+    assert lines == []
+
+
+def test_near_duplicates_and_what_they_belong_to_are_of_one_source() -> None:
+    words = [f"word{number}" for number in range(600)]
+    one, other = " ".join(words[:200]), " ".join([*words[:199], "changed"])
+    documents = [
+        Document("a/1", one, source="a"),
+        Document("a/2", " ".join(words[200:300]), source="a"),
+        Document("b", other),
+        Document("c", " ".join(words[300:400])),
+        Document("c", " ".join(words[400:500])),
+    ]
+    split = split_documents("test", documents, silent)
+    found = {each.text[:12] + each.name: each.source for name in SPLITS for each in split.split(name)}
+    by_name = {each.name: each.source for name in SPLITS for each in split.split(name)}
+    assert by_name["a/1"] == by_name["a/2"] == by_name["b"]
+    assert len(set(found.values())) == 3, "documents of one name are not of one source"

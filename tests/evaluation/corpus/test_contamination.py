@@ -9,11 +9,10 @@ import pytest
 
 from assay.data.config import DataConfig
 from assay.data.corpus import Document
-from assay.data.text.duplicates import GRAM_WORDS
 from assay.data.text.prepare import prepare
 from assay.data.text.tokenized import SplitCounts, TokenizedCorpus, tokenize
 from assay.data.text.tokenizer import build_tokenizer
-from assay.evaluation.corpus.containment import Copies, Copy, exact_copies, minhash_copies
+from assay.evaluation.corpus.containment import GRAM_WORDS, Copies, Copy, exact_copies, minhash_copies
 from assay.evaluation.corpus.contamination import chain_finding, corpus_findings, data_findings
 from assay.records import Finding, Flops, Parameters, RunRecord
 from study.made_up import write_corpus

@@ -18,8 +18,8 @@ from assay.data.text.tokenized import SplitCounts, TokenizedCorpus, TokenizedSpl
 from assay.data.text.tokenizer import Tokenizer
 from assay.records import Record
 
-CACHE_FORMAT = 1
-"""The version of the cache's format; increase it when the same request would give other files."""
+CACHE_FORMAT = 3
+"""The version of the cache's format; increase it when the same request would give other files (another split, too)."""
 
 _HASHED_BYTES = 100_000_000
 """Only files up to this size are hashed when read; of larger ones the size alone is checked."""
@@ -35,7 +35,7 @@ class StoredFile(Record):
 class Manifest(Record):
     """manifest.json: what a cached corpus is, and the files it must have."""
 
-    format: Literal[1]
+    format: Literal[3]
     key: str
     digest: str
     tokenizer: str
@@ -159,7 +159,7 @@ def _store(folder: Path, key: str, corpus: TokenizedCorpus) -> None:
             for suffix, content in _contents(corpus.split(name)).items():
                 files[f"{name}.{suffix}"] = _written(part / f"{name}.{suffix}", content)
         manifest = Manifest(
-            format=1,
+            format=3,
             key=key,
             digest=corpus.digest,
             tokenizer=corpus.tokenizer.name,

@@ -1,12 +1,13 @@
 """Splits documents into train, validation and test: duplicates are dropped, near-duplicates stay on one side."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from assay.data.corpus import SPLITS, Document, Split, Tell
+from assay.data.text.components import Components
 from assay.data.text.duplicates import content_hash, near_duplicate_clusters
 from assay.errors import RequestError
 
@@ -14,6 +15,9 @@ SplitBy = Literal["hash", "position"]
 
 SHARE = 0.1
 """The share of the bytes up to which validation and test are filled, each."""
+
+LARGE_CLUSTER = 0.25
+"""The share of the bytes from which a cluster of near-duplicates is told of."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ def split_documents(corpus: str, documents: Sequence[Document], progress: Tell, 
             clusters.setdefault(label, []).append(index)
         groups = sum(len(cluster) > 1 for cluster in clusters.values())
         _require_clusters(corpus, len(documents), len(kept), len(clusters), 1 + len(missing))
+        _tell_large_cluster(kept, list(clusters.values()), progress)
+        kept = _with_common_sources(kept, list(clusters.values()))
         for index, name in _assign(kept, list(clusters.values()), missing, by, progress).items():
             split_of[index] = name
     by_split: dict[Split, list[Document]] = {name: [] for name in SPLITS}
@@ -69,6 +75,20 @@ def split_documents(corpus: str, documents: Sequence[Document], progress: Tell, 
     return SplitDocuments(
         **by_split, duplicates_dropped=dropped, near_duplicate_clusters=groups, official=bool(official)
     )
+
+
+def _with_common_sources(documents: Sequence[Document], clusters: list[list[int]]) -> list[Document]:
+    """The documents, those of one cluster of near-duplicates or of sources that such a cluster joins of one source."""
+    joined, first = Components(len(documents)), dict[str, int]()
+    for index, each in enumerate(documents):
+        if each.source is not None:
+            joined.join([index], [first.setdefault(each.source, index)])
+    for cluster in clusters:
+        joined.join(cluster[1:], cluster[:1] * (len(cluster) - 1))
+    roots = joined.labels().tolist()
+    return [
+        replace(each, source=f"{root}: {documents[root].name}") for each, root in zip(documents, roots, strict=True)
+    ]
 
 
 def _without_duplicates(documents: Sequence[Document]) -> tuple[list[Document], int]:
@@ -97,6 +117,18 @@ def _require_clusters(corpus: str, given: int, kept: int, clusters: int, needed:
         f"--corpus {corpus}: {found}; train, validation and test need {needed} at least: a longer text, blank lines or "
         "lines <|endoftext|> in one .txt (cut there into passages of 4 kB), or a folder of more files would do"
     )
+
+
+def _tell_large_cluster(documents: Sequence[Document], clusters: list[list[int]], progress: Tell) -> None:
+    """Say it where one cluster holds so much of the bytes that the splits are what it leaves."""
+    sizes = [sum(len(documents[index].text.encode()) for index in cluster) for cluster in clusters]
+    largest = int(np.argmax(sizes))
+    share = sizes[largest] / sum(sizes)
+    if len(clusters[largest]) > 1 and share > LARGE_CLUSTER:
+        progress(
+            f"{len(clusters[largest])} documents, {share:.0%} of the bytes, are near-duplicates, each of some other, "
+            "and stay on one side of the split"
+        )
 
 
 def _assign(

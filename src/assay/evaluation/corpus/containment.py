@@ -12,10 +12,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.data.text.duplicates import CONTAINMENT, GRAM_WORDS
-
 Grams = NDArray[np.uint64]
 Ints = NDArray[np.int64]
+
+CONTAINMENT = 0.5
+"""The share of its 13-grams from which a document is a copy."""
+GRAM_WORDS = 13
 
 BINS = 256
 """Of a MinHash sketch."""

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 from assay.data.config import DataConfig
 from assay.data.corpus import Split, Tell, silent
-from assay.data.text.duplicates import CONTAINMENT
 from assay.data.text.prepare import prepare
 from assay.data.text.tokenized import TokenizedCorpus
 from assay.data.text.tokenizer import build_tokenizer
 from assay.errors import RequestError
-from assay.evaluation.corpus.containment import Copy, exact_copies, minhash_copies
+from assay.evaluation.corpus.containment import CONTAINMENT, Copy, exact_copies, minhash_copies
 from assay.records import Finding, RunRecord
 
 EXACT_DOCUMENTS = 100_000
