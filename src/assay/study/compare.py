@@ -18,7 +18,15 @@ from assay.study.conclude import conclude
 from assay.study.executor.capacity import resolve_workers, training_flops
 from assay.study.executor.execute import execute
 from assay.study.executor.job import Job, RunListener
-from assay.study.folder import discard, lock, open_folder, open_run, rewrite_config, stored_config
+from assay.study.folder import (
+    discard,
+    lock,
+    open_folder,
+    open_run,
+    refuse_older,
+    rewrite_config,
+    stored_config,
+)
 from assay.study.growth import grown, refuse_course
 from assay.study.measure.given import arms_of, given_study
 from assay.study.measure.results import measure_study
@@ -75,6 +83,7 @@ def compare(
             _refuse_other_data(config, listener)
             _say_outdated(record, folder, listener)
             return record
+        refuse_older(folder)
     study = resolve(config, listener.message)
     _refuse_other_code(study, folder)
     if (threads := threads_at_once(study)) != study.plan.threads and stored is not None:
