@@ -162,7 +162,7 @@ def test_another_draw_is_a_placebo_only_where_nothing_else_differs() -> None:
 def test_a_common_body_names_the_shapes_that_are_left() -> None:
     common = {"body": "common"}
     lines = differing(a=dict(common), b={**common, "architecture": "rwkv6", "d_model": 120})
-    assert "Body common: norm and SwiGLU are shared." in lines
+    assert "Body common: tables, norms, SwiGLU and head are shared." in lines
     assert "The common body has different shapes: d_model (128 for a, 120 for b)." in lines
     alike = differing(a=dict(common), b={**common, "architecture": "rwkv6"})
     assert any("only the mixer differs" in line for line in alike)

@@ -108,10 +108,12 @@ def test_a_table_that_heads_can_live_with_stays_as_published(name: str) -> None:
 
 def test_heads_are_drawn_as_their_authors_draw_them() -> None:
     """RWKV's is orthogonal with gain 0.5 sqrt(V / D); Mamba-2's, where it is untied, is what torch.nn.Linear draws."""
-    rwkv, mamba = native("rwkv7").untied_head, native("mamba2").untied_head
-    assert rwkv is not None
+    for name in ("rwkv6", "rwkv7", "twin"):
+        rwkv = native(name).untied_head
+        assert rwkv is not None
+        torch.testing.assert_close(rwkv.T @ rwkv, 0.25 * 1000 / 64 * torch.eye(64), rtol=1e-4, atol=1e-4)
+    mamba = native("mamba2").untied_head
     assert mamba is not None
-    torch.testing.assert_close(rwkv.T @ rwkv, 0.25 * 1000 / 64 * torch.eye(64), rtol=1e-4, atol=1e-4)
     assert mamba.abs().max().item() <= 1 / 8
     assert mamba.std().item() == pytest.approx(1 / 8 / 3**0.5, rel=0.05)
 
