@@ -1,9 +1,9 @@
 """What each departure from the authors' recipes is worth in nats, at one small setting, as a table in Markdown.
 
-Run it with `.venv/bin/python benchmarks/recipe_deviations.py [--steps 120 --size 300k --seeds 2 --json]`; the tables of
-docs/architectures.md are its output. Each row is an arm of equal size that has the authors' value of one thing (or, where
-assay has it too, the other value); the difference is its test nats per byte less those of the arm as it is by default,
-a mean over seeds, with that of each seed. The row "another draw" says what chance alone does.
+Run it with `.venv/bin/python benchmarks/recipe_deviations.py [--steps 120 --size 300k --seeds 2 --json]`; the numbers
+of docs/architectures.md are its output. Each row is an arm of equal size that has the authors' value of one thing (or,
+where assay has it too, the other value); the difference is its test nats per byte less those of the arm as it is by
+default, a mean over seeds, with that of each seed. The row "another draw" says what chance alone does.
 """
 
 import argparse
@@ -62,9 +62,12 @@ class Row(NamedTuple):
         return f"| {self.what} | `{self.setting}` | {statistics.fmean(self.differences):+.3f} | {each} |"
 
 
-def measured(size: int, steps: int, seeds: list[int], corpus: str) -> Iterator[tuple[str, float, list[Row]]]:
+def measured(
+    names: list[str], size: int, steps: int, seeds: list[int], corpus: str
+) -> Iterator[tuple[str, float, list[Row]]]:
     """(architecture, the default's mean nats, its rows), one architecture after the other."""
-    for architecture, variants in VARIANTS.items():
+    for architecture in names:
+        variants = VARIANTS[architecture]
         settings = [setting.format(ten_steps=round(10 / steps, 4)) for _, setting in variants]
         study = resolve(asked(architecture, settings, size, steps, seeds, corpus), lambda text: None)
         nats = scores(study)
@@ -76,9 +79,7 @@ def measured(size: int, steps: int, seeds: list[int], corpus: str) -> Iterator[t
         yield architecture, statistics.fmean(usual), rows
 
 
-def asked(
-    architecture: str, settings: list[str], size: int, steps: int, seeds: list[int], corpus: str
-) -> StudyConfig:
+def asked(architecture: str, settings: list[str], size: int, steps: int, seeds: list[int], corpus: str) -> StudyConfig:
     """The study of one architecture: as it is by default, and with each setting."""
     return StudyConfig.parse(
         {
@@ -112,11 +113,12 @@ def main() -> None:
     parser.add_argument("--size", default="300k", help="parameters of blocks and head (default: 300k)")
     parser.add_argument("--steps", type=int, default=120, help="of 512 bytes (default: 120)")
     parser.add_argument("--seeds", type=int, default=2, help="how many (default: 2)")
+    parser.add_argument("--only", default=",".join(VARIANTS), help="architectures (default: all five)")
     parser.add_argument("--corpus", default="stdlib", help="as in `assay compare` (default: stdlib)")
     parser.add_argument("--json", action="store_true", help="one JSON object in place of tables")
     given = parser.parse_args()
     size, seeds = parse_count("--size", given.size), list(range(given.seeds))
-    tables = list(measured(size, given.steps, seeds, given.corpus))
+    tables = list(measured(given.only.split(","), size, given.steps, seeds, given.corpus))
     if given.json:
         print(json.dumps([{"nats": usual, **row._asdict()} for _, usual, rows in tables for row in rows]))
         return
