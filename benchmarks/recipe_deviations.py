@@ -69,7 +69,7 @@ def measured(
     for architecture in names:
         variants = VARIANTS[architecture]
         settings = [setting.format(ten_steps=round(10 / steps, 4)) for _, setting in variants]
-        study = resolve(asked(architecture, settings, size, steps, seeds, corpus), lambda text: None)
+        study = resolve(asked(architecture, settings, size, steps, seeds, corpus), lambda _: None)
         nats = scores(study)
         usual = nats.pop(architecture)
         rows = [

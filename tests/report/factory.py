@@ -145,7 +145,7 @@ def runs(seeds: int = 3, names: tuple[str, ...] = ("gpt1", "rwkv6", "mamba2")) -
 
 def study(
     of: list[MadeUp],
-    match: Literal["total", "non-embedding"] | None = "total",
+    match: Literal["total", "non-embedding", "blocks+head"] | None = "total",
     changes: dict[str, Any] | None = None,
     **settings: Any,
 ) -> StudyRecord:
