@@ -2,8 +2,9 @@
 
 import pytest
 
-from assay.analysis.outliers import said_of
+from assay.analysis.outliers import START, said_of
 from assay.records import Code, Column, Measured, MeasurementResult, Results
+from report.factory import MadeUp, runs, study
 
 
 def begun(logits: float | None, stream: float | None, version: int = 2) -> Results:
@@ -57,3 +58,14 @@ def test_what_was_not_measured_or_by_two_versions_is_not_compared() -> None:
     assert said_of({"a": [begun(0.5, 1.0)], "b": [{}]}) == []
     assert said_of({"a": [begun(0.5, 1.0)], "b": [begun(None, None)]}) == []
     assert said_of({"a": [begun(0.5, 1.0)], "b": [begun(0.1, 1.0, version=1)]}) == []
+
+
+def test_the_headline_says_it_and_so_the_page() -> None:
+    logits = {"gpt1": 0.2, "rwkv6": 0.001, "mamba2": 0.25}
+    begin = [MadeUp(of.record, {**of.results, **begun(logits[of.record.label], 1.0)}, {}, of.inside) for of in runs()]
+    lines = [line for line in study(begin).headline if line.startswith(START)]
+    assert lines == [
+        "Before training, standard deviations are over 3 times from the median of the other arms': logits of rwkv6 "
+        "(0.001 against 0.225). Differences may be those of the draws."
+    ]
+    assert not any(line.startswith(START) for line in study(runs()).headline)
