@@ -8,7 +8,7 @@ from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
 from assay.model.sizing import refuse_chosen, solve
 from assay.plugins.loading import loaded_plugins
-from assay.records import Match, StudyRecord
+from assay.records import DEFAULT_MATCH, Match, StudyRecord
 from assay.study.asked import StudyConfig
 from assay.study.compare import Listener
 from assay.study.compare import compare as compare_study
@@ -18,12 +18,18 @@ from assay.study.sources import with_digests
 
 
 def build(
-    name: str, size: int | None = None, vocab_size: int = 4096, seed: int = 0, match: Match = "total", **overrides: Any
+    name: str,
+    size: int | None = None,
+    vocab_size: int = 4096,
+    seed: int = 0,
+    match: Match = DEFAULT_MATCH,
+    **overrides: Any,
 ) -> LanguageModel:
     """Build and initialise the architecture called `name`, the same weights for a seed everywhere.
 
-    With `size` the dimensions are solved so that the parameters match within 1%; size together with a dimension it
-    would solve for is a RequestError, as is an unknown name or dimension. `overrides` are fields of its configuration.
+    With `size` the dimensions are solved so that what `match` counts is within 1% of it; size together with a dimension
+    it would solve for is a RequestError, as is an unknown name or dimension. `overrides` are fields of its
+    configuration.
     """
     architecture = ARCHITECTURES.get(name)
     fixed = {**overrides, "vocab_size": vocab_size}

@@ -7,6 +7,7 @@ import pytest
 
 from assay.analysis.comparison import compare_runs
 from assay.analysis.rule import Rule
+from assay.errors import RequestError
 from assay.records import Addition, StudyRecord
 from report.factory import (
     CORPUS,
@@ -246,13 +247,37 @@ def test_another_draw_is_a_placebo_only_where_nothing_else_differs() -> None:
 def test_a_common_body_names_the_shapes_that_are_left() -> None:
     common = {"body": "common"}
     lines = differing(a=dict(common), b={**common, "architecture": "rwkv6", "d_model": 120})
-    assert "Body common: norm and SwiGLU are shared." in lines
+    assert "Body common: tables, norms, SwiGLU and head are shared." in lines
     assert "The common body has different shapes: d_model (128 for a, 120 for b)." in lines
     alike = differing(a=dict(common), b={**common, "architecture": "rwkv6"})
     assert any("only the mixer differs" in line for line in alike)
     mixed = differing(a=dict(common), b={"architecture": "rwkv6"})
     assert not any(line.startswith("Body ") for line in mixed)
     assert "Beyond the mixer, arms differ in body (common for a, native for b)." in mixed
+
+
+def with_heads(**untied: bool) -> list[MadeUp]:
+    """Arms asked for heads as published, each with a head of its own or without."""
+    some = []
+    for name, own in untied.items():
+        one = arm_run(name, 0, None, "gpt1", heads="published", d_ff=len(some) + 1)
+        counted = one.record.parameters.model_copy(update={"groups": {"head": 1000 if own else 0}})
+        some.append(changed(one, parameters=counted))
+    return some
+
+
+def test_heads_are_said() -> None:
+    assert "Heads as published: tied for a, untied for b and c." in study(with_heads(a=False, b=True, c=True)).headline
+    assert "Heads as published: untied for all." in study(with_heads(a=True, b=True)).headline
+    asked = [changed(of, spec={**of.record.spec, "model": {**of.record.spec["model"], "heads": heads}})
+             for of, heads in zip(with_heads(a=False, b=True), ("tied", "untied"), strict=True)]  # fmt: skip
+    assert "Heads differ: tied for a, untied for b." in study(asked).headline
+    assert not any("Heads" in line for line in study(clear()).headline)  # groups of older records do not say
+
+
+def test_blocks_and_head_of_an_older_record_are_not_guessed() -> None:
+    with pytest.raises(RequestError, match="gpt1: its record is older than the match blocks\\+head; total would do"):
+        study(clear(), match="blocks+head")
 
 
 def test_version_1_says_nothing_of_differences() -> None:

@@ -377,8 +377,9 @@ def test_what_drops_in_evaluation_is_caught() -> None:
 
 
 def test_a_model_that_draws_nothing_is_caught() -> None:
-    """The embedding must not draw either, as a mixer without draws is allowed."""
-    constant = dataclasses.replace(architecture(Mean), embedding_draw=lambda table, _: nn.init.ones_(table))
+    """The tables must not draw either, as a mixer without draws is allowed."""
+    ones = {f"{part}_draw": lambda table, _: nn.init.ones_(table) for part in ("embedding", "head")}
+    constant = dataclasses.replace(architecture(Mean), **ones)
     layers = {"channel_mixer": lambda *_: None, "mixer": lambda config, _: Constant(config.d_model)}
     found = weights.complete_initialisation(dataclasses.replace(constant, **layers))
     assert found.status == "fail"

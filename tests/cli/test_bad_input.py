@@ -33,7 +33,7 @@ CASES = {
     "context of one": ("train gpt1 --context 1", r"--context \(training.context\): 1 given, should be greater"),
     "match": (
         "train gpt1 --match banana",
-        "--match: 'banana' given, should be 'total', 'non-embedding', 'flops' or 'state'",
+        r"--match: 'banana' given, should be 'blocks\+head', 'non-embedding', 'total', 'flops' or 'state'",
     ),
     "body": (
         "train gpt1 {small} --body banana",

@@ -92,7 +92,7 @@ def test_new_overwrites_nothing(assay: Assay) -> None:
 def test_the_file_works_in_describe_check_compare_and_generate(assay: Assay) -> None:
     path = written(assay)
     described = json.loads(assay("describe", "my_mixer", "--plugin", str(path), "--size", "300k", "--json").out)
-    assert described["parameters"]["total"] == pytest.approx(300_000, rel=0.01)
+    assert described["parameters"]["blocks_and_head"] == pytest.approx(300_000, rel=0.01)
     compared = assay("compare", "my_mixer", *assay.small, "--seeds", "1", "--plugin", str(path), "--out", "study")
     assert compared.status == 0
     assert "Audited before and after training: my_mixer sound." in compared.out

@@ -109,7 +109,7 @@ def test_list(assay: Assay) -> None:
 
 
 def test_describe_counts_document_000(assay: Assay) -> None:
-    dimensions = ["vocab_size=16000", "d_model=144", "n_layers=8", "n_heads=4"]
+    dimensions = ["heads=tied", "vocab_size=16000", "d_model=144", "n_layers=8", "n_heads=4"]
     options = [part for text in dimensions for part in ("--set", text)]
     facts = last_line(assay("describe", "gpt1", *options, "--json").out)
     assert facts["parameters"]["total"] == 4_370_832
@@ -129,7 +129,11 @@ def test_describe_says_everything_of_every_architecture(assay: Assay, name: str)
     item = ARCHITECTURES.get(name)
     small = ["--size", "200k", "--set", "vocab_size=258"]
     facts = last_line(assay("describe", name, *small, "--context", "64", "--json").out)
-    assert facts["parameters"]["total"] == pytest.approx(200_000, rel=0.01)
+    assert facts["parameters"]["blocks_and_head"] == pytest.approx(200_000, rel=0.01)
+    totals = last_line(assay("describe", name, *small, "--match", "total", "--json").out)
+    assert totals["parameters"]["total"] == pytest.approx(200_000, rel=0.01)
+    assert (facts["heads"], facts["published_heads"]) == ("untied", item.published_head)
+    assert facts["optimizer"]["embedding.tokens"] == {"decay": item.embedding_decay, "rate_factor": 1.0}
     assert facts["context"] == 64
     assert facts["state_bytes"] > 0
     assert sum(facts["parameters"]["groups"].values()) == facts["parameters"]["total"]
@@ -203,7 +207,7 @@ def test_a_plugin_is_an_architecture_like_any_other(assay: Assay, plugin: str) -
     assert "running-mean" not in assay("list").out
     assert "running-mean" in last_line(assay("list", "--plugin", plugin, "--json").out)["architectures"]
     facts = last_line(assay("describe", "running-mean", "--plugin", plugin, "--size", "300k", "--json").out)
-    assert facts["parameters"]["total"] == pytest.approx(300_000, rel=0.01)
+    assert facts["parameters"]["blocks_and_head"] == pytest.approx(300_000, rel=0.01)
     trained = assay("train", "running-mean", "--plugin", plugin, *assay.small, "--json")
     assert trained.status == 0
     assert last_line(trained.out)["status"] == "finished"
@@ -221,12 +225,12 @@ def test_variants_are_described_and_audited(assay: Assay) -> None:
     assert (facts["dimensions"]["head_dim"], facts["dimensions"]["d_model"]) == (16, 64)
     sized = last_line(assay("describe", "x=gpt1:n_layers=3", "--size", "300k", "--json").out)
     assert sized["dimensions"]["n_layers"] == 3
-    assert sized["parameters"]["total"] == pytest.approx(300_000, rel=0.01)
+    assert sized["parameters"]["blocks_and_head"] == pytest.approx(300_000, rel=0.01)
     report = last_line(assay("audit", "gpt1:d_model=32,n_layers=1,n_heads=2", "--json").out)
     assert report["sound"]
-    wrong = assay("audit", "gpt1:heads=2")
+    wrong = assay("audit", "gpt1:head=2")
     assert (wrong.status, len(wrong.lines)) == (2, 1)
-    assert "gpt1:heads=2: heads: no dimension of gpt1" in wrong.err
+    assert "gpt1:head=2: head: no dimension of gpt1" in wrong.err
 
 
 def test_runs_are_listed_with_what_they_asked(assay: Assay, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ TOLERANCE = 1e-10
 MOVED = 1e-3
 """Rotating the elements of any one tensor by one place must change the logits by this share: 1e7 tolerances."""
 
-SMALL = {"d_model": 32, "d_ff": 48, "vocab_size": 61, "tied_embeddings": False}
+SMALL = {"d_model": 32, "d_ff": 48, "vocab_size": 61, "heads": "untied"}
 CASES: dict[tuple[str, str], dict[str, object]] = {
     ("delta-net", "published"): {"n_layers": 2, "n_heads": 2, "head_dim": 16},
     ("delta-net", "options"): {

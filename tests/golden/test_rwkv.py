@@ -109,7 +109,7 @@ def our_weights(name: str) -> Golden:
 def model(name: str, weights: Golden) -> LanguageModel:
     """Our model with these weights; each of our tensors must have a counterpart with as many elements."""
     architecture = ARCHITECTURES.get(name)
-    given = {**architecture.tiny, **DIMENSIONS[name], "tied_embeddings": False}
+    given = {**architecture.tiny, **DIMENSIONS[name], "heads": "untied"}
     built = build_model(architecture, architecture.config.parse(given), 0).double().eval()
     shapes = {key: parameter.shape for key, parameter in built.state_dict().items()}
     built.load_state_dict({key: x.reshape(shapes[key]) for key, x in weights.items()})

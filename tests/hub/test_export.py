@@ -16,10 +16,10 @@ from hub.models import ids, make
 
 CASES: dict[str, tuple[str, dict[str, object], str]] = {
     "gpt2": ("gpt2", {}, "GPT2LMHeadModel"),
-    "gpt2 untied": ("gpt2", {"tied_embeddings": False, "d_ff": 48}, "GPT2LMHeadModel"),
+    "gpt2 untied": ("gpt2", {"heads": "untied", "d_ff": 48}, "GPT2LMHeadModel"),
     "gpt2ish": ("gpt2ish-test", {}, "GPT2LMHeadModel"),
     "mamba2": ("mamba2", {}, "Mamba2ForCausalLM"),
-    "mamba2 with groups": ("mamba2", {"n_groups": 2, "tied_embeddings": False}, "Mamba2ForCausalLM"),
+    "mamba2 with groups": ("mamba2", {"n_groups": 2, "heads": "untied"}, "Mamba2ForCausalLM"),
     "rwkv6": ("rwkv6", {}, "AssayForCausalLM"),
     "gpt2 in the common body": ("gpt2", {"body": "common"}, "AssayForCausalLM"),
     "mamba2 with dropout": ("mamba2", {"dropout": 0.1}, "AssayForCausalLM"),

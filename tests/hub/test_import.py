@@ -64,7 +64,7 @@ def test_half_precision_is_read_into_float32(tmp_path: Path) -> None:
 @pytest.fixture
 def exported(tmp_path: Path) -> Path:
     """A folder of gpt2 in their layout."""
-    make("gpt2").export(tmp_path / "theirs")
+    make("gpt2", heads="tied").export(tmp_path / "theirs")
     return tmp_path / "theirs"
 
 
@@ -230,7 +230,7 @@ def test_damage_is_one_line(case: str, exported: Path) -> None:
 
 def test_a_copy_of_the_table_as_head_is_left_out(exported: Path) -> None:
     change_tensors(exported, lambda t: t.update({"lm_head.weight": t["transformer.wte.weight"].clone()}))
-    assert read_model(f"hf:{exported}").config.tied_embeddings
+    assert read_model(f"hf:{exported}").config.heads == "tied"
 
 
 def test_a_disk_that_fails_leaves_nothing(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:

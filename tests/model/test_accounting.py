@@ -11,7 +11,7 @@ from assay.model.lm import LanguageModel
 from assay.model.sizing import build_on_meta
 from assay.ops.attention import causal_attention_loop
 
-DOCUMENT_000 = {"vocab_size": 16000, "d_model": 144, "n_layers": 8, "n_heads": 4, "max_positions": 512}
+DOCUMENT_000 = {"heads": "tied", "vocab_size": 16000, "d_model": 144, "n_layers": 8, "n_heads": 4, "max_positions": 512}
 
 
 def gpt1(**dimensions: object) -> LanguageModel:
@@ -38,14 +38,18 @@ def test_document_000() -> None:
 def test_a_tied_head_is_counted_once(name: str) -> None:
     architecture = ARCHITECTURES.get(name)
     tied, untied = (
-        build_model(architecture, architecture.config.parse({**architecture.tiny, "tied_embeddings": tie}), 0)
-        for tie in (True, False)
+        build_model(architecture, architecture.config.parse({**architecture.tiny, "heads": heads}), 0)
+        for heads in ("tied", "untied")
     )
     table = tied.embedding.tokens.numel()
     assert count_parameters(tied).groups["head"] == 0
     assert count_parameters(untied).groups["head"] == table
     assert count_parameters(untied).total == count_parameters(tied).total + table
     assert count_parameters(untied).embedding == count_parameters(tied).embedding
+    # Alike for both: without tables and heads, and with one head of vocabulary x width.
+    assert count_parameters(untied).non_embedding == count_parameters(tied).non_embedding
+    assert count_parameters(untied).blocks_and_head == count_parameters(tied).blocks_and_head
+    assert count_parameters(tied).blocks_and_head == count_parameters(tied).non_embedding + table
     assert untied.head_weight is not untied.embedding.tokens
     # A tied head costs as many FLOPs as an untied one.
     assert count_flops(untied, 16) == count_flops(tied, 16)

@@ -247,7 +247,7 @@ def test_what_cannot_be_had_around_fixed_dimensions_is_refused(name: str, fixed:
 
 
 def test_a_dimension_it_does_not_decide_is_kept() -> None:
-    config = check("gpt1", 100_000, 258, "total", max_positions=64, tied_embeddings=False)
+    config = check("gpt1", 100_000, 258, "total", max_positions=64, heads="untied")
     assert config.model_dump()["max_positions"] == 64
     parameters = count_parameters(build_on_meta(ARCHITECTURES.get("gpt1"), config))
     assert parameters.groups["head"] == 258 * config.d_model

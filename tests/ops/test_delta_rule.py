@@ -183,3 +183,19 @@ def test_flops_are_what_the_counter_counts(form: Form, tokens: int) -> None:
     counted, uncounted = delta_rule_flops(tokens, 3, 6, 5, execution)
     assert counted == counter.get_total_flops()
     assert all(flops > 0 for flops in uncounted.values())
+
+
+@pytest.mark.parametrize(("strongest", "allowed"), [(-1e6, 1e-6), (-1e9, 3e-6), (-1e10, 3e-5)])
+def test_decays_far_beyond_float32_cost_digits(strongest: float, allowed: float) -> None:
+    """One token in ten that forgets all, among mild ones: the bound that the op states, gradients included."""
+    inputs = draw(-0.5, 83, torch.float32)
+    inputs[4][:, ::10] = strongest
+    expected = run(delta_rule_loop, [tensor.double() for tensor in inputs])
+    assert max(errors(run(delta_rule_chunked, inputs, 64), expected)) < allowed
+
+
+def test_a_decay_of_minus_infinity_is_the_loops_alone() -> None:
+    inputs = draw(-0.5, 83, torch.float32)
+    inputs[4][:, 40] = -torch.inf
+    assert all(result.isfinite().all() for result in delta_rule_loop(*inputs))
+    assert not delta_rule_chunked(*inputs, 64)[0].isfinite().all()

@@ -72,6 +72,22 @@ def test_chunked_is_the_loop(log_decay: float | str) -> None:
         assert all(error <= limit for error, limit in zip(errors(results, oracle), allowed, strict=True))
 
 
+@pytest.mark.parametrize(("strongest", "allowed"), [(-1e6, 1e-6), (-1e9, 3e-6), (-1e10, 3e-5)])
+def test_decays_far_beyond_float32_cost_digits(strongest: float, allowed: float) -> None:
+    """One token in ten that forgets all, among mild ones: the bound that the op states, gradients included."""
+    inputs = draw(-0.5, 83, torch.float32)
+    inputs[1][:, ::10] = strongest
+    expected = run(ssd_loop, [tensor.double() for tensor in inputs])
+    assert max(errors(run(ssd_chunked, inputs, 64), expected)) < allowed
+
+
+def test_a_decay_of_minus_infinity_is_the_loops_alone() -> None:
+    inputs = draw(-0.5, 83, torch.float32)
+    inputs[1][:, 40] = -torch.inf
+    assert all(result.isfinite().all() for result in ssd_loop(*inputs))
+    assert not ssd_chunked(*inputs, 64)[0].isfinite().all()
+
+
 @pytest.mark.parametrize(("tokens", "chunk"), [(1, 16), (2, 16), (15, 64), (16, 16), (17, 16), (33, 32), (64, 1)])
 @pytest.mark.parametrize("groups", [1, 2, 4])
 def test_any_length_and_any_grouping(tokens: int, chunk: int, groups: int) -> None:

@@ -35,6 +35,8 @@ def missing(architecture: Architecture, section: str | None) -> list[str]:
     unnamed = [f"`{option}`" for option in sorted(options) if f"`{option}`" not in section]
     if unnamed:
         found.append(f'5. its "- Options: " do not name {", ".join(unnamed)}')
+    if "| departs in | as published | here |" not in section:
+        found.append('9. no table "| departs in | as published | here |" of what is not as its authors have it')
     if architecture.letter is not None and f"Letter `{architecture.letter}`" not in section:
         found.append(f'6. "Letter `{architecture.letter}`" is not said')
     if ("Unsound" in section) != (architecture.unsound is not None):
@@ -71,7 +73,7 @@ def test_what_is_missing_is_said() -> None:
     )
     section = (
         "Retention. Letter `Q`. Sun et al. 2023. Unsound: it peeks. `gpt1` is its sound twin. - Held against: a loop. "
-        "- Options: `n_heads`."
+        "- Options: `n_heads`. | departs in | as published | here | |---|---|---| | nothing | | |"
     )
     assert missing(architecture, section) == []
     assert missing(architecture, None)[0].startswith('1. no section: a heading "### `retnet`"')
@@ -79,6 +81,8 @@ def test_what_is_missing_is_said() -> None:
     for number, part in enumerate(parts, 3):
         (said,) = missing(architecture, section.replace(part, ""))
         assert said.startswith(f"{number}. ")
+    (said,) = missing(architecture, section.replace("departs in", ""))
+    assert said.startswith("9. ")
     (said,) = missing(dataclasses.replace(architecture, citation="mine"), section)
     assert said.startswith("2. ")
 

@@ -41,7 +41,9 @@ def test_there_and_back(shape: str) -> None:
     reference = theirs(shape)
     dimensions = config_from_hf(reference.config.to_dict())
     ours = build("gpt2", dimensions, gpt2_to_assay(reference.state_dict()))
-    again = GPT2LMHeadModel(GPT2Config(**config_to_hf(parse("gpt2", dimensions)))).eval()
+    again = GPT2LMHeadModel(
+        GPT2Config(**config_to_hf(parse("gpt2", dimensions), reference.config.tie_word_embeddings))
+    ).eval()
     missing, unexpected = again.load_state_dict(assay_to_gpt2(ours.state_dict()), strict=False)
     assert (missing, unexpected) == ([] if again.config.tie_word_embeddings is False else ["lm_head.weight"], [])
     again.tie_weights()
@@ -82,7 +84,7 @@ def test_foreign_tensors_are_refused() -> None:
     with pytest.raises(RequestError, match=r"'blocks.0.mixer.A_log' has no place in GPT-2"):
         assay_to_gpt2({"blocks.0.mixer.A_log": torch.zeros(2)})
     with pytest.raises(RequestError, match="body: 'common' given"):
-        config_to_hf(parse("gpt2", {"body": "common"}))
+        config_to_hf(parse("gpt2", {"body": "common"}), False)
 
 
 def test_defaults_of_a_short_config_are_theirs() -> None:

@@ -46,7 +46,7 @@ def our_weights(theirs: LlamaForCausalLM | MistralForCausalLM) -> dict[str, Tens
 def test_logits_and_every_tensor_matters(name: str, shape: str) -> None:
     """A base of 500 in place of 10000 turns even the slowest pair visibly within a test's length."""
     options = {**SHAPES[shape], "rope_parameters": {"rope_type": "default", "rope_theta": ROPE_BASE}}
-    dimensions: dict[str, object] = {"rope_base": ROPE_BASE, "tied_embeddings": False}
+    dimensions: dict[str, object] = {"rope_base": ROPE_BASE, "heads": "untied"}
     if name == "transformer++":
         theirs = LlamaForCausalLM(LlamaConfig(**options, rms_norm_eps=1e-6)).eval()
     else:

@@ -43,7 +43,9 @@ def test_there_and_back(shape: str) -> None:
     reference = theirs(shape)
     dimensions = config_from_hf(reference.config.to_dict())
     ours = build("mamba2", dimensions, mamba2_to_assay(reference.state_dict()))
-    again = Mamba2ForCausalLM(Mamba2Config(**config_to_hf(parse("mamba2", dimensions)))).eval()
+    again = Mamba2ForCausalLM(
+        Mamba2Config(**config_to_hf(parse("mamba2", dimensions), reference.config.tie_word_embeddings))
+    ).eval()
     missing, unexpected = again.load_state_dict(assay_to_mamba2(ours.state_dict()), strict=False)
     assert (missing, unexpected) == (["lm_head.weight"] if again.config.tie_word_embeddings else [], [])
     again.tie_weights()
@@ -75,7 +77,7 @@ def test_foreign_tensors_are_refused() -> None:
         assay_to_mamba2({"blocks.0.channel_mixer.up.weight": torch.zeros(2)})
     for wrong in ({"body": "common"}, {"dropout": 0.1}):
         with pytest.raises(RequestError, match=next(iter(wrong))):
-            config_to_hf(parse("mamba2", wrong))
+            config_to_hf(parse("mamba2", wrong), False)
 
 
 def test_defaults_of_a_short_config_are_theirs() -> None:

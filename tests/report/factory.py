@@ -62,7 +62,7 @@ def speeds(**arms: dict[str, Any]) -> dict[str, MeasurementResult]:
 def spec(label: str, seed: int, architecture: str | None = None, **changes: Any) -> dict[str, Any]:
     """What a run was asked: `changes` are keys of its training or its model."""
     training = {"tokens": TOKENS, "learning_rate": 0.003, "weight_decay": 0.1, "context": 256}
-    model = {"d_model": 128, "n_layers": 6, "d_ff": 512, "tied_embeddings": True, "body": "native"}
+    model = {"d_model": 128, "n_layers": 6, "d_ff": 512, "heads": "tied", "body": "native"}
     model |= {"initialisation": "own", "dropout": 0.0, "vocab_size": 4096}
     own = {key: value for key, value in changes.items() if key not in training}
     training |= {key: value for key, value in changes.items() if key in training}
@@ -145,7 +145,7 @@ def runs(seeds: int = 3, names: tuple[str, ...] = ("gpt1", "rwkv6", "mamba2")) -
 
 def study(
     of: list[MadeUp],
-    match: Literal["total", "non-embedding"] | None = "total",
+    match: Literal["total", "non-embedding", "blocks+head"] | None = "total",
     changes: dict[str, Any] | None = None,
     **settings: Any,
 ) -> StudyRecord:

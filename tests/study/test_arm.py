@@ -50,8 +50,8 @@ from assay.study.asked import StudyConfig
         ),
         ("transformer++", {"label": "transformer++", "architecture": "transformer++"}),
         (
-            "t=transformer++:tied_embeddings=false",
-            {"label": "t", "architecture": "transformer++", "model": {"tied_embeddings": False}},
+            "t=transformer++:heads=tied",
+            {"label": "t", "architecture": "transformer++", "model": {"heads": "tied"}},
         ),
     ],
 )
@@ -119,4 +119,4 @@ def test_labels_are_told_apart() -> None:
 def test_version_one_called_arms_architectures() -> None:
     config = StudyConfig.parse({"version": 1, "architectures": ["gpt1", "mamba2"], "size": 10_000})
     assert [arm.label for arm in config.arms] == ["gpt1", "mamba2"]
-    assert config.version == 3
+    assert config.version == 4

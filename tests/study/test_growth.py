@@ -147,7 +147,7 @@ def test_asking_for_less_shows_all_and_says_so(make: Make, at_once: Path, capsys
         ({"evaluation": {"split": "validation"}}, "evaluation.split is test there and validation now"),
         ({"data": {"tokenizer": "bpe:300"}}, "data.tokenizer is bytes there and bpe:300 now"),
         ({"model": {"dropout": 0.1}}, "model.dropout is not set there and 0.1 now"),
-        ({"match": "flops"}, "match is total there and flops now"),
+        ({"match": "flops"}, r"match is blocks\+head there and flops now"),
         ({"rule": {"level": 0.9}}, "rule.level is 0.95 there and 0.9 now"),
         ({"execution": {"precision": "bfloat16"}}, "execution.precision is auto there and bfloat16 now"),
         ({"tuning": {"learning_rates": [0.1, 0.2]}}, r"tuning.learning_rates is not set there and \[0.1, 0.2\] now"),

@@ -204,6 +204,9 @@ def test_what_older_records_held_is_shown_as_today(version: str) -> None:
     """Until a measurement has another version, its own columns and figures are those that the old values get."""
     for result in MeasuredRun.read(FIXTURES / version / "run").results.values():
         item = MEASUREMENTS.get(result.measurement)
+        if item.version != result.measurement_version:
+            assert item.record.model_validate(result.values)  # still read
+            continue
         today = as_result(item, item.record.model_validate(result.values), result.measured)
         assert today.model_copy(update={"code": result.code}) == result
     if version == "schema2":

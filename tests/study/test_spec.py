@@ -14,7 +14,7 @@ from assay.study.spec import Spec, folder_name
 from assay.training.config import TrainingConfig
 
 PINNED = json.loads((Path(__file__).with_name("pinned_digests.json")).read_text(encoding="utf-8"))
-"""Specs with every value written out, and the digests that they have had since schema version 2."""
+"""Specs with every value written out, and the digests that they have had since schema version 3."""
 
 
 def spec(**changes: Any) -> Spec:

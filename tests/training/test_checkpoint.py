@@ -65,9 +65,9 @@ def test_metadata_holds_no_times(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_what_is_loaded_is_what_was_saved(tied: bool, tmp_path: Path) -> None:
-    model, optimizer = trained(tied_embeddings=tied)
+    model, optimizer = trained(heads="tied" if tied else "untied")
     save(tmp_path / "a", model, optimizer, progress(7))
-    other, fresh = trained(seed=5, steps=0, tied_embeddings=tied)
+    other, fresh = trained(seed=5, steps=0, heads="tied" if tied else "untied")
     assert load(tmp_path / "a", other, fresh) == progress(7)
     for name, weight in model.state_dict().items():
         assert torch.equal(other.state_dict()[name], weight)

@@ -12,10 +12,10 @@ from torch import nn
 from assay.errors import RequestError
 from assay.layers.mixer import Layer
 from assay.model.architecture import ARCHITECTURES, build_model
-from assay.model.decay_roles import decay_roles
 from assay.model.lm import LanguageModel
+from assay.model.optimizer_roles import optimizer_roles
 from assay.training.config import TrainingConfig
-from assay.training.optim import build_optimizer, learning_rate
+from assay.training.optim import build_optimizer, learning_rate, optimizer_groups, set_rate
 
 PEAK = 0.01
 
@@ -101,18 +101,22 @@ def tiny(name: str, **values: Any) -> LanguageModel:
 @pytest.mark.parametrize("name", ARCHITECTURES.names())
 def test_groups_hold_every_parameter_once(name: str) -> None:
     for tied in (True, False):
-        model = tiny(name, tied_embeddings=tied)
+        model = tiny(name, heads="tied" if tied else "untied")
         optimizer = build_optimizer(model, protocol(weight_decay=0.3))
         held = [id(p) for group in optimizer.param_groups for p in group["params"]]
         assert len(held) == len(set(held))
         assert set(held) == {id(p) for p in model.parameters()}
-        assert [group["weight_decay"] for group in optimizer.param_groups] == [0.3, 0.0]
+        groups = [(group["weight_decay"], group["rate_factor"]) for group in optimizer.param_groups]
+        assert groups == [(0.3, 1.0), (0.0, 1.0), (0.0, 2.0)][: 3 if name in ("rwkv6", "rwkv7", "twin") else 2]
+        recorded = optimizer_groups(model, protocol(weight_decay=0.3))
+        assert [(group.weight_decay, group.rate_factor) for group in recorded] == groups
+        assert sum(group.parameters for group in recorded) == sum(p.numel() for p in model.parameters())
 
 
 def test_roles_are_those_the_modules_declare() -> None:
-    roles = {name: role for name, _, role in decay_roles(Sound())}
+    roles = {name: role.decay for name, _, role in optimizer_roles(Sound())}
     assert roles == {"matrix": True, "gain": False, "inner.weight": True, "inner.bias": False}
-    named = {name: role for name, _, role in decay_roles(tiny("gpt1"))}
+    named = {name: role.decay for name, _, role in optimizer_roles(tiny("gpt1"))}
     assert named["embedding.tokens"]
     assert named["blocks.0.mixer.qkv.weight"]
     assert not named["embedding.positions"]
@@ -122,7 +126,7 @@ def test_roles_are_those_the_modules_declare() -> None:
 def test_a_parameter_that_two_modules_share_is_held_once() -> None:
     twins = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
     twins[1].weight = twins[0].weight
-    assert [name for name, _, _ in decay_roles(twins)] == ["0.weight"]
+    assert [name for name, _, _ in optimizer_roles(twins)] == ["0.weight"]
     (group,) = build_optimizer(twins, protocol()).param_groups
     assert len(group["params"]) == 1
 
@@ -145,7 +149,7 @@ def test_a_subclass_of_a_stock_module_must_say_its_own_roles() -> None:
         pass
 
     with pytest.raises(RequestError, match="Changed declares no weight-decay role"):
-        list(decay_roles(Changed(2, 2)))
+        list(optimizer_roles(Changed(2, 2)))
 
 
 def test_decay_reaches_the_decayed_group_only() -> None:
@@ -159,6 +163,41 @@ def test_decay_reaches_the_decayed_group_only() -> None:
     optimizer.step()
     assert module.matrix.flatten().tolist() == pytest.approx([1 - PEAK * 0.5] * 4)
     assert module.gain.tolist() == [1.0, 1.0]
+
+
+class Fast(Sound):
+    """The same, but its matrix learns three times as fast."""
+
+    rate_factors: ClassVar[Mapping[str, float]] = {"matrix": 3.0}
+
+
+@pytest.mark.parametrize("layer_rates", [True, False])
+def test_a_step_follows_the_rate_that_a_layer_declares(layer_rates: bool) -> None:
+    """Adam's first step is the learning rate, whatever the gradient; the factor stays at every step's rate."""
+    module = Fast()
+    config = protocol(weight_decay=0.0, layer_rates=layer_rates)
+    optimizer = build_optimizer(module, config)
+    for parameter in module.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    set_rate(optimizer, 0.001)
+    optimizer.step()
+    assert module.matrix.flatten().tolist() == pytest.approx([-0.003 if layer_rates else -0.001] * 4, rel=1e-4)
+    assert module.gain.tolist() == pytest.approx([0.999] * 2, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("factors", "says"),
+    [
+        ({"matrices": 2.0}, "rate_factors: matrices: stands in no decay_roles; did you mean 'matrix'"),
+        ({"gain": 0}, "rate_factors: gain: 0 given, a positive number would do"),
+        ({"gain": math.inf}, "rate_factors: gain: inf given"),
+        ({"gain": True}, "rate_factors: gain: True given"),
+    ],
+)
+def test_factors_that_cannot_be_are_refused(factors: dict[str, float], says: str) -> None:
+    wrong = type("Wrong", (Sound,), {"rate_factors": factors})
+    with pytest.raises(RequestError, match=f"Wrong.{says}"):
+        build_optimizer(wrong(), protocol())
 
 
 @pytest.mark.parametrize(

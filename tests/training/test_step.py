@@ -63,7 +63,7 @@ def test_a_broken_loss_moves_nothing(broken: float) -> None:
     model = tiny()
     optimizer = build_optimizer(model, CONFIG)
     with torch.no_grad():
-        model.embedding.tokens[3, 0] = broken
+        model.head_weight[3, 0] = broken
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert not take_step(Objective(model, PLAN), optimizer, parts(), BATCH.scored, CONFIG, step=0).finite
     for name, value in model.state_dict().items():

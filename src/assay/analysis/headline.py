@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from assay.analysis import additions, columns
+from assay.analysis import additions, columns, initial_spread
 from assay.analysis.ranking import choosing, differences, evidence, setups
 from assay.analysis.ranking.contests import Contest
 from assay.analysis.rule import Rule, Tuning
@@ -42,6 +42,7 @@ def headline(of: Findings, body: str) -> list[str]:
         lines.append("Scored on the validation split; the test split stays closed.")
     lines += choosing.said(choices, entrants, of.tuning, of.split)
     lines += differences.said({contest.name: contest.entrants for contest in of.contests}, body)
+    lines += initial_spread.said(of.contests)
     lines += evidence.said(of.contests, of.pairs, of.rule, of.split)
     lines += _audited(of.arms, of.audits)
     lines += [f"Not ranked: {contest.named(contest.reason)}." for contest in of.contests if contest.reason is not None]

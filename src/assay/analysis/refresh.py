@@ -2,11 +2,12 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from assay.analysis import additions
+from assay.analysis import additions, initial_spread
 from assay.analysis.columns import AGAIN, arm_columns, measured_by, mixed, said
 from assay.analysis.comparison import compare_runs
 from assay.analysis.ranking.entrants import Point
 from assay.analysis.rule import Rule, Tuning
+from assay.analysis.wording import size_name
 from assay.records import Addition, MeasuredRun, Results, StudyRecord
 from assay.records.results import LIKELIHOOD
 
@@ -40,8 +41,9 @@ def refreshed(
         for arm in study.arms
     ]
     replaced = {sentence for of in study.measured if of.scope == "study" for sentence in of.sentences}
-    headline = [line for line in study.headline if line not in replaced and not line.endswith(AGAIN)]
-    more = [line for line in [*additions.said(added), *said(runs, results)] if line not in headline]
+    headline = [line for line in study.headline if line not in replaced and not _said_anew(line)]
+    anew = [*additions.said(added), *said(runs, results), *_initial_spreads(study, of_arm)]
+    more = [line for line in anew if line not in headline]
     return study.model_copy(
         update={
             "arms": arms,
@@ -50,6 +52,24 @@ def refreshed(
             "added": list(added),
         }
     )
+
+
+def _said_anew(line: str) -> bool:
+    return line.endswith(AGAIN) or line.startswith(initial_spread.START)
+
+
+def _initial_spreads(study: StudyRecord, of_arm: Mapping[str, Sequence[MeasuredRun]]) -> list[str]:
+    """What is said of arms that begin far from the others of their size."""
+    sizes: dict[int | None, dict[str, list[Results]]] = {}
+    for arm in study.arms:
+        of = [run.results for run in of_arm[arm.label]]
+        sizes.setdefault(arm.size, {}).setdefault(arm.group or arm.label, of)
+    several = len(sizes) > 1
+    return [
+        line
+        for size, arms in sizes.items()
+        for line in initial_spread.said_of(arms, size_name(size, study.match) if several else "")
+    ]
 
 
 def _judged_again(

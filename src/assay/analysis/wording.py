@@ -7,6 +7,7 @@ from typing import Any
 from assay.records import Match
 
 UNITS: dict[Match, str] = {
+    "blocks+head": "parameters of blocks and head",
     "total": "parameters",
     "non-embedding": "non-embedding parameters",
     "flops": "FLOPs per token",

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from assay.study.arm import ArmConfig
 
 
+Texts = tuple[str, str]
+"""The shape of a parameter, and what the optimizer does with it."""
+
+
 def describe(
     architecture: Annotated[
         str, typer.Argument(metavar="ARM|NAME", help="A name from `assay list`, or ARCH:key=value,....")
@@ -138,7 +142,9 @@ def _facts(
 ) -> dict[str, Any]:
     from assay.model.accounting import count_flops, count_parameters, count_state_bytes
     from assay.model.architecture import ARCHITECTURES
+    from assay.model.optimizer_roles import optimizer_roles
     from assay.model.sizing import Decoding, build_on_meta
+    from assay.records import DEFAULT_MATCH
     from assay.study.subject.fresh import arm_config
 
     item = ARCHITECTURES.get(arm.architecture)
@@ -151,7 +157,7 @@ def _facts(
         dimensions[path.split(".")[-1]] = value
     size_asked = arm.size if size is None else parse_count("--size", size)
     arm = arm.model_copy(update={"model": dimensions})
-    config = arm_config(arm, size_asked, match or "total", Decoding(context))
+    config = arm_config(arm, size_asked, match or DEFAULT_MATCH, Decoding(context))
     model = build_on_meta(item, config)
     return {
         "architecture": item.name,
@@ -164,7 +170,10 @@ def _facts(
         "flops_per_token": count_flops(model, context).model_dump(),
         "state_bytes": count_state_bytes(model, context),
         "context": context,
+        "heads": "tied" if model.untied_head is None else "untied",
+        "published_heads": item.published_head,
         "shapes": {name: list(parameter.shape) for name, parameter in model.named_parameters()},
+        "optimizer": {name: role._asdict() for name, _, role in optimizer_roles(model)},
     }
 
 
@@ -180,10 +189,13 @@ def _show(facts: dict[str, Any]) -> None:
     for name, value in facts["dimensions"].items():
         table.add_row(name, Text(str(value)))
     parameters, flops = facts["parameters"], facts["flops_per_token"]
+    table.add_row("head", f"{facts['heads']}; as published {facts['published_heads']}")
     table.add_row("", "")
     table.add_row("parameters", f"{parameters['total']:,}")
     for group, count in parameters["groups"].items():
         table.add_row(f"  {group}", f"{count:,}")
+    table.add_row("  blocks and head", f"{parameters['blocks_and_head']:,}, what --match blocks+head counts")
+    table.add_row("  non-embedding", f"{parameters['non_embedding']:,}, without tables and heads")
     table.add_row("FLOPs per token", f"{flops['forward']:,} forward, context {facts['context']}")
     if flops["executed"] is not None:
         table.add_row("  executed", f"{round(flops['executed']):,} in matrix products, chunked form")
@@ -192,9 +204,11 @@ def _show(facts: dict[str, Any]) -> None:
     table.add_row("state bytes", f"{facts['state_bytes']:,} after {facts['context']} tokens, float32")
     console.print(table)
     console.print()
-    shapes = _table(title="parameters", title_justify="left")
-    for name, shape in _without_repeats(facts["shapes"]):
-        shapes.add_row(name, shape)
+    shapes = _table(title="parameters: shape, weight decay, learning rate", title_justify="left")
+    roles = facts["optimizer"]
+    said = {name: (" x ".join(map(str, of)), _in_words(**roles[name])) for name, of in facts["shapes"].items()}
+    for name, texts in _without_repeats(said):
+        shapes.add_row(name, *texts)
     console.print(shapes)
 
 
@@ -202,17 +216,23 @@ def _table(**options: Any) -> Table:
     return Table(box=None, show_header=False, pad_edge=False, **options)
 
 
-def _without_repeats(shapes: dict[str, list[int]]) -> Iterator[tuple[str, str]]:
-    """Rows of (parameter, shape); a block that is like the one before it is only named."""
-    blocks: dict[str, dict[str, list[int]]] = {}
-    rest: list[tuple[str, str]] = []
-    for name, shape in shapes.items():
+def _in_words(decay: bool, rate_factor: float) -> str:
+    """What the optimizer does with a parameter."""
+    rate = "" if rate_factor == 1 else f", rate x {rate_factor:g}"
+    return f"{'decay' if decay else 'no decay'}{rate}"
+
+
+def _without_repeats(said: dict[str, Texts]) -> Iterator[tuple[str, Texts]]:
+    """Rows of (parameter, what is said of it); a block that is like the one before it is only named."""
+    blocks: dict[str, dict[str, Texts]] = {}
+    rest: list[tuple[str, Texts]] = []
+    for name, texts in said.items():
         if name.startswith("blocks."):
             _, number, parameter = name.split(".", 2)
-            blocks.setdefault(number, {})[parameter] = shape
+            blocks.setdefault(number, {})[parameter] = texts
         else:
-            rest.append((name, " x ".join(map(str, shape))))
-    before: dict[str, list[int]] = {}
+            rest.append((name, texts))
+    before: dict[str, Texts] = {}
     alike: list[str] = []
     yield from (row for row in rest if row[0].startswith("embedding."))
     for number, parameters in blocks.items():
@@ -221,13 +241,13 @@ def _without_repeats(shapes: dict[str, list[int]]) -> Iterator[tuple[str, str]]:
             continue
         yield from _alike(alike)
         alike, before = [], parameters
-        for parameter, shape in parameters.items():
-            yield f"blocks.{number}.{parameter}", " x ".join(map(str, shape))
+        for parameter, texts in parameters.items():
+            yield f"blocks.{number}.{parameter}", texts
     yield from _alike(alike)
     yield from (row for row in rest if not row[0].startswith("embedding."))
 
 
-def _alike(numbers: list[str]) -> Iterator[tuple[str, str]]:
+def _alike(numbers: list[str]) -> Iterator[tuple[str, Texts]]:
     if numbers:
         last = "" if len(numbers) == 1 else f" to {numbers[-1]}"
-        yield f"blocks.{numbers[0]}{last}", f"as blocks.{int(numbers[0]) - 1}"
+        yield f"blocks.{numbers[0]}{last}", (f"as blocks.{int(numbers[0]) - 1}", "")

@@ -32,6 +32,7 @@ PATHS = {
     "batch_tokens": "training.batch_tokens",
     "schedule": "training.schedule",
     "body": "model.body",
+    "heads": "model.heads",
     "init": "model.initialisation",
     "device": "execution.device",
     "precision": "execution.precision",
@@ -49,13 +50,14 @@ FLAGS = {path: f"--{name.replace('_', '-')}" for name, path in PATHS.items()} | 
 
 Size = Annotated[str | None, typer.Option(help="Parameters of every arm, as in 1M or 300k.", show_default="1M")]
 Match = Annotated[
-    str | None, typer.Option(help="What is matched: total, non-embedding, flops or state.", show_default="total")
+    str | None,
+    typer.Option(help="What is matched: blocks+head, non-embedding, total, flops, state.", show_default="blocks+head"),
 ]
 Corpus = Annotated[
     str | None, typer.Option(help="stdlib, text:PATH, or a name `assay list` shows.", show_default="stdlib")
 ]
 Tokenizer = Annotated[
-    str | None, typer.Option(help="bytes, bpe:N, gpt2, or a tokenizer.json.", show_default="bpe:4096")
+    str | None, typer.Option(help="bytes, bpe:N, gpt2, or a tokenizer.json.", show_default="bpe:1024")
 ]
 TextField = Annotated[str | None, typer.Option(help="The field of a jsonl or parquet row that holds text.")]
 MaxBytes = Annotated[str | None, typer.Option(help="Read at most so many bytes of a streamed corpus.")]
@@ -71,6 +73,9 @@ LearningRate = Annotated[
 ]
 Schedule = Annotated[str | None, typer.Option(help="constant, cosine or wsd.", show_default="cosine")]
 Body = Annotated[str | None, typer.Option(help="native, or common: only the mixer differs.", show_default="native")]
+Heads = Annotated[
+    str | None, typer.Option(help="untied, tied (the head is the token table) or published.", show_default="untied")
+]
 Init = Annotated[str | None, typer.Option(help="own, or blinkdl for every arm.", show_default="own")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps.", show_default="auto")]
 Precision = Annotated[str | None, typer.Option(help="auto, float32 or bfloat16.", show_default="auto")]
@@ -104,6 +109,7 @@ class StudyOptions:
     lr: LearningRate = None
     schedule: Schedule = None
     body: Body = None
+    heads: Heads = None
     init: Init = None
     device: Device = None
     precision: Precision = None

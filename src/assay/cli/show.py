@@ -38,7 +38,10 @@ def show_run(measured: "MeasuredRun", folder: Path, as_json: bool) -> None:
     architecture = "" if run.label == run.architecture else f" ({run.architecture})"
     seed = f"seed {run.seed}, replicate {run.replicate}" if run.replicate else f"seed {run.seed}"
     lines = [f"{run.label}{architecture}, {seed}: {run.status} after {run.steps} steps, {run.tokens:,} tokens"]
-    lines.append(f"{'parameters':<18}{run.parameters.total:,} ({run.parameters.non_embedding:,} non-embedding)")
+    counts = [f"{run.parameters.non_embedding:,} non-embedding"]
+    if run.parameters.blocks_and_head is not None:
+        counts.insert(0, f"{run.parameters.blocks_and_head:,} blocks and head")
+    lines.append(f"{'parameters':<18}{run.parameters.total:,} ({', '.join(counts)})")
     if measured.scores is not None:
         scores = measured.scores
         bits = "" if scores.bits_per_byte is None else f", {scores.bits_per_byte:.3f} bits per byte"

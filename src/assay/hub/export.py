@@ -14,7 +14,7 @@ from assay.hub import gpt2, mamba2
 from assay.hub.folder import CONFIG, TOKENIZER, TOKENIZER_CONFIG, WEIGHTS
 from assay.hub.import_ import OWN_PREFIX, OWN_TYPE, with_new_folder
 from assay.hub.tensors import write_safetensors
-from assay.model.architecture import Architecture, ModelConfig
+from assay.model.architecture import Architecture, ModelConfig, is_tied
 from assay.model.lm import LanguageModel
 from assay.model.presets.gpt2 import GPT2ISH, GPT2Config
 from assay.model.presets.mamba2 import Mamba2Config
@@ -55,11 +55,12 @@ def _layout(
     architecture: Architecture, config: ModelConfig, tensors: Mapping[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """(contents of config.json, tensors by name) for the layout that fits the model."""
+    tied = is_tied(architecture, config)
     if architecture.name in GPT2_FAMILY and isinstance(config, GPT2Config) and config.body == "native":
-        return gpt2.config_to_hf(config), gpt2.assay_to_gpt2(tensors)
+        return gpt2.config_to_hf(config, tied), gpt2.assay_to_gpt2(tensors)
     plain = config.body == "native" and not config.dropout
     if architecture.name == "mamba2" and isinstance(config, Mamba2Config) and plain:
-        return mamba2.config_to_hf(config), mamba2.assay_to_mamba2(tensors)
+        return mamba2.config_to_hf(config, tied), mamba2.assay_to_mamba2(tensors)
     described = {
         "architectures": ["AssayForCausalLM"],
         "model_type": OWN_TYPE,

@@ -39,7 +39,6 @@ DIMENSIONS = {
     "n_heads": "n_head",
     "max_positions": "n_positions",
     "d_ff": "n_inner",
-    "tied_embeddings": "tie_word_embeddings",
 }
 """{our key: theirs}."""
 DROPOUTS = ("resid_pdrop", "embd_pdrop", "attn_pdrop")
@@ -103,17 +102,22 @@ def config_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
     if len(dropouts) > 1:
         values = ", ".join(f"{key} {given[key]}" for key in DROPOUTS)
         raise RequestError(f"config.json: {values}; assay has one dropout for all three: give them one value")
-    return {**{ours: given[theirs] for ours, theirs in DIMENSIONS.items()}, "dropout": dropouts.pop()}
+    heads = "tied" if given["tie_word_embeddings"] else "untied"
+    return {**{ours: given[theirs] for ours, theirs in DIMENSIONS.items()}, "heads": heads, "dropout": dropouts.pop()}
 
 
-def config_to_hf(config: GPT2Config) -> dict[str, Any]:
-    """Their config.json for a model of ours, without ids of special tokens; RequestError where theirs differs."""
+def config_to_hf(config: GPT2Config, tied: bool) -> dict[str, Any]:
+    """Their config.json for a model of ours, without ids of special tokens; RequestError where theirs differs.
+
+    `tied`: whether its head is the token table.
+    """
     if config.body != "native":
         raise RequestError(f"body: {config.body!r} given; only the native body of gpt2 is transformers' GPT-2")
     return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
         **{theirs: getattr(config, ours) for ours, theirs in DIMENSIONS.items()},
+        "tie_word_embeddings": tied,
         **dict.fromkeys(DROPOUTS, config.dropout),
         **{key: values[0] for key, values in FIXED.items()},
     }

@@ -14,7 +14,7 @@ from assay.errors import RequestError
 from assay.hub import gpt2, mamba2
 from assay.hub.folder import CONFIG, TOKENIZER, digest, locate, read_json, read_tensors, read_tokenizer
 from assay.hub.tensors import fill, write_safetensors
-from assay.model.architecture import ARCHITECTURES, ModelConfig, assemble
+from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig, assemble, is_tied
 from assay.model.lm import LanguageModel
 from assay.records import Versioned
 
@@ -70,7 +70,7 @@ def read_model(source: str) -> Imported:
     architecture = ARCHITECTURES.get(layout.architecture(described))
     config = architecture.config.parse(layout.dimensions(described))
     model = assemble(architecture, config)
-    fill(model, _one_head(layout.tensors(read_tensors(folder)), config, folder), folder)
+    fill(model, _one_head(layout.tensors(read_tensors(folder)), architecture, config, folder), folder)
     tokenizer, begins = read_tokenizer(folder) or (None, False)
     if tokenizer is not None and tokenizer.vocab_size > config.vocab_size:
         raise RequestError(
@@ -125,9 +125,11 @@ def _write(imported: Imported, folder: Path) -> None:
     imported.record.write(folder / RECORD)
 
 
-def _one_head(tensors: dict[str, Tensor], config: ModelConfig, folder: Path) -> dict[str, Tensor]:
+def _one_head(
+    tensors: dict[str, Tensor], architecture: Architecture, config: ModelConfig, folder: Path
+) -> dict[str, Tensor]:
     """The tensors without the head where it is tied; one that differs from the token table is then a RequestError."""
-    if not config.tied_embeddings or "untied_head" not in tensors:
+    if "untied_head" not in tensors or not is_tied(architecture, config):
         return tensors
     head, table = tensors["untied_head"], tensors.get("embedding.tokens")
     if table is None or not head.equal(table):

@@ -42,7 +42,6 @@ DIMENSIONS = {
     "expand": "expand",
     "n_groups": "n_groups",
     "conv_width": "conv_kernel",
-    "tied_embeddings": "tie_word_embeddings",
 }
 """{our key: theirs}."""
 PUBLISHED: dict[str, Any] = {
@@ -115,11 +114,16 @@ def config_from_hf(config: Mapping[str, Any]) -> dict[str, Any]:
     heads, inner = given["num_heads"] * given["head_dim"], given["expand"] * given["hidden_size"]
     if heads != inner:
         raise RequestError(f"config.json: num_heads * head_dim is {heads}; it must be expand * hidden_size ({inner})")
-    return {ours: given[theirs] for ours, theirs in DIMENSIONS.items()}
+    return {ours: given[theirs] for ours, theirs in DIMENSIONS.items()} | {
+        "heads": "tied" if given["tie_word_embeddings"] else "untied"
+    }
 
 
-def config_to_hf(config: Mamba2Config) -> dict[str, Any]:
-    """Their config.json for a model of ours, without ids of special tokens; RequestError where theirs differs."""
+def config_to_hf(config: Mamba2Config, tied: bool) -> dict[str, Any]:
+    """Their config.json for a model of ours, without ids of special tokens; RequestError where theirs differs.
+
+    `tied`: whether its head is the token table.
+    """
     if config.body != "native":
         raise RequestError(f"body: {config.body!r} given; only the native body of mamba2 is transformers' Mamba-2")
     if config.dropout:
@@ -128,6 +132,7 @@ def config_to_hf(config: Mamba2Config) -> dict[str, Any]:
         "architectures": ["Mamba2ForCausalLM"],
         "model_type": "mamba2",
         **{theirs: getattr(config, ours) for ours, theirs in DIMENSIONS.items()},
+        "tie_word_embeddings": tied,
         "num_heads": config.expand * config.d_model // config.head_dim,
         **FIXED,
     }

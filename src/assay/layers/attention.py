@@ -19,6 +19,7 @@ from assay.ops.attention import (
     WindowState,
     causal_attention,
     causal_scores,
+    single_keys,
     sliding_attention,
     sliding_scores,
 )
@@ -114,19 +115,27 @@ class CausalAttention(SequenceLayer):
         """2 per weight of the projections and 4 K per score that a head computes, masked ones included.
 
         Not counted: 5 per score for scaling and softmax (multiply, subtract the maximum, exp, sum, divide), 3 per
-        channel of queries and keys for the rotation, 1 per output for biases.
+        channel of queries and keys for the rotation, 1 per output for biases; and the loop's products along an axis of
+        length 1, which are no matrix products: 2 K for the value of a query that sees one key, all of a head whose K
+        is 1.
         """
         scores = self.n_heads * self._scores(tokens)
+        single = 2 * self.head_dim * self.n_heads * self._single_keys(tokens)
+        if self.head_dim == 1 and single:
+            single += 2 * scores
         projections = 2 * (self.qkv.weight.numel() + self.output.weight.numel())
-        uncounted = {"softmax": 5 * scores}
+        uncounted = {"softmax": 5 * scores} | ({"elementwise products": single} if single else {})
         if self.rope_base is not None:
             uncounted["rotation"] = 3 * tokens * (self.n_heads + self.n_kv_heads) * self.head_dim
         if self.qkv.bias is not None:
             uncounted["biases"] = tokens * (self.qkv.out_features + self.output.out_features)
-        return ExecutedFlops(tokens * projections + 4 * self.head_dim * scores, uncounted)
+        return ExecutedFlops(tokens * projections + 4 * self.head_dim * scores - single, uncounted)
 
     def _scores(self, tokens: int) -> int:
         return causal_scores(tokens, self.execution)
+
+    def _single_keys(self, tokens: int) -> int:
+        return single_keys(tokens, self.execution)
 
     def state_bytes(self, context: int, bytes_per_element: int) -> int:
         return 2 * context * self.n_kv_heads * self.head_dim * bytes_per_element
@@ -172,6 +181,9 @@ class SlidingWindowAttention(CausalAttention):
 
     def _scores(self, tokens: int) -> int:
         return sliding_scores(tokens, self.window, self.execution)
+
+    def _single_keys(self, tokens: int) -> int:
+        return single_keys(tokens, self.execution, self.window)
 
     def state_bytes(self, context: int, bytes_per_element: int) -> int:
         return super().state_bytes(min(context, self.window - 1), bytes_per_element)

@@ -43,13 +43,15 @@ def state_tensors(state: State) -> Iterator[Tensor]:
 
 
 class Layer(nn.Module, ABC):
-    """A module that draws its own parameters and says which of them weight decay applies to.
+    """A module that draws its own parameters and says what the optimizer does with each.
 
-    `decay_roles` names every parameter that the layer owns directly, not those of submodules. `ops` are those of
-    assay.ops that it calls itself, not through submodules: a run's record says in which form they ran.
+    `decay_roles` names every parameter that the layer owns directly, not those of submodules, and says whether weight
+    decay applies to it; `rate_factors` those whose learning rate is another multiple of the step's than 1. `ops` are
+    those of assay.ops that it calls itself, not through submodules: a run's record says in which form they ran.
     """
 
     decay_roles: ClassVar[Mapping[str, bool]] = {}
+    rate_factors: ClassVar[Mapping[str, float]] = {}
     ops: tuple[Op, ...] = ()
 
     @abstractmethod

@@ -59,6 +59,8 @@ class RWKV6TimeMix(SequenceLayer):
         "norm_weight": False,
         "norm_bias": False,
     }
+    # The authors' time_decay, in src/model.py of the same folder, wherever layerwise_lr is on, as it is by default.
+    rate_factors: ClassVar[Mapping[str, float]] = {"decay_base": 2.0}
     ops = (WKV6,)
 
     def __init__(

@@ -99,6 +99,12 @@ class LowRank(Layer):
         return 2 * (self.down.numel() + self.up.numel())
 
 
+class DecayLowRank(LowRank):
+    """The decay's: the authors train its base (their w0) at twice the learning rate."""
+
+    rate_factors: ClassVar[Mapping[str, float]] = {"base": 2.0}
+
+
 class RWKV7TimeMix(SequenceLayer):
     """Generalised delta rule; decay, removal key and in-context learning rate are per channel (section 4, time mixing).
 
@@ -129,7 +135,7 @@ class RWKV7TimeMix(SequenceLayer):
         self.layer = layer
         self.n_layers = n_layers
         self.mu = nn.Parameter(torch.zeros(6, d_model))
-        self.decay = LowRank(d_model, ranks.decay, activation=nn.Tanh())
+        self.decay = DecayLowRank(d_model, ranks.decay, activation=nn.Tanh())
         self.rate = LowRank(d_model, ranks.rate, activation=nn.Identity())
         self.value_gate = None if first else LowRank(d_model, ranks.value, activation=nn.Identity())
         self.gate = LowRank(d_model, ranks.gate, activation=nn.Sigmoid(), bias=False)

@@ -27,7 +27,14 @@ def count_parameters(model: LanguageModel) -> Parameters:
     total = sum(p.numel() for p in model.parameters())
     if sum(groups.values()) != total:
         raise AssertionError(f"parameter groups {groups} do not add up to the model's {total}")
-    return Parameters(total=total, embedding=tables, non_embedding=total - tables, groups=groups)
+    inside = total - tables - groups["head"]
+    return Parameters(
+        total=total,
+        embedding=tables,
+        non_embedding=inside,
+        blocks_and_head=inside + model.head_weight.numel(),
+        groups=groups,
+    )
 
 
 def count_flops(model: LanguageModel, context: int) -> Flops:

@@ -11,28 +11,56 @@ from assay.config import Config
 from assay.layers.basic import RMSNorm, SwiGLU
 from assay.layers.mixer import Layer, SequenceLayer
 from assay.model.initialisation import Initialisation, initialise
-from assay.model.lm import Block, Draw, Embedding, LanguageModel
+from assay.model.lm import Block, Draw, Embedding, LanguageModel, UndecayedEmbedding
 from assay.model.proportions import swiglu_width, transformer_depth
 from assay.registry import Registry
+
+Heads = Literal["published", "tied", "untied"]
 
 
 class ModelConfig(Config):
     """The dimensions all architectures share. A family's own class adds its own and gives the published defaults."""
 
     section: ClassVar[str] = "model"
-    flags: ClassVar[Mapping[str, str]] = {"body": "--body", "initialisation": "--init"}
+    flags: ClassVar[Mapping[str, str]] = {"body": "--body", "initialisation": "--init", "heads": "--heads"}
 
     vocab_size: int = Field(4096, ge=2)
     d_model: int = Field(512, ge=1)
     n_layers: int = Field(8, ge=1)
     d_ff: int | None = Field(None, ge=1)
     """Width of the channel mixer; None is the architecture's own ratio."""
-    tied_embeddings: bool = True
+    heads: Heads = "untied"
+    """Whether the head is the token table: `tied`, `untied`, or `published`, as the architecture's authors have it."""
     body: Literal["native", "common"] = "native"
-    """`common`: RMSNorm and SwiGLU for every architecture, only the mixer (and its positions) differs."""
+    """`common`: the same tables, norms, SwiGLU and head for every architecture; only the mixer (and learned positions)
+    differs.
+    """
     initialisation: Initialisation = "own"
     dropout: float = Field(0.0, ge=0, lt=1)
-    """In training: after the embedding, on what each layer adds to the stream, on attention weights."""
+    """In training: after the embedding, on what each layer adds to the stream, on attention weights. The default of a
+    common body is 0, whatever the architecture's own.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_today(cls, values: Any) -> Any:
+        """Read the key that `heads` replaced; a common body has no dropout of the architecture's own."""
+        if not isinstance(values, dict):
+            return values
+        values = dict(values)
+        if "tied_embeddings" in values:
+            tied = heads_of_old(values.pop("tied_embeddings"))
+            values.setdefault("heads", tied)
+        if values.get("body") == "common":
+            values.setdefault("dropout", 0.0)
+        return values
+
+
+def heads_of_old(tied: Any) -> Heads:
+    """What `tied_embeddings`, a boolean, is called now; anything else is a ValueError."""
+    if type(tied) is not bool:
+        raise ValueError(f"model.tied_embeddings: {tied!r} given, true or false would do; it is called heads now")
+    return "tied" if tied else "untied"
 
 
 class AttentionHeads(ModelConfig):
@@ -96,6 +124,15 @@ def swiglu(config: ModelConfig, _: int) -> SequenceLayer:
     return SwiGLU(config.d_model, config.d_ff or swiglu_width(config.d_model))
 
 
+TABLE_STD = 0.02
+"""Of the draws of token table and head in a common body, and of a table that is the head though the authors' is not.
+
+The stream that a head reads has been normalised, so logits begin with about this times sqrt(d_model), 0.2 to 0.7 at
+widths of 100 to 1,200: near the uniform distribution, and with gradients that reach the blocks. A table that was drawn
+beside a head of its own may do neither: with RWKV's +-1e-4 the logits begin at 0.001.
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """A named recipe: how to make each part of a model from a configuration.
@@ -116,10 +153,15 @@ class Architecture:
     norm: Callable[[int], Layer] = RMSNorm
     embedding_norm: Callable[[int], Layer] | None = None
     max_positions: Callable[[Any], int | None] = lambda _: None
-    embedding_draw: Draw = field(default_factory=lambda: normal(0.02))
+    embedding_draw: Draw = field(default_factory=lambda: normal(TABLE_STD))
     position_draw: Draw | None = None
     """How learned positions are drawn; None means as the embedding."""
-    head_draw: Draw = field(default_factory=lambda: normal(0.02))
+    embedding_decay: bool = True
+    """Whether the authors apply weight decay to the token table."""
+    published_head: Literal["tied", "untied"] = "untied"
+    """Whether the authors' head is the token table."""
+    head_draw: Draw = field(default_factory=lambda: normal(TABLE_STD))
+    """How a head of its own is drawn."""
     letter: str | None = None
     """The letter that stands for its mixer in the pattern of a hybrid."""
     unsound: str | None = None
@@ -136,6 +178,11 @@ def register(architecture: Architecture) -> Architecture:
     return ARCHITECTURES.register(architecture.name, architecture)
 
 
+def is_tied(architecture: Architecture, config: ModelConfig) -> bool:
+    """Whether the head of this model is its token table."""
+    return config.heads == "tied" or (config.heads == "published" and architecture.published_head == "tied")
+
+
 def assemble(architecture: Architecture, config: ModelConfig) -> LanguageModel:
     """Put the parts together on torch's current device; parameters are allocated, not drawn."""
     common = config.body == "common"
@@ -145,20 +192,31 @@ def assemble(architecture: Architecture, config: ModelConfig) -> LanguageModel:
         mixer = architecture.mixer(config, index)
         channel = swiglu(config, index) if common else architecture.channel_mixer(config, index)
         blocks.append(Block(mixer, channel, lambda: norm(config.d_model), config.dropout))
-    embedding_norm = None
+    head_draw = normal(TABLE_STD) if common else architecture.head_draw
+    return LanguageModel(
+        _embedding(architecture, config),
+        blocks,
+        norm(config.d_model),
+        None if is_tied(architecture, config) else head_draw,
+    )
+
+
+def _embedding(architecture: Architecture, config: ModelConfig) -> Embedding:
+    """The tables: the architecture's own, or with a common body those of all."""
+    common = config.body == "common"
+    for_its_own_head = is_tied(architecture, config) and architecture.published_head == "untied"
+    make = Embedding if common or architecture.embedding_decay else UndecayedEmbedding
+    norm = None
     if architecture.embedding_norm is not None and not common:
-        embedding_norm = architecture.embedding_norm(config.d_model)
-    embedding = Embedding(
+        norm = architecture.embedding_norm(config.d_model)
+    return make(
         config.vocab_size,
         config.d_model,
         architecture.max_positions(config),
-        embedding_norm,
-        architecture.embedding_draw,
-        architecture.position_draw,
+        norm,
+        normal(TABLE_STD) if common or for_its_own_head else architecture.embedding_draw,
+        architecture.position_draw or (None if common else architecture.embedding_draw),
         config.dropout,
-    )
-    return LanguageModel(
-        embedding, blocks, norm(config.d_model), None if config.tied_embeddings else architecture.head_draw
     )
 
 

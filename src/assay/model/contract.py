@@ -12,8 +12,8 @@ from assay.layers.mixer import SequenceLayer
 from assay.model.architecture import Architecture
 from assay.model.contract_parts import TOKENS, smallest_model, tried
 from assay.model.contract_states import state_faults
-from assay.model.decay_roles import decay_roles
 from assay.model.lm import LanguageModel
+from assay.model.optimizer_roles import optimizer_roles
 from assay.plugins.blame import place_of
 
 ROWS = 2
@@ -33,13 +33,13 @@ def check_contract(architecture: Architecture) -> None:
     ([B, T, D], state) as `check_shapes` says, and continuing from the state gives what one call gives.
     """
     model = smallest_model(architecture)
-    list(decay_roles(model))
+    list(optimizer_roles(model))
     for held in _layers(architecture, model):
         held.check_shapes()
     if _hears_no_future(model, architecture):
         for held in _layers(architecture, model):
             held.check_continuing()
-    list(decay_roles(model))  # again, as a forward pass may have added parameters
+    list(optimizer_roles(model))  # again, as a forward pass may have added parameters
 
 
 def check_shapes(architecture: Architecture) -> None:

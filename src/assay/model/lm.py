@@ -97,6 +97,12 @@ class Embedding(Layer):
             part.draw(generator)
 
 
+class UndecayedEmbedding(Embedding):
+    """The same for authors who apply no weight decay to their token table."""
+
+    decay_roles: ClassVar[Mapping[str, bool]] = {"tokens": False, "positions": False}
+
+
 class Block(nn.Module):
     """x + mixer(norm(x)), then x + channel_mixer(norm(x)) where there is one; dropout on what is added."""
 

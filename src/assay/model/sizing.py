@@ -32,12 +32,14 @@ class Decoding:
 
 
 MEASURES: dict[Match, Callable[[LanguageModel, Decoding], int]] = {
+    "blocks+head": lambda model, _: count_parameters(model).blocks_and_head or 0,
     "total": lambda model, _: count_parameters(model).total,
     "non-embedding": lambda model, _: count_parameters(model).non_embedding,
     "flops": lambda model, decoding: count_flops(model, decoding.context).forward,
     "state": lambda model, decoding: count_state_bytes(model, decoding.context, decoding.bytes_per_element),
 }
 BLOCK_MEASURES: dict[Match, Callable[[Block, Decoding], int]] = {
+    "blocks+head": lambda block, _: sum(parameter.numel() for parameter in block.parameters()),
     "total": lambda block, _: sum(parameter.numel() for parameter in block.parameters()),
     "non-embedding": lambda block, _: sum(parameter.numel() for parameter in block.parameters()),
     "flops": lambda block, decoding: sum(layer.flops_per_token(decoding.context) for layer in block.layers()),
@@ -47,6 +49,7 @@ BLOCK_MEASURES: dict[Match, Callable[[Block, Decoding], int]] = {
 }
 """The size of one block."""
 UNITS: dict[Match, str] = {
+    "blocks+head": "parameters of blocks and head",
     "total": "parameters",
     "non-embedding": "non-embedding parameters",
     "flops": "forward FLOPs per token",

@@ -156,6 +156,17 @@ def sliding_scores(tokens: int, window: int, execution: Execution) -> int:
     return L * L + n * L * (L + window - 1)
 
 
+def single_keys(tokens: int, execution: Execution, window: int | None = None) -> int:
+    """Queries that the loop gives one key: their value times its weight of 1 is no matrix product.
+
+    The fused forms multiply whole matrices, so that there are none.
+    """
+    op = ATTENTION if window is None else SLIDING_ATTENTION
+    if op.planned(execution) != "loop":
+        return 0
+    return tokens if window == 1 else 1
+
+
 def _blocks(tokens: int, window: int, chunk_length: int) -> tuple[int, int]:
     """The length of a block, and how many there are after the first."""
     length = min(tokens, max(window, chunk_length))

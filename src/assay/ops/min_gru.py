@@ -56,7 +56,10 @@ def min_gru_loop(
 def min_gru_scan(
     gate: Float[Tensor, "B T W"], candidate: Float[Tensor, "B T W"], state: Float[Tensor, "B W"]
 ) -> Float[Tensor, "B T W"]:
-    """All tokens at once, on logarithms, exact however strong the gates are; first derivatives only."""
+    """All tokens at once, on logarithms; first derivatives only.
+
+    Sums of log shares are in float64, so exact to float32's last digits while a gate stays below about 1e9.
+    """
     log_value = torch.where(candidate >= 0, torch.log(candidate.relu() + 0.5), F.logsigmoid(candidate))
     (h,) = _log_scan(F.logsigmoid(-gate), F.logsigmoid(gate) + log_value, state)
     return h

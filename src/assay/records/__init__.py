@@ -4,7 +4,7 @@ from assay.records.finding import Finding, Status
 from assay.records.likelihood import Likelihood, Split
 from assay.records.measurement import Code, Column, FigurePoint, Measured, MeasuredFigure, MeasurementResult
 from assay.records.results import MeasuredRun, Results, read_study_results
-from assay.records.run import CurvePoint, Flops, Match, Parameters, RunRecord
+from assay.records.run import DEFAULT_MATCH, CurvePoint, Flops, Match, OptimizerGroup, Parameters, RunRecord
 from assay.records.study import (
     Addition,
     Arm,
@@ -20,6 +20,7 @@ from assay.records.study import (
 from assay.records.versioned import Record, Versioned, write_whole
 
 __all__ = [
+    "DEFAULT_MATCH",
     "Addition",
     "Arm",
     "ArmAudit",
@@ -39,6 +40,7 @@ __all__ = [
     "MeasuredFigure",
     "MeasuredRun",
     "MeasurementResult",
+    "OptimizerGroup",
     "Pair",
     "Parameters",
     "Record",

@@ -11,8 +11,8 @@ from assay.records.versioned import Record, Versioned
 
 Group = Literal["likelihood", "signals", "memory", "character", "speed", "benchmark"]
 Scope = Literal["run", "study"]
-Format = Literal["nats", "perplexity", "ratio", "count", "percent", "bytes", "flops", "rate", "text"]
-"""How a number is written: three decimals, four digits, 7.21x, 1.02M, 95%, 48.0 kB, 3.10 MFLOP, 12.3k tok/s."""
+Format = Literal["nats", "perplexity", "ratio", "number", "count", "percent", "bytes", "flops", "rate", "text"]
+"""How a number is written: three decimals, four digits, 7.21x, 0.0204, 1.02M, 95%, 48.0 kB, 3.10 MFLOP, 12.3k tok/s."""
 FOLDER = "measurements"
 """Of the results, in the folder of a run or of a study."""
 GROUPS: tuple[Group, ...] = get_args(Group)

@@ -7,20 +7,26 @@ from typing import Any, ClassVar, Literal
 
 from assay.records.versioned import Record, Versioned
 
-Match = Literal["total", "non-embedding", "flops", "state"]
-"""What arms are made equal in: parameters, parameters without tables, FLOPs per token, bytes of state."""
-
+Match = Literal["blocks+head", "non-embedding", "total", "flops", "state"]
+"""What arms are made equal in: parameters (`blocks_and_head`, `non_embedding`, all), FLOPs a token, bytes of state."""
+DEFAULT_MATCH: Match = "blocks+head"
 
 MEASURED_INSIDE = ("test", "validation", "signals_initial", "signals_trained", "output_health")
 """What versions 1 and 2 held that are results of their own now."""
 
 
 class Parameters(Record):
-    """Parameter counts; a tied head is counted once, under `embedding` (token and position tables)."""
+    """Parameter counts."""
 
     total: int
     embedding: int
+    """Token and position tables; a tied head is counted once, here."""
     non_embedding: int
+    """Without tables and without any head. In records without `blocks_and_head`, which are older, an untied head is in
+    it.
+    """
+    blocks_and_head: int | None = None
+    """Blocks and norms, and one head of vocabulary x d_model, tied or not; None in older records."""
     groups: dict[str, int] = {}
 
 
@@ -35,6 +41,15 @@ class Flops(Record):
     training: int
     executed: float | None = None
     uncounted: dict[str, float] = {}
+
+
+class OptimizerGroup(Record):
+    """Parameters that the optimizer treats alike."""
+
+    weight_decay: float
+    rate_factor: float
+    """Their learning rate over that of the step."""
+    parameters: int
 
 
 class CurvePoint(Record):
@@ -64,6 +79,8 @@ class RunRecord(Versioned):
     steps: int
     tokens: int
     parameters: Parameters
+    optimizer_groups: list[OptimizerGroup] = []
+    """Empty in older records."""
     flops_per_token: Flops
     state_bytes: int
     dimensions: dict[str, Any]

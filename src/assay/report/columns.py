@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from assay.records import Arm, ArmColumn, Floor, Interval, StudyRecord
+from assay.records import Arm, ArmColumn, Floor, Interval, Match, StudyRecord
 from assay.report import quantities
 from assay.report.quantities import MISSING, ends, written
 
@@ -40,7 +40,7 @@ def study_columns(study: StudyRecord) -> Sequence[Column]:
         _score("perplexity", Cell("perplexity", under), quantities.perplexity),
         _score("bits_per_byte", Cell("bits/byte", under), quantities.nats),
         *(_of_arms(column) for column in measured_columns([arm.columns for arm in study.arms])),
-        *ACCOUNTED,
+        *accounted(study.match),
     )
 
 
@@ -117,15 +117,29 @@ def _cell(name: str, key: str, below: str | None, row: Sequence[ArmColumn]) -> C
     return Cell(written(columns[key]), ends(columns[key]) if below is None else written(second))
 
 
-ACCOUNTED: tuple[Column, ...] = (
-    _measured(
+def accounted(match: Match | None) -> tuple[Column, ...]:
+    """What every run says of itself; beside all parameters those of blocks and head, where arms are matched in them."""
+    return (
+        _blocks_and_head() if match == "blocks+head" else _non_embedding(),
+        _measured(
+            Cell("compute", "state"),
+            lambda arm: Cell(quantities.flops(arm.flops_per_token), quantities.bytes_(arm.state_bytes)),
+        ),
+        _measured(Cell("memory", "peak"), lambda arm: Cell(quantities.bytes_(arm.peak_memory_bytes))),
+    )
+
+
+def _non_embedding() -> Column:
+    return _measured(
         Cell("parameters", "non-embedding"),
         lambda arm: Cell(quantities.count(arm.parameters.total), quantities.count(arm.parameters.non_embedding)),
-    ),
-    _measured(
-        Cell("compute", "state"),
-        lambda arm: Cell(quantities.flops(arm.flops_per_token), quantities.bytes_(arm.state_bytes)),
-    ),
-    _measured(Cell("memory", "peak"), lambda arm: Cell(quantities.bytes_(arm.peak_memory_bytes))),
-)
-"""What every run says of itself."""
+    )
+
+
+def _blocks_and_head() -> Column:
+    def cell(arm: Arm) -> Cell:
+        matched = arm.parameters.blocks_and_head
+        second = MISSING if matched is None else quantities.count(matched)
+        return Cell(quantities.count(arm.parameters.total), second)
+
+    return _measured(Cell("parameters", "blocks+head"), cell)

@@ -59,6 +59,11 @@ def ratio(number: float | None) -> str:
     return f"{_three_digits(number)}x" if number < 1e5 else f"{number:.2e}x"
 
 
+def digits(number: float) -> str:
+    """Three digits, of any magnitude: 0.0204, 12.3, 5.80e-05."""
+    return f"{number:#.3g}".rstrip(".")
+
+
 def interval(over_seeds: Interval, form: Callable[[float], str], to: str = "-") -> str:
     """Both ends, or a dash with fewer than two seeds."""
     if over_seeds.low is None or over_seeds.high is None:
@@ -70,6 +75,7 @@ FORMS: Mapping[Format, Callable[[float], str]] = {
     "nats": nats,
     "perplexity": perplexity,
     "ratio": ratio,
+    "number": digits,
     "count": count,
     "percent": percent,
     "bytes": bytes_,

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from assay.config import Config, parse_settings
 from assay.errors import RequestError
-from assay.model.architecture import ARCHITECTURES
+from assay.model.architecture import ARCHITECTURES, heads_of_old
 from assay.registry import suggestion
 
 OWN_TRAINING = (
@@ -20,6 +20,7 @@ OWN_TRAINING = (
     "final_share",
     "weight_decay",
     "decay_all",
+    "layer_rates",
     "beta1",
     "beta2",
     "epsilon",
@@ -58,6 +59,11 @@ class ArmConfig(Config):
             return {**values, "label": values["architecture"]}
         return values
 
+    @field_validator("model", mode="before")
+    @classmethod
+    def _heads_by_todays_name(cls, model: Any) -> Any:
+        return renamed(model) if isinstance(model, dict) else model
+
     @field_validator("label")
     @classmethod
     def _label_is_shown(cls, label: str) -> str:
@@ -72,6 +78,14 @@ class ArmConfig(Config):
             if key not in OWN_TRAINING:
                 raise ValueError(f"{key} is no setting of one arm; there is {', '.join(OWN_TRAINING)}")
         return training
+
+
+def renamed(model: dict[str, Any]) -> dict[str, Any]:
+    """Dimensions with the older `tied_embeddings` as `heads`; where both are given, `heads` stands."""
+    if "tied_embeddings" not in model:
+        return model
+    rest = {key: value for key, value in model.items() if key != "tied_embeddings"}
+    return {"heads": heads_of_old(model["tied_embeddings"]), **rest}
 
 
 def parse_arm(text: str) -> ArmConfig:

@@ -13,16 +13,16 @@ from assay.errors import RequestError
 from assay.evaluation.config import EvaluationConfig
 from assay.model.architecture import ARCHITECTURES
 from assay.model.plan import ExecutionConfig, ExecutionPlan
-from assay.records import Addition, Match
+from assay.records import DEFAULT_MATCH, Addition, Match
 from assay.registry import suggestion
-from assay.study.arm import ArmConfig, parse_arm
+from assay.study.arm import ArmConfig, parse_arm, renamed
 from assay.training.config import TrainingConfig
 
 DEFAULT_ARMS = ("gpt1", "rwkv6", "mamba2")
 DEFAULT_SIZE = 1_000_000
 DEFAULT_SEEDS = (0, 1, 2, 3, 4)
 """Five: with three seeds only differences of some four standard deviations are resolved (docs/statistics.md)."""
-SCHEMA = 2
+SCHEMA = 3
 """Of configurations and digests: a changed default of any section is a new version, a new key with a default is not."""
 DEFAULT_MEASUREMENTS = ("likelihood", "recall", "signals", "output_health", "speed")
 """What is measured where nothing else is asked for."""
@@ -55,7 +55,7 @@ class GridPoint(NamedTuple):
 class StudyConfig(Config):
     """Everything that decides a study's numbers; the resolved copy lies beside its results."""
 
-    version: Literal[3] = 3
+    version: Literal[4] = 4
     """Of this file; digests have SCHEMA."""
     kind: Literal["study", "run"] = "study"
     """What the folder of this config.yaml holds."""
@@ -67,7 +67,7 @@ class StudyConfig(Config):
     """
     sizes: list[int] = []
     """Several sizes: every arm without a size of its own is run at each, and arms are compared within each size."""
-    match: Match = "total"
+    match: Match = DEFAULT_MATCH
     model: dict[str, Any] = {}
     """Dimensions set for every arm, such as body or initialisation, and under an arm's label for that arm alone."""
     seeds: list[int] = Field(list(DEFAULT_SEEDS), min_length=1)
@@ -96,17 +96,10 @@ class StudyConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _of_today(cls, values: Any) -> Any:
-        """Fill in the default size; read what version 1 called its arms, and what versions 1 and 2 measured unasked."""
+        """Fill in the default size; read what older versions called things, and what they took for granted."""
         if not isinstance(values, dict):
             return values
-        values = dict(values)
-        if values.get("version") == 1 and "architectures" in values:
-            values["arms"] = values.pop("architectures")
-        if values.get("version") in (1, 2):
-            values["version"] = 3
-            if isinstance(asked := values.get("measurements"), list):
-                values["measurements"] = list(dict.fromkeys([*UNASKED, *asked]))
-        values = _with_seeds_of_looks(_with_own_dimensions(values))
+        values = _with_seeds_of_looks(_with_own_dimensions(_with_heads(_of_version_4(dict(values)))))
         if "size" in values or values.get("sizes") or {"d_model", "n_layers"} & set(values.get("model") or {}):
             return values
         return {**values, "size": DEFAULT_SIZE}
@@ -191,6 +184,32 @@ class StudyConfig(Config):
     def run_identity(self) -> str:
         """The same for a single run, whose hash includes the seed."""
         return digest_of([self.identity(), self.seeds])
+
+
+def _of_version_4(values: dict[str, Any]) -> dict[str, Any]:
+    """What an older version called arms, measured unasked, and had for defaults; today's values as they are."""
+    version = values.get("version", 4)
+    if version == 1 and "architectures" in values:
+        values["arms"] = values.pop("architectures")
+    if version in (1, 2) and isinstance(asked := values.get("measurements"), list):
+        values["measurements"] = list(dict.fromkeys([*UNASKED, *asked]))
+    if version in (1, 2, 3):
+        values = {"match": "total", **values, "version": 4}
+        data, model = values.get("data") or {}, values.get("model") or {}
+        if isinstance(data, dict) and data.get("task") is None:
+            values["data"] = {"tokenizer": "bpe:4096", **data}
+        if isinstance(model, dict) and "heads" not in model:
+            values["model"] = {"tied_embeddings": True, **model}
+    return values
+
+
+def _with_heads(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` with `tied_embeddings`, for all arms or under a label, as the key `heads` that replaced it."""
+    model = values.get("model")
+    if not isinstance(model, dict):
+        return values
+    under = {key: renamed(value) if isinstance(value, dict) else value for key, value in model.items()}
+    return {**values, "model": renamed(under)}
 
 
 def _at(arm: ArmConfig, size: int | None, rate: float | None) -> ArmConfig:

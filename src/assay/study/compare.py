@@ -10,7 +10,7 @@ import torch
 from assay.analysis.wording import counted
 from assay.data.dataset import load_dataset
 from assay.errors import RequestError
-from assay.evaluation.measurement import MEASUREMENTS
+from assay.evaluation.measurement import MEASUREMENTS, Measurement
 from assay.evaluation.results import outdated
 from assay.records import ArmAudit, MeasuredRun, StudyRecord
 from assay.study.asked import StudyConfig
@@ -19,10 +19,18 @@ from assay.study.conclude import conclude, judge
 from assay.study.executor.capacity import resolve_workers, training_flops
 from assay.study.executor.execute import execute
 from assay.study.executor.job import Job, RunListener
-from assay.study.folder import discard, lock, open_folder, open_run, rewrite_config, stored_config
+from assay.study.folder import (
+    discard,
+    lock,
+    open_folder,
+    open_run,
+    refuse_older,
+    rewrite_config,
+    stored_config,
+)
 from assay.study.growth import grown, refuse_course
 from assay.study.measure.given import arms_of, given_study
-from assay.study.measure.results import measure_study
+from assay.study.measure.results import can_measure_again, measure_study
 from assay.study.resolve import ResolvedArm, Study, refuse_other_data, resolve, threads_at_once, with_measurements
 from assay.study.run import carry_out, finished_run, trained_record
 from assay.study.sources import only_here, refuse_changed_sources
@@ -76,6 +84,7 @@ def compare(
             _refuse_other_data(config, listener)
             _say_outdated(record, folder, listener)
             return record
+        refuse_older(folder)
     study = resolve(config, listener.message)
     _refuse_other_code(study, folder)
     if (threads := threads_at_once(study)) != study.plan.threads and stored is not None:
@@ -108,8 +117,10 @@ def _refuse_other_data(config: StudyConfig, listener: Listener) -> None:
 def _say_outdated(record: StudyRecord, folder: Path, listener: Listener) -> None:
     """A line for each measurement that would give other results today."""
     for of in record.measured:
-        why = outdated(MEASUREMENTS.get(of.name), of) if of.name in MEASUREMENTS.names() else None
-        if why is not None:
+        item = MEASUREMENTS.get(of.name) if of.name in MEASUREMENTS.names() else None
+        if item is None or (isinstance(item, Measurement) and not can_measure_again(item, record.environment)):
+            continue
+        if (why := outdated(item, of)) is not None:
             listener.notice(f"{why}; `assay measure {folder}` measures it again")
     for place in sorted(path.parent for path in folder.glob("runs/*/record.json")):
         for line in MeasuredRun.read(place).stale.values():

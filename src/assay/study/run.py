@@ -31,6 +31,7 @@ from assay.study.resolve import ResolvedArm, Study, resolve
 from assay.training.checkpoint import TrainingProgress, recover
 from assay.training.environment import assay_version, environment
 from assay.training.loop import ModelObserver, Observer, TrainingRun
+from assay.training.optim import optimizer_groups
 
 
 def train(config: StudyConfig, folder: Path, tell: Callable[[str], None], observers: Sequence[Observer]) -> MeasuredRun:
@@ -155,6 +156,7 @@ class _Run:
             steps=progress.step,
             tokens=progress.tokens,
             parameters=count_parameters(model),
+            optimizer_groups=optimizer_groups(model, self.training),
             flops_per_token=count_flops(model, self.training.context),
             state_bytes=count_state_bytes(model, self.training.context, plan.bytes_per_element),
             dimensions=self.arm.config.model_dump(mode="json"),

@@ -27,6 +27,8 @@ class TrainingConfig(Config):
     weight_decay: float = Field(0.1, ge=0)
     decay_all: bool = False
     """Apply weight decay to every parameter, gains and biases too, not only to those whose layers declare it."""
+    layer_rates: bool = True
+    """Apply the learning-rate factors that layers declare, such as RWKV-7's two for the base of its decay."""
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.95, ge=0, lt=1)
     epsilon: float = Field(1e-8, gt=0)

@@ -1,30 +1,59 @@
-"""AdamW, with weight decay on the parameters whose layers declare it, and the learning rate of each step."""
+"""AdamW, with weight decay and learning-rate factors as the layers declare them, and the learning rate of each step."""
 
 import math
 
 import torch
 from torch import nn
 
-from assay.model.decay_roles import decay_roles
+from assay.model.optimizer_roles import Role, optimizer_roles
+from assay.records import OptimizerGroup
 from assay.training.config import TrainingConfig
 
 
 def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019), fused, in two groups of parameters: with and without weight decay."""
-    roles = list(decay_roles(model))
-    decayed = [p for _, p, role in roles if role or config.decay_all]
-    kept = [p for _, p, role in roles if not (role or config.decay_all)]
+    """AdamW (Loshchilov and Hutter 2019), fused; a group of parameters for each weight decay and learning-rate factor.
+
+    The factor stands beside a group's `lr`, which `set_rate` sets anew at each step.
+    """
     groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": kept, "weight_decay": 0.0},
+        {
+            "params": parameters,
+            "weight_decay": config.weight_decay if role.decay else 0.0,
+            "lr": config.learning_rate * role.rate_factor,
+            "rate_factor": role.rate_factor,
+        }
+        for role, parameters in _by_role(model, config).items()
     ]
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=config.learning_rate,
-        betas=(config.beta1, config.beta2),
-        eps=config.epsilon,
-        fused=True,
+        groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True
     )
+
+
+def optimizer_groups(model: nn.Module, config: TrainingConfig) -> list[OptimizerGroup]:
+    """The groups of `build_optimizer`, as a record has them."""
+    return [
+        OptimizerGroup(
+            weight_decay=config.weight_decay if role.decay else 0.0,
+            rate_factor=role.rate_factor,
+            parameters=sum(parameter.numel() for parameter in parameters),
+        )
+        for role, parameters in _by_role(model, config).items()
+    ]
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of the next step: in each group `rate` times its factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["rate_factor"]
+
+
+def _by_role(model: nn.Module, config: TrainingConfig) -> dict[Role, list[nn.Parameter]]:
+    """The parameters of each role, those with weight decay first."""
+    found: dict[Role, list[nn.Parameter]] = {}
+    for _, parameter, declared in optimizer_roles(model):
+        role = Role(declared.decay or config.decay_all, declared.rate_factor if config.layer_rates else 1.0)
+        found.setdefault(role, []).append(parameter)
+    return dict(sorted(found.items(), key=lambda item: (not item[0].decay, item[0].rate_factor)))
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from assay.data.batches import Batch
 from assay.seeding import derive
 from assay.training.config import TrainingConfig
-from assay.training.optim import learning_rate
+from assay.training.optim import learning_rate, set_rate
 
 
 class MicroBatch(NamedTuple):
@@ -62,8 +62,7 @@ def take_step(
     norm = clip_gradients(objective, config.clip_norm)
     finite = math.isfinite(losses.nats) and math.isfinite(norm)
     if finite:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
+        set_rate(optimizer, learning_rate(config, step))
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return TakenStep(losses, norm, finite)

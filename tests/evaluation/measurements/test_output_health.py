@@ -17,7 +17,7 @@ V = 61
 
 def predicting(token: int, logit: float) -> LanguageModel:
     """A model that gives `token` this logit and all others zero, whatever comes in: its blocks add nothing."""
-    model = tiny("gpt1", tied_embeddings=False, initialisation="blinkdl")
+    model = tiny("gpt1", heads="untied", initialisation="blinkdl")
     assert model.untied_head is not None
     with torch.no_grad():
         model.embedding.tokens.zero_()

@@ -6,7 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from assay.audit.redraw import redrawn
-from assay.evaluation.measurements.signals import measure_profile, signal_verdict
+from assay.evaluation.measurements.signals import (
+    MeasureSignals,
+    SignalProfile,
+    Signals,
+    measure_profile,
+    signal_verdict,
+)
 from assay.layers.basic import ChannelMixer
 from assay.layers.mixer import Layer, Shared, State
 from assay.model.lm import Block, Embedding, LanguageModel
@@ -97,6 +103,31 @@ def test_a_dead_stream_has_no_growth() -> None:
     assert measure_profile(scaling(0.0, 1.0), IDS, PLAN).growth_without_embedding == 1.0
     silent = scaling(1.0, 1.0, embedding_std=0.0)
     assert measure_profile(silent, IDS, PLAN).growth_with_embedding == 1.0
+
+
+def test_logits_are_compared_over_the_vocabulary() -> None:
+    """Their deviation is one that is known, and what all logits of a position share does not count."""
+    model = tiny(heads="untied")
+    head = model.untied_head
+    assert head is not None
+    got = measure_profile(model, IDS, PLAN)
+    hidden = model.hidden(torch.from_numpy(IDS))[0].detach().double()
+    variances = (hidden @ head.detach().double().T).var(-1, unbiased=False)
+    assert got.logits_std == pytest.approx(variances.mean().sqrt().item(), rel=1e-5)
+    with torch.no_grad():
+        head.add_(torch.ones(32))  # every logit of a position grows by the same sum
+    shifted = measure_profile(model, IDS, PLAN)
+    assert shifted.logits_std == pytest.approx(got.logits_std, rel=1e-3)
+
+
+def test_columns_show_the_start() -> None:
+    profile = measure_profile(tiny(), IDS, PLAN)
+    measurement = MeasureSignals()
+    shown = {column.key: column.value for column in measurement.columns(Signals(initial=profile, trained=None))}
+    assert shown["initial_stream"] == profile.std[-1]
+    assert shown["initial_logits"] == profile.logits_std
+    older = profile.model_dump(exclude={"logits_std"})
+    assert SignalProfile.model_validate(older).logits_std is None
 
 
 @pytest.mark.parametrize("training", [True, False])

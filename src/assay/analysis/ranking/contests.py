@@ -7,10 +7,21 @@ from dataclasses import dataclass
 from assay.analysis.ranking.choosing import Choice, choose, selection
 from assay.analysis.ranking.entrants import Entrant, by_size
 from assay.analysis.wording import join_names, size_name
+from assay.errors import RequestError
 from assay.records import Match, RunRecord
 
 MATCH_TOLERANCE = 0.01
+
+
+def _blocks_and_head(run: RunRecord) -> int:
+    """A RequestError where the record is older than that count."""
+    if run.parameters.blocks_and_head is None:
+        raise RequestError(f"{run.label}: its record is older than the match blocks+head; total would do")
+    return run.parameters.blocks_and_head
+
+
 MATCHED: dict[Match, tuple[str, Callable[[RunRecord], int]]] = {
+    "blocks+head": ("parameters (blocks and head)", _blocks_and_head),
     "total": ("parameters (total)", lambda run: run.parameters.total),
     "non-embedding": ("non-embedding parameters", lambda run: run.parameters.non_embedding),
     "flops": ("FLOPs per token", lambda run: run.flops_per_token.forward),

@@ -10,13 +10,15 @@ from assay.config import flat
 BODIES = {
     "native": "Body native: each architecture as published, so norm, channel mixer, positions and initialisation "
     "differ along with the mixer.",
-    "common": "Body common: norm, SwiGLU and tying are shared; only the mixer differs.",
+    "common": "Body common: tables, norms, SwiGLU and head are shared; only the mixer differs.",
 }
-COMMON_BUT_OTHERWISE_DIFFERENT = "Body common: norm and SwiGLU are shared."
+COMMON_BUT_OTHERWISE_DIFFERENT = "Body common: tables, norms, SwiGLU and head are shared."
 NAMES = {"seed", "replicate", "label", "architecture", "size", "training.learning_rate"}
 """Keys of a spec that other sentences speak of."""
-ALL_HAVE = ("body", "initialisation", "tied_embeddings", "dropout")
-"""Dimensions that mean the same in every architecture, whatever its body."""
+ALL_HAVE = ("body", "initialisation", "dropout")
+"""Dimensions that mean the same in every architecture, whatever its body; of heads a sentence speaks."""
+HEADS = ("heads", "tied_embeddings")
+"""What is said of heads: today's key and the one that it replaced."""
 SHAPE = ("d_model", "n_layers", "d_ff")
 """And those that do where the body is common."""
 
@@ -42,7 +44,28 @@ def said(sizes: Mapping[str, Sequence[Entrant]], body: str) -> list[str]:
         lines.insert(0, COMMON_BUT_OTHERWISE_DIFFERENT if lines else BODIES["common"])
     elif bodies == {"native"}:
         lines.insert(0, BODIES["native"])
-    return lines + _placebos(told)
+    return lines + _heads(entrants) + _placebos(told)
+
+
+def _heads(entrants: Sequence[Entrant]) -> list[str]:
+    """Whether heads are tied, for all or for whom: counted, not asked, so that it is true of older records too."""
+    tied: dict[str, list[str]] = {}
+    for entrant in entrants:
+        head = entrant.any.parameters.groups.get("head")
+        if head is None:
+            return []
+        names = tied.setdefault("untied" if head else "tied", [])
+        if entrant.point.group not in names:
+            names.append(entrant.point.group)
+    if not tied:
+        return []
+    asked = {_model(entrant).get("heads") for entrant in entrants}
+    published = "as published" if asked == {"published"} else ""
+    if len(tied) == 1:
+        (which,) = tied
+        return [f"Heads {f'{published}: ' if published else ''}{which} for all."]
+    who = ", ".join(f"{which} for {join_names(names)}" for which, names in sorted(tied.items()))
+    return [f"Heads {published or 'differ'}: {who}."]
 
 
 def _settings(entrants: Sequence[Entrant]) -> dict[str, Values]:
@@ -66,7 +89,7 @@ def _within_architectures(told: Mapping[str, Sequence[Entrant]], said_already: S
         by_size = {}
         for name, of in alike.items():
             keys = dict.fromkeys(key for entrant in of for key in _model(entrant))
-            by_size[name] = _dimensions(of, [key for key in keys if key not in (*ALL_HAVE, *said_already)])
+            by_size[name] = _dimensions(of, [key for key in keys if key not in (*ALL_HAVE, *HEADS, *said_already)])
         lines += _per_size(f"Arms of {architecture} differ in", alike, by_size)
     return lines
 

@@ -9,8 +9,8 @@ from assay.errors import RequestError
 from assay.layers.mixer import Layer, SequenceLayer, Shared
 from assay.layers.randomness import seeded
 from assay.model.architecture import Architecture, assemble
-from assay.model.decay_roles import decay_roles
 from assay.model.lm import LanguageModel
+from assay.model.optimizer_roles import optimizer_roles
 from assay.records import Finding
 
 NAMED = 5
@@ -21,7 +21,7 @@ def roles(architecture: Architecture) -> Finding:
     """1. Every parameter has a weight-decay role, declared by the module that owns it."""
     model, reasons = smallest(architecture), Reasons()
     try:
-        covered = [name for name, _, _ in decay_roles(model)]
+        covered = [name for name, _, _ in optimizer_roles(model)]
     except RequestError as error:
         reasons.note(1, str(error))
         covered = []

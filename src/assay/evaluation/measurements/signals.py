@@ -32,6 +32,8 @@ class SignalProfile(Record):
     """Last std over block 0's."""
     verdict_with_embedding: SignalVerdict
     verdict_without_embedding: SignalVerdict
+    logits_std: float | None = None
+    """Over the vocabulary, root mean square over positions; None in results of version 1."""
 
 
 class Signals(Record):
@@ -42,9 +44,10 @@ class Signals(Record):
 
 
 class MeasureSignals(Measurement[Signals]):
-    """Standard deviation and RMS by depth, over some validation windows."""
+    """Standard deviation and RMS by depth, and the logits', over some validation windows."""
 
     name = "signals"
+    version = 2
     question = "How does the residual stream grow with depth?"
     unit = "standard deviation"
     group = "signals"
@@ -66,6 +69,8 @@ class MeasureSignals(Measurement[Signals]):
         with_embedding = None if trained is None else trained.growth_with_embedding
         verdict = None if trained is None else trained.verdict_without_embedding
         before = None if initial is None else initial.verdict_without_embedding
+        stream = None if initial is None else initial.std[-1]
+        logits = None if initial is None else initial.logits_std
         return [
             Column(key="growth", head="growth", format="ratio", value=growth),
             Column(
@@ -75,6 +80,8 @@ class MeasureSignals(Measurement[Signals]):
             Column(
                 key="initial_verdict", head="untrained", format="text", text=before, usual="NEUTRAL", under="verdict"
             ),
+            Column(key="initial_stream", head="initial std", format="number", value=stream),
+            Column(key="initial_logits", head="of logits", format="number", value=logits, under="initial_stream"),
         ]
 
     def figures(self, values: Signals) -> list[MeasuredFigure]:
@@ -118,7 +125,8 @@ def measure_profile(model: LanguageModel, inputs: Int[np.ndarray, "n T"], plan: 
     """Standard deviation and RMS over all positions and channels of `inputs` [N, T].
 
     Document 000 calls its ratio of standard deviations a variance; growth here is of standard deviations too, with
-    the embedding (its number, which a tiny embedding inflates) and without.
+    the embedding (its number, which a tiny embedding inflates) and without. Logits are compared over the vocabulary, as
+    a softmax does not see what all of them share.
     """
     captured: list[Tensor] = []
 
@@ -130,7 +138,8 @@ def measure_profile(model: LanguageModel, inputs: Int[np.ndarray, "n T"], plan: 
     hooks = [module.register_forward_hook(keep) for module in (model.embedding, *model.blocks)]
     try:
         with plan.autocast():
-            model.hidden(torch.from_numpy(inputs).to(plan.device))
+            hidden, _ = model.hidden(torch.from_numpy(inputs).to(plan.device))
+            squares = [model.head(row).double().var(-1, unbiased=False).mean() for row in hidden]  # logits may be large
     finally:
         for hook in hooks:
             hook.remove()
@@ -144,6 +153,7 @@ def measure_profile(model: LanguageModel, inputs: Int[np.ndarray, "n T"], plan: 
         growth_without_embedding=without,
         verdict_with_embedding=signal_verdict(with_embedding),
         verdict_without_embedding=signal_verdict(without),
+        logits_std=float(torch.stack(squares).mean().sqrt()),
     )
 
 

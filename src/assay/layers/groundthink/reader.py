@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from assay.layers.basic import Tap, uniform_fan_in_
 from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared
 from assay.layers.randomness import Dropout, Masking
-from assay.ops.attention import SLIDING_ATTENTION, WindowState, sliding_attention, sliding_scores
+from assay.ops.attention import SLIDING_ATTENTION, WindowState, single_keys, sliding_attention, sliding_scores
 from assay.ops.delta_rule import DELTA_RULE, ErrorTaken, delta_rule, delta_rule_flops
 from assay.ops.execution import Execution
 from assay.ops.forms import Op
@@ -164,7 +164,9 @@ class ReaderLayer(SequenceLayer):
         rule, uncounted = self.memory_flops(tokens)
         uncounted |= {"softmax": 5 * scores, "gate": 2 * tokens * H, "query norm": 3 * tokens * H * K}
         uncounted |= {"sum": 3 * tokens * D} | ({"rotation": 6 * tokens * H * K} if self.rope else {})
-        return ExecutedFlops(tokens * self._projections() + 4 * K * scores + rule, uncounted)
+        single = 2 * K * H * single_keys(tokens, self.execution, self.window)
+        uncounted |= {"elementwise products": single} if single else {}
+        return ExecutedFlops(tokens * self._projections() + 4 * K * scores - single + rule, uncounted)
 
     def memory_flops(self, tokens: int) -> tuple[int, dict[str, int]]:
         """FLOPs of `retrieve` without its projection: those counted, and by name those that are not."""

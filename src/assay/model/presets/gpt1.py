@@ -29,6 +29,7 @@ register(
         channel_mixer=lambda config, _: GeluMLP(config.d_model, config.d_ff or 4 * config.d_model),
         max_positions=lambda config: config.max_positions,
         embedding_draw=uniform(1e-4),
+        published_head="tied",
         scale=Scale(
             width_step=8,
             fine="d_ff",

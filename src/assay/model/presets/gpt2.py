@@ -52,6 +52,7 @@ def gpt2(name: str, summary: str, citation: str, config: type[GPT2Config]) -> Ar
         max_positions=lambda config: config.max_positions,
         embedding_draw=normal(0.02),
         position_draw=normal(0.01),
+        published_head="tied",
         scale=Scale(
             fine_default=lambda width: 4 * width,
             dimensions=lambda width: {"n_heads": n_heads_of(width)},

@@ -62,6 +62,7 @@ register(
         mixer=_mixer,
         channel_mixer=ffn,
         embedding_norm=RMSNorm,
+        published_head="tied",
         scale=Scale(
             width_step=16,
             depth=None,

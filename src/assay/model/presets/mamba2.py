@@ -2,7 +2,7 @@
 
 from pydantic import Field, model_validator
 
-from assay.layers.basic import RMSNorm
+from assay.layers.basic import RMSNorm, uniform_fan_in_
 from assay.layers.mamba2 import Mamba2
 from assay.model.architecture import Architecture, ModelConfig, Scale, register
 from assay.model.proportions import head_dim_of, transformer_depth
@@ -47,6 +47,9 @@ register(
         ),
         channel_mixer=lambda _, __: None,
         norm=lambda width: RMSNorm(width, eps=1e-5),
+        embedding_decay=False,
+        published_head="tied",
+        head_draw=uniform_fan_in_,
         scale=Scale(
             width_step=8,
             depth=lambda width: 2 * transformer_depth(width),

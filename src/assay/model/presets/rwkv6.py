@@ -1,8 +1,12 @@
 """RWKV-6 "Finch" as published: data-dependent token shift and decay, matrix-valued state, squared-ReLU channel mix."""
 
-from pydantic import Field, model_validator
+import math
 
-from assay.layers.basic import LayerNorm
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from assay.layers.basic import LayerNorm, orthogonal_
 from assay.layers.rwkv6 import RWKV6ChannelMix, RWKV6TimeMix
 from assay.model.architecture import Architecture, ModelConfig, Scale, register, uniform
 from assay.model.proportions import head_dim_of
@@ -27,6 +31,12 @@ def channel_width(d_model: int) -> int:
     return max(32, int(3.5 * d_model) // 32 * 32)
 
 
+def orthogonal_head(weight: Tensor, generator: torch.Generator) -> None:
+    """The official head [V, D]: orthogonal with gain 0.5 sqrt(V / D), or 0.5 where V is no larger than D."""
+    vocab_size, d_model = weight.shape
+    orthogonal_(weight, 0.5 * math.sqrt(max(1.0, vocab_size / d_model)), generator)
+
+
 register(
     Architecture(
         name="rwkv6",
@@ -48,6 +58,7 @@ register(
         norm=LayerNorm,
         embedding_norm=LayerNorm,
         embedding_draw=uniform(1e-4),
+        head_draw=orthogonal_head,
         scale=Scale(
             width_step=16,
             fine="d_ff",

@@ -1,14 +1,11 @@
 """RWKV-7 "Goose" as published: a generalised delta rule with channel-wise decay, value residual, squared-ReLU MLP."""
 
-import math
-
-import torch
 from pydantic import Field, model_validator
-from torch import Tensor
 
-from assay.layers.basic import LayerNorm, orthogonal_
+from assay.layers.basic import LayerNorm
 from assay.layers.rwkv7 import Ranks, RWKV7ChannelMix, RWKV7TimeMix, official_ranks
 from assay.model.architecture import Architecture, ModelConfig, Scale, register, uniform
+from assay.model.presets.rwkv6 import orthogonal_head
 from assay.model.proportions import head_dim_of
 
 
@@ -41,12 +38,6 @@ class RWKV7Config(ModelConfig):
 def mlp_width(d_model: int) -> int:
     """4 d_model, as published."""
     return 4 * d_model
-
-
-def orthogonal_head(weight: Tensor, generator: torch.Generator) -> None:
-    """The official head [V, D]: orthogonal with gain 0.5 sqrt(V / D), or 0.5 where V is no larger than D."""
-    vocab_size, d_model = weight.shape
-    orthogonal_(weight, 0.5 * math.sqrt(max(1.0, vocab_size / d_model)), generator)
 
 
 register(

@@ -8,7 +8,7 @@ from assay.layers.rwkv6 import RWKV6ChannelMix, RWKV6TimeMix
 from assay.layers.twin.fusions import ARBITERS, FUSIONS, WITHOUT_GATE, FusionName
 from assay.layers.twin.twin import Twin
 from assay.model.architecture import Architecture, Fine, ModelConfig, Scale, register, uniform
-from assay.model.presets.rwkv6 import channel_width
+from assay.model.presets.rwkv6 import channel_width, orthogonal_head
 from assay.model.proportions import head_dim_of
 
 BALANCED = 0.5
@@ -97,6 +97,7 @@ register(
         norm=LayerNorm,
         embedding_norm=LayerNorm,
         embedding_draw=uniform(1e-4),
+        head_draw=orthogonal_head,
         scale=Scale(
             width_step=16,
             fine_default=channel_width,

@@ -12,7 +12,8 @@ from assay.evaluation.measurement import Given, GivenArm, GivenStudy, Need, Text
 from assay.model.architecture import Architecture, ModelConfig, build_model
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
-from assay.study.measure.results import read_courses
+from assay.records import RunRecord
+from assay.study.measure.results import made_by_this_assay, read_courses
 from assay.study.resolve import ResolvedArm, Study
 from assay.study.subject.run import load_run
 from assay.training.config import TrainingConfig
@@ -44,7 +45,8 @@ def given_folder(
 ) -> Given:
     """A run in `folder`; its trained weights are read from there, the untrained ones follow from seed and replicate.
 
-    Read from there also right after training, so that a later measurement gives the same.
+    Read from there also right after training, so that a later measurement gives the same. Of a run that another assay
+    made there are no untrained weights: this one may draw others.
     """
 
     def initial() -> LanguageModel:
@@ -54,6 +56,8 @@ def given_folder(
         return plan.apply(load_run(folder).model)
 
     models: dict[Need, Callable[[], LanguageModel]] = {"initial": initial, "trained": trained}
+    if (folder / "record.json").exists() and not made_by_this_assay(RunRecord.read(folder / "record.json").environment):
+        del models["initial"]
     return given(who, models, plan, evaluation, training, dataset, read_courses(folder))
 
 

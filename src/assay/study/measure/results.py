@@ -1,6 +1,6 @@
 """Measures runs and studies that lie in folders: what is missing or outdated, written beside them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,21 @@ from assay.evaluation.results import code_in_words, outdated
 from assay.records import Measured, MeasuredRun, RunRecord
 from assay.records.results import Results, read_study_results, weights_digest, write_result
 from assay.training.course import course_file, observed_by, read_course
+from assay.training.environment import assay_version
 
 Tell = Callable[[str], None]
+NEEDS: tuple[Need, ...] = ("initial", "trained")
+"""What a run that has ended may have, the course apart."""
+
+
+def made_by_this_assay(environment: Mapping[str, str]) -> bool:
+    """Whether a record of this environment was made by today's numerical sources: others may draw other weights."""
+    return environment.get("assay") == assay_version()
+
+
+def can_measure_again(item: Measurement[Any], environment: Mapping[str, str]) -> bool:
+    """Whether an older result is worth replacing: one of untrained weights that cannot be had again stays."""
+    return "initial" not in item.needs or made_by_this_assay(environment)
 
 
 def missing(measurements: Sequence[Measurement[Any]], run: MeasuredRun, folder: Path) -> list[Measurement[Any]]:
@@ -20,7 +33,10 @@ def missing(measurements: Sequence[Measurement[Any]], run: MeasuredRun, folder: 
         item
         for item in measurements
         if unmet(item, folder, run.record) is None
-        and (item.name not in run.results or outdated(item, run.results[item.name]) is not None)
+        and (
+            item.name not in run.results
+            or (outdated(item, run.results[item.name]) is not None and can_measure_again(item, run.record.environment))
+        )
     ]
 
 
@@ -30,7 +46,8 @@ def unmet(item: Measurement[Any], folder: Path, run: RunRecord) -> str | None:
     One that diverged has no trained weights to speak of; of the course there is only what the observer saw, which is of
     use only to the code that observed it.
     """
-    ended: frozenset[Need] = frozenset({"initial", "trained"} if run.status == "finished" else {"initial"})
+    there = {"initial": made_by_this_assay(run.environment), "trained": run.status == "finished"}
+    ended: frozenset[Need] = frozenset(need for need in NEEDS if there[need])
     path = course_file(folder, item.name)
     if not path.exists() or "course" not in item.needs:
         return item.unmet(ended)

@@ -8,6 +8,7 @@ from assay.model.architecture import ARCHITECTURES, ModelConfig, build_model
 from assay.model.contract import check_shapes
 from assay.model.sizing import Decoding
 from assay.plugins.blame import is_brought
+from assay.records import DEFAULT_MATCH
 from assay.study.arm import ArmConfig
 from assay.study.asked import StudyConfig
 from assay.study.resolve import arm_dimensions, size_arm
@@ -30,7 +31,7 @@ class Fresh:
 def arm_config(
     arm: ArmConfig,
     size: int | None,
-    match: str = "total",
+    match: str = DEFAULT_MATCH,
     decoding: Decoding | None = None,
     vocab_size: int | None = None,
 ) -> ModelConfig:

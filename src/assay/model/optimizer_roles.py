@@ -1,12 +1,15 @@
-"""Which parameters weight decay applies to, as the modules that own them declare."""
+"""What the optimizer does with each parameter, as the module that owns it declares: weight decay, learning rate."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from torch import nn
 
 from assay.errors import RequestError
 from assay.layers.mixer import Layer
 from assay.plugins.blame import place_of
+from assay.registry import suggestion
 
 STOCK_ROLES: dict[type[nn.Module], dict[str, bool]] = {
     nn.Linear: {"weight": True, "bias": False},
@@ -19,21 +22,42 @@ STOCK_ROLES: dict[type[nn.Module], dict[str, bool]] = {
 """Whether weight decay applies to the parameters of torch's own modules, which cannot declare it themselves."""
 
 
-def decay_roles(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, bool]]:
-    """Yield (name, parameter, whether weight decay applies), every parameter once.
+class Role(NamedTuple):
+    """What the optimizer does with a parameter."""
 
-    A parameter for which no module declares a role is a RequestError that says where, and names both.
+    decay: bool
+    """Whether weight decay applies to it."""
+    rate_factor: float = 1.0
+    """Its learning rate over that of the step."""
+
+
+def optimizer_roles(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, Role]]:
+    """Yield (name, parameter, role), every parameter once.
+
+    A parameter for which no module declares a weight-decay role is a RequestError that says where, and names both; so
+    is a learning-rate factor that is no positive number, or of a parameter without such a role.
     """
     seen: set[int] = set()
     for path, module in model.named_modules():
         roles = module.decay_roles if isinstance(module, Layer) else STOCK_ROLES.get(type(module), {})
+        factors = module.rate_factors if isinstance(module, Layer) else {}
+        _refuse_factors(module, factors, roles)
         for name, parameter in module.named_parameters(path, recurse=False):
-            role = roles.get(name.removeprefix(f"{path}."))
-            if role is None:
+            own = name.removeprefix(f"{path}.")
+            if own not in roles:
                 raise _without_role(model, path, name)
             if id(parameter) not in seen:
                 seen.add(id(parameter))
-                yield name, parameter, role
+                yield name, parameter, Role(roles[own], factors.get(own, 1.0))
+
+
+def _refuse_factors(module: nn.Module, factors: Mapping[str, Any], roles: Mapping[str, bool]) -> None:
+    for name, factor in factors.items():
+        where = f"{place_of(type(module))}: {type(module).__name__}.rate_factors: {name}"
+        if name not in roles:
+            raise RequestError(f"{where}: stands in no decay_roles; {suggestion(name, list(roles))}")
+        if type(factor) not in (int, float) or not 0 < factor < math.inf:
+            raise RequestError(f"{where}: {factor!r} given, a positive number would do, as 2.0")
 
 
 def _without_role(model: nn.Module, path: str, name: str) -> RequestError:
