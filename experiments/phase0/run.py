@@ -49,6 +49,7 @@ def protocol(corpus: str, tokenizer: str, smoke: bool) -> dict[str, Any]:
             "d_model": 144,
             "n_layers": 8,
             "initialisation": "blinkdl",
+            "heads": "tied",
             "gpt1": {"n_heads": 4},
             "rwkv6": {"head_dim": 36},
             "mamba2": {"head_dim": 36, "d_state": 64},

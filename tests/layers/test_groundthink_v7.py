@@ -20,7 +20,7 @@ from assay.model.lm import LanguageModel
 from assay.ops.execution import Execution
 
 D, H, K, V = 24, 3, 8, 31
-DIMENSIONS = {"d_model": D, "n_heads": H, "head_dim": K, "vocab_size": V, "d_ff": 40, "window": 4}
+DIMENSIONS = {"d_model": D, "n_heads": H, "head_dim": K, "vocab_size": V, "d_ff": 40, "window": 4, "heads": "tied"}
 
 
 def make(pattern: str, weights: str = "redrawn", **options: Any) -> LanguageModel:

@@ -24,7 +24,7 @@ FIELDS = ("pattern", "d_model", "n_heads", "head_dim", "vocab_size")
 def test_the_replica_has_the_documents_parameters(configuration: tuple[str | int, ...]) -> None:
     *values, expected = configuration
     architecture = ARCHITECTURES.get("groundthink-v7")
-    config = architecture.config.parse(dict(zip(FIELDS, values, strict=True)))
+    config = architecture.config.parse({"heads": "tied", **dict(zip(FIELDS, values, strict=True))})
     assert count_parameters(build_on_meta(architecture, config)).total == expected
     assert isinstance(config, HybridConfig)
     assert config.n_layers == len(config.pattern)
@@ -32,14 +32,15 @@ def test_the_replica_has_the_documents_parameters(configuration: tuple[str | int
 
 def test_the_published_dimensions_are_the_defaults() -> None:
     architecture = ARCHITECTURES.get("groundthink-v7")
-    assert count_parameters(build_on_meta(architecture, architecture.config())).total == 17_583_212
+    published = architecture.config.parse({"heads": "published"})
+    assert count_parameters(build_on_meta(architecture, published)).total == 17_583_212
 
 
 def test_describe_prints_them(capsys: pytest.CaptureFixture[str]) -> None:
     settings = [
         part for field, value in zip(FIELDS, DOCUMENT_001[4], strict=False) for part in ("--set", f"{field}={value}")
     ]
-    assert main(["describe", "groundthink-v7", *settings, "--json"]) == 0
+    assert main(["describe", "groundthink-v7", *settings, "--set", "heads=published", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     assert facts["parameters"]["total"] == 4_993_368
     assert facts["dimensions"]["n_layers"] == 4

@@ -40,8 +40,11 @@ def built_size(name: str, config: ModelConfig, match: Match) -> int:
         return count_flops(model, CONTEXT).forward
     if match == "state":
         return count_state_bytes(model, CONTEXT)
-    tables = {id(p) for p in (model.embedding.tokens, model.embedding.positions)}
-    return sum(p.numel() for p in model.parameters() if match == "total" or id(p) not in tables)
+    if match == "total":
+        return sum(p.numel() for p in model.parameters())
+    outside = {id(p) for p in (model.embedding.tokens, model.embedding.positions, model.untied_head)}
+    head = config.vocab_size * config.d_model if match == "blocks+head" else 0
+    return head + sum(p.numel() for p in model.parameters() if id(p) not in outside)
 
 
 def check(name: str, target: int, vocab_size: int, match: Match, **fixed: object) -> ModelConfig:
@@ -60,7 +63,7 @@ def test_sizes_are_met_as_built(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     built = []
     monkeypatch.setattr(sizing, "assemble", lambda *given: (built.append(given), assemble(*given))[1])
     for target, vocab_size, match in (
-        (MILLION, 4096, "total"),
+        (MILLION, 4096, "total" if len(name) % 3 else "blocks+head"),
         (2 * MILLION, 258, "flops" if len(name) % 2 else "non-embedding"),
         (1 * MILLION, 16000, "state"),
     ):
@@ -74,7 +77,7 @@ def test_sizes_are_met_as_built(name: str, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("body", ["native", "common"])
-@pytest.mark.parametrize("match", ["total", "non-embedding", "flops", "state"])
+@pytest.mark.parametrize("match", ["blocks+head", "total", "non-embedding", "flops", "state"])
 @pytest.mark.parametrize("name", NAMES)
 def test_sizes_are_met_on_the_whole_grid(name: str, match: Match, body: str) -> None:
     for millions in (1, 2, 8):
@@ -149,7 +152,7 @@ def test_sizes_are_solved_around_each_fixed_dimension(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("factor", [0.5, 0.9, 1, 2, 3])
-@pytest.mark.parametrize("match", ["total", "non-embedding", "flops", "state"])
+@pytest.mark.parametrize("match", ["blocks+head", "total", "non-embedding", "flops", "state"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_fixed_dimensions_are_kept_or_refused(name: str, match: Match, factor: float) -> None:
     natural = dimensions(name, check(name, MILLION, 258, match))
@@ -212,7 +215,7 @@ def test_built_in_layers_declare_the_flops_of_their_states(name: str) -> None:
 
 def test_a_refusal_is_true() -> None:
     """With heads of 32 and a channel mixer of 256 only multiples of 32 and depths are left: none is near a million."""
-    fixed = {"vocab_size": 258, "head_dim": 32, "d_ff": 256}
+    fixed = {"vocab_size": 258, "head_dim": 32, "d_ff": 256, "heads": "tied"}
     with pytest.raises(RequestError, match=r"with d_ff=256, head_dim=32; the nearest that can be had is 1,010,560;"):
         solve(ARCHITECTURES.get("rwkv6"), MILLION, "total", fixed)
     off = []

@@ -36,6 +36,7 @@ def protocol(corpus: str, scale: str) -> dict[str, Any]:
         "size": None,
         "seeds": [0],
         "model": {
+            "heads": "tied",
             "pattern": "GSGS",
             "d_model": 64 if full else 16,
             "n_heads": 1,
