@@ -37,7 +37,7 @@ def test_size_and_match(name: str) -> None:
 
 
 def test_published_dimensions_are_the_default() -> None:
-    model = assay.build("gpt1", vocab_size=16000)
+    model = assay.build("gpt1", vocab_size=16000, heads="published")
     assert count_parameters(model).total == 4_370_832
 
 
