@@ -267,6 +267,7 @@ def test_every_run_says_what_it_was(at_once: Path) -> None:
         assert path.parent.name == f"{record.label}-seed{record.seed}-{record.spec_digest[:8]}"
 
 
+@pytest.mark.slow  # threads that wait for each other on a busy machine take processor time too
 def test_growth_says_where_threads_are_not_those_of_a_study_asked_at_once(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

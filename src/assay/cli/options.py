@@ -48,7 +48,7 @@ FLAGS = {path: f"--{name.replace('_', '-')}" for name, path in PATHS.items()} | 
     "rule.looks": "--looks",
 }
 
-Size = Annotated[str | None, typer.Option(help="Parameters of every arm, as in 1M or 300k.", show_default="1M")]
+Size = Annotated[str | None, typer.Option(help="Parameters of every arm, as in 1M or 300k.", show_default="500k")]
 Match = Annotated[
     str | None,
     typer.Option(help="What is matched: blocks+head, non-embedding, total, flops, state.", show_default="blocks+head"),

@@ -19,9 +19,10 @@ from assay.study.arm import ArmConfig, parse_arm, renamed
 from assay.training.config import TrainingConfig
 
 DEFAULT_ARMS = ("gpt1", "rwkv6", "mamba2")
-DEFAULT_SIZE = 1_000_000
+DEFAULT_SIZE = 500_000
 DEFAULT_SEEDS = (0, 1, 2, 3, 4)
-"""Five: with three seeds only differences of some four standard deviations are resolved (docs/statistics.md)."""
+"""Five, of half a million parameters: of three arms with three seeds only differences of some four standard deviations
+are resolved (docs/statistics.md)."""
 SCHEMA = 3
 """Of configurations and digests: a changed default of any section is a new version, a new key with a default is not."""
 DEFAULT_MEASUREMENTS = ("likelihood", "recall", "signals", "output_health", "speed")
@@ -61,7 +62,7 @@ class StudyConfig(Config):
     """What the folder of this config.yaml holds."""
     arms: list[ArmConfig] = Field(min_length=1)
     size: int | None = Field(None, gt=0, le=100_000_000_000)
-    """The size of every arm in units of `match`: a million unless `model` sets a width or depth.
+    """The size of every arm in units of `match`: half a million unless `model` sets a width or depth.
 
     None keeps the published dimensions.
     """
