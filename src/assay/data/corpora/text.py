@@ -9,8 +9,8 @@ from pathlib import Path
 
 from assay.data.config import DataConfig
 from assay.data.corpus import CORPORA, DEFAULT_FIELD, SPLITS, CorpusSource, Document, Split, Tell
-from assay.data.text.contents import COMPRESSED, text_suffix
-from assay.data.text.given_splits import given_splits
+from assay.data.text.contents import text_suffix
+from assay.data.text.given_splits import given_splits, is_split_file
 from assay.data.text.rows import LINE_SUFFIXES
 from assay.data.text.textfile import SEPARATOR, Tally, file_documents, may_hold_rows
 from assay.data.text.walk import Found, walk
@@ -44,10 +44,10 @@ class _Files:
 
     def alone(self, path: Path) -> bool:
         """Whether the file is the whole corpus, or is itself called train, validation or test."""
-        return self.single or (path in self.split_of and path.parent == self.root)
+        return self.single or (path in self.split_of and is_split_file(path.relative_to(self.root).as_posix()))
 
 
-def read(config: DataConfig, argument: str, progress: Tell) -> Generator[Document]:
+def read(config: DataConfig, argument: str, progress: Tell) -> Generator[Document, None, None]:
     """Yield the documents of the files in order of their paths; a file of a folder or glob is one document.
 
     What is passed over, dropped, or taken otherwise than it may be meant leaves a line.
@@ -83,9 +83,7 @@ def _documents(config: DataConfig, argument: str, files: _Files, tally: Tally) -
         name, split = path.relative_to(files.root).as_posix(), files.split_of.get(path)
         if split is not None and split in full:
             continue
-        with contextlib.closing(
-            file_documents(path, name, config.text_field, files.alone(path), tally)
-        ) as documents:
+        with contextlib.closing(file_documents(path, name, config.text_field, files.alone(path), tally)) as documents:
             for document in documents:
                 if split is None:
                     yield document
@@ -160,7 +158,9 @@ def _files(argument: str, progress: Tell) -> _Files:
         reasons = ", ".join(f"{count} {reason}" for reason, count in passed_over.items() if count)
         progress(f"passed over in {argument}: {reasons}")
     if not files:
-        raise RequestError(f"--corpus text:{argument}: {_nothing(found)}; .txt, .jsonl, .md, .py and their like would do")
+        raise RequestError(
+            f"--corpus text:{argument}: {_nothing(found)}; .txt, .jsonl, .md, .py and their like would do"
+        )
     return _Files(root, in_splits, split_of, single=False)
 
 

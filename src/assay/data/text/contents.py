@@ -10,7 +10,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from assay.errors import RequestError
 
@@ -130,11 +130,11 @@ def _named(head: bytes, known: tuple[tuple[bytes, str], ...]) -> str | None:
 
 def _decompressed(file: BinaryIO, compression: str, path: Path) -> BinaryIO:
     if compression == "gzip":
-        return gzip.GzipFile(fileobj=file)  # type: ignore[return-value]
+        return cast(BinaryIO, gzip.GzipFile(fileobj=file))
     if compression == "bzip2":
-        return bz2.BZ2File(file)
+        return cast(BinaryIO, bz2.BZ2File(file))
     if compression == "xz":
-        return lzma.LZMAFile(file)
+        return cast(BinaryIO, lzma.LZMAFile(file))
     try:
         zstd = importlib.import_module("compression.zstd")
     except ImportError:

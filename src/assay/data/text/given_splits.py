@@ -16,7 +16,7 @@ _WORDS: dict[str, Split] = {
     "dev": "validation",
     "test": "test",
 }
-_DATA_SUFFIXES = {".txt", ".text", ".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv"}
+_DATA_SUFFIXES = {".txt", ".text", ".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".raw", ".tokens"}
 """Files of other suffixes, as train.py and test.py, are no splits."""
 _ABOUT = re.compile(r"(?i)(readme|licen[cs]e|copying|citation|notice|dataset_infos?|dataset_dict)\b.*")
 """Files beside splits that are about the data; they are in no split."""
@@ -39,13 +39,21 @@ def given_splits(names: Iterable[str]) -> dict[str, Split]:
         if found is not None:
             group, split = found
             groups.setdefault(group, {})[name] = split
-    official = {group: of for group, of in groups.items() if len({*of.values()} & {"train"}) and len({*of.values()}) > 1}
+    official = {
+        group: of for group, of in groups.items() if len({*of.values()} & {"train"}) and len({*of.values()}) > 1
+    }
     inside = {name: split for (place, _), of in official.items() if place == "." for name, split in of.items()}
     if inside:
         return inside
     all_of = {name: split for of in official.values() for name, split in of.items()}
     rest = [name for name in names if name not in all_of and not _ABOUT.fullmatch(PurePosixPath(name).name)]
     return {} if rest else all_of
+
+
+def is_split_file(name: str) -> bool:
+    """Whether the file itself, and no folder around it, is called train, validation or test."""
+    found = _split_of(name)
+    return found is not None and found[0][0] == str(PurePosixPath(name).parent)
 
 
 def _split_of(name: str) -> tuple[tuple[str, str], Split] | None:

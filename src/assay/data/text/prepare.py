@@ -36,7 +36,12 @@ def prepare(config: DataConfig, progress: Tell | None = None) -> TokenizedCorpus
     def build() -> TokenizedCorpus:
         return _build(config, read_documents(config, say) if documents is None else documents, say)
 
-    return load_or_build(cache_folder() / f"{source.name}-{key[:16]}", key, config.corpus, build, say)
+    corpus = load_or_build(cache_folder() / f"{source.name}-{key[:16]}", key, config.corpus, build, say)
+    for line in corpus.description():
+        say(line)
+    if not corpus.invertible:
+        say(f"{config.tokenizer} does not give every text back: no bits per byte")
+    return corpus
 
 
 def _build(config: DataConfig, documents: Sequence[Document], progress: Tell) -> TokenizedCorpus:
@@ -47,9 +52,9 @@ def _build(config: DataConfig, documents: Sequence[Document], progress: Tell) ->
     tokenizer = build_tokenizer(config.tokenizer, texts)
     progress(f"{config.corpus}: encoding")
     tokenized = {name: tokenize(documents_of.split(name), tokenizer) for name in SPLITS}
-    invertible = all(came_back for _, came_back in tokenized.values())
-    if not invertible:
-        progress(f"{config.tokenizer} does not give every text back: no bits per byte")
+    lost = [name for _, names in tokenized.values() for name in names]
+    if lost:
+        progress(f"{config.tokenizer}: {len(lost)} documents are another text when decoded, as {lost[0]}")
     splits = {name: split for name, (split, _) in tokenized.items()}
     return TokenizedCorpus(
         name=config.corpus,
@@ -58,7 +63,7 @@ def _build(config: DataConfig, documents: Sequence[Document], progress: Tell) ->
         counts=SplitCounts(
             documents_of.duplicates_dropped, documents_of.near_duplicate_clusters, documents_of.official
         ),
-        invertible=invertible,
+        invertible=not lost,
         **splits,
     )
 

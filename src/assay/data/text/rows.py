@@ -57,7 +57,7 @@ def json_value_rows(path: Path, text: str, field: str) -> Rows:
     elif len(values) == 1 and isinstance(values[0], dict) and field not in values[0]:
         raise NotRows("one JSON object")
     if not any(isinstance(value, dict) for value in values):
-        raise NotRows("JSON without objects")
+        raise NotRows(f"row 1 is no JSON object but {type(values[0]).__name__}" if values else "an empty array")
     return _texts(enumerate(values, 1), field, lambda number: f"--corpus text:{path}: row {number}")
 
 

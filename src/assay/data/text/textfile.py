@@ -1,7 +1,7 @@
 """Documents from one file: passages or parts of plain text, rows of JSON or parquet. Text is not changed."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,7 +76,9 @@ def passages(text: str) -> list[str]:
     return found
 
 
-def file_documents(path: Path, name: str, text_field: str, alone: bool, tally: Tally) -> Iterator[Document]:
+def file_documents(
+    path: Path, name: str, text_field: str, alone: bool, tally: Tally
+) -> Generator[Document, None, None]:
     """Yield the documents of one file, named `name` or `name:NUMBER`.
 
     `alone`: the file is a whole corpus or a whole split. So its plain text is cut into passages, and JSON without the
