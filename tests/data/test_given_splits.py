@@ -69,12 +69,12 @@ def test_the_users_splits_are_kept_and_shown(suffix: str, tmp_path: Path) -> Non
         (tmp_path / f"{name}.{suffix}").write_bytes(packed)
     (tmp_path / "notes.txt").write_text("not in any split")
     for place in (tmp_path, f"{tmp_path}/*.{suffix}"):
-        lines: list[str] = []
-        corpus = prepare(DataConfig(corpus=f"text:{place}", tokenizer="bytes"), lines.append)
+        corpus = prepare(DataConfig(corpus=f"text:{place}", tokenizer="bytes"))
         for split, name in zip(SPLITS, ("train", "valid", "test"), strict=True):
             assert corpus.tokenizer.decode(corpus.split(split).ids.tolist()) == "".join(texts[name])
         assert corpus.counts.official
-        assert any("train 8 documents" in line and line.endswith("(official splits)") for line in lines)
+        assert corpus.description()[0].startswith(f"text:{place}: train 8 documents of ")
+        assert corpus.description()[0].endswith("(official splits)")
     assert "1 in no split beside the official ones" in "".join(
         line for line in _lines(tmp_path) if line.startswith("passed over")
     )

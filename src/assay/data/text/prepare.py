@@ -36,12 +36,7 @@ def prepare(config: DataConfig, progress: Tell | None = None) -> TokenizedCorpus
     def build() -> TokenizedCorpus:
         return _build(config, read_documents(config, say) if documents is None else documents, say)
 
-    corpus = load_or_build(cache_folder() / f"{source.name}-{key[:16]}", key, config.corpus, build, say)
-    for line in corpus.description():
-        say(line)
-    if not corpus.invertible:
-        say(f"{config.tokenizer} does not give every text back: no bits per byte")
-    return corpus
+    return load_or_build(cache_folder() / f"{source.name}-{key[:16]}", key, config.corpus, build, say)
 
 
 def _build(config: DataConfig, documents: Sequence[Document], progress: Tell) -> TokenizedCorpus:

@@ -69,21 +69,22 @@ class TokenizedCorpus:
         return split
 
     def description(self) -> list[str]:
-        """Lines for the user: documents and bytes of each split, and where a split rests on one document."""
-        found = []
+        """Lines for the user: documents and bytes of each split, where one rests on one document, and what it lacks."""
         sizes = [
             f"{name} {len(split.names):,} document{'s' if len(split.names) > 1 else ''} of "
             f"{int(split.document_bytes.sum()):,} bytes"
             for name in SPLITS
             for split in [self.split(name)]
         ]
-        found.append(f"{self.name}: {', '.join(sizes)}{' (official splits)' if self.counts.official else ''}")
+        found = [f"{self.name}: {', '.join(sizes)}{' (official splits)' if self.counts.official else ''}"]
         for name in SPLITS:
             sizes_of = self.split(name).document_bytes
             share = sizes_of.max() / sizes_of.sum()
             if share > LARGE_DOCUMENT:
                 largest = self.split(name).names[int(sizes_of.argmax())]
                 found.append(f"{largest} alone is {share:.0%} of {name}: what is found there speaks of few documents")
+        if not self.invertible:
+            found.append(f"{self.tokenizer.name} does not give every text back: no bits per byte")
         return found
 
     def summary(self) -> dict[str, Any]:
