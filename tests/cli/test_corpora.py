@@ -1,4 +1,4 @@
-"""A user's texts in whole commands: what is shown of them, and that training on other text is refused before it starts."""
+"""A user's texts in whole commands: what is shown of them, and that no training begins on other text."""
 
 import json
 import os
