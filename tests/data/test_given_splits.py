@@ -107,3 +107,31 @@ def test_max_bytes_is_shared_out(tmp_path: Path) -> None:
     assert counts == {"train": 16, "validation": 2, "test": 2}
     with pytest.raises(RequestError, match="--max-bytes 500: the first document of the validation split of"):
         read_documents(DataConfig(corpus=f"text:{tmp_path}", max_bytes=500), lambda _: None)
+
+
+def test_a_split_of_one_name_is_told_of_and_an_empty_one_refused(tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.txt").write_text(text(len(name)))
+    assert _lines(tmp_path / "train.txt") == [
+        f"test.txt beside {tmp_path / 'train.txt'} are not read; text:{tmp_path} reads all as official splits"
+    ]
+    assert _lines(tmp_path) == []
+    (tmp_path / "valid.txt").write_text(" \n")
+    with pytest.raises(RequestError, match="its validation split holds no text"):
+        _lines(tmp_path)
+    (tmp_path / "train.txt").unlink()
+    (tmp_path / "valid.txt").unlink()
+    assert _lines(tmp_path) == [
+        f"test.txt of {tmp_path} are no official splits: that takes train and validation or test"
+    ]
+
+
+def test_a_missing_split_is_made_from_train_and_said(tmp_path: Path) -> None:
+    for name, of in {"train": range(30), "test": range(28, 40)}.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": text(n)}) + "\n" for n in of))
+    lines: list[str] = []
+    corpus = prepare(DataConfig(corpus=f"text:{tmp_path}", tokenizer="bytes"), lines.append)
+    assert "validation made from train, as there is no official split of that name" in lines
+    assert f"text:{tmp_path}: 2 exact duplicates are dropped" in lines
+    assert len(corpus.train.names) + len(corpus.validation.names) == 28
+    assert len(corpus.test.names) == 12

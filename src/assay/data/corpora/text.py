@@ -92,13 +92,19 @@ def _documents(config: DataConfig, argument: str, files: _Files, tally: Tally) -
                 if left[split] < 0:
                     full.add(split)
                     break
-                taken.add(split)
+                if document.text.strip():
+                    taken.add(split)
                 yield replace(document, split=split)
-    for split in (name for name in SPLITS if name in full - taken):
-        raise RequestError(
-            f"--max-bytes {config.max_bytes}: the first document of the {split} split of {argument} is longer than its "
-            "share; a larger number would do"
-        )
+    for split in SPLITS:
+        if split in full - taken:
+            raise RequestError(
+                f"--max-bytes {config.max_bytes}: the first document of the {split} split of {argument} is longer than "
+                "its share; a larger number would do"
+            )
+        if split in {*files.split_of.values()} - taken:
+            raise RequestError(
+                f"--corpus text:{argument}: its {split} split holds no text; without its files it is made"
+            )
 
 
 def _shares(max_bytes: int | None, splits: set[Split]) -> dict[Split, float]:
@@ -132,6 +138,11 @@ def _told(tally: Tally, argument: str) -> Iterator[str]:
 def _files(argument: str, progress: Tell) -> _Files:
     path = Path(argument).expanduser()
     if os.path.isfile(path):  # unlike Path.is_file, False (and no exception) without permission to look
+        beside = _splits_beside(path)
+        if beside:
+            progress(
+                f"{', '.join(beside)} beside {argument} are not read; text:{path.parent} reads all as official splits"
+            )
         return _Files(path.parent, [path], {}, single=True)
     if not os.path.isdir(path) and not glob.has_magic(argument):
         if os.path.lexists(path):
@@ -157,11 +168,24 @@ def _files(argument: str, progress: Tell) -> _Files:
     if any(passed_over.values()):
         reasons = ", ".join(f"{count} {reason}" for reason, count in passed_over.items() if count)
         progress(f"passed over in {argument}: {reasons}")
+    lone = [] if split_of else [name for name in names if "/" not in name and is_split_file(name)]
+    if lone:
+        progress(f"{', '.join(lone)} of {argument} are no official splits: that takes train and validation or test")
     if not files:
         raise RequestError(
             f"--corpus text:{argument}: {_nothing(found)}; .txt, .jsonl, .md, .py and their like would do"
         )
     return _Files(root, in_splits, split_of, single=False)
+
+
+def _splits_beside(path: Path) -> list[str]:
+    """The other files that are official splits together with this one, by their names."""
+    try:
+        names = [name for name in os.listdir(path.parent) if os.path.isfile(path.parent / name)]
+    except OSError:
+        return []
+    splits = given_splits(sorted(names))
+    return [name for name in splits if name != path.name] if path.name in splits else []
 
 
 def _nothing(found: Found) -> str:

@@ -42,6 +42,8 @@ def prepare(config: DataConfig, progress: Tell | None = None) -> TokenizedCorpus
 def _build(config: DataConfig, documents: Sequence[Document], progress: Tell) -> TokenizedCorpus:
     progress(f"{config.corpus}: {len(documents)} documents, looking for duplicates")
     documents_of = split_documents(config.corpus, documents, progress, config.split_by)
+    if documents_of.duplicates_dropped:
+        progress(f"{config.corpus}: {documents_of.duplicates_dropped} exact duplicates are dropped")
     texts = [document.text for document in documents_of.train]
     progress(f"{config.tokenizer}: making the tokenizer")
     tokenizer = build_tokenizer(config.tokenizer, texts)
