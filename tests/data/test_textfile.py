@@ -72,7 +72,7 @@ def test_folder_and_glob_give_one_document_a_file_in_order_of_path(tmp_path: Pat
     found = read_documents(DataConfig(corpus=f"text:{tmp_path}"), lines.append)
     assert [each.name for each in found] == ["a/y.xml", "a/z.md", "b.txt"]
     assert found[2].text == long
-    assert lines == [f"1 files of {tmp_path} are passed over: their suffixes are not those of text"]
+    assert lines == [f"passed over in {tmp_path}: 1 whose suffixes are not those of text, 1 hidden"]
     assert [each.name for each in read(f"{tmp_path}/**/*.[mx]*")] == ["y.xml", "z.md"]
     assert "binary file (NUL at byte 0)" in complaint(f"{tmp_path}/*.bin")
 
@@ -93,7 +93,7 @@ WRONG = {
     "latin.txt": ("caf\u00e9".encode("latin-1"), "not UTF-8 at byte 3 (0xe9)"),
     "broken.jsonl": (b'{"text": "a"}\n{"text": \n', "line 2 is not JSON"),
     "latin.jsonl": (b'{"text": "a"}\n{"text": "\xe9"}\n', "not UTF-8 at byte 24 (0xe9)"),
-    "list.jsonl": (b"[1]\n", "line 1 is no JSON object"),
+    "list.jsonl": (b"[1]\n", "row 1 is no JSON object"),
     "field.jsonl": (b'{"body": "a", "title": "b"}\n', "no field 'text'; --text-field can name one of 'body', 'title'"),
     "number.jsonl": (b'{"text": 3}\n', "field 'text' holds no text but int"),
     "half.jsonl": (b'{"text": "\\ud800"}\n', "half a surrogate pair"),

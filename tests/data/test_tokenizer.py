@@ -183,3 +183,25 @@ def test_a_foreign_tokenizer_without_ends_lists_its_specials(tmp_path: Path) -> 
     path = write_foreign(tmp_path / "tokenizer.json", ["<s>", "<mask>"])
     with pytest.raises(RequestError, match="no special token for the end of a text; there is <s>, <mask>, and"):
         build_tokenizer(str(path), [])
+
+
+def test_settings_that_draw_are_switched_off(tmp_path: Path) -> None:
+    """BPE-dropout and sampled segmentations of Unigram: a text would be encoded otherwise each time."""
+    inner = tokenizers.Tokenizer(models.BPE(vocab={"a": 0, "b": 1, "ab": 2}, merges=[("a", "b")], dropout=0.5))
+    inner.add_special_tokens(["<s>", "</s>"])
+    inner.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = build_tokenizer(str(tmp_path / "tokenizer.json"), [])
+    assert tokenizer.encode("ab" * 50) == [2] * 50
+    tokenizer.save(tmp_path / "again.json")
+    assert json.loads((tmp_path / "again.json").read_text())["model"]["dropout"] is None
+    pieces = [("<unk>", 0.0), ("a", -2.0), ("b", -2.0), ("ab", -1.0)]
+    drawing = tokenizers.Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False, alpha=0.1))
+    drawing.add_special_tokens(["<s>", "</s>"])
+    assert Tokenizer("drawing", drawing, 4, 5).encode("ab" * 50) == [3] * 50
+
+
+def test_bytes_are_counted_where_tokens_stand(tmp_path: Path) -> None:
+    tokenizer = build_tokenizer("bytes", [])
+    assert [counts.tolist() for counts in tokenizer.byte_counts(["a\u00e9\n", ""])] == [[1, 2, 0, 1], []]
+    foreign = build_tokenizer(str(write_foreign(tmp_path / "tokenizer.json", ["<s>", "</s>"])), [])
+    assert foreign.byte_counts(["the fox"])[0].tolist() == [3, 4]

@@ -59,7 +59,7 @@ Corpus = Annotated[
 Tokenizer = Annotated[
     str | None, typer.Option(help="bytes, bpe:N, gpt2, or a tokenizer.json.", show_default="bpe:1024")
 ]
-TextField = Annotated[str | None, typer.Option(help="The field of a jsonl or parquet row that holds text.")]
+TextField = Annotated[str | None, typer.Option(help="The field of a JSON or parquet row that holds text.")]
 MaxBytes = Annotated[str | None, typer.Option(help="Read at most so many bytes of a streamed corpus.")]
 Task = Annotated[
     str | None, typer.Option(help="A task instead of a text: copying, copying:length=24, or a name `assay list` shows.")

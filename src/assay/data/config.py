@@ -16,7 +16,7 @@ class DataConfig(Config):
     tokenizer: str = "bpe:1024"
     """`bytes`, `bpe:N`, `gpt2`, `gpt2:DIR` or the path of a tokenizer.json."""
     text_field: str = "text"
-    """The field of a jsonl or parquet row that holds the text."""
+    """The field of a JSON or parquet row that holds the text."""
     split_by: Literal["hash", "position"] = "hash"
     """How documents without an official split are split: by hash, or by position, with the end held out."""
     max_bytes: int | None = Field(default=None, gt=0)

@@ -42,6 +42,9 @@ class Dataset(Protocol):
     def held_out(self, split: Split, context: int, max_tokens: int | None) -> ScoringWindows:
         """The windows of `split` that every run is scored on, about `max_tokens` targets; None means all."""
 
+    def description(self) -> list[str]:
+        """Lines that tell the user what is trained and scored on, before it begins."""
+
     def summary(self) -> dict[str, Any]:
         """What a report says of the data."""
 
@@ -85,6 +88,9 @@ class TextDataset:
     def held_out(self, split: Split, context: int, max_tokens: int | None) -> ScoringWindows:
         """Windows of whole documents, in an order that is the same for all runs."""
         return scoring_windows(self.corpus.split(split), context, self.tokenizer.token_bytes, 0, max_tokens)
+
+    def description(self) -> list[str]:
+        return self.corpus.description()
 
     def summary(self) -> dict[str, Any]:
         return self.corpus.summary()

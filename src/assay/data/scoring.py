@@ -58,8 +58,9 @@ def scoring_windows(
 ) -> ScoringWindows:
     """Cut each document's inputs into windows of `context` that do not overlap; the state starts anew in each.
 
-    `token_bytes`: [V], bytes of text of each id. With `max_tokens` only windows with so many targets in all are kept:
-    whole windows, drawn in an order that depends on `seed` alone, as many as fit and at least one.
+    `token_bytes`: [V], bytes of text of each id, where the split has none of its own. With `max_tokens` only windows
+    with so many targets in all are kept: whole windows, drawn in an order that depends on `seed` alone, as many as fit
+    and at least one.
     """
     if context < 1:
         raise RequestError(f"--context {context}: at least 1 token is needed")
@@ -79,12 +80,14 @@ def scoring_windows(
     position = np.arange(context)
     real = position < length[:, None]
     place = np.where(real, (split.starts[document] + offset)[:, None] + position, 0)
-    targets = np.where(real, split.ids[place + 1].astype(np.int64), IGNORED)
+    ids = split.ids[place + 1].astype(np.int64)
+    targets = np.where(real, ids, IGNORED)
+    bytes_of = token_bytes[ids] if split.token_bytes is None else split.token_bytes[place + 1].astype(np.int64)
     return ScoringWindows(
         inputs=np.where(real, split.ids[place].astype(np.int64), 0),
         targets=targets,
         document=document,
         source=split.sources[document],
         offset=offset,
-        bytes=np.where(real, token_bytes[np.maximum(targets, 0)], 0).sum(axis=1),
+        bytes=np.where(real, bytes_of, 0).sum(axis=1),
     )

@@ -149,6 +149,10 @@ class TaskDataset:
         numbers = np.arange(rows)
         return ScoringWindows(inputs, targets, document=numbers, source=numbers, offset=nothing, bytes=nothing)
 
+    def description(self) -> list[str]:
+        """None: the name of the task says it."""
+        return []
+
     def summary(self) -> dict[str, Any]:
         """What a report says of the task."""
         return {

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from assay.analysis.wording import counted
+from assay.config import read_yaml
 from assay.data.dataset import load_dataset
 from assay.errors import RequestError
 from assay.evaluation.measurement import MEASUREMENTS, Measurement
@@ -86,7 +87,10 @@ def compare(
             return record
         refuse_older(folder)
     study = resolve(config, listener.message)
+    _refuse_other_corpus(study, folder)
     _refuse_other_code(study, folder)
+    for line in study.dataset.description():
+        listener.message(line)
     if (threads := threads_at_once(study)) != study.plan.threads and stored is not None:
         began = f"{folder}: threads stay {study.plan.threads} a run, as when it began"
         listener.notice(f"{began}; asked for at once they would be {threads}")
@@ -213,6 +217,17 @@ def _job(study: Study, arm: ResolvedArm, seed: int, folder: Path) -> Job:
 def run_folder(study: Study, arm: ResolvedArm, seed: int, folder: Path) -> Path:
     """Where the run of `arm` with `seed` lies in the study's folder."""
     return folder / "runs" / study.run_name(arm, seed)
+
+
+def _refuse_other_corpus(study: Study, folder: Path) -> None:
+    """Raise a RequestError where runs in the folder, ended or half done, are of another corpus than would be read now.
+
+    Without it the study would be trained to its end and only then not be comparable.
+    """
+    for path in sorted(folder.glob("runs/*/config.yaml")):
+        began = read_yaml(path).get("corpus_digest")
+        if began not in (None, study.dataset.digest):
+            refuse_other_data(study.config.model_copy(update={"corpus_digest": began}), study.dataset)
 
 
 def _refuse_other_code(study: Study, folder: Path) -> None:

@@ -49,6 +49,9 @@ def train(config: StudyConfig, folder: Path, tell: Callable[[str], None], observ
     resolved = study.run_config(arm, seed)
     if stored is not None:
         refuse_other_run(stored, resolved, folder)
+    if not (folder / "record.json").exists():
+        for line in study.dataset.description():
+            tell(line)
     made = open_folder(folder, resolved)
     try:
         return carry_out(study, arm, seed, folder, observers)

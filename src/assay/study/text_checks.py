@@ -11,6 +11,7 @@ from assay.hub.import_ import RECORD
 from assay.model.lm import LanguageModel
 from assay.model.plan import resolve_plan
 from assay.records import Finding, RunRecord
+from assay.study.resolve import refuse_other_data
 from assay.study.subject.run import read_run_config
 from assay.study.subject.subject import NamedModel
 
@@ -39,6 +40,7 @@ def honest_scores(item: NamedModel, tell: Tell) -> HonestLikelihood:
     config = read_run_config(item.run)
     plan = config.plan or resolve_plan(config.execution, tell)
     dataset, evaluation = load_dataset(config.data, tell), config.evaluation
+    refuse_other_data(config, dataset)
     windows = dataset.held_out(evaluation.split, config.training.context, evaluation.test_tokens)
     tell("honest: each target from its prefix alone")
     return honest_likelihood(plan.apply(item.model), windows, plan)

@@ -1,86 +1,202 @@
 """The corpus `text:PATH`: your own text, from a file, a folder or a glob of them."""
 
+import contextlib
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from assay.data.config import DataConfig
-from assay.data.corpus import CORPORA, DEFAULT_FIELD, CorpusSource, Document, Tell
-from assay.data.text.textfile import file_documents
+from assay.data.corpus import CORPORA, DEFAULT_FIELD, SPLITS, CorpusSource, Document, Split, Tell
+from assay.data.text.contents import text_suffix
+from assay.data.text.given_splits import given_splits, is_split_file
+from assay.data.text.rows import LINE_SUFFIXES
+from assay.data.text.textfile import SEPARATOR, Tally, file_documents, may_hold_rows
+from assay.data.text.walk import Found, walk
 from assay.errors import RequestError
 
-ROW_SUFFIXES = {".jsonl", ".parquet"}
 _PLAIN_SUFFIXES = """
     .txt .text .md .markdown .rst .org .adoc .tex .bib .log .csv .tsv .json .yaml .yml .toml .ini .cfg .xml
     .html .htm .xhtml .tei .svg .css .srt .vtt .py .pyi .ipynb .js .jsx .ts .tsx .c .h .cc .cpp .cxx .hpp .hh .cu .cuh
     .java .kt .scala .swift .go .rs .rb .php .pl .pm .lua .r .jl .hs .ml .mli .ex .exs .erl .clj .lisp .el .scm .sql .sh
     .bash .zsh .ps1 .bat .f90 .cs .fs .dart .zig .nim .v .sv .vhd .asm .s .cmake .proto .tf"""
-TEXT_SUFFIXES = ROW_SUFFIXES | set(_PLAIN_SUFFIXES.split())
-"""Suffixes of the files in a folder that are read. A single file, or files whose suffix a glob names, are always read.
+TEXT_SUFFIXES = {".parquet", *LINE_SUFFIXES, *_PLAIN_SUFFIXES.split()}
+"""Suffixes of the files in a folder that are read, compressed ones too (.txt.gz).
+
+A single file, or files whose suffix a glob names, are always read.
 """
 
+SHARE = 0.1
+"""The share of `max_bytes` that official validation and test may take, each."""
 
-def read(config: DataConfig, argument: str, progress: Tell) -> Iterator[Document]:
-    """Yield the documents of the files in order of their paths; a file of a folder or glob is one document."""
-    path = Path(argument).expanduser()
-    single = os.path.isfile(path)  # unlike Path.is_file, False (and no exception) without permission to look
-    root, files, skipped = (path.parent, [path], 0) if single else _find(path, argument)
-    if skipped:
-        progress(f"{skipped} files of {argument} are passed over: their suffixes are not those of text")
-    if config.text_field != DEFAULT_FIELD and not any(file.suffix.lower() in ROW_SUFFIXES for file in files):
+
+@dataclass(frozen=True)
+class _Files:
+    """The files of a corpus, in order."""
+
+    root: Path
+    """The folder that documents' names are relative to."""
+    paths: list[Path]
+    split_of: dict[Path, Split]
+    """Empty where there are no official splits."""
+    single: bool
+
+    def alone(self, path: Path) -> bool:
+        """Whether the file is the whole corpus, or is itself called train, validation or test."""
+        return self.single or (path in self.split_of and is_split_file(path.relative_to(self.root).as_posix()))
+
+
+def read(config: DataConfig, argument: str, progress: Tell) -> Generator[Document, None, None]:
+    """Yield the documents of the files in order of their paths; a file of a folder or glob is one document.
+
+    What is passed over, dropped, or taken otherwise than it may be meant leaves a line.
+    """
+    files = _files(argument, progress)
+    if config.text_field != DEFAULT_FIELD and not any(map(may_hold_rows, files.paths)):
         raise RequestError(
-            f"--text-field {config.text_field}: {argument} holds no .jsonl and no .parquet, leave it out"
+            f"--text-field {config.text_field}: {argument} holds no rows of JSON and no .parquet, leave it out"
         )
-    blank = True
-    for file in files:
-        name = file.relative_to(root).as_posix()
-        for document in file_documents(file, name, config.text_field, cut=single):
+    tally, blank = Tally(), True
+    try:
+        for document in _documents(config, argument, files, tally):
             blank = blank and not document.text.strip()
             yield document
+    finally:
+        for line in _told(tally, argument):
+            progress(line)
+    if blank and tally.null_rows:
+        raise RequestError(
+            f"--corpus text:{argument}: field {config.text_field!r} is null in all {tally.null_rows} rows; another "
+            "--text-field would do"
+        )
     if blank:
         raise RequestError(f"--corpus text:{argument}: empty; a text of some kilobytes is needed")
 
 
-def _find(path: Path, argument: str) -> tuple[Path, list[Path], int]:
-    """(folder that documents' names are relative to, files to read, sorted, number of files left out)."""
-    if os.path.isdir(path):
-        root, found, named = path, list(_walk(path)), ""
-    elif glob.has_magic(argument):
-        matches = [Path(match) for match in glob.glob(str(path), recursive=True)]
-        found = [file for match in matches for file in (_walk(match) if os.path.isdir(match) else [match])]
-        root = Path(os.path.commonpath([file.parent for file in found])) if found else path
-        named = path.suffix
-    elif os.path.lexists(path):
-        raise RequestError(f"--corpus text:{argument}: neither a file nor a folder that can be read")
-    else:
+def _documents(config: DataConfig, argument: str, files: _Files, tally: Tally) -> Iterator[Document]:
+    """All documents, with official splits each up to its share of `max_bytes`."""
+    left = _shares(config.max_bytes, set(files.split_of.values()))
+    full: set[Split] = set()
+    taken: set[Split] = set()
+    for path in files.paths:
+        name, split = path.relative_to(files.root).as_posix(), files.split_of.get(path)
+        if split is not None and split in full:
+            continue
+        with contextlib.closing(file_documents(path, name, config.text_field, files.alone(path), tally)) as documents:
+            for document in documents:
+                if split is None:
+                    yield document
+                    continue
+                left[split] -= len(document.text.encode())
+                if left[split] < 0:
+                    full.add(split)
+                    break
+                if document.text.strip():
+                    taken.add(split)
+                yield replace(document, split=split)
+    for split in SPLITS:
+        if split in full - taken:
+            raise RequestError(
+                f"--max-bytes {config.max_bytes}: the first document of the {split} split of {argument} is longer than "
+                "its share; a larger number would do"
+            )
+        if split in {*files.split_of.values()} - taken:
+            raise RequestError(
+                f"--corpus text:{argument}: its {split} split holds no text; without its files it is made"
+            )
+
+
+def _shares(max_bytes: int | None, splits: set[Split]) -> dict[Split, float]:
+    """{split: bytes that it may take}."""
+    if max_bytes is None:
+        return dict.fromkeys(splits, float("inf"))
+    held_out = dict.fromkeys(splits - {"train"}, SHARE)
+    shares: dict[Split, float] = {**held_out, "train": 1 - sum(held_out.values())}
+    return {split: int(share * max_bytes) for split, share in shares.items()}
+
+
+def _told(tally: Tally, argument: str) -> Iterator[str]:
+    """The lines about what was met in the files."""
+    if tally.null_rows:
+        yield f"{tally.null_rows} of {tally.rows} rows of {argument} are dropped: their text is null"
+    if tally.blank:
+        yield f"{tally.blank} documents of {argument} are dropped: they are empty or blank"
+    if tally.separators_inside:
+        yield (
+            f"{SEPARATOR} stands {tally.separators_inside} times inside lines or rows of {argument}, where it is text "
+            "and separates nothing: documents are separated by lines of it alone"
+        )
+    if tally.plain:
+        more = "" if len(tally.plain) == 1 else f" and {len(tally.plain) - 1} more"
+        yield (
+            f"{tally.plain[0]}{more} of {argument}, which begin like JSON or are tables, are taken as plain text, "
+            "braces and separators included: rows are JSON objects with the field of --text-field"
+        )
+
+
+def _files(argument: str, progress: Tell) -> _Files:
+    path = Path(argument).expanduser()
+    if os.path.isfile(path):  # unlike Path.is_file, False (and no exception) without permission to look
+        beside = _splits_beside(path)
+        if beside:
+            progress(
+                f"{', '.join(beside)} beside {argument} are not read; text:{path.parent} reads all as official splits"
+            )
+        return _Files(path.parent, [path], {}, single=True)
+    if not os.path.isdir(path) and not glob.has_magic(argument):
+        if os.path.lexists(path):
+            raise RequestError(f"--corpus text:{argument}: neither a file nor a folder that can be read")
         raise RequestError(f"--corpus text:{argument}: no such file or folder")
-    found = sorted(set(found), key=lambda file: file.relative_to(root).as_posix())
-    files = [file for file in found if file.suffix.lower() in TEXT_SUFFIXES or (named and file.suffix == named)]
+    found = walk(path)
+    named = None if os.path.isdir(path) else path.suffix
+    files = [file for file in found.files if text_suffix(file) in TEXT_SUFFIXES or file.suffix == (named or None)]
+    root = path
+    if named is not None and files:
+        root = Path(os.path.commonpath([file.parent for file in files]))
+    names = {file.relative_to(root).as_posix(): file for file in files}
+    split_of = {names[name]: split for name, split in given_splits(names).items()}
+    in_splits = [file for file in files if file in split_of] if split_of else files
+    passed_over = {
+        "whose suffixes are not those of text": len(found.files) - len(files),
+        "in no split beside the official ones": len(files) - len(in_splits),
+        "hidden": len(found.hidden),
+        "links to what is read already": len(found.again),
+        "links that lead nowhere": len(found.broken),
+        "no regular files": found.special,
+    }
+    if any(passed_over.values()):
+        reasons = ", ".join(f"{count} {reason}" for reason, count in passed_over.items() if count)
+        progress(f"passed over in {argument}: {reasons}")
+    lone = [] if split_of else [name for name in names if "/" not in name and is_split_file(name)]
+    if lone:
+        progress(f"{', '.join(lone)} of {argument} are no official splits: that takes train and validation or test")
     if not files:
-        there_are = f"{len(found)} files, none of which has the suffix of a text" if found else "no files"
-        raise RequestError(f"--corpus text:{argument}: {there_are}; .txt, .jsonl, .md, .py and their like would do")
-    return root, files, len(found) - len(files)
+        raise RequestError(
+            f"--corpus text:{argument}: {_nothing(found)}; .txt, .jsonl, .md, .py and their like would do"
+        )
+    return _Files(root, in_splits, split_of, single=False)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Files under `folder`; hidden ones are left out."""
-    for place, folders, files in os.walk(folder, onerror=_unreadable):
-        folders[:] = [name for name in folders if not name.startswith(".") and name != "__pycache__"]
-        for name in files:
-            if not name.startswith("."):
-                yield Path(place, name)
+def _splits_beside(path: Path) -> list[str]:
+    """The other files that are official splits together with this one, by their names."""
+    try:
+        names = [name for name in os.listdir(path.parent) if os.path.isfile(path.parent / name)]
+    except OSError:
+        return []
+    splits = given_splits(sorted(names))
+    return [name for name in splits if name != path.name] if path.name in splits else []
 
 
-def _unreadable(error: OSError) -> None:
-    raise RequestError(f"--corpus text:{error.filename}: {error.strerror}")
+def _nothing(found: Found) -> str:
+    return f"{len(found.files)} files, none of which has the suffix of a text" if found.files else "no files"
 
 
 CORPORA.register(
     "text",
     CorpusSource(
         name="text",
-        description="your text: a .txt (in passages), a .jsonl, a .parquet, or a folder or glob of text files",
+        description="your text: a .txt (in passages), rows of JSON or parquet, or a folder or glob of text files",
         citation="whatever holds for the text",
         read=read,
         argument="PATH",

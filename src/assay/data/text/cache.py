@@ -18,7 +18,7 @@ from assay.data.text.tokenized import SplitCounts, TokenizedCorpus, TokenizedSpl
 from assay.data.text.tokenizer import Tokenizer
 from assay.records import Record
 
-CACHE_FORMAT = 3
+CACHE_FORMAT = 4
 """The version of the cache's format; increase it when the same request would give other files (another split, too)."""
 
 _HASHED_BYTES = 100_000_000
@@ -35,7 +35,7 @@ class StoredFile(Record):
 class Manifest(Record):
     """manifest.json: what a cached corpus is, and the files it must have."""
 
-    format: Literal[3]
+    format: Literal[4]
     key: str
     digest: str
     tokenizer: str
@@ -137,6 +137,9 @@ def _load(folder: Path, name: str) -> TokenizedCorpus:
             np.fromfile(folder / f"{split}.bytes.bin", dtype="<i8"),
             json.loads((folder / f"{split}.names.json").read_bytes()),
             np.fromfile(folder / f"{split}.sources.bin", dtype="<i8"),
+            np.memmap(folder / f"{split}.token_bytes.bin", dtype="<u4", mode="r")
+            if f"{split}.token_bytes.bin" in manifest.files
+            else None,
         )
         for split in SPLITS
     }
@@ -159,7 +162,7 @@ def _store(folder: Path, key: str, corpus: TokenizedCorpus) -> None:
             for suffix, content in _contents(corpus.split(name)).items():
                 files[f"{name}.{suffix}"] = _written(part / f"{name}.{suffix}", content)
         manifest = Manifest(
-            format=3,
+            format=4,
             key=key,
             digest=corpus.digest,
             tokenizer=corpus.tokenizer.name,
@@ -183,7 +186,8 @@ def _store(folder: Path, key: str, corpus: TokenizedCorpus) -> None:
 
 def _contents(split: TokenizedSplit) -> dict[str, memoryview]:
     """The contents of one split's files, by the ends of their names."""
-    return {
+    of_tokens = {} if split.token_bytes is None else {"token_bytes.bin": split.token_bytes.data.cast("B")}
+    return of_tokens | {
         "ids.bin": split.ids.data.cast("B"),
         "starts.bin": split.starts.astype("<i8").data.cast("B"),
         "bytes.bin": split.document_bytes.astype("<i8").data.cast("B"),

@@ -42,14 +42,16 @@ def prepare(config: DataConfig, progress: Tell | None = None) -> TokenizedCorpus
 def _build(config: DataConfig, documents: Sequence[Document], progress: Tell) -> TokenizedCorpus:
     progress(f"{config.corpus}: {len(documents)} documents, looking for duplicates")
     documents_of = split_documents(config.corpus, documents, progress, config.split_by)
+    if documents_of.duplicates_dropped:
+        progress(f"{config.corpus}: {documents_of.duplicates_dropped} exact duplicates are dropped")
     texts = [document.text for document in documents_of.train]
     progress(f"{config.tokenizer}: making the tokenizer")
     tokenizer = build_tokenizer(config.tokenizer, texts)
     progress(f"{config.corpus}: encoding")
     tokenized = {name: tokenize(documents_of.split(name), tokenizer) for name in SPLITS}
-    invertible = all(came_back for _, came_back in tokenized.values())
-    if not invertible:
-        progress(f"{config.tokenizer} does not give every text back: no bits per byte")
+    lost = [name for _, names in tokenized.values() for name in names]
+    if lost:
+        progress(f"{config.tokenizer}: {len(lost)} documents are another text when decoded, as {lost[0]}")
     splits = {name: split for name, (split, _) in tokenized.items()}
     return TokenizedCorpus(
         name=config.corpus,
@@ -58,7 +60,7 @@ def _build(config: DataConfig, documents: Sequence[Document], progress: Tell) ->
         counts=SplitCounts(
             documents_of.duplicates_dropped, documents_of.near_duplicate_clusters, documents_of.official
         ),
-        invertible=invertible,
+        invertible=not lost,
         **splits,
     )
 

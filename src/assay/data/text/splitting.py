@@ -53,6 +53,8 @@ def split_documents(corpus: str, documents: Sequence[Document], progress: Tell, 
     split_of: list[Split] = [each.split or "train" for each in kept]
     groups = 0
     if missing:
+        if official:
+            progress(f"{' and '.join(missing)} made from train, as there is no official split of that name")
         labels = near_duplicate_clusters([kept[index].text for index in pool])
         clusters: dict[int, list[int]] = {}
         for index, label in zip(pool, labels.tolist(), strict=True):

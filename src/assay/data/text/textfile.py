@@ -1,12 +1,24 @@
-"""Documents from one file: plain text, jsonl or parquet. Text is not changed, but a byte order mark is removed."""
+"""Documents from one file: passages or parts of plain text, rows of JSON or parquet. Text is not changed."""
 
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from assay.data.corpus import Document
+from assay.data.text.contents import decode, head_of, opened, read_text, text_suffix
+from assay.data.text.rows import (
+    LINE_SUFFIXES,
+    NotRows,
+    Rows,
+    begins_like_json,
+    begins_like_lines,
+    first_rows,
+    has_field,
+    json_line_rows,
+    json_value_rows,
+    parquet_rows,
+)
 from assay.errors import RequestError
 
 PASSAGE_BYTES = 4_096
@@ -14,40 +26,31 @@ PASSAGE_BYTES = 4_096
 LONG_PASSAGE_BYTES = 16_384
 """A passage without such a blank line ends at the first end of a line after this many bytes."""
 
-_SEPARATOR = re.compile(r"(?m)^[ \t]*<\|endoftext\|>[ \t]*\r?(?:\n|\Z)")
+SEPARATOR = "<|endoftext|>"
+_SEPARATOR_LINE = re.compile(r"(?m)^[ \t]*<\|endoftext\|>[ \t]*\r?(?:\n|\Z)")
 _LINE = re.compile(r"[^\n]{1,4096}[ \t\n]|[^\n]{1,4096}|\n")
 """A line. One that is too long (some texts are a single line) is matched in pieces, cut at a space where there is one.
 """
 
 
-def read_text(path: Path) -> str:
-    """The text of a file; one that is missing, binary or not UTF-8 is a RequestError."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise RequestError(f"--corpus text:{path}: {error.strerror}") from None
-    return decode(content, path)
+@dataclass
+class Tally:
+    """What is met in files and leaves a line, so that nothing is left out or taken otherwise in silence."""
 
-
-def decode(content: bytes, path: Path, start: int = 0) -> str:
-    """`content`, which begins at byte `start` of `path`, as text, without a byte order mark at its beginning."""
-    nul = content.find(b"\0")
-    if nul >= 0:
-        raise RequestError(f"--corpus text:{path}: a binary file (NUL at byte {start + nul}); UTF-8 text is needed")
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        at = start + error.start
-        value = content[error.start]
-        raise RequestError(
-            f"--corpus text:{path}: not UTF-8 at byte {at} (0x{value:02x}); convert it to UTF-8"
-        ) from None
-    return text.removeprefix("\ufeff") if start == 0 else text
+    rows: int = 0
+    """Rows of JSON and parquet."""
+    null_rows: int = 0
+    blank: int = 0
+    """Documents without text, and files without any."""
+    separators_inside: int = 0
+    """`<|endoftext|>` within documents, which separate nothing."""
+    plain: list[str] = field(default_factory=list)
+    """Files that begin like JSON or are a table, and are taken as plain text."""
 
 
 def parts(text: str) -> list[str]:
     """The parts of `text` between lines `<|endoftext|>`, blank ones left out; without such lines the whole text."""
-    return [part for part in _SEPARATOR.split(text) if part.strip()]
+    return [part for part in _SEPARATOR_LINE.split(text) if part.strip()]
 
 
 def passages(text: str) -> list[str]:
@@ -73,85 +76,76 @@ def passages(text: str) -> list[str]:
     return found
 
 
-def jsonl_rows(path: Path, field: str) -> Iterator[tuple[int, str]]:
-    """Yield (line number, text of `field`) for each line of a jsonl file; blank lines are passed over."""
-    offset = 0
-    try:
-        with path.open("rb") as file:
-            for number, content in enumerate(file, 1):
-                line = decode(content, path, offset)
-                offset += len(content)
-                if line.strip():
-                    yield number, _field_text(line, field, f"--corpus text:{path}: line {number}")
-    except OSError as error:
-        raise RequestError(f"--corpus text:{path}: {error.strerror}") from None
+def file_documents(
+    path: Path, name: str, text_field: str, alone: bool, tally: Tally
+) -> Generator[Document, None, None]:
+    """Yield the documents of one file, named `name` or `name:NUMBER`.
 
-
-def _field_text(line: str, field: str, where: str) -> str:
-    try:
-        row: Any = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(f"{where} is not JSON ({error})") from None
-    if not isinstance(row, dict):
-        raise RequestError(f"{where} is no JSON object; a line like {{{json.dumps(field)}: ...}} is needed")
-    if field not in row:
-        raise RequestError(f"{where} has no field {field!r}; --text-field can name one of {', '.join(map(repr, row))}")
-    text = row[field]
-    if not isinstance(text, str):
-        raise RequestError(
-            f"{where}: field {field!r} holds no text but {type(text).__name__}; name another --text-field"
-        )
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise RequestError(f"{where}: field {field!r} holds half a surrogate pair, which is not text") from None
-    return text
-
-
-def parquet_rows(path: Path, field: str) -> Iterator[tuple[int, str]]:
-    """Yield (row number from 1, text of column `field`) of a parquet file; needs pyarrow."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise RequestError(
-            f"--corpus text:{path}: .parquet needs pyarrow; pip install 'assay[hub]' brings it"
-        ) from None
-    number = 0
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            columns = file.schema_arrow.names
-            if field not in columns:
-                there_are = ", ".join(map(repr, columns))
-                raise RequestError(
-                    f"--corpus text:{path}: no column {field!r}; --text-field can name one of {there_are}"
-                )
-            for batch in file.iter_batches(columns=[field]):
-                for text in batch.column(0).to_pylist():
-                    number += 1
-                    if not isinstance(text, str):
-                        raise RequestError(f"--corpus text:{path}: row {number}: column {field!r} holds no text")
-                    yield number, text
-    except (pyarrow.ArrowException, OSError) as error:
-        raise RequestError(
-            f"--corpus text:{path}: not a parquet file that can be read ({_first_line(error)})"
-        ) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def file_documents(path: Path, name: str, field: str, cut: bool) -> Iterator[Document]:
-    """Yield the documents of one file, named `name` or `name:NUMBER`; `cut`: plain text is cut into passages."""
-    if path.suffix.lower() in (".jsonl", ".parquet"):
-        rows = jsonl_rows(path, field) if path.suffix.lower() == ".jsonl" else parquet_rows(path, field)
-        for number, text in rows:
-            yield Document(f"{name}:{number}", text)
+    `alone`: the file is a whole corpus or a whole split. So its plain text is cut into passages, and JSON without the
+    field is a RequestError; in a folder of files it is plain text and counted in `tally`.
+    """
+    rows = _rows(path, name, text_field, alone, tally)
+    if rows is not None:
+        for number, row in rows:
+            tally.rows += 1
+            if row is None:
+                tally.null_rows += 1
+            else:
+                yield from _counted([Document(f"{name}:{number}", row)], tally)
         return
+    if text_suffix(path) in (".csv", ".tsv"):
+        tally.plain.append(name)
     text = read_text(path)
     pieces, source = parts(text), None
-    if len(pieces) <= 1 and cut:
-        pieces, source = passages(text), name
-    for number, piece in enumerate(pieces, 1):
-        yield Document(f"{name}:{number}" if len(pieces) > 1 else name, piece, source=source)
+    tally.blank += not pieces
+    if len(pieces) <= 1 and alone:
+        pieces, source = passages(text) if pieces else [], name
+    names = [f"{name}:{number}" if len(pieces) > 1 else name for number in range(1, len(pieces) + 1)]
+    yield from _counted([Document(*each, source=source) for each in zip(names, pieces, strict=True)], tally)
+
+
+def may_hold_rows(path: Path) -> bool:
+    """Whether a file is parquet or begins like JSON, so that a field of it can be named."""
+    head = head_of(path)
+    suffix = text_suffix(path)
+    return suffix in {".parquet", *LINE_SUFFIXES} or head.startswith(b"PAR1") or begins_like_json(_start(head))
+
+
+def _counted(documents: list[Document], tally: Tally) -> Iterator[Document]:
+    for document in documents:
+        tally.blank += not document.text.strip()
+        tally.separators_inside += document.text.count(SEPARATOR)
+        yield document
+
+
+def _rows(path: Path, name: str, text_field: str, alone: bool, tally: Tally) -> Rows | None:
+    """The rows of a file, whatever its name; None where it is plain text."""
+    head, suffix = head_of(path), text_suffix(path)
+    if suffix == ".parquet" or head.startswith(b"PAR1"):
+        return parquet_rows(path, text_field)
+    start = _start(head)
+    promised = suffix in LINE_SUFFIXES
+    if not promised and suffix != ".json" and not begins_like_json(start):
+        return None
+    whole = None
+    if not (begins_like_lines(start) or (promised and not _begins_with_several_lines(start))):
+        with opened(path) as file:
+            whole = decode(file.read(), path)
+    try:
+        if not promised and not alone and not has_field(first_rows(path, whole), text_field):
+            raise NotRows("no such field")
+        return json_line_rows(path, text_field) if whole is None else json_value_rows(path, whole, text_field)
+    except NotRows as error:
+        if promised or (alone and suffix == ".json" and str(error).startswith("not JSON")):
+            raise RequestError(f"--corpus text:{path}: holds no rows ({error}); JSON objects would do") from None
+        tally.plain.append(name)
+        return None
+
+
+def _start(head: bytes) -> str:
+    return head.decode("utf-8", errors="ignore").removeprefix("\ufeff")
+
+
+def _begins_with_several_lines(start: str) -> bool:
+    """Whether the first JSON value is an array, or an object that goes on in the next line."""
+    return start.lstrip().startswith("[") or start.lstrip().partition("\n")[0].strip() == "{"

@@ -1,7 +1,7 @@
 """Documents as token ids, which the cache stores and from which batches and scoring windows are cut."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,17 @@ from numpy.typing import NDArray
 
 from assay.data.corpus import SPLITS, Document, Split
 from assay.data.text.tokenizer import Tokenizer
+from assay.errors import RequestError
 
 Ids = NDArray[np.uint16] | NDArray[np.uint32]
 
 _BATCH_BYTES = 4_000_000
+_ENCODED_TWICE = 100_000
+"""Characters of each split that are encoded a second time, to see that nothing is drawn."""
+
+
+LARGE_DOCUMENT = 1 / 3
+"""The share of a split's bytes from which a document is told of."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,8 @@ class TokenizedSplit:
     names: list[str]
     sources: NDArray[np.int64]
     """[n_documents]: the number of the source that each is from."""
+    token_bytes: NDArray[np.uint32] | None = None
+    """[n_tokens]: bytes of text that each token stands for, 0 for BOS and EOS; None where the vocabulary tells them."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +61,31 @@ class TokenizedCorpus:
     test: TokenizedSplit
     counts: SplitCounts
     invertible: bool
-    """Whether decoding gave every text back and `token_bytes` adds up to its bytes; else no bits per byte."""
+    """Whether decoding gave every text back; else no bits per byte."""
 
     def split(self, name: Split) -> TokenizedSplit:
         """The split of this name."""
         split: TokenizedSplit = getattr(self, name)
         return split
+
+    def description(self) -> list[str]:
+        """Lines for the user: documents and bytes of each split, where one rests on one document, and what it lacks."""
+        sizes = [
+            f"{name} {len(split.names):,} document{'s' if len(split.names) > 1 else ''} of "
+            f"{int(split.document_bytes.sum()):,} bytes"
+            for name in SPLITS
+            for split in [self.split(name)]
+        ]
+        found = [f"{self.name}: {', '.join(sizes)}{' (official splits)' if self.counts.official else ''}"]
+        for name in SPLITS:
+            sizes_of = self.split(name).document_bytes
+            share = sizes_of.max() / sizes_of.sum()
+            if share > LARGE_DOCUMENT:
+                largest = self.split(name).names[int(sizes_of.argmax())]
+                found.append(f"{largest} alone is {share:.0%} of {name}: what is found there speaks of few documents")
+        if not self.invertible:
+            found.append(f"{self.tokenizer.name} does not give every text back: no bits per byte")
+        return found
 
     def summary(self) -> dict[str, Any]:
         """What a report says of the corpus: documents, tokens and bytes by split, duplicates, the tokenizer."""
@@ -91,16 +119,23 @@ def id_dtype(vocab_size: int) -> str:
     return "<u2" if vocab_size <= 1 << 16 else "<u4"
 
 
-def tokenize(documents: Sequence[Document], tokenizer: Tokenizer) -> tuple[TokenizedSplit, bool]:
-    """(`documents` encoded, whether decoding gave every one of them back; see `invertible`)."""
+def tokenize(documents: Sequence[Document], tokenizer: Tokenizer) -> tuple[TokenizedSplit, list[str]]:
+    """(`documents` encoded, the names of those that decoding did not give back).
+
+    A tokenizer that encodes a text otherwise the second time is a RequestError.
+    """
     dtype = id_dtype(tokenizer.vocab_size)
     pieces: list[NDArray[Any]] = []
     document_bytes: list[int] = []
     bos, eos = np.array([tokenizer.bos], dtype), np.array([tokenizer.eos], dtype)
-    invertible = True
-    for texts in _batches(documents):
+    lost: list[str] = []
+    for batch in _batches(documents):
+        texts = [each.text for each in batch]
         encoded = tokenizer.encode_batch(texts)
-        invertible = invertible and tokenizer.decode_batch(encoded) == texts
+        if not pieces:
+            _refuse_draws(tokenizer, texts, encoded)
+        back = tokenizer.decode_batch(encoded)
+        lost += [each.name for each, text in zip(batch, back, strict=True) if text != each.text]
         pieces += [np.concatenate([bos, np.array(ids, dtype), eos]) for ids in encoded]
         document_bytes += [len(text.encode()) for text in texts]
     ids = np.concatenate(pieces)
@@ -108,7 +143,26 @@ def tokenize(documents: Sequence[Document], tokenizer: Tokenizer) -> tuple[Token
     names = [each.name for each in documents]
     split = TokenizedSplit(ids, starts, np.array(document_bytes, np.int64), names, source_numbers(documents))
     counted = np.add.reduceat(tokenizer.token_bytes[ids], starts[:-1])
-    return split, invertible and bool(np.array_equal(counted, split.document_bytes))
+    if not lost and not np.array_equal(counted, split.document_bytes):
+        split = replace(split, token_bytes=_token_bytes(documents, tokenizer))
+    return split, lost
+
+
+def _refuse_draws(tokenizer: Tokenizer, texts: Sequence[str], encoded: Sequence[Sequence[int]]) -> None:
+    """Raise a RequestError where some of the texts are encoded otherwise now."""
+    size = np.cumsum([len(text) for text in texts])
+    some = 1 + int(np.searchsorted(size, _ENCODED_TWICE))
+    if tokenizer.encode_batch(texts[:some]) != list(encoded[:some]):
+        raise RequestError(
+            f"--tokenizer {tokenizer.name}: encodes the same text otherwise each time, as something in its file draws "
+            "at random; one without would do"
+        )
+
+
+def _token_bytes(documents: Sequence[Document], tokenizer: Tokenizer) -> NDArray[np.uint32]:
+    """[n_tokens]: the bytes of each token where it stands, with BOS and EOS around each document."""
+    counts = (count for batch in _batches(documents) for count in tokenizer.byte_counts([each.text for each in batch]))
+    return np.concatenate([np.pad(count, 1) for count in counts]).astype(np.uint32)
 
 
 def source_numbers(documents: Sequence[Document]) -> NDArray[np.int64]:
@@ -121,14 +175,14 @@ def source_numbers(documents: Sequence[Document]) -> NDArray[np.int64]:
     return np.array(found, np.int64)
 
 
-def _batches(documents: Sequence[Document]) -> Iterator[list[str]]:
-    texts: list[str] = []
+def _batches(documents: Sequence[Document]) -> Iterator[list[Document]]:
+    batch: list[Document] = []
     size = 0
     for document in documents:
-        texts.append(document.text)
+        batch.append(document)
         size += len(document.text)
         if size >= _BATCH_BYTES:
-            yield texts
-            texts, size = [], 0
-    if texts:
-        yield texts
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -29,9 +29,10 @@ class Tokenizer:
     """A tokenizer with ids for begin and end of document. Text never becomes a special id, even if it spells one."""
 
     def __init__(self, name: str, inner: tokenizers.Tokenizer, bos: int, eos: int) -> None:
-        """`inner` is changed in place: truncation, padding and added special tokens are switched off."""
+        """`inner` is changed in place: truncation, padding, draws and added special tokens are switched off."""
         inner.no_padding()
         inner.no_truncation()
+        _switch_draws_off(inner)
         inner.encode_special_tokens = True  # "<|eos|>" in a text is text
         self.name = name
         self.bos = bos
@@ -69,6 +70,21 @@ class Tokenizer:
             return [list(text.encode()) for text in texts]
         return [each.ids for each in self._inner.encode_batch_fast(list(texts), add_special_tokens=False)]
 
+    def byte_counts(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """For each text int64[n_tokens], the bytes of text that each of its tokens stands for.
+
+        They are taken from where the tokens end in the text, and add up to its bytes. Slower than `token_bytes`, and
+        for any tokenizer: a token's bytes can depend on where it stands. Of a character in several tokens the first
+        has all bytes.
+        """
+        counts = []
+        for text, encoding in zip(texts, self._inner.encode_batch(list(texts), add_special_tokens=False), strict=True):
+            starts = np.cumsum([0, *(len(character.encode()) for character in text)])
+            ends = np.maximum.accumulate(np.array([end for _, end in encoding.offsets], np.int64))
+            ends[-1:] = len(text)
+            counts.append(np.diff(starts[ends], prepend=0))
+        return counts
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`; BOS, EOS and other special tokens are left out."""
         return self.decode_batch([ids])[0]
@@ -92,6 +108,16 @@ class Tokenizer:
         inner = read_tokenizer_file(path)
         bos, eos = ends or _find_ends(path, inner)
         return cls(name or str(path), inner, bos, eos)
+
+
+def _switch_draws_off(inner: tokenizers.Tokenizer) -> None:
+    """Make encoding a function of the text: no dropout of merges (BPE), no sampling of segmentations (Unigram)."""
+    model = inner.model
+    if isinstance(model, models.BPE):
+        model.dropout = None
+    elif isinstance(model, models.Unigram):
+        model.alpha = None
+        model.nbest_size = None
 
 
 def _find_ends(path: Path, inner: tokenizers.Tokenizer) -> tuple[int, int]:
