@@ -2,8 +2,8 @@
 
 import math
 
-from assay.config import parse_number
 from assay.errors import RequestError
+from assay.parsing import parse_number
 
 POINTS_PER_DECADE = 2
 """The points per decade in a range of learning rates: 1e-3..1e-2 is 0.001, 0.00316 and 0.01."""
