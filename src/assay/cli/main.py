@@ -21,6 +21,7 @@ from assay.cli.listing import list_all
 from assay.cli.measure import measure
 from assay.cli.new import new
 from assay.cli.report import report
+from assay.cli.streams import open_missing, refuse_unreadable
 from assay.cli.train import train
 from assay.errors import WRONG_REQUEST, RequestError, WorkerError
 from assay.plugins.blame import blamed
@@ -31,6 +32,7 @@ app = typer.Typer(
     name="assay",
     help="Decides, with evidence, whether a sequence-model architecture deserves to be scaled.",
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -69,6 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status; a wrong request is one line on standard error."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
+        refuse_unreadable(given)
         status = app(args=given or ["--help"], prog_name="assay", standalone_mode=False)
     except RequestError as error:
         return _complain(str(error), WRONG_REQUEST)
@@ -92,6 +95,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run() -> None:
     """The console script."""
+    open_missing()
     sys.exit(main())
 
 
