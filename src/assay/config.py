@@ -214,6 +214,11 @@ def _explain(config: type[Config], error: pydantic.ValidationError, options: Map
     path = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         source = f"{options['']}: " if "" in options else ""
+        key = str(first["loc"][-1])
+        if "." in key:
+            within = ".".join(str(part) for part in (*first["loc"][:-1], *key.split(".")))
+            nest = within.replace(".", ": {") + ": ..." + "}" * within.count(".")
+            return f"{source}unknown key {path!r}: --set takes it dotted; in a file it is nested, as in {nest}"
         return f"{source}unknown key {path!r}: {nearest_path(path, leaf_paths(config))}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ").partition(", unable to")[0]
     if isinstance(first.get("ctx", {}).get("error"), RequestError):

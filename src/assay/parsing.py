@@ -16,7 +16,7 @@ DEEPEST = 32
 MOST_NODES = 100_000
 """Values that a file of settings may have, those that an alias repeats counted each time."""
 
-_PLAIN = r"[-+]?(?:(?:0|[1-9][0-9]*)\.?[0-9]*|\.[0-9]+)"
+_PLAIN = r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)"
 _NUMBER = re.compile(rf"({_PLAIN}(?:[eE][-+]?[0-9]{{1,3}})?)([kKmMgGbB]?)")
 _FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
 _NUMERIC = rf"{_PLAIN}(?:[eE][-+]?[0-9]+)?[kKmMgGbB]?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
@@ -157,7 +157,9 @@ class _Loader(yaml.SafeLoader):
         if text.lower().lstrip("+-") in (".inf", ".nan"):
             return float(text.replace(".", "", 1))
         if (number := parse_number(text)) is None:
-            _refuse(node, f"{text[:LONGEST]}: no number that can be read, up to {LARGEST:.1e}; 1000, 1M or 1e-3 would do")
+            _refuse(
+                node, f"{text[:LONGEST]}: no number that can be read, up to {LARGEST:.1e}; 1000, 1M or 1e-3 would do"
+            )
         return float(number) if set(text) & set(".eE") and text[-1] in "0123456789." else number
 
     def refuse_unclear(self, node: yaml.ScalarNode) -> NoReturn:

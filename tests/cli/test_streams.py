@@ -41,8 +41,14 @@ def test_a_stream_that_cannot_show_a_letter_escapes_it() -> None:
 
 
 COMMANDS = {
-    "a prompt": (["generate", "run", "--prompt", "caf\udce9"], "--prompt: 'caf\\udce9' given, not UTF-8 (0xe9) after 3"),
-    "a prompt behind =": (["generate", "run", "--prompt=\udcff"], "--prompt: '\\udcff' given, not UTF-8 (0xff) after 0"),
+    "a prompt": (
+        ["generate", "run", "--prompt", "caf\udce9"],
+        "--prompt: 'caf\\udce9' given, not UTF-8 (0xe9) after 3",
+    ),
+    "a prompt behind =": (
+        ["generate", "run", "--prompt=\udcff"],
+        "--prompt: '\\udcff' given, not UTF-8 (0xff) after 0",
+    ),
     "half a surrogate pair": (["generate", "run", "--prompt", "a\ud83d"], "half a surrogate pair (U+D83D) after 1"),
     "a corpus": (["compare", "--corpus", "text:\udce9.txt"], "--corpus: 'text:\\udce9.txt' given, not UTF-8"),
     "a folder": (["train", "gpt1", "--out", "\udce9"], "--out: "),

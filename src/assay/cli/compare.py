@@ -46,8 +46,8 @@ def compare(
     from assay.study.executor.capacity import parse_workers
 
     number = parse_workers(workers)
-    rule = {"baseline": baseline, "looks": None if looks is None else parse_looks(looks)}
-    config = options.study(arms, None if seeds is None else parse_seeds(seeds), sizes, rule=rule)
+    rule = {"baseline": baseline, "looks": None if looks is None else parse_looks("--looks", looks)}
+    config = options.study(arms, None if seeds is None else parse_seeds("--seeds", seeds), sizes, rule=rule)
     folder = options.out or Path("runs") / f"compare-{config.identity()[:10]}"
     with StudyProgress(config.training.batch_tokens) as progress:
         record = study.compare(config, folder, progress, number)
