@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from assay.records.results import LIKELIHOOD
+from assay.report.answer import answer
 from assay.report.quantities import ends, written
 from assay.report.table import study_table
 
@@ -24,6 +26,8 @@ def show_study(study: "StudyRecord", folder: Path, as_json: bool) -> None:
         typer.echo(json.dumps({**json.loads(study.content()), "folder": str(folder), "report": str(report)}))
         return
     console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120)
+    console.print(Text(answer(study), "bold"))
+    console.print()
     console.print(study_table(study))
     console.print(f"\nreport: {report}", soft_wrap=True, markup=False)
 
