@@ -89,20 +89,24 @@ def digest_of(values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a mapping from a YAML file; a missing file or anything else than a mapping is a RequestError."""
+def read_yaml(path: Path, given: str = "") -> dict[str, Any]:
+    """Read a mapping from a YAML file; a missing file or anything else than a mapping is a RequestError.
+
+    `given` is what its message begins with, such as the option that named the file.
+    """
+    name = f"{given} {path}".strip()
     try:
         values = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RequestError(f"--config {path}: {error.strerror}") from None
+        raise RequestError(f"{name}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise RequestError(f"--config {path}: not YAML: {' '.join(str(error).split())}") from None
+        raise RequestError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
     except YamlError as error:
-        raise RequestError(f"--config {path}: {error}") from None
+        raise RequestError(f"{name}: {error}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise RequestError(f"--config {path}: holds a {type(values).__name__}; a mapping of keys to values is needed")
+        raise RequestError(f"{name}: holds a {type(values).__name__}; a mapping of keys to values is needed")
     return values
 
 
@@ -219,7 +223,9 @@ def _explain(config: type[Config], error: pydantic.ValidationError, options: Map
             within = ".".join(str(part) for part in (*first["loc"][:-1], *key.split(".")))
             nest = within.replace(".", ": {") + ": ..." + "}" * within.count(".")
             return f"{source}unknown key {path!r}: --set takes it dotted; in a file it is nested, as in {nest}"
-        return f"{source}unknown key {path!r}: {nearest_path(path, leaf_paths(config))}"
+        named = [of for of, flag in options.items() if flag == f"--{key.replace('_', '-')}"]
+        near = f"did you mean {named[0]!r}?" if named else nearest_path(path, leaf_paths(config))
+        return f"{source}unknown key {path!r}: {near}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ").partition(", unable to")[0]
     if isinstance(first.get("ctx", {}).get("error"), RequestError):
         return message  # a whole sentence already

@@ -77,7 +77,10 @@ CASES = {
     "seeds without end": ("compare gpt1 --seeds " + "9" * 400, "--seeds 9+: a count .* or a list"),
     "too many seeds": ("compare gpt1 --seeds 1e9", "--seeds 1e9: counts seeds, at most 10,000; 5 would do"),
     "size without end": ("compare gpt1 --size " + "9" * 400, "--size 9+: a whole number above zero is needed"),
-    "size in other digits": ("compare gpt1 --size １２", "--size １２: a whole number above zero is needed"),
+    "size in other digits": (
+        "compare gpt1 --size \uff11\uff12",
+        "--size \uff11\uff12: a whole number above zero is needed",
+    ),
     "size with _": ("compare gpt1 --size 1_000", "--size 1_000: a whole number above zero is needed"),
     "rate that rounds to zero": ("train gpt1 --lr 1e-999", "--lr 1e-999: '1e-999' is no number above zero"),
     "squared looks": ("compare gpt1 --looks 5,²", "--looks 5,²: ascending numbers"),

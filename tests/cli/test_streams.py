@@ -1,9 +1,8 @@
-"""Standard descriptors that are closed, and arguments that are no text: nothing stops halfway, nothing is a stack trace."""
+"""Standard descriptors that are closed, and arguments that are no text: no stack trace."""
 
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -75,7 +74,7 @@ def test_what_is_no_text_is_refused_in_one_line(case: str, assay: Assay) -> None
     line.encode()
 
 
-def test_a_file_of_settings_that_holds_no_text(assay: Assay, bad: Path) -> None:
+def test_a_file_of_settings_that_holds_no_text(assay: Assay) -> None:
     path = assay.cwd.parent / "half.yaml"
     path.write_text('data: {corpus: "text:\\ud800"}\n')
     got = assay("train", "gpt1", "--config", str(path))

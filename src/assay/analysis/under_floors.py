@@ -15,7 +15,7 @@ def least(floors: Mapping[str, Floor]) -> tuple[str, float] | None:
 
 
 def said(arms: Sequence[Arm], floors: Mapping[str, Floor]) -> list[str]:
-    """A sentence for each set of floors that arms do not beat; unsound arms and points that were not chosen left out."""
+    """A sentence for each set of floors that arms do not beat, of those that are `shown`."""
     under: dict[tuple[str, ...], list[str]] = {}
     for arm in shown(arms):
         if better := floors_of(arm, floors):

@@ -20,6 +20,7 @@ from assay.cli.import_ import import_model
 from assay.cli.listing import list_all
 from assay.cli.measure import measure
 from assay.cli.new import new
+from assay.cli.program import as_called
 from assay.cli.report import report
 from assay.cli.streams import open_missing, refuse_unreadable
 from assay.cli.train import train
@@ -36,6 +37,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+EXAMPLES = {
+    "compare": "assay compare gpt1 rwkv6 --size 300k --seeds 3 --corpus text:notes.txt",
+    "train": "assay train mamba2 --size 1M --tokens 200k --lr 1e-3",
+    "list": "assay list architectures",
+    "describe": "assay describe rwkv6 --size 1M",
+    "new": "assay new my_mixer",
+    "measure": "assay measure runs/mine --only recall",
+    "report": "assay report runs/mine",
+    "check": "assay check my_mixer.py",
+    "audit": "assay audit my_model.py",
+    "generate": "assay generate runs/mine --prompt 'def main' --max-tokens 40",
+    "import": "assay import hf:models/gpt2 --out runs/gpt2",
+    "export": "assay export runs/mine --to exported",
+}
+"""One command of each verb that could be given as it stands, but for names of files and folders."""
 VERBS: dict[str, Callable[..., None]] = {
     "compare": compare,
     "train": train,
@@ -51,7 +67,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "export": export,
 }
 for name, verb in VERBS.items():
-    app.command(name)(verb)
+    app.command(name, epilog=f"Example: {EXAMPLES[name]}")(verb)
 
 
 def _version(asked: bool) -> None:
@@ -100,7 +116,7 @@ def run() -> None:
 
 
 def _complain(text: str, status: int) -> int:
-    print(f"assay: {' '.join(text.split())}", file=sys.stderr)
+    print(f"assay: {as_called(' '.join(text.split()))}", file=sys.stderr)
     return status
 
 

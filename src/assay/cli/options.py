@@ -137,7 +137,7 @@ class StudyOptions:
         from assay.study.asked import DEFAULT_MEASUREMENTS, StudyConfig
         from assay.study.sources import with_digests
 
-        values = read_yaml(self.config) if self.config is not None else {}
+        values = read_yaml(self.config, "--config") if self.config is not None else {}
         if values.get("plan") and (self.device or self.precision):
             raise RequestError("--config: its plan fixes device and precision; remove `plan` from the file to set them")
         values, checked = self._with_plugins(values)
@@ -284,6 +284,10 @@ def setting_path(key: str, architectures: Mapping[str, str]) -> str:
     for label, name in architectures.items():
         for dimension in ARCHITECTURES.get(name).config.model_fields:
             paths += [f"model.{dimension}", *([f"model.{label}.{dimension}"] if "." in key else [])]
+    flag = f"--{key.replace('_', '-')}"
+    named = [path for path, of in FLAGS.items() if of == flag and path.split(".")[-1] != key]
+    if named and key not in paths:
+        raise RequestError(f"--set {key}: unknown key; did you mean {named[0]!r}? ({flag} sets it too)")
     return resolve_key(key, dict.fromkeys(paths))
 
 

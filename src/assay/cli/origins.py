@@ -16,7 +16,8 @@ def as_given(
 ) -> str:
     """`message` with the flag or key that it begins with as the user wrote it.
 
-    `flags` are {dotted key: flag}, `given` the flags on the command line, `sets` the texts of --set, `file` that of --config.
+    `flags` are {dotted key: flag}, `given` the flags on the command line, `sets` the texts of --set, `file` is that of
+    --config.
     """
     if (match := FLAG.match(message)) is not None:
         if match[1] in given:

@@ -38,4 +38,4 @@ def refuse_unreadable(arguments: Sequence[str]) -> None:
         option, equals, text = argument.partition("=")
         if not argument.startswith("-") or not equals or unreadable(option) is not None:
             option, text = before if before.startswith("-") else f"argument {place + 1}", argument
-        raise RequestError(f"{option}: {ascii(text)} given, {unreadable(text) or why}; text in UTF-8 would do")
+        raise RequestError(f"{option}: {text!a} given, {unreadable(text) or why}; text in UTF-8 would do")

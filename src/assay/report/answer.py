@@ -1,4 +1,4 @@
-"""The answer of a study in one or two sentences: who beats whom by how much, who is not told apart, who beats no floor."""
+"""The answer of a study in a few words: who beats whom by how much, who is not told apart, who beats no floor."""
 
 from collections.abc import Sequence
 
@@ -29,13 +29,12 @@ def answer(study: StudyRecord) -> str:
 
 def _group(group: SizeGroup, study: StudyRecord) -> list[str]:
     ranked = sorted((arm for arm in group.arms if arm.rank is not None), key=lambda arm: arm.rank or 0)
-    why = [text for arm in group.arms if (text := _why_not(arm, study)) is not None]
+    why = _why_not(group, study)
     if len(ranked) == 1 and why:
         return [f"{ranked[0].label} is the only arm that can be ranked: {join_names(why)}.", _score(ranked, study)]
-    pairs = [pair for pair in group.pairs if pair.low is not None]
+    pairs = [pair for pair in group.pairs if pair.n_seeds > 1]
     if not pairs:
-        one_seed = any(pair.n_seeds == 1 for pair in group.pairs)
-        return [_score(ranked, study), *(["One seed: nothing is resolved."] if one_seed else [])]
+        return [_score(ranked, study), *(["One seed: nothing is resolved."] if group.pairs else [])]
     return _verdicts(pairs, [arm.label for arm in ranked])
 
 
@@ -92,28 +91,35 @@ def _size(pair: Pair) -> str:
 
 def _not_ranked(group: SizeGroup, study: StudyRecord) -> list[str]:
     """Why arms beside several that are ranked are not."""
-    if sum(arm.rank is not None for arm in group.arms) < 2:
-        return []
-    why = [text for arm in group.arms if (text := _why_not(arm, study)) is not None]
-    return [f"Not ranked: {join_names(why)}."] if why else []
+    several = sum(arm.rank is not None for arm in group.arms) > 1
+    return [f"Not ranked: {join_names(why)}."] if several and (why := _why_not(group, study)) else []
 
 
-def _why_not(arm: Arm, study: StudyRecord) -> str | None:
-    """ "ema-roll reads the future", of an arm that has no rank beside others that have."""
-    if arm.rank is not None or arm.selected is False:
-        return None
-    if arm.unsound is not None:
-        return f"{arm.label} {unsound.in_words(arm.label, study.audits)}"
-    if arm.diverged:
-        return f"{arm.label} diverged with {arm.diverged} of {len(arm.seeds)} seeds"
+def _why_not(group: SizeGroup, study: StudyRecord) -> list[str]:
+    """ "ema-roll reads the future", of each arm that has no rank beside others that have one."""
+    why, under = [], []
     least = under_floors.least(study.floors)
-    under = least is not None and least[0] in under_floors.floors_of(arm, study.floors)
-    return f"{arm.label} does not beat the {least[0]} floor" if under and least is not None else None
+    for arm in group.arms:
+        if arm.rank is not None or arm.selected is False:
+            continue
+        if arm.unsound is not None:
+            why.append(f"{arm.label} {unsound.in_words(arm.label, study.audits)}")
+        elif arm.diverged:
+            why.append(f"{arm.label} diverged with {arm.diverged} of {len(arm.seeds)} seeds")
+        elif least is not None and least[0] in under_floors.floors_of(arm, study.floors):
+            under.append(arm.label)
+    if under and least is not None:
+        why.append(f"{join_names(under)} do{'es' if len(under) == 1 else ''} not beat the {least[0]} floor")
+    return why
 
 
 def _floors(study: StudyRecord) -> list[str]:
     """Where no arm beats the trigram."""
     arms = under_floors.shown(study.arms)
-    if not arms or not all("trigram" in under_floors.floors_of(arm, study.floors) for arm in arms):
+    if (
+        "floor" in (study.not_ranked_because or "")
+        or not arms
+        or not all("trigram" in under_floors.floors_of(arm, study.floors) for arm in arms)
+    ):
         return []
     return ["None beats the trigram." if len(arms) > 1 else f"{arms[0].label} does not beat the trigram."]

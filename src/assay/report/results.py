@@ -9,7 +9,7 @@ from assay.report import quantities
 from assay.report.answer import answer
 from assay.report.columns import Cell, Column, name_cell, study_columns
 from assay.report.drawing.looks import Looks, looks
-from assay.report.groups import SizeGroup, asked_for, by_size
+from assay.report.groups import asked_for, by_size
 
 __all__ = ["SizeRows", "TableRow", "answer", "question", "size_rows"]
 

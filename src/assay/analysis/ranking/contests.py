@@ -97,17 +97,13 @@ class Contest:
         return f"at {self.name}, {text}" if self.name else text
 
 
-def contests(
-    entrants: Sequence[Entrant], match: Match | None, floor: tuple[str, float] | None = None
-) -> list[Contest]:
+def contests(entrants: Sequence[Entrant], match: Match | None, floor: tuple[str, float] | None = None) -> list[Contest]:
     """One for each size, small to large; `floor` is the name and the nats per token of what an arm must beat."""
     sizes = by_size(entrants)
     return [_contest(of, size_name(size, match) if len(sizes) > 1 else "", match, floor) for size, of in sizes.items()]
 
 
-def _contest(
-    entrants: Sequence[Entrant], name: str, match: Match | None, floor: tuple[str, float] | None
-) -> Contest:
+def _contest(entrants: Sequence[Entrant], name: str, match: Match | None, floor: tuple[str, float] | None) -> Contest:
     choices = choose(entrants, name)
     chains = _chain_differences(entrants)
     matched_within = _largest_deviation([_matched(entrant, match) for entrant in entrants])

@@ -6,7 +6,6 @@ from typing import NamedTuple
 from assay.analysis.intervals.power import SeedRange
 from assay.analysis.wording import counted
 
-
 TWO_SEEDS = "from two seeds alone (one degree of freedom)"
 """What stands beside every verdict of two seeds: their spread is known from one difference."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from assay.data.corpus import Document
 from assay.errors import RequestError
+from assay.extras import brings
 
 PASSAGE_BYTES = 4_096
 """A passage ends at the first blank line after this many bytes."""
@@ -114,9 +115,7 @@ def parquet_rows(path: Path, field: str) -> Iterator[tuple[int, str]]:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise RequestError(
-            f"--corpus text:{path}: .parquet needs pyarrow; pip install 'assay[hub]' brings it"
-        ) from None
+        raise RequestError(f"--corpus text:{path}: .parquet needs pyarrow; {brings('pyarrow')}") from None
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
