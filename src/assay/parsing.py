@@ -129,9 +129,6 @@ _TAG = "tag:yaml.org,2002:"
 class _Loader(yaml.SafeLoader):
     """Reads what a person reads; a key that stands twice or is not a name is an error, and so is any other tag."""
 
-    yaml_implicit_resolvers: dict[Any, Any] = {}
-    yaml_constructors: dict[Any, Any] = {}
-
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()
         for key, _ in node.value:
@@ -174,6 +171,7 @@ class Dumper(yaml.SafeDumper):
     """Quotes the texts that are read as something else than text, or not at all."""
 
 
+_Loader.yaml_implicit_resolvers, _Loader.yaml_constructors = {}, {}  # none of those that YAML 1.1 has
 for _kind in ("null", "bool", "seq", "map", "merge"):
     if f"{_TAG}{_kind}" in yaml.SafeLoader.yaml_constructors:
         _Loader.add_constructor(f"{_TAG}{_kind}", yaml.SafeLoader.yaml_constructors[f"{_TAG}{_kind}"])

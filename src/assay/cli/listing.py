@@ -40,11 +40,24 @@ def list_all(
         typer.echo(json.dumps(chosen))
         return
     console = _console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        _print_lines(chosen)
+        return
     for axis, items in chosen.items():
         table = Table(title=axis, title_justify="left", box=None, show_header=False, pad_edge=False)
         for name, text in items.items():
             table.add_row(Text(name), Text(text))
         console.print(table, "")
+
+
+def _print_lines(axes: dict[str, dict[str, str]]) -> None:
+    """A line each, without a width."""
+    for axis, items in axes.items():
+        typer.echo(axis)
+        wide = max(map(len, items), default=0)
+        for name, text in items.items():
+            typer.echo(f"{name:<{wide}}  {text}")
+        typer.echo()
 
 
 def _console() -> Console:

@@ -38,7 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 EXAMPLES = {
-    "compare": "assay compare gpt1 rwkv6 --size 300k --seeds 3 --corpus text:notes.txt",
+    "compare": "assay compare gpt1 rwkv6 --size 300k --seeds 3",
     "train": "assay train mamba2 --size 1M --tokens 200k --lr 1e-3",
     "list": "assay list architectures",
     "describe": "assay describe rwkv6 --size 1M",
