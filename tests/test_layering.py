@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 PLUGINS = {"plugins", "registry"}
 ORDER = [
-    {"errors"},
+    {"errors", "extras", "parsing"},
     {
         "config",
         "seeding",
@@ -40,7 +40,19 @@ ORDER = [
 ]
 """Left to right: a module imports from its own set and from those before it."""
 
-WITHOUT_TORCH = {"errors", "config", "seeding", "targets", "records", *PLUGINS, "analysis", "report", "data"}
+WITHOUT_TORCH = {
+    "errors",
+    "extras",
+    "parsing",
+    "config",
+    "seeding",
+    "targets",
+    "records",
+    *PLUGINS,
+    "analysis",
+    "report",
+    "data",
+}
 
 Sources = dict[str, str]
 """{dotted module name: source text}; a package stands under its own name."""

@@ -3,11 +3,9 @@
 import difflib
 import hashlib
 import json
-import math
-import re
 import types
 import typing
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,6 +13,7 @@ import pydantic
 import yaml
 
 from assay.errors import RequestError
+from assay.parsing import Dumper, YamlError, load_yaml, parse_number, parse_value
 
 
 class Config(pydantic.BaseModel):
@@ -26,6 +25,13 @@ class Config(pydantic.BaseModel):
     """The section of config.yaml that holds these keys, as messages name it; "" for a whole file."""
     flags: ClassVar[Mapping[str, str]] = {}
     """{dotted key: the command-line flag that sets it}; the entry for "" names where the values come from."""
+
+    @pydantic.field_validator("*", mode="before")
+    @classmethod
+    def _numbers_as_written(cls, value: Any, info: pydantic.ValidationInfo) -> Any:
+        """A text where a number is asked is read as the command line reads it; true and false are no numbers."""
+        field = cls.model_fields[info.field_name or ""]
+        return _number(field.annotation, value)
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], options: Mapping[str, str] | None = None) -> Self:
@@ -56,7 +62,26 @@ class Config(pydantic.BaseModel):
 
     def to_yaml(self) -> str:
         """The resolved values as YAML, keys in the order of declaration."""
-        return yaml.dump(self.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
+        return yaml.dump(self.model_dump(mode="json"), Dumper=Dumper, sort_keys=False)
+
+
+def _number(annotation: Any, value: Any) -> Any:
+    """`value` with the numbers that `annotation` asks for read from text; a ValueError where a text is no number."""
+    kinds = typing.get_args(annotation) if _is_union(annotation) else (annotation,)
+    if isinstance(value, list):
+        inside = [typing.get_args(kind)[0] for kind in kinds if typing.get_origin(kind) is list]
+        return [_number(inside[0], item) for item in value] if inside else value
+    asked = [kind for kind in (int, float) if kind in kinds]
+    if not asked or not isinstance(value, str | bool) or type(value) in kinds:
+        return value
+    number = parse_number(value) if isinstance(value, str) else None
+    if number is None:
+        raise ValueError("should be a valid integer" if asked == [int] else "should be a valid number")
+    return number
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
 
 
 def digest_of(values: Any) -> str:
@@ -64,48 +89,24 @@ def digest_of(values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which 1e-3 is a number, and a key that occurs twice or is not a string is an error."""
+def read_yaml(path: Path, given: str = "") -> dict[str, Any]:
+    """Read a mapping from a YAML file; a missing file or anything else than a mapping is a RequestError.
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
-                continue
-            if key.tag != "tag:yaml.org,2002:str":
-                raise yaml.constructor.ConstructorError(None, None, "a key must be a name", key.start_mark)
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} stands twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes the texts that `_Loader` would read as numbers."""
-
-
-# YAML 1.1, which PyYAML follows, reads 1e-3 as text; only 1.0e-3 is a number.
-for _class in (_Loader, _Dumper):
-    _class.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-    )
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a mapping from a YAML file; a missing file or anything else than a mapping is a RequestError."""
+    `given` is what its message begins with, such as the option that named the file.
+    """
+    name = f"{given} {path}".strip()
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        values = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise RequestError(f"--config {path}: {error.strerror}") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise RequestError(f"--config {path}: line {line}: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise RequestError(f"--config {path}: not YAML: {' '.join(str(error).split())}") from None
+        raise RequestError(f"{name}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
+    except YamlError as error:
+        raise RequestError(f"{name}: {error}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise RequestError(f"--config {path}: holds a {type(values).__name__}; a mapping of keys to values is needed")
+        raise RequestError(f"{name}: holds a {type(values).__name__}; a mapping of keys to values is needed")
     return values
 
 
@@ -140,18 +141,8 @@ def parse_assignment(text: str) -> tuple[str, Any]:
         raise RequestError(f"--set {text}: KEY=VALUE is needed, as in --set training.learning_rate=0.001")
     try:
         return key.strip(), parse_value(raw)
-    except ValueError:
-        raise RequestError(f"--set {text}: the value is not YAML") from None
-
-
-def parse_value(text: str) -> Any:
-    """A value as YAML reads it; 1e-3, 300k and 1.5M are numbers too. A ValueError where it is not YAML."""
-    try:
-        value = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{text!r} is not YAML") from error
-    number = parse_number(value) if value == text.strip() else None  # a value in quotes is text
-    return value if number is None else number
+    except ValueError as error:
+        raise RequestError(f"--set {text}: the value is not YAML: {error}") from None
 
 
 def parse_settings(text: str, rest: str, example: str = "head_dim=32") -> Iterator[tuple[str, Any]]:
@@ -162,8 +153,8 @@ def parse_settings(text: str, rest: str, example: str = "head_dim=32") -> Iterat
             raise RequestError(f"{text}: {part.strip() or ','}: key=value is needed, as in {example}")
         try:
             yield key.strip(), parse_value(raw)
-        except ValueError:
-            raise RequestError(f"{text}: {part.strip()}: the value is not YAML") from None
+        except ValueError as error:
+            raise RequestError(f"{text}: {part.strip()}: the value is not YAML: {error}") from None
 
 
 def _parts(text: str) -> list[str]:
@@ -176,15 +167,6 @@ def _parts(text: str) -> list[str]:
         else:
             parts[-1] += letter
     return parts
-
-
-def parse_number(text: str) -> int | float | None:
-    """300k, 1M, 1.5M, 2_000, 2048, 0.1 or 1e-3 as a number, whole where it is; None where it is none."""
-    match = re.fullmatch(r"(\d[\d_]*\.?\d*(?:[eE][-+]?\d+)?)([kKmMgGbB]?)", text.strip())
-    if match is None:
-        return None
-    number = float(match[1].replace("_", "")) * {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9}[match[2].lower()]
-    return int(number) if math.isfinite(number) and number == int(number) else number
 
 
 def resolve_key(key: str, paths: Iterable[str]) -> str:
@@ -223,7 +205,7 @@ def leaf_paths(config: type[pydantic.BaseModel], prefix: str = "") -> list[str]:
 def _config_class(annotation: Any) -> type[pydantic.BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
         return annotation
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+    if _is_union(annotation):
         for choice in typing.get_args(annotation):
             if found := _config_class(choice):
                 return found
@@ -236,7 +218,14 @@ def _explain(config: type[Config], error: pydantic.ValidationError, options: Map
     path = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         source = f"{options['']}: " if "" in options else ""
-        return f"{source}unknown key {path!r}: {nearest_path(path, leaf_paths(config))}"
+        key = str(first["loc"][-1])
+        if "." in key:
+            within = ".".join(str(part) for part in (*first["loc"][:-1], *key.split(".")))
+            nest = within.replace(".", ": {") + ": ..." + "}" * within.count(".")
+            return f"{source}unknown key {path!r}: --set takes it dotted; in a file it is nested, as in {nest}"
+        named = [of for of, flag in options.items() if flag == f"--{key.replace('_', '-')}"]
+        near = f"did you mean {named[0]!r}?" if named else nearest_path(path, leaf_paths(config))
+        return f"{source}unknown key {path!r}: {near}"
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input ").partition(", unable to")[0]
     if isinstance(first.get("ctx", {}).get("error"), RequestError):
         return message  # a whole sentence already

@@ -29,6 +29,14 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "nested.yaml": b"model: {gpt1: {n_head: 2}}\n",
         "list.yaml": b"- a\n- b\n",
         "broken.yaml": b"a: [1\n",
+        "dotted.yaml": b"data.corpus: text:good.jsonl\n",
+        "dotted2.yaml": b"rule: {looks.x: 3}\n",
+        "deep.yaml": b"a: " + b"[" * 3000 + b"\n",
+        "alias.yaml": b"a: &a [*a]\n",
+        "laughs.yaml": b"a: &a [1, 1, 1, 1, 1, 1, 1, 1]\n"
+        + b"".join(b"%c: &%c [%s]\n" % (n, n, b", ".join([b"*%c" % (n - 1)] * 8)) for n in b"bcdefghij"),
+        "tiny.yaml": b"size: 3\ndata: {tokenizer: bytes}\n",
+        "seeds.yaml": b"seeds: 0\n",
         "wrong.yaml": b"training: {learning_rate: [1]}\n",
     }
     for name, content in contents.items():

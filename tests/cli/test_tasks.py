@@ -87,7 +87,7 @@ def test_compare_on_a_task_from_a_file(assay: Assay, plugin: str) -> None:
         (["--task", "copyin"], "--task copyin: unknown task 'copyin': did you mean 'copying'?"),
         (["--task", "copying", "--corpus", "text:x"], "--corpus text:x: is about a text"),
         (["--task", "copying:length=20"], "--context 32: copying:length=20 needs at least 40 tokens"),
-        (["--task", "copying", "--set", "vocab_size=5"], "model.vocab_size: 5 given, --task copying has 66"),
+        (["--task", "copying", "--set", "vocab_size=5"], "--set vocab_size: 5 given, --task copying has 66"),
         (["--task", "copying", "--set", "training.order=sequential"], "training.order sequential"),
         (["--task", "copying", "--set", "evaluation.test_tokens=null"], "evaluation.test_tokens: copying has no end"),
     ],

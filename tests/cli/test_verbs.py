@@ -155,7 +155,7 @@ def test_train(assay: Assay) -> None:
     assert stored.record.model_dump(mode="json").items() <= record.items()
     again = assay("train", "gpt1", "--seed", "3", *assay.small, "--out", "run")
     assert again.status == 0
-    assert again.err == "", "a finished run is shown, not repeated"
+    assert again.lines == ["run: finished before; shown again, nothing is trained"]
     assert stored.scores is not None
     assert record["measurements"]["likelihood"]["nats_per_token"] == stored.scores.nats_per_token
     assert f"{stored.scores.nats_per_token:.4f} nats per token" in again.out
@@ -182,6 +182,7 @@ def test_compare_and_report(assay: Assay, monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr("assay.study.conclude.write_report", page)
     monkeypatch.setattr("assay.report.page.write_report", page)
+    monkeypatch.setattr("assay.study.compare.measure_floors", lambda _: {})  # two steps beat none
     command = ["compare", "gpt1", "mamba2", "--seeds", "1,4", *assay.tokens, "--size", "30k", "--out", "study"]
     done = assay(*command, "--json")
     assert done.status == 0
@@ -193,7 +194,7 @@ def test_compare_and_report(assay: Assay, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(done.out.splitlines()) == 1
     assert [line for line in done.lines if line.startswith("mamba2-seed4 (3 of 4): 2 steps")]
     again = assay(*command)
-    assert (again.status, again.err) == (0, "")
+    assert (again.status, again.lines) == (0, ["study: finished before; shown again, nothing is trained"])
     assert "study/report.html" in again.out
     (assay.cwd / "study" / "report.html").unlink()
     report = assay("report", "study")
@@ -235,6 +236,7 @@ def test_variants_are_described_and_audited(assay: Assay) -> None:
 
 def test_runs_are_listed_with_what_they_asked(assay: Assay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("assay.study.conclude.write_report", lambda *_: None)
+    monkeypatch.setattr("assay.study.compare.measure_floors", lambda _: {})
     less = ["--set", "measurements=[]"]
     assert assay("compare", "gpt1", "slow=gpt1:lr=1e-4", "--seeds", "2", *assay.small, *less).status == 0
     assert assay("train", "mamba2", "--seed", "5", *assay.small).status == 0

@@ -128,4 +128,4 @@ def test_settings_that_mean_nothing_are_refused(tmp_path: Path) -> None:
 def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.parquet").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    assert "pip install 'assay[hub]'" in complaint(tmp_path / "a.parquet")
+    assert "-m pip install 'pyarrow<" in complaint(tmp_path / "a.parquet")

@@ -86,7 +86,7 @@ def test_page_says_all_of_it(made: Made, tmp_path: Path) -> None:
     words = page_of(*made, tmp_path)
     for said in (
         "Which of rwkv6:head_dim=32, rwkv6, gpt1 and b predicts",
-        "At 0.5M parameters, rwkv6:head_dim=32@0.5M,lr=0.01: lowest test loss",
+        "At 0.5M parameters, rwkv6:head_dim=32@0.5M,lr=0.01 beats ",
         "not selected (validation",
         "assay compare --config config.yaml --out repeated --plugin 'my mixer.py'",
         "What was added when",
@@ -153,7 +153,7 @@ def test_a_study_on_the_validation_split_never_says_test(tmp_path: Path) -> None
     some = [changed(of, test=None, validation=of.inside["test"]) for of in runs(2, ("gpt1", "rwkv6"))]
     record = study(some, split="validation")
     words = page_of(record, some, {}, tmp_path)
-    assert "lowest validation loss" in words
+    assert "rwkv6 beats gpt1 by" in words
     assert "of the validation split; the test split was not read" in words
     assert "the test split stays closed" in words
     left = words.replace("the test split was not read", "").replace("the test split stays closed", "")
@@ -182,7 +182,7 @@ def test_version_1_is_read_and_drawn(tmp_path: Path) -> None:
     shutil.copy(FIXTURE / "study.json", tmp_path)
     words = page_of(record, some, {}, tmp_path)
     assert hashlib.sha256((FIXTURE / "study.json").read_bytes()).hexdigest() in words, "of the file as it lies there"
-    assert "rwkv6: lowest test loss, 5.219 nats per token" in words
+    assert "rwkv6 beats gpt1 by 0.131 ± 0.122 nats per token. That rests on two seeds" in words
     assert "None" not in words
     assert {path.stem for path in (tmp_path / "report").glob("*.svg")} >= {"loss", "test"}
     assert "2 seeds" in plain(record, 80)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from assay.records import StudyRecord
 from assay.study.asked import StudyConfig
 from assay.study.compare import compare
@@ -24,7 +26,8 @@ def study(folder: Path, *arms: str) -> StudyRecord:
     return compare(config, folder / "out")
 
 
-def test_what_cheats_is_shown_and_not_ranked(tmp_path: Path) -> None:
+def test_what_cheats_is_shown_and_not_ranked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assay.study.compare.measure_floors", lambda _: {})  # so few steps beat none
     record = study(tmp_path, "gpt1", "groundthink-v7")
     assert record.ranked
     sound, cheat = record.arms

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from assay.analysis import under_floors
 from assay.analysis.additions import rests_on
 from assay.analysis.arms import arm
 from assay.analysis.columns import measured_by, mixed
@@ -36,12 +37,13 @@ def compare_runs(
     `protocol["body"]` is "native" or "common". `match` names what the arms of a size were made equal in; None says
     that sizes were given by hand, and ranking then needs totals within 1%. `points` says of each label to which group,
     size and learning rate it belongs; a label without one stands for itself. `results` are those of scope study. An arm
-    of which one of the `audits` says that it is unsound is shown and not ranked. Records that do not belong together
+    of which one of the `audits` says that it is unsound is shown and not ranked, and so is one that does not beat the
+    unigram floor, or the chance of a task. Records that do not belong together
     are a RequestError.
     """
     refuse_strangers(runs, split)
     points, results = points or {}, results or {}
-    fields = contests(gather(runs, points, split, audits), match)
+    fields = contests(gather(runs, points, split, audits), match, under_floors.least(floors))
     pairs = compare_pairs(_rankings(fields, rule), rule, _nominal(fields, added))
     hidden = mixed(run.results for run in runs)
     arms = [arm(of, field, rule.level, results, hidden) for field in fields for of in field.compared + field.others]

@@ -4,9 +4,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from assay.analysis import additions, columns, initial_spread
+from assay.analysis import additions, columns, initial_spread, under_floors
 from assay.analysis.ranking import choosing, differences, evidence, setups
 from assay.analysis.ranking.contests import Contest
+from assay.analysis.ranking.verdicts import TWO_SEEDS
 from assay.analysis.rule import Rule, Tuning
 from assay.analysis.wording import counted, join_names
 from assay.records import Addition, Arm, ArmAudit, Floor, MeasuredRun, Pair, Results, RunRecord, Split
@@ -34,10 +35,16 @@ class Findings(NamedTuple):
 
 
 def headline(of: Findings, body: str) -> list[str]:
-    """`body` is what the study set for all arms: a key of `differences.BODIES`."""
+    """What forbids or devalues a ranking first. `body` is what was set for all arms: a key of `differences.BODIES`."""
     entrants = [entrant for contest in of.contests for entrant in contest.entrants]
     choices = [choice for contest in of.contests for choice in contest.choices]
-    lines = [_tokens(of.contests)]
+    lines = [
+        *_unsound(of.arms),
+        *_not_ranked(of.contests),
+        *_diverged(of.arms),
+        *under_floors.said(of.arms, of.floors),
+        _tokens(of.contests),
+    ]
     if of.split == "validation":
         lines.append("Scored on the validation split; the test split stays closed.")
     lines += choosing.said(choices, entrants, of.tuning, of.split)
@@ -45,8 +52,6 @@ def headline(of: Findings, body: str) -> list[str]:
     lines += initial_spread.said(of.contests)
     lines += evidence.said(of.contests, of.pairs, of.rule, of.split)
     lines += _audited(of.arms, of.audits)
-    lines += [f"Not ranked: {contest.named(contest.reason)}." for contest in of.contests if contest.reason is not None]
-    lines += _diverged(of.arms)
     lines += additions.said(of.added)
     runs = [run.record for run in of.measured]
     lines += setups.said(runs) + _broken_chains(runs) + columns.said(of.measured, of.results)
@@ -54,7 +59,7 @@ def headline(of: Findings, body: str) -> list[str]:
         lines.append("One seed: nothing is resolved.")
     elif of.pairs and any(contest.ranked for contest in of.contests):
         lines.append(_resolved(of.pairs))
-    return lines + _under_floors(of.arms, of.floors)
+    return lines
 
 
 def tokens_per_parameter(contest: Contest) -> float:
@@ -78,9 +83,17 @@ def _tokens(contests: Sequence[Contest]) -> str:
     return f"{start} (this ranks early learning); {optimum}."
 
 
+def _unsound(arms: Sequence[Arm]) -> list[str]:
+    return [f"UNSOUND: {arm.label} is not ranked: {arm.unsound}." for arm in arms if arm.unsound is not None]
+
+
+def _not_ranked(contests: Sequence[Contest]) -> list[str]:
+    return [f"Not ranked: {contest.named(contest.reason)}." for contest in contests if contest.reason is not None]
+
+
 def _audited(arms: Sequence[Arm], audits: Sequence[ArmAudit]) -> list[str]:
-    """Which arms were audited and are sound; those that are not, and why."""
-    lines = [f"UNSOUND: {arm.label} is not ranked: {arm.unsound}." for arm in arms if arm.unsound is not None]
+    """Which arms were audited and are sound."""
+    lines = []
     groups: dict[tuple[str, ...], list[str]] = {}
     for arm in arms:
         of_arm = {audit.moment.split()[0] for audit in audits if audit.label == arm.label}
@@ -120,21 +133,10 @@ def _resolved(pairs: Sequence[Pair]) -> str:
     resolved = sum(pair.resolved for pair in pairs)
     nominal = sum(pair.resolved and pair.nominal is not None for pair in pairs)
     nominally = f", {'nominally' if nominal == resolved else f'{nominal} of them nominally'}" if nominal else ""
+    if resolved and min(pair.n_seeds for pair in pairs) == 2:
+        nominally += f", {TWO_SEEDS}"
     if resolved == len(pairs):
         return f"{'The one pair is' if len(pairs) == 1 else f'All {len(pairs)} pairs are'} resolved{nominally}."
     if resolved == 0:
         return "No pair is resolved: the order may be chance."
     return f"Resolved: {resolved} of {len(pairs)} pairs{nominally}; the order within the others may be chance."
-
-
-def _under_floors(arms: Sequence[Arm], floors: Mapping[str, Floor]) -> list[str]:
-    """Arms that a model without a network beats: they learnt less than counting does."""
-    under: dict[str, list[str]] = {}
-    for arm in arms:
-        if arm.unsound is not None or arm.selected is False or arm.scores is None:
-            continue
-        nats = arm.scores.nats_per_token.mean
-        better = [name for name, floor in floors.items() if floor.nats_per_token < nats]
-        if better:
-            under.setdefault(f"the {join_names(better)} floor{'s' * (len(better) > 1)}", []).append(arm.label)
-    return [f"{join_names(labels)} do{'es' * (len(labels) == 1)} not beat {which}." for which, labels in under.items()]

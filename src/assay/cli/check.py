@@ -67,4 +67,6 @@ def _verdict(name: str, findings: Sequence["Finding"]) -> Text:
     warned = _named(findings, "warn")
     verdict = Text("FAILS", "bold red") if _named(findings, "fail") else Text("passes", "bold green")
     warning = Text(f", with a warning: {warned}" if warned else "", "yellow")
-    return Text(f"{name}: ", "bold") + verdict + warning
+    infinite = [of for of in findings if of.check == "activations" and of.status in ("warn", "fail")]
+    where = Text(f"; the first NaN or infinity is in what {infinite[0].where} returns" if infinite else "", "yellow")
+    return Text(f"{name}: ", "bold") + verdict + warning + where

@@ -38,7 +38,7 @@ def compare(
     """Train architectures and variants of them side by side under one protocol and rank them, with intervals.
 
     The same command continues an interrupted study and shows a finished one; with more seeds, or in the folder of --out
-    with more arms, it adds them.
+    with more arms, it adds them. Exit status 1 if an arm is unsound, or all diverged.
     """
     from assay.cli.progress import StudyProgress
     from assay.cli.show import show_study
@@ -46,10 +46,11 @@ def compare(
     from assay.study.executor.capacity import parse_workers
 
     number = parse_workers(workers)
-    rule = {"baseline": baseline, "looks": None if looks is None else parse_looks(looks)}
-    config = options.study(arms, None if seeds is None else parse_seeds(seeds), sizes, rule=rule)
+    rule = {"baseline": baseline, "looks": None if looks is None else parse_looks("--looks", looks)}
+    config = options.study(arms, None if seeds is None else parse_seeds("--seeds", seeds), sizes, rule=rule)
     folder = options.out or Path("runs") / f"compare-{config.identity()[:10]}"
     with StudyProgress(config.training.batch_tokens) as progress:
         record = study.compare(config, folder, progress, number)
     show_study(record, folder, options.json)
-    raise typer.Exit(1 if all(arm.diverged for arm in record.arms) else 0)
+    unsound = any(arm.unsound is not None for arm in record.arms)
+    raise typer.Exit(1 if unsound or all(arm.diverged for arm in record.arms) else 0)

@@ -37,7 +37,7 @@ def describe(
 ) -> None:
     """Describe an architecture: citation, dimensions, parameters by group, FLOPs per token, state bytes.
 
-    Without --size: its published dimensions and those given by --set. Of a measurement: question, unit, what it needs;
+    Without --size: the defaults of its recipe and what --set gives. Of a measurement: question, unit, what it needs;
     of a task: axes, vocabulary, floor.
     """
     checked = load_plugins(plugin)
@@ -166,6 +166,7 @@ def _facts(
         "unsound": item.unsound,
         "sound_twin": item.sound_twin,
         "dimensions": config.model_dump(mode="json"),
+        "dimensions_from": "the defaults of its recipe" if size_asked is None else f"solved for --size {size_asked:,}",
         "parameters": count_parameters(model).model_dump(),
         "flops_per_token": count_flops(model, context).model_dump(),
         "state_bytes": count_state_bytes(model, context),
@@ -186,10 +187,14 @@ def _show(facts: dict[str, Any]) -> None:
         console.print(Text(f"UNSOUND: {facts['unsound']}{twin}", "bold red"))
     console.print()
     table = _table()
+    table.add_row("dimensions", facts["dimensions_from"])
     for name, value in facts["dimensions"].items():
-        table.add_row(name, Text(str(value)))
+        if name != "heads":  # said below, beside what its authors have
+            table.add_row(f"  {name}", Text("by its own rule" if value is None else str(value)))
     parameters, flops = facts["parameters"], facts["flops_per_token"]
-    table.add_row("head", f"{facts['heads']}; as published {facts['published_heads']}")
+    as_published = facts["heads"] == facts["published_heads"]
+    other = "as published" if as_published else f"published {facts['published_heads']}: --set heads=published"
+    table.add_row("  heads", f"{facts['heads']}, {other}")
     table.add_row("", "")
     table.add_row("parameters", f"{parameters['total']:,}")
     for group, count in parameters["groups"].items():

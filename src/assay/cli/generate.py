@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assay.cli.numbers import parse_count, parse_seed
+from assay.cli.numbers import parse_count, parse_real, parse_seed
 from assay.cli.options import Json, Plugin, load_plugins
 from assay.errors import RequestError
 
@@ -24,9 +24,9 @@ def generate(
     subject: Subject,
     prompt: Annotated[list[str], typer.Option(help="What to continue; repeatable: decoded as one batch.")],
     max_tokens: Annotated[str | None, typer.Option(help="Tokens to write at most.", show_default="128")] = None,
-    temperature: Annotated[float | None, typer.Option(help="0 is greedy.", show_default="1 when sampling")] = None,
-    top_k: Annotated[int | None, typer.Option(help="Draw from the K likeliest tokens.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Draw from the likeliest tokens that hold P.")] = None,
+    temperature: Annotated[str | None, typer.Option(help="0 is greedy.", show_default="1 when sampling")] = None,
+    top_k: Annotated[str | None, typer.Option(help="Draw from the K likeliest tokens.")] = None,
+    top_p: Annotated[str | None, typer.Option(help="Draw from the likeliest tokens that hold P.")] = None,
     seed: Annotated[str, typer.Option(help="Of the draws.")] = "0",
     greedy: Annotated[bool, typer.Option("--greedy", help="The likeliest token each time; so by default.")] = False,
     plugin: Plugin = None,
@@ -50,9 +50,13 @@ def generate(
     _Writing(loaded, prompt, ids, as_json).go(tokens, sampler, number)
 
 
-def _sampler(temperature: float | None, top_k: int | None, top_p: float | None, greedy: bool) -> "Sampler":
+def _sampler(warmth: str | None, most: str | None, share: str | None, greedy: bool) -> "Sampler":
+    """From the texts of --temperature, --top-k and --top-p."""
     from assay.generation import Sampler
 
+    temperature = None if warmth is None else parse_real("--temperature", warmth)
+    top_k = None if most is None else parse_count("--top-k", most)
+    top_p = None if share is None else parse_real("--top-p", share)
     given = {"--temperature": temperature, "--top-k": top_k, "--top-p": top_p}
     if greedy and (clash := [name for name, value in given.items() if value is not None]):
         raise RequestError(f"--greedy: draws nothing, so {clash[0]} has no effect; give only one of the two")

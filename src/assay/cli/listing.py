@@ -1,6 +1,8 @@
 """`assay list`: what there is on each plug-in axis; `assay list runs`: what was studied."""
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -37,11 +39,31 @@ def list_all(
     if as_json:
         typer.echo(json.dumps(chosen))
         return
+    console = _console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        _print_lines(chosen)
+        return
     for axis, items in chosen.items():
         table = Table(title=axis, title_justify="left", box=None, show_header=False, pad_edge=False)
         for name, text in items.items():
             table.add_row(Text(name), Text(text))
-        Console().print(table, "")
+        console.print(table, "")
+
+
+def _print_lines(axes: dict[str, dict[str, str]]) -> None:
+    """A line each, without a width."""
+    for axis, items in axes.items():
+        typer.echo(axis)
+        wide = max(map(len, items), default=0)
+        for name, text in items.items():
+            typer.echo(f"{name:<{wide}}  {text}")
+        typer.echo()
+
+
+def _console() -> Console:
+    """As wide as the terminal; for a file or another program a line each, however long."""
+    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 10_000
+    return Console(highlight=False, width=wide)
 
 
 def _axes(plugin: list[Path] | None) -> dict[str, dict[str, str]]:
@@ -69,7 +91,7 @@ def _list_runs(folder: Path, as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps({"runs": [entry.model_dump() for entry in entries]}))
         return
-    console = Console(highlight=False)
+    console = _console()
     if not entries:
         console.print(f"{folder}: no studies and no runs", markup=False)
     for entry in entries:

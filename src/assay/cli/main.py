@@ -20,7 +20,9 @@ from assay.cli.import_ import import_model
 from assay.cli.listing import list_all
 from assay.cli.measure import measure
 from assay.cli.new import new
+from assay.cli.program import as_called
 from assay.cli.report import report
+from assay.cli.streams import open_missing, refuse_unreadable
 from assay.cli.train import train
 from assay.errors import WRONG_REQUEST, RequestError, WorkerError
 from assay.plugins.blame import blamed
@@ -31,9 +33,25 @@ app = typer.Typer(
     name="assay",
     help="Decides, with evidence, whether a sequence-model architecture deserves to be scaled.",
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+EXAMPLES = {
+    "compare": "assay compare gpt1 rwkv6 --size 300k --seeds 3",
+    "train": "assay train mamba2 --size 1M --tokens 200k --lr 1e-3",
+    "list": "assay list architectures",
+    "describe": "assay describe rwkv6 --size 1M",
+    "new": "assay new my_mixer",
+    "measure": "assay measure runs/mine --only recall",
+    "report": "assay report runs/mine",
+    "check": "assay check my_mixer.py",
+    "audit": "assay audit my_model.py",
+    "generate": "assay generate runs/mine --prompt 'def main' --max-tokens 40",
+    "import": "assay import hf:models/gpt2 --out runs/gpt2",
+    "export": "assay export runs/mine --to exported",
+}
+"""One command of each verb that could be given as it stands, but for names of files and folders."""
 VERBS: dict[str, Callable[..., None]] = {
     "compare": compare,
     "train": train,
@@ -49,7 +67,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "export": export,
 }
 for name, verb in VERBS.items():
-    app.command(name)(verb)
+    app.command(name, epilog=f"Example: {EXAMPLES[name]}")(verb)
 
 
 def _version(asked: bool) -> None:
@@ -69,6 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status; a wrong request is one line on standard error."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
+        refuse_unreadable(given)
         status = app(args=given or ["--help"], prog_name="assay", standalone_mode=False)
     except RequestError as error:
         return _complain(str(error), WRONG_REQUEST)
@@ -92,11 +111,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run() -> None:
     """The console script."""
+    open_missing()
     sys.exit(main())
 
 
 def _complain(text: str, status: int) -> int:
-    print(f"assay: {' '.join(text.split())}", file=sys.stderr)
+    print(f"assay: {as_called(' '.join(text.split()))}", file=sys.stderr)
     return status
 
 

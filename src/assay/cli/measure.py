@@ -23,6 +23,7 @@ from assay.cli.options import (
     Tokenizer,
     load_plugins,
 )
+from assay.cli.program import as_called
 from assay.cli.progress import Stages
 from assay.config import merge, nested
 
@@ -73,7 +74,7 @@ def measure(
     else:
         _show(looked)
     for line in dict.fromkeys(note for one in looked for note in one.notes):
-        print(f"assay: {line}", file=sys.stderr)
+        print(f"assay: {as_called(line)}", file=sys.stderr)
     if not any(one.rows for one in looked):
         raise typer.Exit(2)
 

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from assay.cli.program import program
 from assay.errors import RequestError
 
 LONGEST_NAME = 32
@@ -111,7 +112,7 @@ def new(
         raise RequestError(f"--out {path}: is there already; another name or --out FILE would do") from None
     typer.echo(f"{path}: {kind.holds}")
     lines = [
-        (command.format(path=path, name=text, baseline=DEFAULT_ARMS[0]), what)
+        (program() + command.removeprefix("assay").format(path=path, name=text, baseline=DEFAULT_ARMS[0]), what)
         for command, what in kind.commands.items()
     ]
     width = max(len(command) for command, _ in lines) + 4

@@ -2,15 +2,18 @@
 
 import math
 
-from assay.config import parse_number
 from assay.errors import RequestError
+from assay.parsing import parse_number
 
 POINTS_PER_DECADE = 2
 """The points per decade in a range of learning rates: 1e-3..1e-2 is 0.001, 0.00316 and 0.01."""
 
+MOST_SEEDS = 10_000
+"""As many runs of an arm as nobody waits for."""
+
 
 def parse_count(option: str, text: str | int) -> int:
-    """Read 300k, 1M, 1.5M, 2_000 or 2048 as a number of things."""
+    """Read 300k, 1M, 1.5M or 2048 as a number of things."""
     number = parse_number(str(text))
     if not isinstance(number, int) or number < 1:
         raise RequestError(f"{option} {text}: a whole number above zero is needed, as in 300k, 1M or 2048")
@@ -49,31 +52,50 @@ def _rate(option: str, text: str, part: str) -> float:
     return float(number)
 
 
-def parse_seeds(text: str) -> list[int]:
+def parse_seeds(option: str, text: str) -> list[int]:
     """ "3" counts seeds 0, 1, 2; "0,5,7" names them."""
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts or not all(part.isdigit() for part in parts):
-        raise RequestError(f"--seeds {text}: a count (3) or a list (0,5,7) of whole numbers is needed")
     if "," in text:
-        return [int(part) for part in parts]
-    if int(parts[0]) < 1:
-        raise RequestError(f"--seeds {text}: at least one seed is needed")
-    return list(range(int(parts[0])))
+        seeds = [_seed(part) for part in text.split(",") if part.strip()]
+        if seeds and None not in seeds:
+            return [seed for seed in seeds if seed is not None]
+    elif (count := _seed(text)) is not None:
+        if count < 1:
+            raise RequestError(f"{option} {text}: at least one seed is needed")
+        if count > MOST_SEEDS:
+            raise RequestError(
+                f"{option} {text}: counts seeds, at most {MOST_SEEDS:,}; 5 would do, and 0,{text} names two"
+            )
+        return list(range(count))
+    raise RequestError(f"{option} {text}: a count (3) or a list (0,5,7) of whole numbers is needed")
 
 
-def parse_looks(text: str) -> list[int]:
+def parse_looks(option: str, text: str) -> list[int]:
     """Read 5,8,12: numbers of seeds."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and len(part) < 7 for part in parts):
-        raise RequestError(f"--looks {text}: ascending numbers of seeds are needed, as in 5,8,12")
-    return [int(part) for part in parts]
+    looks = [_seed(part) for part in text.split(",")]
+    if any(look is None or look > MOST_SEEDS for look in looks):
+        raise RequestError(f"{option} {text}: ascending numbers of seeds are needed, as in 5,8,12")
+    return [look for look in looks if look is not None]
 
 
 def parse_seed(text: str) -> int:
     """One seed, zero or more."""
-    if not text.strip().isdigit():
+    seed = _seed(text)
+    if seed is None:
         raise RequestError(f"--seed {text}: a whole number, zero or more, is needed")
-    return int(text)
+    return seed
+
+
+def _seed(text: str) -> int | None:
+    number = parse_number(text)
+    return number if isinstance(number, int) and number >= 0 else None
+
+
+def parse_real(option: str, text: str) -> float:
+    """Any number, as in 0.9."""
+    number = parse_number(text)
+    if number is None:
+        raise RequestError(f"{option} {text}: a number is needed, as in 0.9")
+    return float(number)
 
 
 def parse_names(option: str, text: str) -> list[str]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assay.cli.numbers import parse_count, parse_counts, parse_names, parse_rates
+from assay.cli.numbers import parse_count, parse_counts, parse_looks, parse_names, parse_rates, parse_seeds
+from assay.cli.origins import as_given
 from assay.config import leaf_paths, merge, nested, parse_assignment, read_yaml, resolve_key
 from assay.errors import RequestError
 from assay.plugins.blame import is_brought
@@ -136,7 +137,7 @@ class StudyOptions:
         from assay.study.asked import DEFAULT_MEASUREMENTS, StudyConfig
         from assay.study.sources import with_digests
 
-        values = read_yaml(self.config) if self.config is not None else {}
+        values = read_yaml(self.config, "--config") if self.config is not None else {}
         if values.get("plan") and (self.device or self.precision):
             raise RequestError("--config: its plan fixes device and precision; remove `plan` from the file to set them")
         values, checked = self._with_plugins(values)
@@ -167,6 +168,7 @@ class StudyOptions:
         for text in self.set or []:
             key, value = parse_assignment(text)
             values = merge(values, nested(setting_path(key, architectures), value))
+        values = _lists_as_flags(values)
         if values.get("data") != text:  # another text than that of the file
             values.pop("corpus_digest", None)
         source = {} if self.config is None else {"": f"--config {self.config}"}
@@ -192,6 +194,30 @@ class StudyOptions:
 
 
 COUNTS = {"size", "max_bytes", "tokens", "batch_tokens", "context"}
+
+LISTS: Mapping[str, Callable[[str, str], list[Any]]] = {
+    "seeds": parse_seeds,
+    "sizes": parse_counts,
+    "rule.looks": parse_looks,
+    "tuning.learning_rates": parse_rates,
+}
+"""Keys whose flag takes several in one text."""
+
+
+def _lists_as_flags(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` with single numbers and texts, where a list is asked, read as the flag of that key reads them."""
+    training = values.get("training")
+    rate = training.get("learning_rate") if isinstance(training, dict) else None
+    if isinstance(training, dict) and isinstance(rate, str) and (".." in rate or "," in rate):
+        values = {**values, "training": {key: of for key, of in training.items() if key != "learning_rate"}}
+        values = merge(values, _rates(rate))
+    for path, parse in LISTS.items():
+        section, _, key = path.rpartition(".")
+        inside = values.get(section, {}) if section else values
+        given = inside.get(key) if isinstance(inside, dict) else None
+        if isinstance(given, str) or type(given) in (int, float):
+            values = merge(values, nested(path, parse(FLAGS[path], str(given))))
+    return values
 
 
 def parse_arm(text: str) -> "ArmConfig":
@@ -258,6 +284,10 @@ def setting_path(key: str, architectures: Mapping[str, str]) -> str:
     for label, name in architectures.items():
         for dimension in ARCHITECTURES.get(name).config.model_fields:
             paths += [f"model.{dimension}", *([f"model.{label}.{dimension}"] if "." in key else [])]
+    flag = f"--{key.replace('_', '-')}"
+    named = [path for path, of in FLAGS.items() if of == flag and path.split(".")[-1] != key]
+    if named and key not in paths:
+        raise RequestError(f"--set {key}: unknown key; did you mean {named[0]!r}? ({flag} sets it too)")
     return resolve_key(key, dict.fromkeys(paths))
 
 
@@ -272,7 +302,11 @@ def with_study_options(verb: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(verb)
     def wrapped(**given: Any) -> None:
         options = StudyOptions(**{f.name: given.pop(f.name) for f in fields(StudyOptions)})
-        verb(options=options, **given)
+        asked = [f"--{name.replace('_', '-')}" for name, of in {**vars(options), **given}.items() if of is not None]
+        try:
+            verb(options=options, **given)
+        except RequestError as error:
+            raise RequestError(as_given(str(error), FLAGS, asked, options.set or [], options.config)) from error
 
     own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
     wrapped.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from assay.cli.program import as_called
+
 if TYPE_CHECKING:
     from assay.records import MeasuredRun
     from assay.training.loop import StepEvent
@@ -86,6 +88,8 @@ class StudyProgress:
         self.step(name, event)
 
     def step(self, name: str, event: "StepEvent") -> None:
+        if not self.done[name] and event.step > 1:
+            self._line(f"{self.names[name]}: continues after step {event.step - 1} of {event.steps}")
         self.done[name] = event.step
         speed = self.batch_tokens / max(event.seconds, 1e-9)
         detail = f"loss {event.nats_per_token:.3f}  {speed:,.0f} tokens/s"
@@ -113,6 +117,7 @@ class StudyProgress:
         self.held.clear()
 
     def _line(self, text: str) -> None:
+        text = as_called(text)
         self.last_line = time.monotonic()
         if self.bars:
             self.progress.console.print(text, highlight=False, markup=False)

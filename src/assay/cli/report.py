@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from assay.cli.options import Json
+from assay.cli.program import as_called
 from assay.errors import RequestError
 
 
@@ -23,6 +24,7 @@ def report(
     record = StudyRecord.read(study / "study.json")
     runs = [MeasuredRun.read(path.parent) for path in sorted(study.glob("runs/*/record.json"))]
     for line in (line for run in runs for line in run.stale.values()):
-        print(f"assay: {line}; `assay measure {study}` measures again what the table shows", file=sys.stderr)
+        again = as_called(f"`assay measure {study}` measures again what the table shows")
+        print(f"assay: {line}; {again}", file=sys.stderr)
     write_report(record, runs, read_study_results(study), study)
     show_study(record, study, as_json)

@@ -3,18 +3,21 @@
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from assay.records.results import LIKELIHOOD
+from assay.report.answer import answer
 from assay.report.quantities import ends, written
 from assay.report.table import study_table
 
 if TYPE_CHECKING:
-    from assay.records import Column, MeasuredRun, StudyRecord
+    from assay.records import Column, Floor, MeasuredRun, StudyRecord
 
 
 def show_study(study: "StudyRecord", folder: Path, as_json: bool) -> None:
@@ -24,16 +27,25 @@ def show_study(study: "StudyRecord", folder: Path, as_json: bool) -> None:
         typer.echo(json.dumps({**json.loads(study.content()), "folder": str(folder), "report": str(report)}))
         return
     console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120)
+    console.print(Text(answer(study), "bold"))
+    console.print()
     console.print(study_table(study))
     console.print(f"\nreport: {report}", soft_wrap=True, markup=False)
 
 
-def show_run(measured: "MeasuredRun", folder: Path, as_json: bool) -> None:
-    """Print what one run came to; with `as_json` the record and the values of what was measured in one line."""
+def show_run(
+    measured: "MeasuredRun", folder: Path, as_json: bool, floors: Mapping[str, "Floor"], data: Mapping[str, Any]
+) -> None:
+    """Print what one run came to, beside the floors and the sizes of the splits.
+
+    With `as_json` the record and the values of what was measured in one line. `data` sums up its corpus or task.
+    """
     run = measured.record
     if as_json:
         values = {name: json.loads(result.content())["values"] for name, result in measured.results.items()}
-        typer.echo(json.dumps({**json.loads(run.content()), "measurements": values, "folder": str(folder)}))
+        known = {name: floor.model_dump(mode="json") for name, floor in floors.items()}
+        more = {"measurements": values, "floors": known, "corpus": data, "folder": str(folder)}
+        typer.echo(json.dumps({**json.loads(run.content()), **more}))
         return
     architecture = "" if run.label == run.architecture else f" ({run.architecture})"
     seed = f"seed {run.seed}, replicate {run.replicate}" if run.replicate else f"seed {run.seed}"
@@ -47,6 +59,13 @@ def show_run(measured: "MeasuredRun", folder: Path, as_json: bool) -> None:
         bits = "" if scores.bits_per_byte is None else f", {scores.bits_per_byte:.3f} bits per byte"
         text = f"{scores.nats_per_token:.4f} nats per token, perplexity {scores.perplexity:.2f}{bits}"
         lines.append(f"{scores.split:<18}{text}")
+    for name, floor in floors.items():
+        beaten = measured.scores is not None and measured.scores.nats_per_token < floor.nats_per_token
+        lines.append(f"{name:<18}{floor.nats_per_token:.4f} nats per token{', beaten' if beaten else ', not beaten'}")
+    lines += [
+        f"{name + ' split':<18}{of['documents']:,} documents, {of['tokens']:,} tokens, {of['bytes']:,} bytes"
+        for name, of in data.get("splits", {}).items()
+    ]
     for name, result in measured.results.items():
         if name != LIKELIHOOD:
             lines.append(f"{name:<18}{', '.join(map(in_words, result.columns))}")

@@ -1,13 +1,16 @@
 """`assay train`: trains one arm with one seed."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from assay.cli.numbers import parse_seed
 from assay.cli.options import StudyOptions, with_study_options
 from assay.errors import RequestError
+
+if TYPE_CHECKING:
+    from assay.study.resolve import Study
 
 
 @with_study_options
@@ -26,6 +29,7 @@ def train(
     from assay.cli.progress import StudyProgress
     from assay.cli.show import show_run
     from assay.study import run
+    from assay.study.conclude import measure_floors
 
     if arm is None and options.config is None:
         raise RequestError("ARM: missing; a name from `assay list`, or --config RUN/config.yaml, would do")
@@ -37,7 +41,15 @@ def train(
             "`assay compare` takes several"
         )
     folder = options.out or Path("runs") / f"train-{config.run_identity()[:10]}"
+    studies: list[Study] = []
+
+    def found(study: "Study", finished: bool) -> None:
+        studies.append(study)
+        if finished:
+            progress.notice(f"{folder}: finished before; shown again, nothing is trained")
+
     with StudyProgress(config.training.batch_tokens, single=config.arms[0].label) as progress:
-        trained = run.train(config, folder, progress.message, [progress.single_step])
-    show_run(trained, folder, options.json)
+        trained = run.train(config, folder, progress.message, [progress.single_step], found)
+        floors = measure_floors(studies[0])
+    show_run(trained, folder, options.json, floors, studies[0].dataset.summary())
     raise typer.Exit(0 if trained.record.status == "finished" else 1)

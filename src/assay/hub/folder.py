@@ -12,6 +12,7 @@ from torch import Tensor
 from assay.data.text.tokenizer import Tokenizer
 from assay.data.text.tokenizer_files import read_tokenizer_file
 from assay.errors import RequestError
+from assay.extras import brings
 from assay.hub.tensors import read_safetensors
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -34,8 +35,7 @@ def locate(source: str) -> Path:
         import huggingface_hub
     except ImportError:
         raise RequestError(
-            f"{source}: no such folder, and for a repository huggingface-hub is missing; "
-            "pip install 'assay[hub]' brings it"
+            f"{source}: no such folder, and for a repository huggingface-hub is missing; {brings('huggingface-hub')}"
         ) from None
     try:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=WANTED))

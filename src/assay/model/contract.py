@@ -102,6 +102,10 @@ class _Held:
             raise self.broken("forward", what)
         if y.dtype != x.dtype:
             raise self.broken("forward", f" returned {y.dtype} for inputs of {x.dtype}; y of the same type is needed")
+        if not bool(y.isfinite().all()):
+            token = int((~y.isfinite()).any(2).any(0).nonzero()[0])
+            value = y[:, token][~y[:, token].isfinite()][0].item()
+            raise self.broken("forward", f" returned {value} first at token {token} of {y.shape[1]}, for finite inputs")
         if not torch.equal(x, before):
             raise self.broken("forward", " changes its input x in place; x belongs to the caller")
         if _parameters(self.layer) != parameters:

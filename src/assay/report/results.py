@@ -6,9 +6,12 @@ from typing import NamedTuple
 from assay.analysis.wording import join_names
 from assay.records import Arm, Pair, StudyRecord
 from assay.report import quantities
+from assay.report.answer import answer
 from assay.report.columns import Cell, Column, name_cell, study_columns
 from assay.report.drawing.looks import Looks, looks
-from assay.report.groups import SizeGroup, asked_for, by_size
+from assay.report.groups import asked_for, by_size
+
+__all__ = ["SizeRows", "TableRow", "answer", "question", "size_rows"]
 
 
 class TableRow(NamedTuple):
@@ -40,28 +43,6 @@ def question(study: StudyRecord, tokens: int) -> str:
     if len(names) == 1:
         return f"How well does {names[0]} predict text it has not seen, {after}?"
     return f"Which of {join_names(names)} predicts text it has not seen best, {after}?"
-
-
-def answer(study: StudyRecord) -> str:
-    """The result in a sentence for each size; how far to trust it is said by the headline under it."""
-    sentences = [_best(group, study) for group in by_size(study) if any(arm.rank == 1 for arm in group.arms)]
-    if study.not_ranked_because is not None:
-        sentences.append(f"No ranking: {study.not_ranked_because}.")
-    return " ".join(sentences)
-
-
-def _best(group: SizeGroup, study: StudyRecord) -> str:
-    first = [arm for arm in group.arms if arm.rank == 1]
-    score = first[0].scores
-    if score is None:
-        raise ValueError("an arm without scores has a rank")
-    bits = score.bits_per_byte
-    per_byte = f", {quantities.nats(bits.mean)} bits per byte" if bits is not None else ""
-    return (
-        f"{f'At {group.heading}, ' if group.heading else ''}{join_names([arm.label for arm in first])}: lowest "
-        f"{study.split} loss, {quantities.nats(score.nats_per_token.mean)} nats per token (perplexity "
-        f"{quantities.perplexity(score.perplexity.mean)}{per_byte})."
-    )
 
 
 def size_rows(study: StudyRecord) -> list[SizeRows]:

@@ -13,10 +13,10 @@ from assay.data.dataset import load_dataset
 from assay.errors import RequestError
 from assay.evaluation.measurement import MEASUREMENTS, Measurement
 from assay.evaluation.results import outdated
-from assay.records import ArmAudit, MeasuredRun, StudyRecord
+from assay.records import ArmAudit, Floor, MeasuredRun, StudyRecord
 from assay.study.asked import StudyConfig
 from assay.study.audits import audit_fresh, audit_trained
-from assay.study.conclude import conclude, judge
+from assay.study.conclude import conclude, judge, measure_floors
 from assay.study.executor.capacity import resolve_workers, training_flops
 from assay.study.executor.execute import execute
 from assay.study.executor.job import Job, RunListener
@@ -84,6 +84,7 @@ def compare(
         if (record := finished_study(config, folder)) is not None:
             _refuse_other_data(config, listener)
             _say_outdated(record, folder, listener)
+            listener.notice(f"{folder}: finished before; shown again, nothing is trained")
             return record
         refuse_older(folder)
     study = resolve(config, listener.message)
@@ -154,13 +155,15 @@ def _carry_out(study: Study, folder: Path, listener: Listener, workers: int | No
     rewrite_config(folder, study.config)  # only now: an arm that cannot be audited is not taken in
     runs: list[MeasuredRun] = []
     trained: list[ArmAudit] = []
+    floors: dict[str, Floor] = {}
     for count in study.config.looks():
         runs += _carry_out_seeds(
             study, study.config.seeds[len(runs) // len(study.arms) : count], folder, listener, workers
         )
         trained += _audit_trained(study, runs, {audit.label for audit in trained}, folder, listener)
         if count < len(study.config.seeds):
-            now = judge(study, runs, [*audits, *trained], {}, {})
+            floors = floors or measure_floors(study)
+            now = judge(study, runs, [*audits, *trained], {}, floors)
             listener.message(_told(now, count, study.config))
             if decided(now):
                 break
@@ -169,7 +172,7 @@ def _carry_out(study: Study, folder: Path, listener: Listener, workers: int | No
     given = given_study(arms_of(study), study.plan, study.config.seeds, listener.message)
     results, _ = measure_study(folder, study.of_study(), records, given)
     listener.message("floors and report")
-    return conclude(study, runs, folder, audits, results)
+    return conclude(study, runs, folder, audits, results, floors or measure_floors(study))
 
 
 def _carry_out_seeds(

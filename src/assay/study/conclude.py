@@ -27,9 +27,10 @@ def conclude(
     folder: Path,
     audits: Sequence[ArmAudit],
     results: Results,
+    floors: Mapping[str, Floor],
 ) -> StudyRecord:
     """Compare the runs, draw the page, and write study.json last: its presence says that the study is finished."""
-    record = judge(study, runs, audits, results, measure_floors(study))
+    record = judge(study, runs, audits, results, floors)
     record = record.model_copy(update={"report": PAGE})
     write_report(record, runs, results, folder)
     record.write(folder / "study.json")

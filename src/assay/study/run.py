@@ -34,8 +34,17 @@ from assay.training.loop import ModelObserver, Observer, TrainingRun
 from assay.training.optim import optimizer_groups
 
 
-def train(config: StudyConfig, folder: Path, tell: Callable[[str], None], observers: Sequence[Observer]) -> MeasuredRun:
-    """Train the one arm and the one seed of `config` in `folder` and measure it, or finish what was begun there."""
+def train(
+    config: StudyConfig,
+    folder: Path,
+    tell: Callable[[str], None],
+    observers: Sequence[Observer],
+    found: Callable[[Study, bool], None] = lambda *_: None,
+) -> MeasuredRun:
+    """Train the one arm and the one seed of `config` in `folder` and measure it, or finish what was begun there.
+
+    `found` is told the resolved study, and whether nothing is left to do, before anything is trained.
+    """
     stored = stored_config(folder, "run")
     if stored is not None:
         same_data = stored.data == config.data
@@ -49,6 +58,7 @@ def train(config: StudyConfig, folder: Path, tell: Callable[[str], None], observ
     resolved = study.run_config(arm, seed)
     if stored is not None:
         refuse_other_run(stored, resolved, folder)
+    found(study, stored is not None and finished_run(study, arm, seed, folder) is not None)
     if not (folder / "record.json").exists():
         for line in study.dataset.description():
             tell(line)

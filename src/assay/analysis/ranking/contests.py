@@ -43,6 +43,8 @@ class Contest:
     matched_within: float
     reason: str | None
     """Why no arm gets a rank, or None."""
+    floor: float | None = None
+    """The nats per token that an arm must beat to be compared."""
 
     @property
     def ranked(self) -> bool:
@@ -56,8 +58,12 @@ class Contest:
 
     @property
     def compared(self) -> list[Entrant]:
-        """Sound arms without a diverged seed, of a grid the chosen point: best first where ranked."""
+        """Sound arms without a diverged seed that beat the floor, of a grid the chosen point: best first where ranked.
+
+        Where none beats it, nothing is ranked, and all are compared.
+        """
         whole = _comparable(self.entrants, self.selected)
+        whole = _above(whole, self.floor) or whole
         return sorted(whole, key=lambda entrant: entrant.mean_nats) if self.ranked else whole
 
     @property
@@ -91,18 +97,26 @@ class Contest:
         return f"at {self.name}, {text}" if self.name else text
 
 
-def contests(entrants: Sequence[Entrant], match: Match | None) -> list[Contest]:
-    """One for each size, small to large."""
+def contests(entrants: Sequence[Entrant], match: Match | None, floor: tuple[str, float] | None = None) -> list[Contest]:
+    """One for each size, small to large; `floor` is the name and the nats per token of what an arm must beat."""
     sizes = by_size(entrants)
-    return [_contest(of, size_name(size, match) if len(sizes) > 1 else "", match) for size, of in sizes.items()]
+    return [_contest(of, size_name(size, match) if len(sizes) > 1 else "", match, floor) for size, of in sizes.items()]
 
 
-def _contest(entrants: Sequence[Entrant], name: str, match: Match | None) -> Contest:
+def _contest(entrants: Sequence[Entrant], name: str, match: Match | None, floor: tuple[str, float] | None) -> Contest:
     choices = choose(entrants, name)
     chains = _chain_differences(entrants)
     matched_within = _largest_deviation([_matched(entrant, match) for entrant in entrants])
     reason = "; ".join(chains) or _why_not_ranked(entrants, choices, matched_within, match)
-    return Contest(name, entrants, choices, chains, matched_within, reason)
+    nats = None if floor is None else floor[1]
+    if reason is None and floor is not None and not _above(_comparable(entrants, selection(choices)), nats):
+        reason = f"no arm beats the {floor[0]} floor"
+    return Contest(name, entrants, choices, chains, matched_within, reason, nats)
+
+
+def _above(entrants: Sequence[Entrant], floor: float | None) -> list[Entrant]:
+    """Those with fewer nats per token than the floor."""
+    return [entrant for entrant in entrants if floor is None or entrant.mean_nats < floor]
 
 
 def _comparable(entrants: Sequence[Entrant], selected: Mapping[str, bool]) -> list[Entrant]:

@@ -8,6 +8,7 @@ from assay.analysis.intervals.outlying import stands_apart
 from assay.analysis.intervals.texts import FEWEST_SOURCES
 from assay.analysis.ranking.contests import Contest
 from assay.analysis.ranking.pairs import family_of
+from assay.analysis.ranking.verdicts import TWO_SEEDS
 from assay.analysis.rule import Rule
 from assay.analysis.wording import counted, join_names
 from assay.records import Likelihood, Pair, Split
@@ -59,7 +60,8 @@ def _looks(pairs: Sequence[Pair], rule: Rule) -> list[str]:
     which = ORDINALS[index] if index < len(ORDINALS) else f"{index + 1}th"
     if all(pair.resolved for pair in pairs):
         what = "the one pair is" if len(pairs) == 1 else f"all {len(pairs)} pairs are"
-        return [f"{plan}: stopped at the {which}, as {what} resolved. Intervals of pairs allow for stopping."]
+        few = f", {TWO_SEEDS}" if seeds == 2 else ""
+        return [f"{plan}: stopped at the {which}, as {what} resolved{few}. Intervals of pairs allow for stopping."]
     return [f"{plan}: at the {which}, with {counted(seeds, 'seed')}. Intervals of pairs allow for stopping."]
 
 

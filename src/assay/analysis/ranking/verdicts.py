@@ -6,6 +6,9 @@ from typing import NamedTuple
 from assay.analysis.intervals.power import SeedRange
 from assay.analysis.wording import counted
 
+TWO_SEEDS = "from two seeds alone (one degree of freedom)"
+"""What stands beside every verdict of two seeds: their spread is known from one difference."""
+
 
 class Verdict(NamedTuple):
     """What is known of the difference a - b of two arms, in nats per token."""
@@ -51,10 +54,10 @@ def sentence(of: Verdict) -> str:
     return f"{first} {verb} {second} {by} ({_intervals(of, digits)}): {_verdict(of, digits)}."
 
 
-def decimals(*values: float | None) -> int:
-    """How many decimals (3 to 6) show a digit of the smallest of `values`, so that no end is rounded to zero."""
+def decimals(*values: float | None, fewest: int = 3) -> int:
+    """How many decimals (`fewest` to 6) show a digit of the smallest of `values`, so that no end is rounded to zero."""
     sizes = [abs(value) for value in values if value]
-    return min(6, max(3, -math.floor(math.log10(min(sizes))))) if sizes else 3
+    return min(6, max(fewest, -math.floor(math.log10(min(sizes))))) if sizes else fewest
 
 
 def _intervals(of: Verdict, digits: int) -> str:
@@ -73,7 +76,8 @@ def _verdict(of: Verdict, digits: int) -> str:
     """Resolved or not, whether that is nominal, and what would be resolved."""
     if of.resolved:
         where = "" if of.half_with_texts is None or abs(of.difference) > of.half_with_texts else " on these texts"
-        return f"resolved{where}" if of.nominal is None else f"nominally resolved{where}, as {of.nominal}"
+        few = f", {TWO_SEEDS}" if of.seeds == 2 else ""
+        return f"resolved{where}{few}" if of.nominal is None else f"nominally resolved{where}{few}, as {of.nominal}"
     if of.not_ranked is not None:
         return f"not resolved, as this {of.not_ranked} is not ranked"
     nominally = "" if of.nominal is None else f" (nominally, as {of.nominal})"

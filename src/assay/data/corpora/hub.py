@@ -8,6 +8,7 @@ from typing import Any
 from assay.data.config import DataConfig
 from assay.data.corpus import CORPORA, CorpusSource, Document, Split, Tell
 from assay.errors import RequestError
+from assay.extras import brings
 
 WITHOUT = "--corpus stdlib or --corpus text:PATH works without"
 
@@ -48,7 +49,7 @@ class HubDataset:
             import datasets
         except ImportError:
             raise RequestError(
-                f"--corpus {self.name}: the package datasets is missing; pip install 'assay[hub]' brings it, {WITHOUT}"
+                f"--corpus {self.name}: the package datasets is missing; {brings('datasets')}, {WITHOUT}"
             ) from None
         # The network can fail with many kinds of exceptions; to the user all of them mean that the hub cannot be read.
         try:

@@ -9,6 +9,7 @@ from typing import Any
 
 from assay.data.text.contents import decode, opened
 from assay.errors import RequestError
+from assay.extras import brings
 
 LINE_SUFFIXES = {".jsonl", ".ndjson"}
 """Suffixes that promise JSON lines."""
@@ -80,9 +81,7 @@ def parquet_rows(path: Path, field: str) -> Rows:
         import pyarrow
         import pyarrow.parquet
     except ImportError:
-        raise RequestError(
-            f"--corpus text:{path}: .parquet needs pyarrow; pip install 'assay[hub]' brings it"
-        ) from None
+        raise RequestError(f"--corpus text:{path}: .parquet needs pyarrow; {brings('pyarrow')}") from None
     number = 0
     try:
         with opened(path) as content, pyarrow.parquet.ParquetFile(content) as file:

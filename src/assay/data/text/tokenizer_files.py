@@ -9,6 +9,7 @@ import tokenizers
 from tokenizers import models
 
 from assay.errors import RequestError
+from assay.extras import brings
 
 _GPT2_REPOSITORY = "openai-community/gpt2"
 
@@ -66,7 +67,7 @@ def _hub_file(spec: str, name: str) -> Path:
         import huggingface_hub
     except ImportError:
         raise RequestError(
-            f"--tokenizer {spec}: huggingface-hub is missing; pip install 'assay[hub]' brings it, {without}"
+            f"--tokenizer {spec}: huggingface-hub is missing; {brings('huggingface-hub')}, {without}"
         ) from None
     try:
         return Path(huggingface_hub.hf_hub_download(_GPT2_REPOSITORY, name))

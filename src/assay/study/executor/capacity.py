@@ -4,6 +4,7 @@ from assay.errors import RequestError
 from assay.model.accounting import count_flops
 from assay.model.plan import available_cores
 from assay.model.sizing import build_on_meta
+from assay.parsing import parse_number
 from assay.study.resolve import ResolvedArm, Study
 from assay.training.memory import available_bytes, training_bytes
 
@@ -17,9 +18,10 @@ def parse_workers(text: str | None) -> int | None:
     """A number of workers, None where assay decides; anything else than that or `auto` is a RequestError."""
     if text is None or text.strip() == "auto":
         return None
-    if not text.strip().isdigit() or int(text) < 1:
+    number = parse_number(text)
+    if not isinstance(number, int) or number < 1:
         raise RequestError(f"--workers {text}: auto, or a whole number above zero, is needed")
-    return int(text)
+    return number
 
 
 def resolve_workers(asked: int | None, study: Study) -> int:

@@ -11,6 +11,7 @@ from assay.hub.import_ import RECORD
 from assay.study.arm import parse_arm
 from assay.study.measure.models import look_at_arm, look_at_file, look_at_imported
 from assay.study.measure.runs import Looked, look_at_run, look_at_study
+from assay.study.subject.run import no_run_in
 from assay.study.subject.subject import parse_subject
 
 
@@ -39,7 +40,7 @@ def _look_at_folder(folder: Path, only: Sequence[str] | None, tell: Tell) -> Loo
     if (folder / "record.json").exists():
         return look_at_run(folder, only, tell)
     if not (folder / "config.yaml").exists():
-        raise RequestError(f"{folder}: no config.yaml; the folder of a study or run would do")
+        raise no_run_in(folder)
     if (folder / "metrics.jsonl").exists():
         raise RequestError(f"{folder}: is not trained to its end yet; `assay train` goes on with it")
     return look_at_study(folder, only, tell)

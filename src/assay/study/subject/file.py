@@ -1,6 +1,7 @@
 """FILE.py as a SUBJECT: the architectures that it registers, or the torch module that it holds."""
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -73,6 +74,16 @@ def _only_candidate(path: Path, module: ModuleType) -> str:
     )
 
 
+def _needed(made_by: Callable[..., Any]) -> list[str]:
+    """The arguments without which a class or a function cannot be called."""
+    try:
+        parameters = inspect.signature(made_by).parameters.values()
+    except (TypeError, ValueError):  # written in C
+        return []
+    open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [of.name for of in parameters if of.default is inspect.Parameter.empty and of.kind not in open_ended]
+
+
 def _made(path: Path, name: str, value: Any) -> nn.Module:
     """The value if it is a torch module; else what it makes as a class or factory, called without arguments."""
     if isinstance(value, nn.Module):
@@ -80,6 +91,11 @@ def _made(path: Path, name: str, value: Any) -> nn.Module:
     if not callable(value):
         raise RequestError(
             f"{path}:{name}: is a {type(value).__name__}; a torch.nn.Module, or what makes one, would do"
+        )
+    if needed := _needed(value):
+        raise RequestError(
+            f"{path}:{name}: takes {', '.join(needed)}, which only you know; a ready object in the file, "
+            f"`model = {name}(...)`, would do, and {path}:model names it"
         )
     try:
         made = value()

@@ -3,13 +3,14 @@
 import importlib.util
 
 from assay.errors import RequestError
+from assay.extras import brings
 from assay.study.subject.subject import NamedModel
 
 
 def transformers_model(subject: str) -> NamedModel:
     """The model as transformers' own class, since that is what is to be audited, even if assay could import it."""
     if importlib.util.find_spec("transformers") is None:
-        raise RequestError(f"{subject}: needs transformers; pip install 'assay[hub]' brings it")
+        raise RequestError(f"{subject}: needs transformers; {brings('transformers')}")
     import transformers
 
     transformers.logging.set_verbosity_error()

@@ -57,9 +57,7 @@ def find_run(folder: Path) -> Path:
         return runs[0]
     if (folder / "config.yaml").exists():
         return folder
-    if (folder / CONFIG).exists():
-        raise RequestError(f"{folder}: is in Hugging Face's layout; hf:{folder} would do")
-    raise RequestError(f"{folder}: no config.yaml; the folder of a run would do (`assay train` makes one)")
+    raise no_run_in(folder)
 
 
 def first_runs(folder: Path) -> list[Path]:
@@ -107,7 +105,16 @@ def refuse_edited(folder: Path, trained_with: Mapping[str, str], now: Mapping[st
 
 def read_run_config(folder: Path) -> StudyConfig:
     """The configuration of the run or study in `folder`, of this schema or an older one."""
+    if not (folder / "config.yaml").exists():
+        raise no_run_in(folder)
     return StudyConfig.parse(read_yaml(folder / "config.yaml"), {"": str(folder / "config.yaml")})
+
+
+def no_run_in(folder: Path) -> RequestError:
+    """What to say of a folder that holds neither a study nor a run."""
+    if (folder / CONFIG).exists():
+        return RequestError(f"{folder}: is in Hugging Face's layout; hf:{folder} would do")
+    return RequestError(f"{folder}: no config.yaml; the folder of a run would do (`assay train` makes one)")
 
 
 def _load(
