@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,8 @@ def conclude(
 ) -> StudyRecord:
     """Compare the runs, draw the page, and write study.json last: its presence says that the study is finished."""
     record = judge(study, runs, audits, results, measure_floors(study))
-    record = record.model_copy(update={"report": PAGE})
+    today = datetime.now(UTC).date().isoformat()
+    record = record.model_copy(update={"report": PAGE, "concluded": today})
     write_report(record, runs, results, folder)
     record.write(folder / "study.json")
     return record

@@ -12,7 +12,7 @@ import altair as alt
 import vl_convert
 
 from assay.records import Arm, MeasuredRun, Split, write_whole
-from assay.report.drawing.charts import Chart, styled
+from assay.report.drawing.charts import HEIGHT, Chart, styled
 from assay.report.drawing.looks import Looks
 from assay.report.drawing.series import Row
 
@@ -29,25 +29,25 @@ class Drawn(NamedTuple):
     runs: Sequence[MeasuredRun]
     """The finished ones of `names`."""
     names: Sequence[str]
-    """The labels that have lines, in the order of the legend."""
+    """The labels that have lines, in the order of ranks."""
     looks: Looks
     split: Split
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """One chart: `rows` are its data; `draw(data, width)` gives it without title, `width` without the margin."""
+    """One chart: `rows` are its data; `draw(width)` gives it without title, `width` without the margin."""
 
     title: str
     caption: str
     rows: Sequence[Row]
-    draw: Callable[[alt.InlineData, int], Chart]
-    height: int = 300
+    draw: Callable[[int], Chart]
+    height: int = HEIGHT
 
     def svg(self, width: int = WIDE) -> str:
         """The figure as SVG, `width` pixels wide."""
         title = alt.TitleParams(textwrap.wrap(self.title, width // 10), anchor="start", frame="bounds", offset=12)
-        chart = self.draw(alt.InlineData(values=list(self.rows)), width - MARGIN)
+        chart = self.draw(width - MARGIN)
         fit = alt.AutoSizeParams(type="fit-x", contains="padding")
         chart = chart.properties(title=title, width=width, height=self.height, autosize=fit)
         svg: str = vl_convert.vegalite_to_svg(styled(chart, width))
