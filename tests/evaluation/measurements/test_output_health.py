@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from assay.evaluation.measurements import output_health
-from assay.evaluation.measurements.output_health import OutputHealth, oldest_rule_verdict
+from assay.evaluation.measurements.output_health import OutputHealth, oldest_rule_verdict, verdict
 from assay.model.lm import LanguageModel
 from evaluation.small import measured, tiny, windows
 
@@ -41,7 +41,12 @@ def test_uniform_logits() -> None:
     assert got.max_probability == pytest.approx(1 / V, rel=1e-6)
     assert got.loss_minus_entropy_nats == pytest.approx(0.0, abs=1e-5)
     assert (got.logit_low, got.logit_high, got.share_above_099) == (0.0, 0.0, 0.0)
-    assert (got.verdict, got.oldest_rule_verdict) == ("HEALTHY", "healthy")
+    assert (got.verdict, got.oldest_rule_verdict) == ("NEAR UNIFORM", "healthy")
+
+
+def test_near_uniform_ends_at_its_share_of_the_entropy() -> None:
+    assert [verdict(0.0, share) for share in (0.5, 0.95, 0.951)] == ["HEALTHY", "HEALTHY", "NEAR UNIFORM"]
+    assert verdict(0.11, 0.99) == "OVERCONFIDENT"
 
 
 def test_sure_and_wrong_is_overconfident() -> None:

@@ -23,6 +23,8 @@ class Lines(NamedTuple):
     """A chart of lines with bands: for each of `names` one of each of `kinds`, drawn solid, then dotted."""
 
     names: Sequence[str]
+    called: Mapping[str, str]
+    """What stands at the end of the line of each."""
     looks: Looks
     x: str
     """The field of the data that is drawn to the right."""
@@ -45,7 +47,8 @@ def lines_and_band(rows: Sequence[Row], lines: Lines, x: alt.X, width: int) -> C
     low, high = y_domain(shown, lines)
     scale = alt.Scale(type=lines.y_scale, domain=[low, high], nice=False)
     ticks = alt.Axis(tickCount=6 if lines.y_scale == "linear" else 3)
-    beside = lines.names if max(map(len, lines.names)) * LETTER + 30 <= 0.4 * width else ()
+    beside = [lines.called[name] for name in lines.names]
+    beside = beside if max(map(len, beside)) * LETTER + 30 <= 0.4 * width else []
     legend = None if beside else _legend(lines.names, width)
     colour = alt.Color("arm:N", scale=colours(lines.looks, lines.names), title=None, legend=legend)
     line: dict[str, Any] = {"x": x, "y": alt.Y("mean:Q", title=lines.y_title, scale=scale, axis=ticks)}
@@ -114,7 +117,7 @@ def _names_at_ends(
         mine = sorted((row for row in ends.values() if float(row[lines.x]) == at), key=lambda row: float(row["mean"]))
         places = _apart([(form(float(row["mean"])) - low) / (high - low) * HEIGHT for row in mine])
         labels += [
-            {"arm": row["arm"], "end": at, "height": back(low + place / HEIGHT * (high - low))}
+            {"arm": row["arm"], "called": lines.called[str(row["arm"])], "end": at, "height": back(low + place / HEIGHT * (high - low))}
             for row, place in zip(mine, places, strict=True)
         ]
     base = alt.Chart(alt.InlineData(values=labels)).encode(
@@ -124,7 +127,7 @@ def _names_at_ends(
     colour = alt.Color("arm:N", scale=colours(lines.looks, lines.names), legend=None)
     return [
         base.mark_point(filled=True, size=50, opacity=1, xOffset=9).encode(color=colour, shape=shape),
-        base.mark_text(align="left", dx=17, color=INK, fontSize=12).encode(text="arm:N"),
+        base.mark_text(align="left", dx=17, color=INK, fontSize=12).encode(text="called:N"),
     ]
 
 

@@ -22,8 +22,11 @@ def loss_against_tokens(of: Drawn, floors: Mapping[str, Floor]) -> Figure | None
     samples = [
         ((run.label, split, tokens), nats)
         for run in runs
-        for split, curve in (("validation", run.validation_curve), ("training", run.training_curve))
-        for tokens, nats in stretches(curve, edges)
+        for split, points in (
+            ("validation", [(point.tokens, point.nats_per_token) for point in run.validation_curve if point.tokens > 0]),
+            ("training", stretches(run.training_curve, edges)),
+        )
+        for tokens, nats in points
     ]
     rows = over_seeds(("arm", "split", "tokens"), samples, "nats_per_token")
     if not rows:
@@ -33,7 +36,7 @@ def loss_against_tokens(of: Drawn, floors: Mapping[str, Floor]) -> Figure | None
     rules, far = _near(floors, [row for row in rows if float(row["tokens"]) >= start])
     kinds = ["validation", "training"] if validated else ["training"]
     lines = Lines(
-        of.names, of.looks, "tokens", dashed_by="split", kinds=kinds, faded=True, start=start, rules=rules
+        of.names, of.called, of.looks, "tokens", dashed_by="split", kinds=kinds, faded=True, start=start, rules=rules
     )
     begins = " The axis begins where validation does; the CSV has the training loss before that." if validated else ""
     return Figure(
@@ -59,7 +62,7 @@ def loss_against_flops(of: Drawn, floors: Mapping[str, Floor]) -> Figure | None:
         return None
     start = min(float(row["flops"]) for row in rows)
     rules, far = _near(floors, rows)
-    lines = Lines(of.names, of.looks, "flops", "validation nats per token", rules=rules, start=start)
+    lines = Lines(of.names, of.called, of.looks, "flops", "validation nats per token", rules=rules, start=start)
     return Figure(
         f"Validation loss against training FLOPs, {seeds_of(runs)}",
         "Arms that cost more a token lie further right. FLOPs are those of the documented algorithm, three times the "

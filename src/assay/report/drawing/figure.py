@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,13 @@ class Drawn(NamedTuple):
     """The labels that have lines, in the order of ranks."""
     looks: Looks
     split: Split
+
+    @property
+    def called(self) -> dict[str, str]:
+        """What each of `names` is called beside its line: its group, where no other of them is of that."""
+        groups = {arm.label: arm.group or arm.label for arm in self.arms if arm.label in self.names}
+        counts = Counter(groups.values())
+        return {label: group if counts[group] == 1 else label for label, group in groups.items()}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -81,6 +81,7 @@ def _figure(of: MeasuredFigure, rows: Sequence[Row], drawn: Drawn) -> Figure:
 def _lines(of: MeasuredFigure, rows: Sequence[Row], drawn: Drawn) -> Callable[[int], Chart]:
     lines = Lines(
         drawn.names,
+        drawn.called,
         drawn.looks,
         of.x_called,
         of.y_title,

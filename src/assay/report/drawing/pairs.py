@@ -68,7 +68,7 @@ def _rows(of: Drawn, pair: Pair) -> list[Row]:
     def flipped(end: float | None) -> str | float:
         return "" if end is None else -end
 
-    common: Row = {"pair": f"{pair.a} over {pair.b}", "better": pair.a, "other": pair.b}
+    common: Row = {"pair": f"{of.called[pair.a]} over {of.called[pair.b]}", "better": pair.a, "other": pair.b}
     empty: Row = {"low": "", "high": "", "text_low": "", "text_high": ""}
     ends: Row = {"low": flipped(pair.high), "high": flipped(pair.low)}
     ends |= {"text_low": flipped(pair.text_high), "text_high": flipped(pair.text_low)}

@@ -31,10 +31,11 @@ def difference_by_position(of: Drawn) -> Figure | None:
     names = [name for name in of.names if any(row["arm"] == name for row in rows)]
     if len(names) < 2:
         return None
-    lines = Lines(names, of.looks, "position", f"nats per token more than {best}")
+    called = of.called[str(best)]
+    lines = Lines(names, of.called, of.looks, "position", f"nats per token more than {called}")
     return Figure(
-        f"{of.split.capitalize()} nats by position, against {best}, {seeds_of([run.record for run in of.runs])}",
-        f"Differences to {best}, seed by seed: where a line rises, the arm makes less of a longer context than {best} "
+        f"{of.split.capitalize()} nats by position, against {called}, {seeds_of([run.record for run in of.runs])}",
+        f"Differences to {called}, seed by seed: where a line rises, the arm makes less of a longer context than {called} "
         "does. The band reaches from the lowest seed to the highest.",
         rows,
         lambda width: lines_and_band(
