@@ -11,12 +11,15 @@ from assay.report.drawing.series import Row
 from assay.report.quantities import nats
 
 GREY, INK = "#888888", "#444444"
-HEIGHT = 300
-"""Of a chart of lines, in pixels."""
 LETTER, LINE = 6.6, 15
 """Pixels that a letter of a label takes to the right, and a label downwards."""
 
 Chart: TypeAlias = alt.Chart | alt.LayerChart
+
+
+def lines_height(width: int) -> int:
+    """Of a chart of lines, in pixels."""
+    return 300 if width > 400 else 200
 
 
 class Lines(NamedTuple):
@@ -62,7 +65,7 @@ def lines_and_band(rows: Sequence[Row], lines: Lines, x: alt.X, width: int) -> C
             bands = bands.transform_filter(alt.datum[lines.dashed_by] == lines.kinds[0])
     charts = [bands.mark_area(opacity=0.18).encode(**band), alt.Chart(data).mark_line(strokeWidth=2).encode(**line)]
     charts += _rules(lines.rules, scale, min((float(row[lines.x]) for row in shown), default=0.0))
-    charts += _names_at_ends(shown, lines, scale, (low, high)) if beside else []
+    charts += _names_at_ends(shown, lines, scale, (low, high), lines_height(width)) if beside else []
     return layer(*charts).properties(padding=_padding(beside))
 
 
@@ -102,7 +105,7 @@ def _rules(rules: Mapping[str, float], scale: alt.Scale, left: float) -> list[al
 
 
 def _names_at_ends(
-    rows: Sequence[Row], lines: Lines, scale: alt.Scale, domain: tuple[float, float]
+    rows: Sequence[Row], lines: Lines, scale: alt.Scale, domain: tuple[float, float], height: int
 ) -> list[alt.Chart]:
     """A mark and the name of its arm at the end of every first line, moved up or down where names would overlap."""
     ends = {}
@@ -115,9 +118,9 @@ def _names_at_ends(
     labels: list[Row] = []
     for at in sorted({float(row[lines.x]) for row in ends.values()}):
         mine = sorted((row for row in ends.values() if float(row[lines.x]) == at), key=lambda row: float(row["mean"]))
-        places = _apart([(form(float(row["mean"])) - low) / (high - low) * HEIGHT for row in mine])
+        places = _apart([(form(float(row["mean"])) - low) / (high - low) * height for row in mine], height)
         labels += [
-            {"arm": row["arm"], "called": lines.called[str(row["arm"])], "end": at, "height": back(low + place / HEIGHT * (high - low))}
+            {"arm": row["arm"], "called": lines.called[str(row["arm"])], "end": at, "height": back(low + place / height * (high - low))}
             for row, place in zip(mine, places, strict=True)
         ]
     base = alt.Chart(alt.InlineData(values=labels)).encode(
@@ -131,14 +134,14 @@ def _names_at_ends(
     ]
 
 
-def _apart(places: Sequence[float]) -> list[float]:
+def _apart(places: Sequence[float], height: int) -> list[float]:
     """Ascending `places` in pixels, moved as little as needed to lie a line apart, within the height if it is enough."""
     moved: list[float] = []
     for place in places:
         moved.append(max(place, moved[-1] + LINE) if moved else place)
     shift = sum(at - place for at, place in zip(moved, places, strict=True)) / max(len(moved), 1)
     moved = [at - shift for at in moved]
-    over = max(0.0, moved[-1] - HEIGHT) if moved else 0.0
+    over = max(0.0, moved[-1] - height) if moved else 0.0
     return [at - over for at in moved]
 
 
@@ -152,7 +155,7 @@ def log_ticks(low: float, high: float, width: int) -> list[float]:
     """1, 2 and 5 times powers of ten between the ends, and the last value itself, as far as they have room."""
     found = [high]
     at = [digit * 10.0**power for power in range(math.floor(math.log10(low)), 20) for digit in (1, 2, 5)]
-    apart = math.log(high / low) * 48 / max(width, 1)
+    apart = math.log(high / low) * 40 / max(width, 1)
     for tick in sorted((tick for tick in at if low <= tick < high), reverse=True):
         if math.log(found[-1] / tick) >= apart:
             found.append(tick)
@@ -180,7 +183,7 @@ def styled(chart: Chart, width: int) -> dict[str, Any]:
     chart = chart.configure(font="sans-serif", background="white", aria=False, padding=4)
     chart = chart.configure_view(strokeWidth=0).configure_title(fontSize=15, fontWeight=600, color="#222222")
     chart = chart.configure_axis(
-        **text, **ink, gridColor="#e4e4e4", domainColor=GREY, tickColor=GREY, labelLimit=width // 2
+        **text, **ink, gridColor="#e4e4e4", domainColor=GREY, tickColor=GREY, labelLimit=width // 3
     )
     chart = chart.configure_legend(
         **text,

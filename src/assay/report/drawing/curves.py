@@ -10,6 +10,8 @@ from assay.report.drawing.charts import Lines, lines_and_band, log_ticks
 from assay.report.drawing.figure import Drawn, Figure
 from assay.report.drawing.series import Row, over_seeds, seeds_of, stretches
 
+AROUND = 130
+"""About what the labels of both sides take of the width."""
 STRETCHES = 120
 """A training curve is averaged over at most so many stretches of tokens, equal on a log scale."""
 
@@ -77,7 +79,7 @@ def _log_axis(field: str, title: str, rows: list[Row], start: float, width: int)
     last = max(float(row[field]) for row in rows)
     if last <= start:
         start = last / 2
-    axis = alt.Axis(format=".3~s", values=log_ticks(start, last, width))
+    axis = alt.Axis(format=".3~s", values=log_ticks(start, last, width - AROUND), labelOverlap=False)
     scale = alt.Scale(type="log", nice=False, domain=[start, last])
     return alt.X(f"{field}:Q", title=f"{title} (log scale)", axis=axis, scale=scale)
 

@@ -13,7 +13,7 @@ import altair as alt
 import vl_convert
 
 from assay.records import Arm, MeasuredRun, Split, write_whole
-from assay.report.drawing.charts import HEIGHT, Chart, styled
+from assay.report.drawing.charts import Chart, lines_height, styled
 from assay.report.drawing.looks import Looks
 from assay.report.drawing.series import Row
 
@@ -50,14 +50,15 @@ class Figure:
     caption: str
     rows: Sequence[Row]
     draw: Callable[[int], Chart]
-    height: int = HEIGHT
+    height: int | None = None
+    """In pixels; None for that of a chart of lines."""
 
     def svg(self, width: int = WIDE) -> str:
         """The figure as SVG, `width` pixels wide."""
         title = alt.TitleParams(textwrap.wrap(self.title, width // 10), anchor="start", frame="bounds", offset=12)
         chart = self.draw(width - MARGIN)
         fit = alt.AutoSizeParams(type="fit-x", contains="padding")
-        chart = chart.properties(title=title, width=width, height=self.height, autosize=fit)
+        chart = chart.properties(title=title, width=width, height=self.height or lines_height(width - MARGIN), autosize=fit)
         svg: str = vl_convert.vegalite_to_svg(styled(chart, width))
         return svg
 

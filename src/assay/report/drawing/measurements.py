@@ -118,7 +118,7 @@ def _marks(of: MeasuredFigure, rows: Sequence[Row], drawn: Drawn) -> Callable[[i
         if not of.series:
             return layer(bars, marks.encode(x=x))
         shapes = alt.Scale(domain=of.series, range=[SHAPES[at % len(SHAPES)] for at in range(len(of.series))])
-        shape = alt.Shape(f"{of.series_called}:N", scale=shapes, title=None, legend=alt.Legend(orient="top"))
+        shape = alt.Shape(f"{of.series_called}:N", scale=shapes, title=None, legend=alt.Legend(orient="top", columns=1 if width < 400 else 0))
         return layer(base.mark_line(strokeWidth=1.5, opacity=0.5).encode(x=x), bars, marks.encode(x=x, shape=shape))
 
     return draw

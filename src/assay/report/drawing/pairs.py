@@ -1,5 +1,7 @@
 """The main figure: by how much one arm of a pair is better, with both intervals and a dot for each seed."""
 
+from typing import Any
+
 import altair as alt
 
 from assay.records import Pair, StudyRecord
@@ -28,8 +30,10 @@ def differences(of: Drawn, pairs: list[Pair], study: StudyRecord) -> Figure | No
 
     def draw(width: int) -> Chart:
         data = alt.InlineData(values=rows)
-        limit = width // 2
-        y = alt.Y("pair:N", sort=order, title=None, axis=alt.Axis(labelLimit=limit, ticks=False, domain=False))
+        labels: dict[str, Any] = {"labelLimit": width // 2, "ticks": False, "domain": False}
+        if width < 400:
+            labels["labelExpr"] = "[split(datum.label, ' over ')[0], 'over ' + split(datum.label, ' over ')[1]]"
+        y = alt.Y("pair:N", sort=order, title=None, axis=alt.Axis(**labels))
         title = "better by nats per token" if width < 400 else "nats per token by which the first is better"
         x = alt.X("difference:Q", title=title, scale=alt.Scale(zero=True, padding=14), axis=alt.Axis(tickCount=width // 70))
         colour = alt.Color("better:N", scale=colours(of.looks, names), legend=None)
