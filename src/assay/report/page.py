@@ -15,6 +15,7 @@ from markupsafe import Markup
 from assay.analysis.wording import join_names
 from assay.errors import RequestError
 from assay.records import MeasuredRun, Results, StudyRecord, write_whole
+from assay.records.samples import Samples, read_samples
 from assay.report import exported, quantities, sheets
 from assay.report.columns import Cell, Column
 from assay.report.diagnostics import diagnostic_columns, meanings, result_columns
@@ -56,7 +57,7 @@ def write_report(study: StudyRecord, runs: Sequence[MeasuredRun], results: Resul
 
     Both are written elsewhere first and moved, so an interrupted call leaves the old report. The same records give
     the same bytes. Of `runs` only those are used that the study's record is about: its folder may hold newer ones.
-    `results` are those of the study itself.
+    `results` are those of the study itself. The samples that lie in `folder` are shown.
     """
     runs = runs_in_order(study, runs)
     figures = study_figures(study, runs, results)
@@ -68,7 +69,7 @@ def write_report(study: StudyRecord, runs: Sequence[MeasuredRun], results: Resul
             drawings = [_drawing(name, figure, new) for name, figure in figures.items()]
             for name, form in TABLES.values():
                 write_whole(new / name, form(study).encode())
-            html = _render(study, runs, drawings, _digest(study, folder))
+            html = _render(study, runs, drawings, read_samples(folder), _digest(study, folder))
             if (folder / "report").exists():
                 os.replace(folder / "report", old)
             os.replace(new, folder / "report")
@@ -93,7 +94,9 @@ def _digest(study: StudyRecord, folder: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _render(study: StudyRecord, measured: Sequence[MeasuredRun], drawings: Sequence[Drawing], digest: str) -> str:
+def _render(
+    study: StudyRecord, measured: Sequence[MeasuredRun], drawings: Sequence[Drawing], written: Samples | None, digest: str
+) -> str:
     """The page as text; every name and value in it is escaped."""
     runs = [run.record for run in measured]
     tokens = max((run.tokens for run in runs), default=0)
@@ -111,6 +114,8 @@ def _render(study: StudyRecord, measured: Sequence[MeasuredRun], drawings: Seque
         main=[drawing for drawing in drawings if drawing.name.split("-")[0] == PAIRS],
         drawings=[drawing for drawing in drawings if drawing.name.split("-")[0] != PAIRS],
         tables=[(title, name, form(study)) for title, (name, form) in TABLES.items()],
+        written=written,
+        samples=[] if written is None else sheets.samples(study, written),
         audits=sheets.audits(study),
         measured=sheets.measured(study),
         chains=sheets.chains(study, runs),

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from assay.records import Addition, MeasuredRun, RunRecord, StudyRecord
+from assay.records.samples import Samples
 from assay.report import quantities
 from assay.report.drawing.looks import looks
 
@@ -66,6 +67,19 @@ def measured(study: StudyRecord) -> Sheet:
         for of in study.measured
     ]
     return Sheet(heads, rows)
+
+
+def samples(study: StudyRecord, written: Samples) -> list[tuple[Field, str]]:
+    """What each arm wrote, in the order of the record; what no font has a character for is replaced."""
+
+    def printable(text: str) -> str:
+        return "".join(letter if letter.isprintable() or letter in "\n\t" else "\ufffd" for letter in text)
+
+    return [
+        (Field(label, colour=colour), printable(written.texts[label]))
+        for label, colour in _arms(study)
+        if label in written.texts
+    ]
 
 
 def chains(study: StudyRecord, runs: Sequence[RunRecord]) -> Sheet:

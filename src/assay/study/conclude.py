@@ -15,6 +15,7 @@ from assay.evaluation.measurements.likelihood import summarise
 from assay.records import ArmAudit, Floor, MeasuredRun, Results, StudyRecord
 from assay.report.page import PAGE, write_report
 from assay.study.resolve import Study
+from assay.study.samples import write_samples
 from assay.targets import IGNORED
 from assay.training.environment import environment
 
@@ -33,6 +34,7 @@ def conclude(
     record = judge(study, runs, audits, results, measure_floors(study))
     today = datetime.now(UTC).date().isoformat()
     record = record.model_copy(update={"report": PAGE, "concluded": today})
+    write_samples(study, record, runs, folder)
     write_report(record, runs, results, folder)
     record.write(folder / "study.json")
     return record
