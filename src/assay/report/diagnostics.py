@@ -13,7 +13,10 @@ DIAGNOSTIC = ("signals", "memory", "character")
 MEANINGS = {
     ("signals", "growth"): "The standard deviation of the residual stream after the last block over that after the "
     "first; under it over that after the embedding, which a small embedding makes large.",
-    ("signals", "verdict"): "Amplifier: the growth of some seed is above 1.5. Damper: below 0.5. Neutral: between. After "
+    (
+        "signals",
+        "verdict",
+    ): "Amplifier: the growth of some seed is above 1.5. Damper: below 0.5. Neutral: between. After "
     "training, and under it before. The thresholds are fixed.",
     ("signals", "initial_stream"): "Before training: the standard deviation of the residual stream after the embedding "
     "and, under it, of the logits.",
@@ -59,7 +62,9 @@ def meanings(study: StudyRecord, columns: Sequence[Column]) -> list[Meaning]:
     """One for each of `columns`."""
     questions = {of.name: of.question for of in study.measured}
     return [
-        Meaning(column.head.first, MEANINGS.get((column.measurement, column.key), questions.get(column.measurement, "")))
+        Meaning(
+            column.head.first, MEANINGS.get((column.measurement, column.key), questions.get(column.measurement, ""))
+        )
         for column in columns
     ]
 

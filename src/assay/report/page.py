@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+import re
 import shlex
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -33,6 +34,10 @@ P_VALUES = {
     "none": "Paired t over seeds, p = {} without a correction for other pairs.",
 }
 """What a pair's p says, by the way in which several pairs were allowed for."""
+
+
+ROLES = re.compile(r' role="graphics-\w+" aria-roledescription="[^"]*"(?: aria-label="[^"]*")?')
+"""What a chart says of its parts: on the page it is one image with a name."""
 
 
 class Drawing(NamedTuple):
@@ -95,7 +100,11 @@ def _digest(study: StudyRecord, folder: Path) -> str:
 
 
 def _render(
-    study: StudyRecord, measured: Sequence[MeasuredRun], drawings: Sequence[Drawing], written: Samples | None, digest: str
+    study: StudyRecord,
+    measured: Sequence[MeasuredRun],
+    drawings: Sequence[Drawing],
+    written: Samples | None,
+    digest: str,
 ) -> str:
     """The page as text; every name and value in it is escaped."""
     runs = [run.record for run in measured]
@@ -123,7 +132,11 @@ def _render(
         added=sheets.added(study),
         lists=[
             (title, list(sheets.leaves(values)))
-            for title, values in (("Study", study.protocol), ("Corpus", study.corpus), ("Environment", study.environment))
+            for title, values in (
+                ("Study", study.protocol),
+                ("Corpus", study.corpus),
+                ("Environment", study.environment),
+            )
         ],
         command=_repeat(study.protocol),
         level=quantities.percent(study.level),
@@ -155,7 +168,8 @@ def _shown(study: StudyRecord, columns: Sequence[Column]) -> Shown:
 def _drawing(name: str, figure: Figure, folder: Path) -> Drawing:
     """Write the figure and take its SVG in; the chart library has escaped every text inside."""
     wide = write(figure, folder, name)[0].read_text(encoding="utf-8")
-    return Drawing(name, figure.title, figure.caption, Markup(wide), Markup(figure.svg(NARROW)))
+    one, other = (Markup(ROLES.sub("", svg)) for svg in (wide, figure.svg(NARROW)))
+    return Drawing(name, figure.title, figure.caption, one, other)
 
 
 def _repeat(protocol: Mapping[str, Any]) -> str:

@@ -10,7 +10,6 @@ from assay.report.columns import Cell, Column, name_cell
 from assay.report.drawing.looks import Looks, looks
 from assay.report.groups import SizeGroup, asked_for, by_size
 
-
 GRAVE = ("UNSOUND", "Not ranked", "No arm")
 """How the sentences begin that are read before all others."""
 
@@ -86,7 +85,9 @@ def facts(study: StudyRecord, tokens: int) -> list[str]:
     return [
         *([f"corpus {corpus}"] if corpus else []),
         *([f"tokenizer {tokenizer}"] if tokenizer and not data.get("task") else []),
-        " / ".join(sizes) if study.match and study.arms[0].size is not None else f"{' to '.join(totals[:1] + totals[1:][-1:])} parameters",
+        " / ".join(sizes)
+        if study.match and study.arms[0].size is not None
+        else f"{' to '.join(totals[:1] + totals[1:][-1:])} parameters",
         *([f"{tokens:,} training tokens"] if tokens else []),
         f"{seeds} seed{'s' if seeds > 1 else ''}",
         *([study.concluded] if study.concluded else []),

@@ -91,9 +91,7 @@ def chains(study: StudyRecord, runs: Sequence[RunRecord]) -> Sheet:
         of = [by_key.get((label, seed)) for seed in seeds]
         rows.append([Field(label, colour=look), *(Field("no run") if run is None else _chain(run) for run in of)])
     same = ["yes" if _equal(study, runs, seed) else "no" for seed in seeds]
-    return Sheet(
-        [Head("arm"), *(Head(f"seed {seed}") for seed in seeds)], [*rows, [Field("equal"), *map(Field, same)]]
-    )
+    return Sheet([Head("arm"), *(Head(f"seed {seed}") for seed in seeds)], [*rows, [Field("equal"), *map(Field, same)]])
 
 
 def _chain(run: RunRecord) -> Field:

@@ -153,9 +153,7 @@ def _carry_out(study: Study, folder: Path, listener: Listener, workers: int | No
     runs: list[MeasuredRun] = []
     trained: list[ArmAudit] = []
     for count in study.config.looks():
-        runs += _carry_out_seeds(
-            study, study.config.seeds[len(runs) // len(study.arms) : count], folder, live, workers
-        )
+        runs += _carry_out_seeds(study, study.config.seeds[len(runs) // len(study.arms) : count], folder, live, workers)
         trained += _audit_trained(study, runs, {audit.label for audit in trained}, folder, listener)
         if count < len(study.config.seeds):
             now = judge(study, runs, [*audits, *trained], {}, {})

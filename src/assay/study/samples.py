@@ -20,7 +20,9 @@ def write_samples(study: Study, record: StudyRecord, runs: Sequence[MeasuredRun]
     if not isinstance(study.dataset, TextDataset):
         return
     context = study.config.training.context
-    prompt = [int(id) for id in study.dataset.corpus.split("validation").ids[: min(PROMPT_TOKENS, max(1, context // 2))]]
+    prompt = [
+        int(token) for token in study.dataset.corpus.split("validation").ids[: min(PROMPT_TOKENS, max(1, context // 2))]
+    ]
     tokens = min(WRITTEN_TOKENS, max(1, context - len(prompt)))
     shown = {arm.label for arm in record.arms if arm.unsound is None and arm.selected is not False}
     arms = {arm.label: arm for arm in study.arms}

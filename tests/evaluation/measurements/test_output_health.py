@@ -67,10 +67,10 @@ def test_sure_and_right_is_healthy_by_calibration_alone() -> None:
 def test_overconfidence_begins_above_a_tenth_of_a_nat() -> None:
     """Token 7 has p = e^4 / (e^4 + 60); where a share s is right, the excess loss is 4 (p - s) nats."""
     p = math.exp(4.0) / (math.exp(4.0) + 60)
-    for right, verdict in ((20, "HEALTHY"), (19, "HEALTHY"), (18, "OVERCONFIDENT")):
+    for right, expected in ((20, "HEALTHY"), (19, "HEALTHY"), (18, "OVERCONFIDENT")):
         got = health(predicting(7, 4.0), [[1, *[7] * right, *[3] * (42 - right)]], context=42)
         assert got.loss_minus_entropy_nats == pytest.approx(4 * (p - right / 42), abs=1e-4)
-        assert got.verdict == verdict
+        assert got.verdict == expected
 
 
 def test_padded_targets_are_ignored() -> None:
@@ -113,7 +113,7 @@ def test_no_more_than_asked_is_measured(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("peak", "entropy", "verdict"),
+    ("peak", "entropy", "said"),
     [
         (0.991, 5.0, "saturating"),
         (0.991, 0.1, "saturating"),
@@ -122,5 +122,5 @@ def test_no_more_than_asked_is_measured(monkeypatch: pytest.MonkeyPatch) -> None
         (0.1, 9.0, "healthy"),
     ],
 )
-def test_the_oldest_rule(peak: float, entropy: float, verdict: str) -> None:
-    assert oldest_rule_verdict(peak, entropy) == verdict
+def test_the_oldest_rule(peak: float, entropy: float, said: str) -> None:
+    assert oldest_rule_verdict(peak, entropy) == said

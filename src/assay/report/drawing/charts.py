@@ -108,7 +108,7 @@ def _names_at_ends(
     rows: Sequence[Row], lines: Lines, scale: alt.Scale, domain: tuple[float, float], height: int
 ) -> list[alt.Chart]:
     """A mark and the name of its arm at the end of every first line, moved up or down where names would overlap."""
-    ends = {}
+    ends: dict[str | float, Row] = {}
     for row in rows:
         if lines.dashed_by is None or row[lines.dashed_by] == lines.kinds[0]:
             before = ends.get(row["arm"])
@@ -120,12 +120,15 @@ def _names_at_ends(
         mine = sorted((row for row in ends.values() if float(row[lines.x]) == at), key=lambda row: float(row["mean"]))
         places = _apart([(form(float(row["mean"])) - low) / (high - low) * height for row in mine], height)
         labels += [
-            {"arm": row["arm"], "called": lines.called[str(row["arm"])], "end": at, "height": back(low + place / height * (high - low))}
+            {
+                "arm": row["arm"],
+                "called": lines.called[str(row["arm"])],
+                "end": at,
+                "height": back(low + place / height * (high - low)),
+            }
             for row, place in zip(mine, places, strict=True)
         ]
-    base = alt.Chart(alt.InlineData(values=labels)).encode(
-        x="end:Q", y=alt.Y("height:Q", scale=scale)
-    )
+    base = alt.Chart(alt.InlineData(values=labels)).encode(x="end:Q", y=alt.Y("height:Q", scale=scale))
     shape = alt.Shape("arm:N", scale=shapes(lines.looks, lines.names), legend=None)
     colour = alt.Color("arm:N", scale=colours(lines.looks, lines.names), legend=None)
     return [
@@ -135,7 +138,7 @@ def _names_at_ends(
 
 
 def _apart(places: Sequence[float], height: int) -> list[float]:
-    """Ascending `places` in pixels, moved as little as needed to lie a line apart, within the height if it is enough."""
+    """Ascending `places` in pixels, moved as little as needed to lie a line apart, and not above the height."""
     moved: list[float] = []
     for place in places:
         moved.append(max(place, moved[-1] + LINE) if moved else place)

@@ -25,7 +25,10 @@ def loss_against_tokens(of: Drawn, floors: Mapping[str, Floor]) -> Figure | None
         ((run.label, split, tokens), nats)
         for run in runs
         for split, points in (
-            ("validation", [(point.tokens, point.nats_per_token) for point in run.validation_curve if point.tokens > 0]),
+            (
+                "validation",
+                [(point.tokens, point.nats_per_token) for point in run.validation_curve if point.tokens > 0],
+            ),
             ("training", stretches(run.training_curve, edges)),
         )
         for tokens, nats in points

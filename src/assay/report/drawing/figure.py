@@ -58,7 +58,9 @@ class Figure:
         title = alt.TitleParams(textwrap.wrap(self.title, width // 10), anchor="start", frame="bounds", offset=12)
         chart = self.draw(width - MARGIN)
         fit = alt.AutoSizeParams(type="fit-x", contains="padding")
-        chart = chart.properties(title=title, width=width, height=self.height or lines_height(width - MARGIN), autosize=fit)
+        chart = chart.properties(
+            title=title, width=width, height=self.height or lines_height(width - MARGIN), autosize=fit
+        )
         svg: str = vl_convert.vegalite_to_svg(styled(chart, width))
         return svg
 

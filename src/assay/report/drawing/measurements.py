@@ -75,7 +75,9 @@ def _figure(of: MeasuredFigure, rows: Sequence[Row], drawn: Drawn) -> Figure:
     title = f"{of.title}, {count_of_seeds([max(counts) for counts in seeds.values() if counts])}"
     if of.kind == "lines":
         return Figure(title, of.caption, rows, _lines(of, rows, drawn))
-    return Figure(title, of.caption, rows, _marks(of, rows, drawn), height=rows_height(len({row["arm"] for row in rows})))
+    return Figure(
+        title, of.caption, rows, _marks(of, rows, drawn), height=rows_height(len({row["arm"] for row in rows}))
+    )
 
 
 def _lines(of: MeasuredFigure, rows: Sequence[Row], drawn: Drawn) -> Callable[[int], Chart]:
@@ -118,7 +120,12 @@ def _marks(of: MeasuredFigure, rows: Sequence[Row], drawn: Drawn) -> Callable[[i
         if not of.series:
             return layer(bars, marks.encode(x=x))
         shapes = alt.Scale(domain=of.series, range=[SHAPES[at % len(SHAPES)] for at in range(len(of.series))])
-        shape = alt.Shape(f"{of.series_called}:N", scale=shapes, title=None, legend=alt.Legend(orient="top", columns=1 if width < 400 else 0))
+        shape = alt.Shape(
+            f"{of.series_called}:N",
+            scale=shapes,
+            title=None,
+            legend=alt.Legend(orient="top", columns=1 if width < 400 else 0),
+        )
         return layer(base.mark_line(strokeWidth=1.5, opacity=0.5).encode(x=x), bars, marks.encode(x=x, shape=shape))
 
     return draw

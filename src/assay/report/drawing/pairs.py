@@ -35,7 +35,9 @@ def differences(of: Drawn, pairs: list[Pair], study: StudyRecord) -> Figure | No
             labels["labelExpr"] = "[split(datum.label, ' over ')[0], 'over ' + split(datum.label, ' over ')[1]]"
         y = alt.Y("pair:N", sort=order, title=None, axis=alt.Axis(**labels))
         title = "better by nats per token" if width < 400 else "nats per token by which the first is better"
-        x = alt.X("difference:Q", title=title, scale=alt.Scale(zero=True, padding=14), axis=alt.Axis(tickCount=width // 70))
+        x = alt.X(
+            "difference:Q", title=title, scale=alt.Scale(zero=True, padding=14), axis=alt.Axis(tickCount=width // 70)
+        )
         colour = alt.Color("better:N", scale=colours(of.looks, names), legend=None)
         mean = alt.Chart(data).transform_filter("datum.kind != 'seed'").encode(y=y, color=colour)
         seeds = alt.Chart(data).transform_filter("datum.kind == 'seed'")
@@ -58,8 +60,8 @@ def differences(of: Drawn, pairs: list[Pair], study: StudyRecord) -> Figure | No
     thin = " The thin line is for other texts of the kind too." if any(row["text_low"] != "" for row in rows) else ""
     return Figure(
         f"Differences of pairs, {count_of_seeds([pair.n_seeds for pair in shown])}",
-        f"The thick line is the {together}, of all pairs together; where it crosses zero the pair is not resolved and its mark "
-        f"is hollow.{thin} A dot is one seed.{only}",
+        f"The thick line is the {together}, of all pairs together; where it crosses zero the pair is not resolved and "
+        f"its mark is hollow.{thin} A dot is one seed.{only}",
         rows,
         draw,
         height=rows_height(len(order)),

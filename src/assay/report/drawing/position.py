@@ -35,8 +35,8 @@ def difference_by_position(of: Drawn) -> Figure | None:
     lines = Lines(names, of.called, of.looks, "position", f"nats per token more than {called}")
     return Figure(
         f"{of.split.capitalize()} nats by position, against {called}, {seeds_of([run.record for run in of.runs])}",
-        f"Differences to {called}, seed by seed: where a line rises, the arm makes less of a longer context than {called} "
-        "does. The band reaches from the lowest seed to the highest.",
+        f"Differences to {called}, seed by seed: where a line rises, the arm makes less of a longer context "
+        f"than {called} does. The band reaches from the lowest seed to the highest.",
         rows,
         lambda width: lines_and_band(
             rows,
