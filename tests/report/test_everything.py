@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from rich.cells import cell_len
@@ -99,7 +100,7 @@ def test_page_says_all_of_it(made: Made, tmp_path: Path) -> None:
         assert said in words
     assert {path.stem for path in (tmp_path / "report").glob("*.svg")} == {
         f"{name}-{size}"
-        for name in ("loss", "test", "tuning", "growth", "position", "recall")
+        for name in ("pairs", "loss", "loss-flops", "test", "tuning", "growth", "position", "recall")
         for size in ("0.5M", "1M")
     }
 
@@ -129,11 +130,16 @@ def test_arms_of_one_architecture_have_colours_of_their_own(made: Made) -> None:
     assert len({(of.colour, of.shape) for of in found.values()}) == len(found)
 
 
-def test_many_arms_end_in_shapes() -> None:
-    some = [run(f"arm{index}", 0, 4 + index / 10) for index in range(9)]
+def test_lines_end_in_the_names_and_shapes_of_their_arms(made: Made) -> None:
+    some = [run(f"arm{index}", 0, 4 + index / 1000) for index in range(9)]
     svg = study_figures(study(some), some, {})["position"].svg()
-    few = study_figures(study(some[:7]), some[:7], {})["position"].svg()
-    assert svg.count("mark-symbol role-mark") > few.count("mark-symbol role-mark")
+    root = ElementTree.fromstring(svg)
+    symbols = [group for group in root.iter() if "mark-symbol role-mark" in str(group.get("class"))]
+    assert len({path.get("d") for group in symbols for path in group}) == 7, "as many as there are"
+    places = [float(str(path.get("transform")).split(",")[1][:-1]) for group in symbols for path in group]
+    assert min(high - low for low, high in itertools.pairwise(sorted(places))) > 14, "no name lies on another"
+    figures = study_figures(*made)
+    assert ">rwkv6:head_dim=32</text>" in figures["loss-1M"].svg(), "the arm that was asked for, without size and rate"
 
 
 def test_runs_that_the_record_does_not_know_are_left_out(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from assay.records import MeasuredFigure
+from assay.records import Floor, MeasuredFigure
 from assay.report.drawing.figure import NARROW, Figure, write
 from assay.report.drawing.looks import colours, looks
 from assay.report.drawing.series import stretches
@@ -29,18 +29,20 @@ def drawn() -> dict[str, Figure]:
     return study_figures(study(some), some, {})
 
 
-def test_all_five_are_drawn(drawn: dict[str, Figure]) -> None:
-    assert list(drawn) == ["loss", "test", "position", "growth", "recall"]
+def test_all_are_drawn(drawn: dict[str, Figure]) -> None:
+    assert list(drawn) == ["pairs", "loss", "loss-flops", "test", "position", "growth", "recall"]
     assert all(figure.title.endswith("over 3 seeds") for figure in drawn.values())
 
 
 @pytest.mark.parametrize(
     ("name", "axes"),
     [
-        ("loss", {"training tokens (log scale)", "nats per token", "validation", "training"}),
+        ("pairs", {"mamba2 over rwkv6", "rwkv6 over gpt1"}),
+        ("loss-flops", {"training FLOPs (log scale)", "validation nats per token", "5.72T", "trigram floor 5.210"}),
+        ("loss", {"655k", "training tokens (log scale)", "nats per token", "validation", "training"}),
         ("test", {"test nats per token", "unigram floor", "trigram floor"}),
         ("growth", {"standard deviation (log scale)", "trained", "initial"}),
-        ("position", {"position in the context (tokens)", "nats per token"}),
+        ("position", {"position in the context (tokens)", "nats per token more than mamba2"}),
         ("recall", {"test nats per token", "recall tokens", "other tokens"}),
     ],
 )
@@ -50,10 +52,10 @@ def test_svg_is_wellformed_titled_labelled_and_of_the_width_asked(
     svg = drawn[name].svg(NARROW)
     found = texts(svg)
     assert drawn[name].title.replace(" ", "") in "".join(found).replace(" ", ""), "over two lines where it is narrow"
-    assert axes | {"gpt1", "mamba2", "rwkv6"} <= set(found)
+    assert axes | (set() if name == "pairs" else {"gpt1", "mamba2", "rwkv6"}) <= set(found)
     assert ElementTree.fromstring(svg).get("width") == str(NARROW)
     assert 'font-family="sans-serif"' in svg
-    assert all(colour in svg for colour in ("#0072B2", "#D55E00", "#009E73"))
+    assert all(colour in svg for colour in ("#0072B2", "#D55E00", "#009E73")[name == "pairs" :])
 
 
 def test_written_files_are_the_figure_and_its_data(drawn: dict[str, Figure], tmp_path: Path) -> None:
@@ -63,6 +65,35 @@ def test_written_files_are_the_figure_and_its_data(drawn: dict[str, Figure], tmp
     assert len(rows) == 2 * (7 + 7 + 13), "two moments; the embedding and 6, 6 and 12 blocks"
     assert all(float(row["low"]) <= float(row["mean"]) <= float(row["high"]) for row in rows)
     assert {row["seeds"] for row in rows} == {"3"}
+
+
+def test_the_main_figure_is_of_the_pairs_of_the_record() -> None:
+    """In favour of the first, so with the sign turned; a dot for each seed that both finished."""
+    some = runs(3)
+    record = study(some)
+    rows = list(csv.DictReader(io.StringIO(study_figures(record, some, {})["pairs"].csv())))
+    for pair in record.pairs:
+        (whole,) = (row for row in rows if row["kind"] != "seed" and (row["better"], row["other"]) == (pair.a, pair.b))
+        ends = [float(whole[end]) for end in ("difference", "low", "high", "text_low", "text_high")]
+        expected = [pair.difference, pair.high, pair.low, pair.text_high, pair.text_low]
+        assert ends == [-float(end or 0.0) for end in expected]
+        assert whole["kind"] == ("resolved" if pair.resolved else "open")
+        seeds = [row for row in rows if row["kind"] == "seed" and (row["better"], row["other"]) == (pair.a, pair.b)]
+        assert [row["seed"] for row in seeds] == ["0", "1", "2"]
+        assert sum(float(row["difference"]) for row in seeds) / 3 == pytest.approx(-pair.difference)
+
+
+def test_positions_are_differences_to_the_best() -> None:
+    rows = list(csv.DictReader(io.StringIO(study_figures(study(some := runs(2)), some, {})["position"].csv())))
+    assert {float(row["mean"]) for row in rows if row["arm"] == "mamba2"} == {0.0}
+    assert all(float(row["mean"]) > 0.2 for row in rows if row["arm"] == "gpt1")
+
+
+def test_far_floors_do_not_press_the_lines_flat() -> None:
+    far = {"unigram": Floor(nats_per_token=60.0, perplexity=1e26, bits_per_byte=None)}
+    figure = study_figures(study(some := runs(1), changes={"floors": far}), some, {})["loss"]
+    assert "Outside: unigram floor 60.000." in figure.caption
+    assert "unigram" not in figure.svg()
 
 
 def test_names_are_escaped() -> None:

@@ -94,4 +94,4 @@ def _judged_again(
         tuning=Tuning.parse(tuning if isinstance(tuning, dict) else {}),
         split=study.split,
     )
-    return again.model_copy(update={"report": study.report})
+    return again.model_copy(update={"report": study.report, "concluded": study.concluded})

@@ -194,6 +194,8 @@ class StudyRecord(Versioned):
     match: Match | None = None
     """What a size of an arm counts; None where sizes were given by hand, or in a version-1 study."""
     report: str | None
+    concluded: str = ""
+    """Date, ISO 8601, UTC; empty in older records."""
 
     @classmethod
     def upgraded(cls, values: dict[str, Any]) -> dict[str, Any]:

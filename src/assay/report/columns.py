@@ -29,6 +29,9 @@ class Column(NamedTuple):
     of_floor: Callable[[Floor], Cell]
     chance: Cell = Cell("")
     """What a measurement says that chance, or a model without skill, reaches."""
+    measurement: str = ""
+    key: str = ""
+    """Those of the measurement that it is of; empty for scores and counts."""
 
 
 def study_columns(study: StudyRecord) -> Sequence[Column]:
@@ -87,10 +90,13 @@ class MeasuredColumn(NamedTuple):
     of: Callable[[Sequence[ArmColumn]], Cell]
     floor: Cell
     """What chance reaches; empty where the measurement does not say."""
+    measurement: str
+    key: str
 
 
 def _of_arms(column: MeasuredColumn) -> Column:
-    return _measured(column.head, lambda arm: column.of(arm.columns))._replace(chance=column.floor)
+    shown = _measured(column.head, lambda arm: column.of(arm.columns))
+    return shown._replace(chance=column.floor, measurement=column.measurement, key=column.key)
 
 
 def measured_columns(rows: Sequence[Sequence[ArmColumn]]) -> list[MeasuredColumn]:
@@ -104,7 +110,7 @@ def measured_columns(rows: Sequence[Sequence[ArmColumn]]) -> list[MeasuredColumn
         second = below.head if below is not None else column.second
         floor = "" if column.floor is None else quantities.FORMS[column.format](column.floor)
         of = partial(_cell, name, key, None if below is None else below.key)
-        columns.append(MeasuredColumn(Cell(column.head, second), of, Cell(floor)))
+        columns.append(MeasuredColumn(Cell(column.head, second), of, Cell(floor), name, key))
     return columns
 
 

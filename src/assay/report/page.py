@@ -1,10 +1,12 @@
 """The report of a study: one page that opens without a network, and its figures and their data beside it."""
 
+import base64
 import hashlib
 import os
+import re
 import shlex
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,21 +15,29 @@ from markupsafe import Markup
 
 from assay.analysis.wording import join_names
 from assay.errors import RequestError
-from assay.records import Addition, MeasuredRun, Results, RunRecord, StudyRecord, write_whole
-from assay.report import quantities
-from assay.report.columns import study_columns
+from assay.records import MeasuredRun, Results, StudyRecord, write_whole
+from assay.records.samples import Samples, read_samples
+from assay.report import exported, quantities, sheets
+from assay.report.columns import Cell, Column
+from assay.report.diagnostics import diagnostic_columns, meanings, result_columns
 from assay.report.drawing.figure import NARROW, Figure, write
-from assay.report.drawing.study import study_figures
+from assay.report.drawing.study import PAIRS, study_figures
 from assay.report.groups import asked_for
-from assay.report.results import answer, question, size_rows
+from assay.report.results import SizeRows, answer, doubts, facts, question, size_rows
 
 PAGE = "report.html"
+TABLES = {"Markdown": ("results.md", exported.markdown), "LaTeX": ("results.tex", exported.latex)}
+"""The main table as files in report/."""
 P_VALUES = {
     "simultaneous": "Of studies with arms alike a share of at most {} has a pair as far apart as this one.",
     "holm": "Paired t over seeds, p = {} after Holm's correction.",
     "none": "Paired t over seeds, p = {} without a correction for other pairs.",
 }
 """What a pair's p says, by the way in which several pairs were allowed for."""
+
+
+ROLES = re.compile(r' role="graphics-\w+" aria-roledescription="[^"]*"(?: aria-label="[^"]*")?')
+"""What a chart says of its parts: on the page it is one image with a name."""
 
 
 class Drawing(NamedTuple):
@@ -40,19 +50,19 @@ class Drawing(NamedTuple):
     narrow: Markup
 
 
-class ChainRow(NamedTuple):
-    """The chains of one arm, seed by seed, each with the status of its run."""
+class Shown(NamedTuple):
+    """A table of arms: the heads of its columns, and its rows size by size."""
 
-    label: str
-    chains: Sequence[tuple[str, str]]
+    heads: Sequence[Cell]
+    groups: Sequence[SizeRows]
 
 
 def write_report(study: StudyRecord, runs: Sequence[MeasuredRun], results: Results, folder: Path) -> Path:
-    """Write report.html and report/ (SVG and CSV of each figure) into `folder`; return the page's path.
+    """Write report.html and report/ (SVG and CSV of each figure, the main table) into `folder`; return the page's path.
 
     Both are written elsewhere first and moved, so an interrupted call leaves the old report. The same records give
     the same bytes. Of `runs` only those are used that the study's record is about: its folder may hold newer ones.
-    `results` are those of the study itself.
+    `results` are those of the study itself. The samples that lie in `folder` are shown.
     """
     runs = runs_in_order(study, runs)
     figures = study_figures(study, runs, results)
@@ -62,7 +72,9 @@ def write_report(study: StudyRecord, runs: Sequence[MeasuredRun], results: Resul
             new, old = Path(temporary, "new"), Path(temporary, "old")
             new.mkdir()
             drawings = [_drawing(name, figure, new) for name, figure in figures.items()]
-            html = _render(study, runs, drawings, _digest(study, folder))
+            for name, form in TABLES.values():
+                write_whole(new / name, form(study).encode())
+            html = _render(study, runs, drawings, read_samples(folder), _digest(study, folder))
             if (folder / "report").exists():
                 os.replace(folder / "report", old)
             os.replace(new, folder / "report")
@@ -87,9 +99,54 @@ def _digest(study: StudyRecord, folder: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _render(study: StudyRecord, measured: Sequence[MeasuredRun], drawings: Sequence[Drawing], digest: str) -> str:
+def _render(
+    study: StudyRecord,
+    measured: Sequence[MeasuredRun],
+    drawings: Sequence[Drawing],
+    written: Samples | None,
+    digest: str,
+) -> str:
     """The page as text; every name and value in it is escaped."""
     runs = [run.record for run in measured]
+    tokens = max((run.tokens for run in runs), default=0)
+    diagnostics = diagnostic_columns(study)
+    return page_template("report.html").render(
+        study=study,
+        names=join_names(asked_for(study.arms)),
+        question=question(study, tokens),
+        answer=answer(study),
+        facts=facts(study, tokens),
+        doubts=doubts(study),
+        results=_shown(study, result_columns(study)),
+        diagnostics=_shown(study, diagnostics) if diagnostics else None,
+        meanings=meanings(study, diagnostics),
+        main=[drawing for drawing in drawings if drawing.name.split("-")[0] == PAIRS],
+        drawings=[drawing for drawing in drawings if drawing.name.split("-")[0] != PAIRS],
+        tables=[(title, name, form(study)) for title, (name, form) in TABLES.items()],
+        written=written,
+        samples=[] if written is None else sheets.samples(study, written),
+        audits=sheets.audits(study),
+        measured=sheets.measured(study),
+        chains=sheets.chains(study, runs),
+        runs=sheets.runs(study, measured),
+        added=sheets.added(study),
+        lists=[
+            (title, list(sheets.leaves(values)))
+            for title, values in (
+                ("Study", study.protocol),
+                ("Corpus", study.corpus),
+                ("Environment", study.environment),
+            )
+        ],
+        command=_repeat(study.protocol),
+        level=quantities.percent(study.level),
+        p_value=P_VALUES[study.correction],
+        digest=digest,
+    )
+
+
+def page_template(name: str) -> jinja2.Template:
+    """A template that escapes all it is given; its page allows the one script there is, by its digest."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("assay.report", "templates"),
         autoescape=True,
@@ -98,60 +155,21 @@ def _render(study: StudyRecord, measured: Sequence[MeasuredRun], drawings: Seque
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    seeds = sorted({run.seed for run in runs})
-    return environment.get_template("report.html").render(
-        study=study,
-        names=join_names(asked_for(study.arms)),
-        question=question(study, max((run.tokens for run in runs), default=0)),
-        answer=answer(study),
-        heads=[column.head for column in study_columns(study)],
-        groups=size_rows(study),
-        drawings=drawings,
-        runs=runs,
-        scores={(run.record.label, run.record.seed): run.likelihood(study.split) for run in measured},
-        seeds=seeds,
-        chains=list(_chain_rows(study, runs, seeds)),
-        equal=[_equal(study, runs, seed) for seed in seeds],
-        added=list(map(_addition, study.added)),
-        protocol=list(_flat(study.protocol)),
-        corpus=list(_flat(study.corpus)),
-        environment=list(_flat(study.environment)),
-        command=_repeat(study.protocol),
-        level=quantities.percent(study.level),
-        p_value=P_VALUES[study.correction],
-        digest=digest,
-        quantities=quantities,
-    )
+    script = environment.get_template("copy.js").render()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment.globals |= {"script": Markup(script), "script_digest": digest}
+    return environment.get_template(name)
+
+
+def _shown(study: StudyRecord, columns: Sequence[Column]) -> Shown:
+    return Shown([column.head for column in columns], size_rows(study, columns))
 
 
 def _drawing(name: str, figure: Figure, folder: Path) -> Drawing:
     """Write the figure and take its SVG in; the chart library has escaped every text inside."""
     wide = write(figure, folder, name)[0].read_text(encoding="utf-8")
-    return Drawing(name, figure.title, figure.caption, Markup(wide), Markup(figure.svg(NARROW)))
-
-
-def _chain_rows(study: StudyRecord, runs: Sequence[RunRecord], seeds: Sequence[int]) -> Iterator[ChainRow]:
-    by_key = {(run.label, run.seed): (run.data_chain, run.status) for run in runs}
-    for arm in study.arms:
-        yield ChainRow(arm.label, [by_key.get((arm.label, seed), ("", "no run")) for seed in seeds])
-
-
-def _equal(study: StudyRecord, runs: Sequence[RunRecord], seed: int) -> bool:
-    """Whether all finished runs of `seed` consumed the same batches, at each size."""
-    sizes = {arm.label: arm.size for arm in study.arms}
-    chains: dict[int | None, set[str]] = {}
-    for run in runs:
-        if run.seed == seed and run.status == "finished":
-            chains.setdefault(sizes[run.label], set()).add(run.data_chain)
-    return bool(chains) and all(len(of) == 1 for of in chains.values())
-
-
-def _addition(addition: Addition) -> tuple[str, str, str]:
-    """When, how often results had been shown before, what."""
-    what = [("arms", addition.arms), ("seeds", map(str, addition.seeds)), ("measurements", addition.measurements)]
-    texts = [(name, ", ".join(of)) for name, of in what]
-    shown = {0: "never", 1: "once"}.get(addition.looks, f"{addition.looks} times")
-    return addition.when, shown, "; ".join(f"{name} {text}" for name, text in texts if text)
+    one, other = (Markup(ROLES.sub("", svg)) for svg in (wide, figure.svg(NARROW)))
+    return Drawing(name, figure.title, figure.caption, one, other)
 
 
 def _repeat(protocol: Mapping[str, Any]) -> str:
@@ -159,16 +177,3 @@ def _repeat(protocol: Mapping[str, Any]) -> str:
     plugins = [plugin["path"] if isinstance(plugin, Mapping) else plugin for plugin in protocol.get("plugins", [])]
     words = [word for plugin in plugins for word in ("--plugin", str(plugin))]
     return shlex.join(["assay", "compare", "--config", "config.yaml", "--out", "repeated", *words])
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """("training.context", "256") for every leaf of nested mappings, those in lists too."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
-            yield from _flat({str(index): item for index, item in enumerate(value)}, f"{prefix}{key}.")
-        elif isinstance(value, list | tuple):
-            yield prefix + key, ", ".join(map(str, value))
-        else:
-            yield prefix + key, "none" if value is None else str(value)

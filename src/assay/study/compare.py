@@ -30,6 +30,7 @@ from assay.study.folder import (
     stored_config,
 )
 from assay.study.growth import grown, refuse_course
+from assay.study.live import Live
 from assay.study.measure.given import arms_of, given_study
 from assay.study.measure.results import can_measure_again, measure_study
 from assay.study.resolve import ResolvedArm, Study, refuse_other_data, resolve, threads_at_once, with_measurements
@@ -153,13 +154,12 @@ def _carry_out(study: Study, folder: Path, listener: Listener, workers: int | No
     torch.set_num_threads(study.plan.threads)  # audits too end in the same bits, however many workers there are
     audits = [_audit_fresh(study, arm, listener) for arm in study.arms]
     rewrite_config(folder, study.config)  # only now: an arm that cannot be audited is not taken in
+    live = Live(listener, folder, [arm.label for arm in study.arms], study.config.seeds)
     runs: list[MeasuredRun] = []
     trained: list[ArmAudit] = []
     floors: dict[str, Floor] = {}
     for count in study.config.looks():
-        runs += _carry_out_seeds(
-            study, study.config.seeds[len(runs) // len(study.arms) : count], folder, listener, workers
-        )
+        runs += _carry_out_seeds(study, study.config.seeds[len(runs) // len(study.arms) : count], folder, live, workers)
         trained += _audit_trained(study, runs, {audit.label for audit in trained}, folder, listener)
         if count < len(study.config.seeds):
             floors = floors or measure_floors(study)

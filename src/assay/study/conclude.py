@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from assay.evaluation.measurements.likelihood import summarise
 from assay.records import ArmAudit, Floor, MeasuredRun, Results, StudyRecord
 from assay.report.page import PAGE, write_report
 from assay.study.resolve import Study
+from assay.study.samples import write_samples
 from assay.targets import IGNORED
 from assay.training.environment import environment
 
@@ -31,7 +33,9 @@ def conclude(
 ) -> StudyRecord:
     """Compare the runs, draw the page, and write study.json last: its presence says that the study is finished."""
     record = judge(study, runs, audits, results, floors)
-    record = record.model_copy(update={"report": PAGE})
+    today = datetime.now(UTC).date().isoformat()
+    record = record.model_copy(update={"report": PAGE, "concluded": today})
+    write_samples(study, record, runs, folder)
     write_report(record, runs, results, folder)
     record.write(folder / "study.json")
     return record

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from assay.evaluation.measurements import output_health
-from assay.evaluation.measurements.output_health import OutputHealth, oldest_rule_verdict
+from assay.evaluation.measurements.output_health import OutputHealth, oldest_rule_verdict, verdict
 from assay.model.lm import LanguageModel
 from evaluation.small import measured, tiny, windows
 
@@ -41,7 +41,12 @@ def test_uniform_logits() -> None:
     assert got.max_probability == pytest.approx(1 / V, rel=1e-6)
     assert got.loss_minus_entropy_nats == pytest.approx(0.0, abs=1e-5)
     assert (got.logit_low, got.logit_high, got.share_above_099) == (0.0, 0.0, 0.0)
-    assert (got.verdict, got.oldest_rule_verdict) == ("HEALTHY", "healthy")
+    assert (got.verdict, got.oldest_rule_verdict) == ("NEAR UNIFORM", "healthy")
+
+
+def test_near_uniform_ends_at_its_share_of_the_entropy() -> None:
+    assert [verdict(0.0, share) for share in (0.5, 0.95, 0.951)] == ["HEALTHY", "HEALTHY", "NEAR UNIFORM"]
+    assert verdict(0.11, 0.99) == "OVERCONFIDENT"
 
 
 def test_sure_and_wrong_is_overconfident() -> None:
@@ -62,10 +67,10 @@ def test_sure_and_right_is_healthy_by_calibration_alone() -> None:
 def test_overconfidence_begins_above_a_tenth_of_a_nat() -> None:
     """Token 7 has p = e^4 / (e^4 + 60); where a share s is right, the excess loss is 4 (p - s) nats."""
     p = math.exp(4.0) / (math.exp(4.0) + 60)
-    for right, verdict in ((20, "HEALTHY"), (19, "HEALTHY"), (18, "OVERCONFIDENT")):
+    for right, expected in ((20, "HEALTHY"), (19, "HEALTHY"), (18, "OVERCONFIDENT")):
         got = health(predicting(7, 4.0), [[1, *[7] * right, *[3] * (42 - right)]], context=42)
         assert got.loss_minus_entropy_nats == pytest.approx(4 * (p - right / 42), abs=1e-4)
-        assert got.verdict == verdict
+        assert got.verdict == expected
 
 
 def test_padded_targets_are_ignored() -> None:
@@ -108,7 +113,7 @@ def test_no_more_than_asked_is_measured(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("peak", "entropy", "verdict"),
+    ("peak", "entropy", "said"),
     [
         (0.991, 5.0, "saturating"),
         (0.991, 0.1, "saturating"),
@@ -117,5 +122,5 @@ def test_no_more_than_asked_is_measured(monkeypatch: pytest.MonkeyPatch) -> None
         (0.1, 9.0, "healthy"),
     ],
 )
-def test_the_oldest_rule(peak: float, entropy: float, verdict: str) -> None:
-    assert oldest_rule_verdict(peak, entropy) == verdict
+def test_the_oldest_rule(peak: float, entropy: float, said: str) -> None:
+    assert oldest_rule_verdict(peak, entropy) == said

@@ -20,6 +20,8 @@ from assay.targets import IGNORED
 
 OVERCONFIDENT_NATS = 0.1
 SATURATED = 0.99
+UNIFORM = 0.95
+"""A mean entropy above this share of ln V is hardly less than that of a model that says nothing."""
 CERTAIN_BELOW_NATS = 2.0
 """The oldest rule's threshold on the mean entropy."""
 MAX_TOKENS = 8_192
@@ -40,7 +42,7 @@ class OutputHealth(Record):
     entropy_share: float
     """Mean entropy over ln V."""
     loss_minus_entropy_nats: float
-    verdict: Literal["HEALTHY", "OVERCONFIDENT"]
+    verdict: Literal["HEALTHY", "OVERCONFIDENT", "NEAR UNIFORM"]
     oldest_rule_verdict: str
     """What document 000's rule says."""
 
@@ -76,6 +78,7 @@ class MeasureOutputHealth(Measurement[OutputHealth]):
     """A calibrated model's mean loss equals its mean entropy; OVERCONFIDENT where it is more than 0.1 nats above."""
 
     name = "output_health"
+    version = 2  # NEAR UNIFORM is new
     question = "Does the output distribution fit the text, or is it overconfident?"
     unit = "nats per token"
     group = "character"
@@ -109,9 +112,16 @@ def summarise(seen: dict[str, np.ndarray], vocab_size: int) -> OutputHealth:
         entropy_nats=entropy,
         entropy_share=entropy / math.log(vocab_size),
         loss_minus_entropy_nats=excess,
-        verdict="OVERCONFIDENT" if excess > OVERCONFIDENT_NATS else "HEALTHY",
+        verdict=verdict(excess, entropy / math.log(vocab_size)),
         oldest_rule_verdict=oldest_rule_verdict(float(seen["peak"].max()), entropy),
     )
+
+
+def verdict(excess_nats: float, entropy_share: float) -> Literal["HEALTHY", "OVERCONFIDENT", "NEAR UNIFORM"]:
+    """Overconfidence first; a model that is sure of nothing is not called healthy."""
+    if excess_nats > OVERCONFIDENT_NATS:
+        return "OVERCONFIDENT"
+    return "NEAR UNIFORM" if entropy_share > UNIFORM else "HEALTHY"
 
 
 def oldest_rule_verdict(max_probability: float, entropy_nats: float) -> str:

@@ -1,21 +1,33 @@
-"""How every chart of assay looks: lines with a band, quiet axes, generic fonts."""
+"""How every chart of assay looks: lines with a band and their names at their ends, quiet axes, generic fonts."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import altair as alt
 
-from assay.report.drawing.looks import Looks, colours, crowded, shapes
+from assay.report.drawing.looks import Looks, colours, shapes
+from assay.report.drawing.series import Row
+from assay.report.quantities import nats
 
 GREY, INK = "#888888", "#444444"
+LETTER, LINE = 6.6, 15
+"""Pixels that a letter of a label takes to the right, and a label downwards."""
 
 Chart: TypeAlias = alt.Chart | alt.LayerChart
+
+
+def lines_height(width: int) -> int:
+    """Of a chart of lines, in pixels."""
+    return 300 if width > 400 else 200
 
 
 class Lines(NamedTuple):
     """A chart of lines with bands: for each of `names` one of each of `kinds`, drawn solid, then dotted."""
 
     names: Sequence[str]
+    called: Mapping[str, str]
+    """What stands at the end of the line of each."""
     looks: Looks
     x: str
     """The field of the data that is drawn to the right."""
@@ -23,41 +35,138 @@ class Lines(NamedTuple):
     y_scale: Literal["linear", "log"] = "linear"
     dashed_by: str | None = None
     kinds: Sequence[str] = ()
+    faded: bool = False
+    """Whether the second kind is drawn pale and without a band rather than dotted."""
+    start: float = -math.inf
+    """What lies left of it is not drawn."""
+    rules: Mapping[str, float] = {}
+    """Dashed lines across the chart, by name."""
 
 
-def lines_and_band(data: alt.InlineData, lines: Lines, x: alt.X, width: int) -> Chart:
+def lines_and_band(rows: Sequence[Row], lines: Lines, x: alt.X, width: int) -> Chart:
     """A line through `mean` and a band from `low` to `high` for each arm; `x` is the axis of `lines.x`."""
-    many = crowded(lines.names)
-    symbol: dict[str, Any] = {} if many else {"symbolType": "square"}
-    legend = alt.Legend(symbolOpacity=1, symbolSize=90, columns=legend_columns(lines.names, width), **symbol)
-    colour = alt.Color("arm:N", scale=colours(lines.looks, lines.names), title=None, legend=legend)
-    scale = alt.Scale(type=lines.y_scale, zero=False)
+    shown = [row for row in rows if float(row[lines.x]) >= lines.start]
+    data = alt.InlineData(values=shown)
+    low, high = y_domain(shown, lines)
+    scale = alt.Scale(type=lines.y_scale, domain=[low, high], nice=False)
     ticks = alt.Axis(tickCount=6 if lines.y_scale == "linear" else 3)
-    y = alt.Y("mean:Q", title=lines.y_title, scale=scale, axis=ticks)
-    line: dict[str, Any] = {"x": x, "y": y, "color": colour}
+    beside = [lines.called[name] for name in lines.names]
+    beside = beside if max(map(len, beside)) * LETTER + 30 <= 0.4 * width else []
+    legend = None if beside else _legend(lines.names, width)
+    colour = alt.Color("arm:N", scale=colours(lines.looks, lines.names), title=None, legend=legend)
+    line: dict[str, Any] = {"x": x, "y": alt.Y("mean:Q", title=lines.y_title, scale=scale, axis=ticks)}
+    line |= {"color": colour, "detail": "arm:N"}
     band: dict[str, Any] = {"x": x, "y": alt.Y("low:Q", scale=scale), "y2": "high:Q", "color": colour}
+    bands = alt.Chart(data)
     if lines.dashed_by is not None:
-        dashes = alt.Scale(domain=list(lines.kinds), range=[[1, 0], [2, 3]])
-        top = alt.Legend(orient="top")
-        line["strokeDash"] = alt.StrokeDash(f"{lines.dashed_by}:N", scale=dashes, title=None, legend=top)
+        line |= _kinds(lines)
         band["detail"] = f"{lines.dashed_by}:N"
-    base = alt.Chart(data)
-    charts = [base.mark_area(opacity=0.18).encode(**band), base.mark_line(strokeWidth=2).encode(**line)]
-    if many:
-        charts.append(_ends(data, lines, {"x": x, "y": y, "color": colour}))
-    return layer(*charts)
+        if lines.faded:
+            bands = bands.transform_filter(alt.datum[lines.dashed_by] == lines.kinds[0])
+    charts = [bands.mark_area(opacity=0.18).encode(**band), alt.Chart(data).mark_line(strokeWidth=2).encode(**line)]
+    charts += _rules(lines.rules, scale, min((float(row[lines.x]) for row in shown), default=0.0))
+    charts += _names_at_ends(shown, lines, scale, (low, high), lines_height(width)) if beside else []
+    return layer(*charts).properties(padding=_padding(beside))
 
 
-def _ends(data: alt.InlineData, lines: Lines, encoding: dict[str, Any]) -> alt.Chart:
-    """A mark in the shape of its arm at the end of every solid line."""
-    ends: alt.Chart = alt.Chart(data)
-    if lines.dashed_by is not None:
-        ends = ends.transform_filter(f"datum.{lines.dashed_by} == '{lines.kinds[0]}'")
-    ends = ends.transform_joinaggregate(last=f"max({lines.x})", groupby=["arm"])
-    ends = ends.transform_filter(f"datum.{lines.x} == datum.last")
-    shape = alt.Shape("arm:N", scale=shapes(lines.looks, lines.names), title=None)
-    marks: alt.Chart = ends.mark_point(filled=True, size=70, opacity=1).encode(**encoding, shape=shape)
-    return marks
+def y_domain(rows: Sequence[Row], lines: Lines) -> tuple[float, float]:
+    """What bands, lines and rules reach over, and a little more."""
+    ends = [float(row[end]) for row in rows for end in ("low", "high")] + list(lines.rules.values())
+    if lines.y_scale == "log":
+        low, high = math.log(min(ends)), math.log(max(ends))
+        room = 0.04 * (high - low) or 0.1
+        return math.exp(low - room), math.exp(high + room)
+    low, high = min(ends), max(ends)
+    room = 0.04 * (high - low) or 0.1
+    return low - room, high + room
+
+
+def _kinds(lines: Lines) -> dict[str, Any]:
+    """How the kinds of lines are told apart."""
+    top = alt.Legend(orient="top")
+    if lines.faded:
+        pale = alt.Scale(domain=list(lines.kinds), range=[1, 0.35])
+        return {"opacity": alt.Opacity(f"{lines.dashed_by}:N", scale=pale, title=None, legend=top)}
+    dashes = alt.Scale(domain=list(lines.kinds), range=[[1, 0], [2, 3]])
+    return {"strokeDash": alt.StrokeDash(f"{lines.dashed_by}:N", scale=dashes, title=None, legend=top)}
+
+
+def _rules(rules: Mapping[str, float], scale: alt.Scale, left: float) -> list[alt.Chart]:
+    """The rules, with their names above their left ends."""
+    if not rules:
+        return []
+    rows = [{"left": left, "nats": at, "name": f"{name} {nats(at)}"} for name, at in rules.items()]
+    base = alt.Chart(alt.InlineData(values=rows)).encode(y=alt.Y("nats:Q", scale=scale))
+    text = base.mark_text(align="left", dx=4, dy=-7, color=INK, fontSize=11)
+    return [
+        base.mark_rule(strokeDash=[4, 4], color=GREY),
+        text.encode(x="left:Q", text="name:N"),
+    ]
+
+
+def _names_at_ends(
+    rows: Sequence[Row], lines: Lines, scale: alt.Scale, domain: tuple[float, float], height: int
+) -> list[alt.Chart]:
+    """A mark and the name of its arm at the end of every first line, moved up or down where names would overlap."""
+    ends: dict[str | float, Row] = {}
+    for row in rows:
+        if lines.dashed_by is None or row[lines.dashed_by] == lines.kinds[0]:
+            before = ends.get(row["arm"])
+            ends[row["arm"]] = row if before is None or float(row[lines.x]) >= float(before[lines.x]) else before
+    form, back = (math.log, math.exp) if lines.y_scale == "log" else (float, float)
+    low, high = map(form, domain)
+    labels: list[Row] = []
+    for at in sorted({float(row[lines.x]) for row in ends.values()}):
+        mine = sorted((row for row in ends.values() if float(row[lines.x]) == at), key=lambda row: float(row["mean"]))
+        places = _apart([(form(float(row["mean"])) - low) / (high - low) * height for row in mine], height)
+        labels += [
+            {
+                "arm": row["arm"],
+                "called": lines.called[str(row["arm"])],
+                "end": at,
+                "height": back(low + place / height * (high - low)),
+            }
+            for row, place in zip(mine, places, strict=True)
+        ]
+    base = alt.Chart(alt.InlineData(values=labels)).encode(x="end:Q", y=alt.Y("height:Q", scale=scale))
+    shape = alt.Shape("arm:N", scale=shapes(lines.looks, lines.names), legend=None)
+    colour = alt.Color("arm:N", scale=colours(lines.looks, lines.names), legend=None)
+    return [
+        base.mark_point(filled=True, size=50, opacity=1, xOffset=9).encode(color=colour, shape=shape),
+        base.mark_text(align="left", dx=17, color=INK, fontSize=12).encode(text="called:N"),
+    ]
+
+
+def _apart(places: Sequence[float], height: int) -> list[float]:
+    """Ascending `places` in pixels, moved as little as needed to lie a line apart, and not above the height."""
+    moved: list[float] = []
+    for place in places:
+        moved.append(max(place, moved[-1] + LINE) if moved else place)
+    shift = sum(at - place for at, place in zip(moved, places, strict=True)) / max(len(moved), 1)
+    moved = [at - shift for at in moved]
+    over = max(0.0, moved[-1] - height) if moved else 0.0
+    return [at - over for at in moved]
+
+
+def _padding(names: Sequence[str]) -> dict[str, float]:
+    """Around a chart whose lines end in these names."""
+    right = 30 + LETTER * max(map(len, names)) if names else 4
+    return {"left": 4, "right": right, "top": 4, "bottom": 4}
+
+
+def log_ticks(low: float, high: float, width: int) -> list[float]:
+    """1, 2 and 5 times powers of ten between the ends, and the last value itself, as far as they have room."""
+    found = [high]
+    at = [digit * 10.0**power for power in range(math.floor(math.log10(low)), 20) for digit in (1, 2, 5)]
+    apart = math.log(high / low) * 40 / max(width, 1)
+    for tick in sorted((tick for tick in at if low <= tick < high), reverse=True):
+        if math.log(found[-1] / tick) >= apart:
+            found.append(tick)
+    return sorted(found)
+
+
+def _legend(names: Sequence[str], width: int) -> alt.Legend:
+    return alt.Legend(symbolOpacity=1, symbolSize=90, symbolType="square", columns=legend_columns(names, width))
 
 
 def legend_columns(names: Sequence[str], width: int) -> int:
@@ -65,7 +174,7 @@ def legend_columns(names: Sequence[str], width: int) -> int:
     return max(1, width // (7 * max(map(len, names)) + 32))
 
 
-def layer(*charts: alt.Chart) -> Chart:
+def layer(*charts: alt.Chart) -> alt.LayerChart:
     """The charts on top of each other, first at the bottom."""
     return alt.LayerChart(layer=list(charts))
 

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import altair as alt
 import vl_convert
 
 from assay.records import Arm, MeasuredRun, Split, write_whole
-from assay.report.drawing.charts import Chart, styled
+from assay.report.drawing.charts import Chart, lines_height, styled
 from assay.report.drawing.looks import Looks
 from assay.report.drawing.series import Row
 
@@ -29,27 +30,37 @@ class Drawn(NamedTuple):
     runs: Sequence[MeasuredRun]
     """The finished ones of `names`."""
     names: Sequence[str]
-    """The labels that have lines, in the order of the legend."""
+    """The labels that have lines, in the order of ranks."""
     looks: Looks
     split: Split
+
+    @property
+    def called(self) -> dict[str, str]:
+        """What each of `names` is called beside its line: its group, where no other of them is of that."""
+        groups = {arm.label: arm.group or arm.label for arm in self.arms if arm.label in self.names}
+        counts = Counter(groups.values())
+        return {label: group if counts[group] == 1 else label for label, group in groups.items()}
 
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """One chart: `rows` are its data; `draw(data, width)` gives it without title, `width` without the margin."""
+    """One chart: `rows` are its data; `draw(width)` gives it without title, `width` without the margin."""
 
     title: str
     caption: str
     rows: Sequence[Row]
-    draw: Callable[[alt.InlineData, int], Chart]
-    height: int = 300
+    draw: Callable[[int], Chart]
+    height: int | None = None
+    """In pixels; None for that of a chart of lines."""
 
     def svg(self, width: int = WIDE) -> str:
         """The figure as SVG, `width` pixels wide."""
         title = alt.TitleParams(textwrap.wrap(self.title, width // 10), anchor="start", frame="bounds", offset=12)
-        chart = self.draw(alt.InlineData(values=list(self.rows)), width - MARGIN)
+        chart = self.draw(width - MARGIN)
         fit = alt.AutoSizeParams(type="fit-x", contains="padding")
-        chart = chart.properties(title=title, width=width, height=self.height, autosize=fit)
+        chart = chart.properties(
+            title=title, width=width, height=self.height or lines_height(width - MARGIN), autosize=fit
+        )
         svg: str = vl_convert.vegalite_to_svg(styled(chart, width))
         return svg
 

@@ -19,9 +19,10 @@ def scores(of: Drawn, study: StudyRecord) -> Figure | None:
     for name, floor in study.floors.items():
         nats = floor.nats_per_token
         rows.append({"arm": f"{name} floor", "kind": "floor", "mean": nats, "low": nats, "high": nats})
-    order, names = [str(row["arm"]) for row in rows], sorted(arm.label for arm in scored)
+    order, names = [str(row["arm"]) for row in rows], [arm.label for arm in scored]
 
-    def draw(data: alt.InlineData, width: int) -> Chart:
+    def draw(width: int) -> Chart:
+        data = alt.InlineData(values=rows)
         y, x = alt.Y("arm:N", sort=order, title=None), _nats_axis(width, of.split)
         colour = alt.Color("arm:N", scale=colours(of.looks, names), legend=None)
         shape = alt.Shape("arm:N", scale=shapes(of.looks, names), legend=None)
@@ -57,11 +58,12 @@ def tuning(of: Drawn) -> Figure | None:
     tried = [arm for arm in of.arms if arm.selected is not None and arm.learning_rate and arm.validation_nats]
     if not tried:
         return None
-    rows = [_tried_row(arm) for arm in sorted(tried, key=lambda arm: (arm.group, arm.learning_rate))]
     first = {arm.group: of.looks[arm.label] for arm in tried}
-    names = sorted(first)
+    names = list(first)
+    rows = [_tried_row(arm) for arm in sorted(tried, key=lambda arm: (names.index(arm.group), arm.learning_rate))]
 
-    def draw(data: alt.InlineData, width: int) -> Chart:
+    def draw(width: int) -> Chart:
+        data = alt.InlineData(values=rows)
         values = sorted({float(row["learning_rate"]) for row in rows})
         axis = alt.Axis(values=values, format=".2~e")
         scale = alt.Scale(type="log", nice=False, padding=20)

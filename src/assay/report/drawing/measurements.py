@@ -74,13 +74,16 @@ def _figure(of: MeasuredFigure, rows: Sequence[Row], drawn: Drawn) -> Figure:
     seeds = {name: [int(row["seeds"]) for row in rows if row["arm"] == name] for name in drawn.names}
     title = f"{of.title}, {count_of_seeds([max(counts) for counts in seeds.values() if counts])}"
     if of.kind == "lines":
-        return Figure(title, of.caption, rows, _lines(of, drawn))
-    return Figure(title, of.caption, rows, _marks(of, drawn), height=rows_height(len({row["arm"] for row in rows})))
+        return Figure(title, of.caption, rows, _lines(of, rows, drawn))
+    return Figure(
+        title, of.caption, rows, _marks(of, rows, drawn), height=rows_height(len({row["arm"] for row in rows}))
+    )
 
 
-def _lines(of: MeasuredFigure, drawn: Drawn) -> Callable[[alt.InlineData, int], Chart]:
+def _lines(of: MeasuredFigure, rows: Sequence[Row], drawn: Drawn) -> Callable[[int], Chart]:
     lines = Lines(
         drawn.names,
+        drawn.called,
         drawn.looks,
         of.x_called,
         of.y_title,
@@ -89,10 +92,10 @@ def _lines(of: MeasuredFigure, drawn: Drawn) -> Callable[[alt.InlineData, int], 
         kinds=of.series,
     )
 
-    def draw(data: alt.InlineData, width: int) -> Chart:
+    def draw(width: int) -> Chart:
         scale = alt.Scale(type=of.x_scale, nice=of.x_scale == "linear")
         x = alt.X(f"{of.x_called}:Q", title=of.x_title, axis=_x_axis(of, width), scale=scale)
-        return lines_and_band(data, lines, x, width)
+        return lines_and_band(rows, lines, x, width)
 
     return draw
 
@@ -105,10 +108,11 @@ def _x_axis(of: MeasuredFigure, width: int) -> alt.Axis:
     return alt.Axis(labelExpr=f"{named}datum.value", tickMinStep=1, tickCount=width // 60, grid=False)
 
 
-def _marks(of: MeasuredFigure, drawn: Drawn) -> Callable[[alt.InlineData, int], Chart]:
-    def draw(data: alt.InlineData, width: int) -> Chart:
+def _marks(of: MeasuredFigure, rows: Sequence[Row], drawn: Drawn) -> Callable[[int], Chart]:
+    def draw(width: int) -> Chart:
+        data = alt.InlineData(values=list(rows))
         colour = alt.Color("arm:N", scale=colours(drawn.looks, drawn.names), legend=None)
-        base = alt.Chart(data).encode(y=alt.Y("arm:N", title=None), color=colour)
+        base = alt.Chart(data).encode(y=alt.Y("arm:N", sort=list(drawn.names), title=None), color=colour)
         scale = alt.Scale(type=of.y_scale, zero=False, padding=12)
         x = alt.X("mean:Q", title=of.y_title, scale=scale, axis=alt.Axis(tickCount=width // 60))
         bars = base.mark_rule(strokeWidth=2.5).encode(x="low:Q", x2="high:Q")
@@ -116,7 +120,12 @@ def _marks(of: MeasuredFigure, drawn: Drawn) -> Callable[[alt.InlineData, int], 
         if not of.series:
             return layer(bars, marks.encode(x=x))
         shapes = alt.Scale(domain=of.series, range=[SHAPES[at % len(SHAPES)] for at in range(len(of.series))])
-        shape = alt.Shape(f"{of.series_called}:N", scale=shapes, title=None, legend=alt.Legend(orient="top"))
+        shape = alt.Shape(
+            f"{of.series_called}:N",
+            scale=shapes,
+            title=None,
+            legend=alt.Legend(orient="top", columns=1 if width < 400 else 0),
+        )
         return layer(base.mark_line(strokeWidth=1.5, opacity=0.5).encode(x=x), bars, marks.encode(x=x, shape=shape))
 
     return draw

@@ -8,13 +8,17 @@ only where the figure says so.
 from collections.abc import Sequence
 
 from assay.records import MeasuredRun, Results, StudyRecord
-from assay.report.drawing.curves import loss_against_tokens
+from assay.report.drawing.curves import loss_against_flops, loss_against_tokens
 from assay.report.drawing.figure import Drawn, Figure
 from assay.report.drawing.looks import Looks, looks
 from assay.report.drawing.marks import scores, tuning
 from assay.report.drawing.measurements import measured_figures
+from assay.report.drawing.pairs import differences
+from assay.report.drawing.position import difference_by_position
 from assay.report.groups import SizeGroup, by_size, drawn
 
+PAIRS = "pairs"
+"""The name of the main figure; with several sizes, how those of all sizes begin."""
 CHOSEN_ONLY = "Of each grid of learning rates only the chosen point is drawn."
 
 
@@ -45,14 +49,19 @@ def _of_size(
     ]
     of = Drawn(arms, finished, names, look, study.split)
     figures = {
-        "loss": loss_against_tokens(of),
+        PAIRS: differences(of, list(group.pairs), study),
+        "loss": loss_against_tokens(of, study.floors),
+        "loss-flops": loss_against_flops(of, study.floors),
         study.split: scores(of, study),
         "tuning": tuning(of),
-        **measured_figures(of, results, ("loss", study.split, "tuning")),
     }
+    measured = measured_figures(of, results, tuple(figures))
+    if (position := difference_by_position(of)) is not None:
+        measured["position"] = position
+    figures |= measured
     chosen_only = CHOSEN_ONLY if len(names) < len(arms) else ""
     return {
-        name: figure.about(group.heading, "" if name in (study.split, "tuning") else chosen_only)
+        name: figure.about(group.heading, "" if name in (PAIRS, study.split, "tuning") else chosen_only)
         for name, figure in figures.items()
         if figure is not None
     }
