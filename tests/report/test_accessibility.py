@@ -1,7 +1,6 @@
 """The page under axe, in Chromium: no violation, at a desk and on a telephone, light and dark.
 
-Needs Chromium and npm's axe-core: `npm install --no-save axe-core` in the root of the repository, or
-ASSAY_AXE=axe.min.js.
+Needs Chromium and npm's axe-core: `npm install --no-save axe-core` in the root of the repository, or ASSAY_AXE=FILE.
 """
 
 import html

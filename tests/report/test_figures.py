@@ -37,7 +37,7 @@ def test_all_are_drawn(drawn: dict[str, Figure]) -> None:
 @pytest.mark.parametrize(
     ("name", "axes"),
     [
-        ("pairs", {"mamba2 over rwkv6", "rwkv6 over gpt1"}),
+        ("pairs", {"mamba2over rwkv6", "rwkv6over gpt1", "better by nats per token"}),  # in two lines each
         ("loss-flops", {"training FLOPs (log scale)", "validation nats per token", "5.72T", "trigram floor 5.210"}),
         ("loss", {"655k", "training tokens (log scale)", "nats per token", "validation", "training"}),
         ("test", {"test nats per token", "unigram floor", "trigram floor"}),
