@@ -206,7 +206,7 @@ def test_file_that_does_not_hold_a_configuration_is_refused(tmp_path: Path, cont
     path = tmp_path / "config.yaml"
     path.write_bytes(content)
     with pytest.raises(RequestError) as caught:
-        read_yaml(path)
+        read_yaml(path, "--config")
     line = str(caught.value)
     assert line.startswith(f"--config {path}: ")
     assert says in line

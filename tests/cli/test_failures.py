@@ -172,3 +172,19 @@ def test_a_warning_that_came_before_a_finished_study_is_shown(capsys: pytest.Cap
     with StudyProgress(256, single="gpt1") as progress:
         progress.message("no compiler")
     assert capsys.readouterr().err == "no compiler\n"
+
+
+def test_too_little_memory_is_a_wrong_request(assay: Assay) -> None:
+    got = assay("train", "gpt1", *assay.small, "--batch-tokens", "9e18")
+    assert (got.status, got.out, assay.left()) == (2, "", [])
+    assert "not enough memory" in got.lines[-1]
+
+
+def test_a_run_that_continues_says_after_which_step(assay: Assay, monkeypatch: Patch) -> None:
+    command = ["train", "gpt1", *assay.small, "--set", "training.checkpoint_interval=1", "--out", "out"]
+    monkeypatch.setattr(checkpoint, "save_file", after(2, save_file, full_in_safetensors))
+    assert assay(*command).status == 2
+    monkeypatch.setattr(checkpoint, "save_file", save_file)
+    again = assay(*command)
+    assert again.status == 0
+    assert "gpt1: continues after step 1 of 2" in again.lines

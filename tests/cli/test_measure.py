@@ -193,7 +193,7 @@ def test_an_exported_run_measures_as_the_run_does(assay: Assay) -> None:
         (("measure", "nowhere"), "nowhere: no architecture, folder of a run, FILE.py or hf:PATH"),
         (("measure", "gpt1", "--only", "recal"), "--only recal: no measurement and no group of them; did you mean"),
         (("measure", "gpt1", "--only", ","), "--only ',': names nothing"),
-        (("measure", "."), ".: no config.yaml; the folder of a study or run would do"),
+        (("measure", "."), ".: no config.yaml; the folder of a run would do"),
         (("compare", "gpt1", "--measure", "nope"), "--measure nope: no measurement and no group of them"),
         (("train", "gpt1", "--measure", " ,"), "--measure ' ,': names nothing"),
     ],

@@ -99,6 +99,9 @@ def main(arguments: list[str] | None = None) -> int:
         return DONE
     except OSError as error:
         return _complain(_explain(error), WRONG_REQUEST)
+    except MemoryError as error:
+        why = f": {error}" if str(error) else ""
+        return _complain(f"not enough memory{why}; smaller numbers of tokens or parameters would do", WRONG_REQUEST)
     except WorkerError as error:
         return _complain(str(error), OUR_FAULT)
     except Exception as error:
