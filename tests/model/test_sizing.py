@@ -238,7 +238,7 @@ def test_heads_of_a_fixed_width_are_together_as_wide_as_usual() -> None:
         ("gpt1", {"d_model": 96, "n_heads": 7}, r"with d_model=96, n_heads=7: model.d_model: 96 given, not a multiple"),
         ("gpt1", {"n_heads": 0}, "model.n_heads: 0 given, should be greater"),
         ("gpt1", {"d_model": "wide"}, "model.d_model: 'wide' given, should be a valid integer"),
-        ("gpt1", {"n_layers": True}, "model.n_layers: True given, a whole number of at least 1 would do"),
+        ("gpt1", {"n_layers": True}, "model.n_layers: True given, should be a valid integer"),
         ("groundthink", {"n_layers": 5}, "the pattern 'GGGGGS' has 6; leave n_layers out"),
         ("mamba2", {"d_ff": 64}, "Mamba-2 has no channel mixer"),
     ],

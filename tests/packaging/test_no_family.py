@@ -20,6 +20,7 @@ GENERIC = sorted(
     path
     for pattern in ("layers/mixer.py", "model/*.py", "audit/**/*.py", "cli/*.py", "generation.py", "registry.py")
     for path in SOURCE.glob(pattern)
+    if path.name != "examples.py"  # commands as users give them
 )
 SAID = {"cli/compare.py": " ".join(DEFAULT_ARMS), "cli/options.py": "bytes, bpe:N, gpt2, or a tokenizer.json."}
 """What help says of a default, and of a tokenizer."""

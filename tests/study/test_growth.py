@@ -135,7 +135,8 @@ def test_asking_for_less_shows_all_and_says_so(make: Make, at_once: Path, capsys
     record = compare(make(("rwkv6",), (1,)), at_once)
     assert record == StudyRecord.read(at_once / "study.json")
     more = f"{at_once} holds more than was asked for, and all of it is shown: gpt1, mamba2, seed 0"
-    assert capsys.readouterr().err == f"{more}\n"
+    again = f"{at_once}: finished before; shown again, nothing is trained"
+    assert capsys.readouterr().err == f"{more}\n{again}\n"
     assert before == {path: path.stat().st_mtime_ns for path in at_once.rglob("*") if path.is_file()}
 
 
