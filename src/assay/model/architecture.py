@@ -15,6 +15,8 @@ from assay.model.lm import Block, Draw, Embedding, LanguageModel, UndecayedEmbed
 from assay.model.proportions import swiglu_width, transformer_depth
 from assay.registry import Registry
 
+LARGEST = 10**8
+"""The largest whole number among dimensions: beyond, the bytes of a matrix overflow."""
 Heads = Literal["published", "tied", "untied"]
 
 
@@ -26,7 +28,7 @@ class ModelConfig(Config):
 
     vocab_size: int = Field(4096, ge=2)
     d_model: int = Field(512, ge=1)
-    n_layers: int = Field(8, ge=1)
+    n_layers: int = Field(8, ge=1, le=10_000)
     d_ff: int | None = Field(None, ge=1)
     """Width of the channel mixer; None is the architecture's own ratio."""
     heads: Heads = "untied"
@@ -54,6 +56,14 @@ class ModelConfig(Config):
         if values.get("body") == "common":
             values.setdefault("dropout", 0.0)
         return values
+
+    @model_validator(mode="after")
+    def _within_reason(self) -> "ModelConfig":
+        """Of the dimensions of a family's own too."""
+        for name, value in self:
+            if isinstance(value, int) and value > LARGEST:
+                raise ValueError(f"model.{name}: {value} given, at most {LARGEST:,} would do")
+        return self
 
 
 def heads_of_old(tied: Any) -> Heads:
