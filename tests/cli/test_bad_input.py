@@ -25,7 +25,7 @@ CASES = {
     "size beyond reason": ("train gpt1 --size 900G", "--size: 900000000000 given, should be less than or equal"),
     "size and width": ("train gpt1 {small} --size 30k", "--size 30,000: .* with d_model=64, n_layers=1; .* fewer"),
     "width beyond reason": ("train gpt1 {tokens} --set d_model=9e15", "--set d_model: .* at most 100,000,000 would do"),
-    "depth beyond reason": ("train gpt1 {tokens} --set n_layers=1M", "--set n_layers: 1000000 given, .* 10000"),
+    "depth beyond reason": ("train gpt1 {tokens} --set n_layers=1M", "--set n_layers: 1000000 given, at most 10,000"),
     "positions beyond reason": ("train gpt1 {small} --set max_positions=9e15", "--set max_positions: .* at most 100,0"),
     "threads beyond reason": ("train gpt1 {small} --set execution.threads=1e15", "--set execution.threads: .* 4096"),
     "batch beyond reason": ("train gpt1 {small} --batch-tokens 9e18", "--batch-tokens .* 1073741824"),

@@ -17,6 +17,7 @@ from assay.registry import Registry
 
 LARGEST = 10**8
 """The largest whole number among dimensions: beyond, the bytes of a matrix overflow."""
+MOST_LAYERS = 10_000
 Heads = Literal["published", "tied", "untied"]
 
 
@@ -28,7 +29,7 @@ class ModelConfig(Config):
 
     vocab_size: int = Field(4096, ge=2)
     d_model: int = Field(512, ge=1)
-    n_layers: int = Field(8, ge=1, le=10_000)
+    n_layers: int = Field(8, ge=1)
     d_ff: int | None = Field(None, ge=1)
     """Width of the channel mixer; None is the architecture's own ratio."""
     heads: Heads = "untied"
@@ -61,8 +62,9 @@ class ModelConfig(Config):
     def _within_reason(self) -> "ModelConfig":
         """Of the dimensions of a family's own too."""
         for name, value in self:
-            if isinstance(value, int) and value > LARGEST:
-                raise ValueError(f"model.{name}: {value} given, at most {LARGEST:,} would do")
+            most = MOST_LAYERS if name == "n_layers" else LARGEST
+            if isinstance(value, int) and value > most:
+                raise ValueError(f"model.{name}: {value} given, at most {most:,} would do")
         return self
 
 
