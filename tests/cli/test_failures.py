@@ -174,10 +174,15 @@ def test_a_warning_that_came_before_a_finished_study_is_shown(capsys: pytest.Cap
     assert capsys.readouterr().err == "no compiler\n"
 
 
-def test_too_little_memory_is_a_wrong_request(assay: Assay) -> None:
-    got = assay("train", "gpt1", *assay.small, "--batch-tokens", "9e18")
-    assert (got.status, got.out, assay.left()) == (2, "", [])
-    assert "not enough memory" in got.lines[-1]
+def test_too_little_memory_is_a_wrong_request(assay: Assay, monkeypatch: Patch) -> None:
+    def large(*_: Any) -> None:
+        raise MemoryError("Unable to allocate 2 EiB")
+
+    monkeypatch.setattr(study_run, "train", large)
+    got = assay("train", "gpt1", *assay.small)
+    assert (got.status, got.out) == (2, "")
+    start = "assay: not enough memory: Unable to allocate 2 EiB; "
+    assert got.lines == [f"{start}smaller numbers of tokens or parameters would do"]
 
 
 def test_a_run_that_continues_says_after_which_step(assay: Assay, monkeypatch: Patch) -> None:

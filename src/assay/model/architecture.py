@@ -15,6 +15,9 @@ from assay.model.lm import Block, Draw, Embedding, LanguageModel, UndecayedEmbed
 from assay.model.proportions import swiglu_width, transformer_depth
 from assay.registry import Registry
 
+LARGEST = 10**8
+"""The largest whole number among dimensions: beyond, the bytes of a matrix overflow."""
+MOST_LAYERS = 10_000
 Heads = Literal["published", "tied", "untied"]
 
 
@@ -54,6 +57,15 @@ class ModelConfig(Config):
         if values.get("body") == "common":
             values.setdefault("dropout", 0.0)
         return values
+
+    @model_validator(mode="after")
+    def _within_reason(self) -> "ModelConfig":
+        """Of the dimensions of a family's own too."""
+        for name, value in self:
+            most = MOST_LAYERS if name == "n_layers" else LARGEST
+            if isinstance(value, int) and value > most:
+                raise ValueError(f"model.{name}: {value} given, at most {most:,} would do")
+        return self
 
 
 def heads_of_old(tied: Any) -> Heads:

@@ -29,7 +29,7 @@ class ExecutionConfig(Config):
     op_form: Form = "chunked"
     """Of every op that has it and can run it here; the others take the best form that can."""
     chunk_length: int = Field(64, ge=1)
-    threads: int | None = Field(None, gt=0)
+    threads: int | None = Field(None, gt=0, le=4096)
     """Torch threads; None means one per core that this process may use."""
 
     @field_validator("device")
