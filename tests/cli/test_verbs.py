@@ -259,3 +259,17 @@ def test_runs_are_listed_with_what_they_asked(assay: Assay, monkeypatch: pytest.
     for wrong in (["list", "rums"], ["list", "runs", "nowhere"], ["list", "corpora", "x"]):
         got = assay(*wrong)
         assert (got.status, len(got.lines)) == (2, 1)
+
+
+def test_an_unsound_arm_is_a_negative_finding_and_stands_in_the_answer(
+    assay: Assay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assay.study.conclude.write_report", lambda *_: None)
+    monkeypatch.setattr("assay.study.compare.measure_floors", lambda _: {})
+    small = [*assay.tokens, "--size", "40k", "--set", "model.groundthink-v7.pattern=GS", "--set", "measurements=[]"]
+    command = ["compare", "gpt1", "groundthink-v7", "--seeds", "1", *small, "--out", "study"]
+    got = assay(*command)
+    assert got.status == 1, got.err
+    start = "gpt1 is the only arm that can be ranked: groundthink-v7 reads the future."
+    assert " ".join(got.out.split()).startswith(start)
+    assert assay(*command).status == 1, "shown again too"

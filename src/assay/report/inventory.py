@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+from assay.analysis.ranking.verdicts import TWO_SEEDS
 from assay.analysis.wording import join_names, short
 from assay.config import read_yaml
 from assay.errors import RequestError
@@ -91,6 +92,8 @@ def _answer(record: StudyRecord) -> str:
     resolved = sum(pair.resolved for pair in record.pairs)
     scores = [f"{arm.label} {arm.scores.nats_per_token.mean:.3f}" for arm in first if arm.scores is not None]
     nominally = " (nominally)" if any(pair.resolved and pair.nominal for pair in record.pairs) else ""
+    if resolved and min(pair.n_seeds for pair in record.pairs) == 2:
+        nominally += f", {TWO_SEEDS}"
     leads = "leads" if len(scores) == 1 else "lead"
     return f"{join_names(scores)} nats/token {leads}; {resolved} of {len(record.pairs)} pairs resolved{nominally}"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from assay.analysis.ranking.verdicts import TWO_SEEDS
 from assay.analysis.wording import counted
 from assay.config import read_yaml
 from assay.data.dataset import load_dataset
@@ -197,6 +198,8 @@ def decided(record: StudyRecord) -> bool:
 def _told(now: StudyRecord, count: int, config: StudyConfig) -> str:
     resolved = sum(pair.resolved for pair in now.pairs)
     start = f"look after {count} seeds: {resolved} of {counted(len(now.pairs), 'pair')} resolved"
+    if resolved and count == 2:
+        start += f", {TWO_SEEDS}"
     if decided(now):
         return f"{start}; stopped"
     return f"{start}; goes on to {next(look for look in config.looks() if look > count)} seeds"
