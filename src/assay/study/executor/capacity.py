@@ -8,7 +8,7 @@ from assay.parsing import parse_number
 from assay.study.resolve import ResolvedArm, Study
 from assay.training.memory import available_bytes, training_bytes
 
-WORTH_A_PROCESS_FLOPS = 2e11
+WORTH_A_PROCESS_FLOPS = 1.2e11
 """A run of fewer training FLOPs takes no longer than starting a process, some seconds."""
 PROCESS_BYTES = 700_000_000
 """What Python with torch takes, about, before a model is there."""
