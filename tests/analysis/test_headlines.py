@@ -104,6 +104,10 @@ def test_planned_looks_are_said() -> None:
     assert (p.high or 0) - (p.low or 0) < (q.high or 0) - (q.low or 0), "several looks take wider intervals"
     assert (p.p_value is None, q.p_value) == (False, None)
     assert line_with(study(clear(4), rule=plan), "Looks planned").endswith("with 4 seeds no look was planned.")
+    alone = study([run("gpt1", seed) for seed in range(3)], rule=plan)
+    assert line_with(alone, "Looks planned").endswith(
+        "there is no pair to decide, so that the study stops at the first."
+    )
 
 
 def test_a_seed_that_stands_apart_is_named() -> None:

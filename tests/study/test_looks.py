@@ -73,6 +73,7 @@ def test_it_goes_on_where_a_pair_is_open_and_ends_as_without_a_plan(make: Make, 
         ({"rule": {"looks": [5, 3]}}, "ascending numbers of seeds"),
         ({"rule": {"looks": [1, 3]}}, "ascending numbers of seeds"),
         ({"rule": {"looks": [3, 4]}}, "--looks 3,4: there are 3 seeds; leave --seeds out"),
+        ({"rule": {"looks": [2]}}, "--looks 2: there are 3 seeds; .* end the looks with as many"),
         (
             {"rule": {"looks": [2, 3]}, "tuning": {"learning_rates": [1e-3, 1e-2]}},
             "--looks: with a grid of learning rates",

@@ -152,9 +152,12 @@ class StudyConfig(Config):
         groups = [arm.label for arm in self.arms]
         if self.rule.baseline is not None and self.rule.baseline not in groups:
             raise ValueError(f"--baseline {self.rule.baseline}: no arm of this study; {', '.join(groups)} would do")
-        if self.rule.looks and self.rule.looks[-1] > len(self.seeds):
+        if self.rule.looks and self.rule.looks[-1] != len(self.seeds):
+            # A further look after the last that was planned would be one that the intervals do not allow for.
             looks = ",".join(map(str, self.rule.looks))
-            raise ValueError(f"--looks {looks}: there are {len(self.seeds)} seeds; leave --seeds out, or give as many")
+            raise ValueError(
+                f"--looks {looks}: there are {len(self.seeds)} seeds; leave --seeds out, or end the looks with as many"
+            )
         if self.rule.looks and self.tuning.learning_rates:
             raise ValueError("--looks: with a grid of learning rates another rate may be chosen at each look; give one")
         return self

@@ -197,6 +197,8 @@ def decided(record: StudyRecord) -> bool:
 
 def _told(now: StudyRecord, count: int, config: StudyConfig) -> str:
     resolved = sum(pair.resolved for pair in now.pairs)
+    if not now.pairs:
+        return f"look after {count} seeds: no pair to decide; stopped"
     start = f"look after {count} seeds: {resolved} of {counted(len(now.pairs), 'pair')} resolved"
     if resolved and count == 2:
         start += f", {TWO_SEEDS}"

@@ -53,7 +53,9 @@ def _looks(pairs: Sequence[Pair], rule: Rule) -> list[str]:
     if not rule.looks:
         return []
     plan = f"Looks planned after {join_names([str(look) for look in rule.looks])} seeds"
-    seeds = max((pair.n_seeds for pair in pairs), default=0)
+    if not pairs:
+        return [f"{plan}: there is no pair to decide, so that the study stops at the first."]
+    seeds = max(pair.n_seeds for pair in pairs)
     if seeds not in rule.looks:
         return [f"{plan}; with {counted(seeds, 'seed')} no look was planned."]
     index = rule.looks.index(seeds)
