@@ -24,7 +24,20 @@ def _no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
 
 
+@pytest.fixture
+def _no_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True, "amx_bf16": False})
+
+
 @pytest.mark.usefixtures("_no_cuda")
+@pytest.mark.parametrize("unit", ["amx_bf16", "avx512_bf16", "bf16"])
+def test_auto_is_bfloat16_where_a_processor_multiplies_in_it(monkeypatch: pytest.MonkeyPatch, unit: str) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True, unit: True})
+    assert resolve_plan(ExecutionConfig(), refuse).precision == "bfloat16"
+    assert resolve_plan(ExecutionConfig(precision="float32"), refuse).precision == "float32"
+
+
+@pytest.mark.usefixtures("_no_cuda", "_no_units")
 def test_auto_is_the_processor_in_float32() -> None:
     plan = resolve_plan(ExecutionConfig(), refuse)
     assert (plan.device, plan.precision, plan.compile) == ("cpu", "float32", False)
@@ -102,6 +115,7 @@ def test_a_record_has_the_forms_that_run(name: str) -> None:
         assert ran
 
 
+@pytest.mark.usefixtures("_no_units")
 def test_a_form_that_cannot_run_is_told_and_another_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     def table(needs: Needs) -> dict[str, Implementation]:
         plain = Implementation(id)

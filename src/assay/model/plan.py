@@ -1,5 +1,6 @@
 """The execution plan: device, precision, compile, forms of ops and threads, resolved once, obeyed by every run."""
 
+import importlib.util
 import os
 import re
 import shutil
@@ -19,13 +20,17 @@ from assay.model.lm import LanguageModel
 from assay.ops.execution import Execution, Form
 from assay.ops.forms import OPS, Op
 
+CPU_BFLOAT16_UNITS = ("amx_bf16", "avx512_bf16", "bf16")
+"""Names in torch.cpu.get_capabilities() of units that multiply in bfloat16 and add in float32; the last is ARM's."""
+
 
 class ExecutionConfig(Config):
     """What the user asks of the machine; `auto` is resolved from what the machine can do, never from timings."""
 
     device: str = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    compile: bool = False
+    compile: bool | Literal["auto"] = "auto"
+    """`auto` compiles a study whose runs are long enough to repay it (assay.study.machine), and nothing else."""
     op_form: Form = "chunked"
     """Of every op that has it and can run it here; the others take the best form that can."""
     chunk_length: int = Field(64, ge=1)
@@ -83,20 +88,19 @@ class ExecutionPlan(Config):
 def resolve_plan(asked: ExecutionConfig, tell: Callable[[str], None]) -> ExecutionPlan:
     """Resolve `auto` from the machine's capabilities.
 
-    Something that was asked for and is not available is a RequestError; a missing C++ compiler is one line to `tell`.
-    The automatic precision is bfloat16 on CUDA devices that support it, and float32 on CPUs: few have bfloat16 units.
+    Something that was asked for and is not available is a RequestError; a missing compiler is one line to `tell`. The
+    automatic precision is bfloat16 on devices that multiply in it, float32 elsewhere. An automatic `compile` is off
+    here: only a study knows how long its runs are.
     """
     device = asked.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     refuse_missing_device(device)
     kind = torch.device(device).type
-    precision = asked.precision
-    if precision == "auto":
-        precision = "bfloat16" if kind == "cuda" and torch.cuda.is_bf16_supported() else "float32"
-    compiles = asked.compile
-    if compiles and kind == "cpu" and not any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl")):
-        tell("execution.compile: no C++ compiler found; running without compiling")
+    precision = fast_precision(device) if asked.precision == "auto" else asked.precision
+    compiles = asked.compile is True
+    if compiles and (missing := missing_compiler(device)):
+        tell(f"execution.compile: {missing}; running without compiling")
         compiles = False
     return ExecutionPlan(
         device=device,
@@ -107,6 +111,27 @@ def resolve_plan(asked: ExecutionConfig, tell: Callable[[str], None]) -> Executi
         threads=asked.threads or available_cores(),
         forms=_resolve_forms(asked.op_form, kind, precision, tell),
     )
+
+
+def fast_precision(device: str) -> str:
+    """bfloat16 where the device has units for products in it, on CPUs AMX, AVX512-BF16 or ARM's; else float32."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        units = torch.cuda.is_bf16_supported()
+    else:
+        found = torch.cpu.get_capabilities() if kind == "cpu" else {}
+        units = any(found.get(unit) for unit in CPU_BFLOAT16_UNITS)
+    return "bfloat16" if units else "float32"
+
+
+def missing_compiler(device: str) -> str | None:
+    """In words, what torch.compile needs on the device and is not there; None where nothing is missing."""
+    kind = torch.device(device).type
+    if kind == "cpu" and not any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl")):
+        return "no C++ compiler found"
+    if kind == "cuda" and importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    return None
 
 
 def _resolve_forms(wished: Form, device: str, precision: str, tell: Callable[[str], None]) -> dict[str, Form]:

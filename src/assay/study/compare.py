@@ -34,9 +34,10 @@ from assay.study.growth import grown, refuse_course
 from assay.study.live import Live
 from assay.study.measure.given import arms_of, given_study
 from assay.study.measure.results import can_measure_again, measure_study
-from assay.study.resolve import ResolvedArm, Study, refuse_other_data, resolve, threads_at_once, with_measurements
+from assay.study.resolve import ResolvedArm, Study, refuse_other_data, resolve, threads_of_study, with_measurements
 from assay.study.run import carry_out, finished_run, trained_record
 from assay.study.sources import only_here, refuse_changed_sources
+from assay.training.compiled import ONE_GRAPH, UNCOMPILED
 from assay.training.environment import assay_version
 from assay.training.loop import StepEvent
 
@@ -94,7 +95,7 @@ def compare(
     _refuse_other_code(study, folder)
     for line in study.dataset.description():
         listener.message(line)
-    if (threads := threads_at_once(study)) != study.plan.threads and stored is not None:
+    if stored is not None and (threads := threads_of_study(study)) != study.plan.threads:
         began = f"{folder}: threads stay {study.plan.threads} a run, as when it began"
         listener.notice(f"{began}; asked for at once they would be {threads}")
     resolved = study.config.model_copy(update={"plan": study.plan, "corpus_digest": study.dataset.digest})
@@ -182,12 +183,22 @@ def _carry_out_seeds(
     """The runs of all arms with `seeds`, seed by seed in the order of the arms."""
     # Seed by seed, so that an early look already compares; the longest runs first, so that no worker waits at the end.
     # How long a run of an arm takes is known after its first; before, FLOPs are a guess.
-    longest_first = sorted(study.arms, key=lambda arm: -training_flops(study, arm))
+    longest_first = sorted(study.arms, key=lambda arm: -training_flops(arm))
     jobs = [_job(study, arm, seed, folder) for seed in seeds for arm in longest_first]
     done = {
         (run.record.label, run.record.seed): run for run in execute(jobs, resolve_workers(workers, study), listener)
     }
-    return [done[arm.label, seed] for seed in seeds for arm in study.arms]
+    runs = [done[arm.label, seed] for seed in seeds for arm in study.arms]
+    _say_uncompiled(study, runs, listener)
+    return runs
+
+
+def _say_uncompiled(study: Study, runs: Sequence[MeasuredRun], listener: Listener) -> None:
+    """A line for each arm of a compiled study that torch could not compile as one graph."""
+    how = {run.record.label: run.record.environment.get("compiled", UNCOMPILED) for run in runs}
+    for label, words in how.items():
+        if study.plan.compile and words != ONE_GRAPH:
+            listener.notice(f"execution.compile: {label} ran compiled as {words}")
 
 
 def decided(record: StudyRecord) -> bool:

@@ -8,20 +8,18 @@ from typing import Any
 from assay.data.dataset import Dataset, load_dataset
 from assay.errors import RequestError
 from assay.evaluation.measurement import Measurement, StudyMeasurement, expanded, named
-from assay.model.accounting import count_parameters
+from assay.model.accounting import count_flops, count_parameters
 from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig
-from assay.model.plan import ExecutionPlan, available_cores, memory_bytes, refuse_missing_device, resolve_plan
+from assay.model.plan import ExecutionPlan, memory_bytes, refuse_missing_device, resolve_plan
 from assay.model.sizing import Decoding, build_on_meta, refuse_without_flops, solve
 from assay.records.results import LIKELIHOOD
 from assay.registry import suggestion
 from assay.study.arm import ArmConfig
 from assay.study.asked import PluginFile, StudyConfig
+from assay.study.machine import compiles_at_once, threads_at_once
 from assay.study.sources import arm_plugins, measurement_plugins
 from assay.study.spec import Spec, folder_name
 from assay.training.config import TrainingConfig
-
-SMALL_PARAMETERS = 16_000_000
-"""Up to this size two runs with one thread each get further in an hour than one run with two threads."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +123,31 @@ def resolve(config: StudyConfig, tell: Callable[[str], None]) -> Study:
         _refuse_large(arm, size, plan.device)
     study = Study(config, arms, dataset, plan)
     if config.plan is None:
-        study = replace(study, plan=plan.model_copy(update={"threads": threads_at_once(study)}))
+        study = replace(study, plan=_plan_of_study(study, tell))
     _refuse_equal(study)
     return study
+
+
+def _plan_of_study(study: Study, tell: Callable[[str], None]) -> ExecutionPlan:
+    """The plan with what follows from the sizes of the study's runs."""
+    asked, plan = study.config.execution, study.plan
+    threads = threads_of_study(study)
+    least_flops = min(training_flops(arm) for arm in study.arms)
+    compiles = plan.compile or compiles_at_once(asked, plan.device, least_flops, tell)
+    return plan.model_copy(update={"threads": threads, "compile": compiles})
+
+
+def threads_of_study(study: Study) -> int:
+    """Torch threads of every run of a study that begins with these runs."""
+    largest = max(count_parameters(build_on_meta(arm.architecture, arm.config)).total for arm in study.arms)
+    runs = len(study.arms) * len(study.config.seeds)
+    return threads_at_once(study.config.execution, study.plan.device, largest, runs)
+
+
+def training_flops(arm: ResolvedArm) -> float:
+    """The training FLOPs of one run of the arm."""
+    flops = count_flops(build_on_meta(arm.architecture, arm.config), arm.training.context)
+    return flops.training * arm.training.tokens
 
 
 def with_measurements(config: StudyConfig) -> StudyConfig:
@@ -167,19 +187,6 @@ def _known(arm: ArmConfig, config: StudyConfig) -> Architecture:
         brings = " ".join(f"--plugin {plugin.path}" for plugin in config.plugins)
         raise RequestError(f"{arm.label}: architecture {arm.architecture!r} is not known here; {brings} brings it")
     return ARCHITECTURES.get(arm.architecture)
-
-
-def threads_at_once(study: Study) -> int:
-    """Torch threads of every run of a study that begins with these runs.
-
-    As asked; else one where models are small and there are at least as many runs as cores; else all cores.
-    """
-    cores, config = available_cores(), study.config
-    if config.execution.threads is not None:
-        return config.execution.threads
-    largest = max(count_parameters(build_on_meta(arm.architecture, arm.config)).total for arm in study.arms)
-    runs = len(study.arms) * len(config.seeds)
-    return 1 if study.plan.device == "cpu" and largest <= SMALL_PARAMETERS and runs >= cores else cores
 
 
 def size_arm(

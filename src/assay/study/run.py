@@ -12,7 +12,6 @@ from assay.evaluation.results import code_in_words
 from assay.evaluation.scoring import mean_nats
 from assay.model.accounting import count_flops, count_parameters, count_state_bytes
 from assay.model.architecture import build_model
-from assay.model.lm import LanguageModel
 from assay.plugins.blame import place_of
 from assay.records import CurvePoint, MeasuredRun, RunRecord
 from assay.study.asked import StudyConfig
@@ -152,10 +151,10 @@ class _Run:
             observed_by={item.name: code_in_words(item) for item in followed},
         )
         progress = run.go()
-        self._record(run.model, progress).write(self.folder / "record.json")
+        self._record(run, progress).write(self.folder / "record.json")
 
-    def _record(self, model: LanguageModel, progress: TrainingProgress) -> RunRecord:
-        study, plan = self.study, self.study.plan
+    def _record(self, trained: TrainingRun, progress: TrainingProgress) -> RunRecord:
+        study, plan, model = self.study, self.study.plan, trained.model
         rows = read_metrics(self.folder)
         return RunRecord(
             label=self.arm.label,
@@ -184,7 +183,7 @@ class _Run:
             interruptions=progress.interruptions,
             chain_broken=progress.chain_broken,
             corpus_digest=study.dataset.digest,
-            environment=environment(plan),
+            environment=environment(plan, progress.environment.get("compiled", UNCOMPILED)),
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from assay.model.plan import ExecutionPlan
+from assay.training.compiled import UNCOMPILED
 
 DECIDING = (
     "config.py",
@@ -47,8 +48,8 @@ def _sources(place: Path) -> list[Path]:
     return sorted(place.rglob("*.py")) if place.is_dir() else [place]
 
 
-def environment(plan: ExecutionPlan) -> dict[str, str]:
-    """What must be equal for a bit-for-bit repetition: machine, build of torch, threads, precision."""
+def environment(plan: ExecutionPlan, compiled: str = UNCOMPILED) -> dict[str, str]:
+    """What must be equal for a bit-for-bit repetition: machine, build of torch, threads, precision, `compiled` how."""
     cuda = torch.cuda.get_device_name(plan.device) if plan.device.startswith("cuda") else ""
     return {
         "assay": assay_version(),
@@ -60,6 +61,7 @@ def environment(plan: ExecutionPlan) -> dict[str, str]:
         "device": plan.device,
         "precision": plan.precision,
         "threads": str(plan.threads),
+        "compiled": compiled,
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
-from assay.data.batches import Batches, Chain
+from assay.data.batches import Batch, Batches, Chain
 from assay.errors import RequestError
 from assay.model.fingerprint import fingerprint
 from assay.model.lm import LanguageModel
@@ -17,13 +17,14 @@ from assay.model.plan import ExecutionPlan
 from assay.records import write_whole
 from assay.training import checkpoint
 from assay.training.checkpoint import TrainingProgress
+from assay.training.compiled import UNCOMPILED, compile_objective, forget_compiled_code
 from assay.training.config import TrainingConfig
 from assay.training.course import add_row, course_file, observed_by, read_course
 from assay.training.environment import environment
 from assay.training.memory import PeakMemory
 from assay.training.objective import Objective
 from assay.training.optim import build_optimizer, learning_rate
-from assay.training.step import micro_batches, take_step
+from assay.training.step import MicroBatch, micro_batches, take_step
 
 DIVERGENCE_WINDOW = 20
 DIVERGENCE_NATS = 1.0
@@ -99,8 +100,8 @@ class TrainingRun:
         self.codes = observed_by or {}
         self.objective = Objective(self.model, plan)
         self.optimizer = build_optimizer(self.model, config)
-        if plan.compile:
-            self.objective.compile()
+        self.compiled = UNCOMPILED
+        """How the steps run, as `compile_objective` says."""
 
     def go(self) -> TrainingProgress:
         """Train to the end or to divergence, starting from the last checkpoint if there is one."""
@@ -139,9 +140,13 @@ class TrainingRun:
             add_row(course_file(self.folder, observer.name), row, self.codes.get(observer.name))
 
     def _start(self) -> TrainingProgress:
-        here = environment(self.plan)
         folder = self.folder / "checkpoint"
-        if not checkpoint.recover(folder):
+        begun = checkpoint.recover(folder)
+        if self.plan.compile and not (begun and TrainingProgress.read(folder / "progress.json").status != "running"):
+            forget_compiled_code()
+            self.compiled = compile_objective(self.objective, self._micro_batches(self.batches.batch(0), 0)[0])
+        here = environment(self.plan, self.compiled)
+        if not begun:
             self._drop_rows_after(0)
             return TrainingProgress(step=0, tokens=0, chain=Chain().head, environment=here)
         progress = checkpoint.load(folder, self.model, self.optimizer)
@@ -187,7 +192,7 @@ class TrainingRun:
         started = time.perf_counter()
         batch = self.batches.batch(step)
         chain.update(batch)
-        parts = micro_batches(batch, config, self.plan.device, self.batches.seed, step, self.replicate)
+        parts = self._micro_batches(batch, step)
         taken = take_step(self.objective, self.optimizer, parts, batch.scored, config, step)
         seconds = time.perf_counter() - started
         progress = self._judge(progress, taken.losses.nats, taken.finite).model_copy(
@@ -212,6 +217,9 @@ class TrainingRun:
             validation_nats_per_token=validation,
             auxiliary=taken.losses.auxiliary,
         )
+
+    def _micro_batches(self, batch: Batch, step: int) -> list[MicroBatch]:
+        return micro_batches(batch, self.config, self.plan.device, self.batches.seed, step, self.replicate)
 
     def _judge(self, progress: TrainingProgress, nats: float, finite: bool) -> TrainingProgress:
         """The progress with this step's loss added, and marked as diverged if it is (see DIVERGENCE_NATS)."""

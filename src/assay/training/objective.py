@@ -3,7 +3,8 @@
 Shapes: B batch, T tokens of a window.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -40,14 +41,26 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
         self.plan = plan
+        self._compiled: Callable[..., Outcome] | None = None
 
     def forward(self, inputs: Int[Tensor, "B T"], targets: Int[Tensor, "B T"], seed: int | Int[Tensor, ""]) -> Outcome:
+        with self.plan.autocast():
+            return (self._compiled or self._compute)(inputs, targets, torch.as_tensor(seed, device=inputs.device))
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """torch.compile in place, of what runs in the plan's precision: graphs that enter autocast are not cached."""
+        self._compiled = torch.compile(self._compute, *args, **kwargs)
+
+    def uncompile(self) -> None:
+        """Undo `compile`."""
+        self._compiled = None
+
+    def _compute(self, inputs: Int[Tensor, "B T"], targets: Int[Tensor, "B T"], seed: Int[Tensor, ""]) -> Outcome:
         shared: Shared = {}
-        set_seed(self.model, torch.as_tensor(seed, device=inputs.device))
+        set_seed(self.model, seed)
         try:
-            with self.plan.autocast():
-                hidden, _ = self.model.hidden(inputs, shared=shared)
-                nats = summed_nats(hidden.flatten(0, 1), self.model.head_weight, targets.flatten())
+            hidden, _ = self.model.hidden(inputs, shared=shared)
+            nats = summed_nats(hidden.flatten(0, 1), self.model.head_weight, targets.flatten())
         finally:
             set_seed(self.model, None)
         return Outcome(nats, (targets != IGNORED).sum(), auxiliary_losses(shared))

@@ -18,11 +18,12 @@ from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
 from assay.records import Column, Record
 from assay.seeding import derive
+from assay.training.compiled import UNCOMPILED, compile_objective, forget_compiled_code
 from assay.training.config import TrainingConfig
 from assay.training.memory import available_bytes, training_bytes
 from assay.training.objective import Objective
 from assay.training.optim import build_optimizer
-from assay.training.step import micro_batches, take_step
+from assay.training.step import MicroBatch, micro_batches, take_step
 
 ROUNDS = 5
 BURST_SECONDS = 0.3
@@ -45,6 +46,8 @@ class Speed(Record):
     threads: int
     device: str
     precision: str
+    compiled: str = UNCOMPILED
+    """How torch compiled the objective."""
 
     @property
     def unsteady(self) -> bool:
@@ -148,6 +151,7 @@ def measure_speeds(
     generators are as they were. `tell` hears of what makes a figure doubtful.
     """
     threads = torch.get_num_threads()
+    forget_compiled_code()
     try:
         with generators_put_back():
             bursts = {name: _Bursts(trainee, plan, seed, clock) for name, trainee in trainees.items()}
@@ -173,9 +177,10 @@ class _Bursts:
         self.clock = clock
         self.objective = Objective(self.model, plan)
         self.optimizer = build_optimizer(self.model, self.training)
-        if plan.compile:
-            self.objective.compile()
         self.step = 0
+        self.compiled = UNCOMPILED
+        if plan.compile:
+            self.compiled = compile_objective(self.objective, self._parts(self._batch(0), 0)[0])
         self.finite = True
         self.seconds: list[float] = []
         self._train(1)  # compiles, fills caches, allocates the optimizer's moments
@@ -196,6 +201,7 @@ class _Bursts:
             threads=self.plan.threads,
             device=self.plan.device,
             precision=self.plan.precision,
+            compiled=self.compiled,
         )
 
     def doubts(self) -> Iterator[str]:
@@ -215,13 +221,16 @@ class _Bursts:
         for number, batch in zip(numbers, batches, strict=True):
             # Past its end a short training begins again: its learning rates are defined no further.
             step = number % self.training.steps
-            parts = micro_batches(batch, self.training, self.plan.device, self.seed, step)
+            parts = self._parts(batch, step)
             taken = take_step(self.objective, self.optimizer, parts, batch.scored, self.training, step)
             self.finite = self.finite and taken.finite
         _synchronise(self.plan.device)
         seconds = self.clock() - started
         self.step += steps
         return seconds
+
+    def _parts(self, batch: Batch, step: int) -> list[MicroBatch]:
+        return micro_batches(batch, self.training, self.plan.device, self.seed, step)
 
     def _batch(self, step: int) -> Batch:
         """Random ids, the same for all models of a vocabulary and a shape."""

@@ -1,11 +1,9 @@
 """How many runs go on at a time: as many as cores where models are small, fewer where memory is short."""
 
 from assay.errors import RequestError
-from assay.model.accounting import count_flops
 from assay.model.plan import available_cores
-from assay.model.sizing import build_on_meta
 from assay.parsing import parse_number
-from assay.study.resolve import ResolvedArm, Study
+from assay.study.resolve import Study, training_flops
 from assay.training.memory import available_bytes, training_bytes
 
 WORTH_A_PROCESS_FLOPS = 1.2e11
@@ -29,15 +27,9 @@ def resolve_workers(asked: int | None, study: Study) -> int:
     runs = len(study.arms) * len(study.config.seeds)
     if asked is not None:
         return min(asked, runs)
-    cheapest = min(training_flops(study, arm) for arm in study.arms)
+    cheapest = min(training_flops(arm) for arm in study.arms)
     if study.plan.device != "cpu" or cheapest < WORTH_A_PROCESS_FLOPS:
         return 1
     largest = max(training_bytes(arm.architecture, arm.config, arm.training) for arm in study.arms)
     by_memory = available_bytes() // (PROCESS_BYTES + largest)
     return max(1, min(available_cores() // study.plan.threads, by_memory, runs))
-
-
-def training_flops(study: Study, arm: ResolvedArm) -> float:
-    """The training FLOPs of one run of the arm."""
-    training = study.config.training
-    return count_flops(build_on_meta(arm.architecture, arm.config), training.context).training * training.tokens

@@ -1,0 +1,61 @@
+"""Compiles the objective before the first step, with the compiler's results kept on disk; without it where it fails."""
+
+import os
+
+import torch
+
+from assay.data.text.cache import cache_folder
+from assay.training.objective import Objective
+from assay.training.step import MicroBatch
+
+ONE_GRAPH = "one graph"
+UNCOMPILED = "no"
+
+DISTINCT_GRAPHS = 64
+"""Graphs of one function that torch keeps; with its own limit of 8, the ninth model would run uncompiled, unsaid."""
+
+
+def compile_objective(objective: Objective, part: MicroBatch) -> str:
+    """Compile `objective` for the shape of `part`; the result is ONE_GRAPH, or says in words what it is instead.
+
+    It is tried on `part`, forward and backward, and the gradients are dropped. Where the compiler fails the objective
+    stays as it was; where it breaks the graph the number of graphs and the first reason are given. Shapes are fixed,
+    so that a resumed run has the graph that an uninterrupted one has.
+    """
+    keep_compiled_code()
+    import torch._dynamo.utils as compiler
+
+    compiler.counters.clear()
+    objective.train()
+    objective.compile(dynamic=False)
+    try:
+        with torch._dynamo.config.patch(recompile_limit=DISTINCT_GRAPHS, fail_on_recompile_limit_hit=True):
+            outcome = objective(*part)
+            sum(outcome.auxiliary.values(), outcome.nats).backward()
+    except (torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit) as error:
+        objective.uncompile()
+        return f"{UNCOMPILED}: {_first_line(getattr(error, 'inner_exception', error))}"
+    finally:
+        objective.zero_grad(set_to_none=True)
+    breaks = compiler.counters["graph_break"]
+    if not breaks:
+        return ONE_GRAPH
+    return f"{compiler.counters['stats']['unique_graphs']} graphs: {_first_line(next(iter(breaks)))}"
+
+
+def forget_compiled_code() -> None:
+    """Drop the graphs of earlier models from memory: they count against a limit on graphs of one function."""
+    torch._dynamo.reset()
+
+
+def keep_compiled_code() -> None:
+    """Let torch keep what it compiles in assay's cache, for other runs and workers; not where the user says where.
+
+    Torch's own place is a folder of /tmp that others could have made first.
+    """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
+
+
+def _first_line(reason: object) -> str:
+    lines = [line.strip() for line in str(reason).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(reason).__name__
