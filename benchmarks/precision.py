@@ -1,7 +1,7 @@
 """Does training in bfloat16 change what is measured? Test loss in bfloat16 less that in float32, paired over seeds.
 
 `.venv/bin/python benchmarks/precision.py [--architectures A,B] [--size 300k] [--tokens 512k] [--seeds 8]
-[--corpus python-docs] [--out DIR] [--json]`. Every seed trains the same initial weights on the same batches in both
+[--corpus stdlib] [--out DIR] [--json]`. Every seed trains the same initial weights on the same batches in both
 precisions; both are scored in their own precision. A row is equivalent where the 95% interval of its mean difference
 (Student's t over seeds) lies inside 0.01 nats per token on either side. A repeated command goes on where it was.
 """
@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--size", default="300k")
     parser.add_argument("--tokens", default="512k")
     parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--corpus", default="python-docs")
+    parser.add_argument("--corpus", default="stdlib")
     parser.add_argument("--out", type=Path, help="where the two studies lie; a temporary folder without it")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
