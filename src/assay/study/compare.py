@@ -18,7 +18,7 @@ from assay.records import ArmAudit, Floor, MeasuredRun, StudyRecord
 from assay.study.asked import StudyConfig
 from assay.study.audits import audit_fresh, audit_trained
 from assay.study.conclude import conclude, judge, measure_floors
-from assay.study.executor.capacity import resolve_workers, training_flops
+from assay.study.executor.capacity import resolve_workers
 from assay.study.executor.execute import execute
 from assay.study.executor.job import Job, RunListener
 from assay.study.folder import (
@@ -34,7 +34,15 @@ from assay.study.growth import grown, refuse_course
 from assay.study.live import Live
 from assay.study.measure.given import arms_of, given_study
 from assay.study.measure.results import can_measure_again, measure_study
-from assay.study.resolve import ResolvedArm, Study, refuse_other_data, resolve, threads_of_study, with_measurements
+from assay.study.resolve import (
+    ResolvedArm,
+    Study,
+    refuse_other_data,
+    resolve,
+    threads_of_study,
+    training_flops,
+    with_measurements,
+)
 from assay.study.run import carry_out, finished_run, trained_record
 from assay.study.sources import only_here, refuse_changed_sources
 from assay.training.compiled import ONE_GRAPH, UNCOMPILED

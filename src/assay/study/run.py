@@ -28,6 +28,7 @@ from assay.study.measure.given import given_run
 from assay.study.measure.results import measure_folder, missing
 from assay.study.resolve import ResolvedArm, Study, resolve
 from assay.training.checkpoint import TrainingProgress, recover
+from assay.training.compiled import UNCOMPILED
 from assay.training.environment import assay_version, environment
 from assay.training.loop import ModelObserver, Observer, TrainingRun
 from assay.training.optim import optimizer_groups
