@@ -25,8 +25,9 @@ def ssd(
 ) -> tuple[Float[Tensor, "B T H P"], Float[Tensor, "B H P N"]]:
     """(y, state after the last token) in the form of `execution`; a single token is one turn of the loop.
 
-    `log_decay` is finite and <= 0; a state of None is zero. y has the dtype of x; the arithmetic and the state are in
-    float32, under autocast too, or in float64 where x or log_decay is.
+    `log_decay` is finite and <= 0; a state of None is zero. y has the dtype of x; decays and the state are in float32,
+    under autocast too, or in float64 where x or log_decay is; so is all else, but for the chunked form's products where
+    b and c are in bfloat16 (see `ssd_chunked`).
     """
     result: tuple[Tensor, Tensor] = SSD.run(execution, x.shape[1], x, log_decay, b, c, state)
     return result
@@ -39,14 +40,14 @@ def ssd_flops(
 
     A head of the loop reads with 2 P N a token and takes 3 P N elementwise. Chunked, all heads of a chunk of L tokens
     take G 2 N L^2 for scores, H 2 P L^2 for their values and H 4 P N L to read and write the state, and elementwise
-    H (2 L^2 + 3 P L + 2 P N) for the decays of pairs, values and states.
+    H (4 P L + 3 P N) for the decays of values and states; that is where no head decays too hard for it (ssd_chunks).
     """
     H, P, N = n_heads, head_dim, d_state
     if SSD.form(execution, tokens) == "loop":
         return 2 * tokens * H * P * N, {"recurrence": 3 * tokens * H * P * N}
     n_chunks, L = equal_chunks(tokens, execution.chunk_length)
     products = 2 * n_groups * N * L**2 + H * (2 * P * L**2 + 4 * P * N * L)
-    return n_chunks * products, {"decays": n_chunks * H * (2 * L**2 + 3 * P * L + 2 * P * N)}
+    return n_chunks * products, {"decays": n_chunks * H * (4 * P * L + 3 * P * N)}
 
 
 def ssd_loop(

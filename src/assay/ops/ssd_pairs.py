@@ -1,8 +1,8 @@
-"""State space duality inside single chunks of single heads, with the decay between every two tokens: exact at any decay.
+"""State space duality in single chunks of single heads, by the decay between every two tokens: exact at any decay.
 
-The decay between two tokens is 2 to the difference of two sums, formed in float64: exact to float32's last digits down to
-a log decay of about -1e9 a token; at -1e10 later tokens of the chunk are off by 1e-5, from -1e16 on by all, and at -inf
-they are no number.
+That decay is 2 to the difference of two sums, formed in float64: exact to float32's last digits down to a log decay of
+about -1e9 a token; at -1e10 later tokens of the chunk are off by 1e-5, from -1e16 on by all, and at -inf they are no
+number.
 
 Shapes: m chunks, each of one head, L tokens in a chunk, P head width, N state width.
 """
@@ -42,15 +42,16 @@ class Decays(NamedTuple):
 
 
 def from_nothing(chunks: Chunks) -> tuple[Tensor, Tensor]:
-    """Outputs [m, L, P] and the state after the chunk [m, N, P], from a state of zero before it."""
+    """What outputs [m, L, P] get from earlier tokens, and the state after the chunk [m, N, P], from none before it."""
     x, log_decay, b, c = chunks
     decays = Decays.of(log_decay)
-    mixing = (c @ b.mT).tril_().mul_(decays.between)
+    mixing = (c @ b.mT).tril_(-1).mul_(decays.between)
     return mixing @ x, b.mT @ (x * decays.until_end)
 
 
 def gradients(chunks: Chunks, state: Tensor, dy: Tensor, dend: Tensor) -> Chunks:
-    """Those at x, b and c through `from_nothing`; at log_decay also through the state before the chunk, [m, N, P].
+    """Those at x, b and c through `from_nothing`; at log_decay also through the state before the chunk, [m, N, P], at b
+    and c also through what tokens give themselves.
 
     `dy` [m, L, P] and `dend` [m, N, P] are the gradients of outputs and of the state after the chunk.
     """
@@ -60,11 +61,9 @@ def gradients(chunks: Chunks, state: Tensor, dy: Tensor, dend: Tensor) -> Chunks
     d_mixing = (dy @ x.mT).mul_(between)
     d_scores = d_mixing.tril()
     d_x_end = (b @ dend).mul_(until_end)
+    scores.diagonal(dim1=1, dim2=2).zero_()  # a token's decay with itself is 1 whatever log_decay is
     dx = torch.baddbmm(d_x_end, scores.mul(between).mT, dy)
-
-    # A token's decay with itself is 1 whatever log_decay is: its large terms must not be left to cancel.
     d_between = d_mixing.mul_(scores)
-    d_between.diagonal(dim1=1, dim2=2).zero_()
     across = (dy * (c @ state).mul_(since_start)).sum(2)
     d_sums = across + d_between.sum(2) - d_between.sum(1)
     d_whole = (dend * state).sum((1, 2)) * since_start[:, -1, 0]
