@@ -168,12 +168,14 @@ def _joined(x: Tensor, B: int, T: int) -> Tensor:
 
 def _grouped(state: Tensor, G: int) -> Tensor:
     """[B, H, P, N] -> [B, G, N, R P]."""
-    return state.unflatten(1, (G, -1)).permute(0, 1, 4, 2, 3).flatten(3)
+    B, H, P, N = state.shape
+    return state.view(B, G, H // G, P, N).permute(0, 1, 4, 2, 3).reshape(B, G, N, -1)
 
 
 def _ungrouped(state: Tensor, P: int) -> Tensor:
     """[B, G, N, R P] -> [B, H, P, N]."""
-    return state.unflatten(3, (-1, P)).permute(0, 1, 3, 4, 2).flatten(1, 2).contiguous()
+    B, G, N, _ = state.shape
+    return state.view(B, G, N, -1, P).permute(0, 1, 3, 4, 2).reshape(B, -1, P, N)
 
 
 def _hard(x: Tensor, logs: Tensor, b: Tensor, c: Tensor, chunks: Tensor, heads: Tensor) -> ssd_pairs.Chunks:
@@ -214,4 +216,4 @@ def _end_products(d_ends: Tensor, starts: Tensor, last: Tensor) -> Tensor:
 
 def _by_chunk(x: Tensor, state: Tensor) -> Tensor:
     """A view [B, n, G, ...] of [M, ...], with B and G those of `state`."""
-    return x.unflatten(0, (state.shape[0], -1, state.shape[1]))
+    return x.view(state.shape[0], -1, state.shape[1], *x.shape[1:])
