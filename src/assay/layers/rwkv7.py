@@ -157,14 +157,14 @@ class RWKV7TimeMix(SequenceLayer):
         log_decay = self.decay_tap(_LONGEST_LOG_DECAY * torch.sigmoid(self.decay(x_w)))
         rate = self.rate_tap(torch.sigmoid(self.rate(x_a)))
         r, k, v = self.receptance(x_r), self.key(x_k), self._values(x_v, shared)
-        k = k.to(rate.dtype)
+        r, k = r.to(rate.dtype), k.to(rate.dtype)
         removal = F.normalize((k * self.removal).unflatten(-1, heads), dim=-1)
         k = k * (1 + (rate - 1) * self.replacement)
 
         r, k, v, log_decay, rate = (part.unflatten(-1, heads) for part in (r, k, v, log_decay, rate))
         wkv = None if state is None else state.wkv
         y, wkv = wkv7(r, log_decay, k, v, -removal, removal * rate, wkv, self.execution)
-        y = self._group_norm(y) + ((r * k * self.bonus).sum(-1, keepdim=True) * v).flatten(-2)
+        y = self._group_norm(y) + ((r * k * self.bonus).sum(-1, keepdim=True) * v.to(rate.dtype)).flatten(-2)
         gate = self.gate_tap(self.gate(x_g))
         return self.output(y.to(gate.dtype) * gate), RWKV7State(x[:, -1].clone(), wkv)
 
