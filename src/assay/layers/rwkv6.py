@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from assay.errors import RequestError
 from assay.layers.basic import Tap, orthogonal_
 from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared
-from assay.layers.token_shift import ShiftState, shift_difference
+from assay.layers.token_shift import ShiftState, mixtures, shift_difference
 from assay.ops.wkv6 import WKV6, wkv6, wkv6_flops
 
 _GROUP_NORM_EPS = 64e-5
@@ -101,15 +101,20 @@ class RWKV6TimeMix(SequenceLayer):
         gate = self.gate_tap(F.silu(self.gate(x_g)))
         return self.output(self._group_norm(y).to(gate.dtype) * gate), RWKV6State(x[:, -1].clone(), wkv)
 
-    def _mixed(self, x: Float[Tensor, "B T D"], last: Float[Tensor, "B D"] | None) -> list[Float[Tensor, "B T D"]]:
+    def _mixed(
+        self, x: Float[Tensor, "B T D"], last: Float[Tensor, "B D"] | None
+    ) -> tuple[Float[Tensor, "B T D"], ...]:
         """The inputs of w, k, v, r and g, token-shifted by data-dependent interpolation (the paper's ddlerp).
 
         x + (x_prev - x) * (mu + tanh(x' A) B) with x' = x + (x_prev - x) * mu_x; x_prev is x of the token before.
         """
         difference = shift_difference(x, last)
-        low = torch.tanh((x + difference * self.mu_x.to(x.dtype)) @ self.shift_down).chunk(5, -1)
-        mixes = (tap(mu + a @ up) for tap, mu, a, up in zip(self.shift_taps, self.mu, low, self.shift_up, strict=True))
-        return [x + difference * mix.to(x.dtype) for mix in mixes]
+        low = torch.tanh(torch.addcmul(x, difference, self.mu_x.to(x.dtype)) @ self.shift_down)
+        low = low.view(-1, *self.shift_up.shape[:2]).transpose(0, 1)
+        mixes = torch.baddbmm(self.mu.to(low.dtype).unsqueeze(1), low, self.shift_up).unflatten(1, x.shape[:2])
+        for tap, mix in zip(self.shift_taps, mixes, strict=True):
+            tap(mix)
+        return mixtures(x, difference, mixes).unbind()
 
     def _log_decay(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         """-exp(w0 + tanh(x A) B), in float32 under autocast and never clamped."""
@@ -204,8 +209,9 @@ class RWKV6ChannelMix(SequenceLayer):
         self, x: Float[Tensor, "B T D"], state: ShiftState | None = None, shared: Shared | None = None
     ) -> tuple[Float[Tensor, "B T D"], ShiftState]:
         difference = shift_difference(x, None if state is None else state.shift)
-        hidden = F.relu(self.key(x + difference * self.mu_k.to(x.dtype))).square()
-        gate = self.gate_tap(torch.sigmoid(self.receptance(x + difference * self.mu_r.to(x.dtype))))
+        x_k, x_r = mixtures(x, difference, torch.stack((self.mu_k, self.mu_r))[:, None, None]).unbind()
+        hidden = F.relu(self.key(x_k)).square()
+        gate = self.gate_tap(torch.sigmoid(self.receptance(x_r)))
         return gate * self.value(hidden), ShiftState(x[:, -1].clone())
 
     def initial_state(self, batch: int, capacity: int | None = None) -> ShiftState:

@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from assay.errors import RequestError
 from assay.layers.basic import Tap, orthogonal_
 from assay.layers.mixer import ExecutedFlops, Layer, SequenceLayer, Shared
-from assay.layers.token_shift import ShiftState, shift_difference
+from assay.layers.token_shift import ShiftState, mixtures, shift_difference
 from assay.ops.wkv7 import WKV7, wkv7, wkv7_flops
 
 VALUE_FIRST = "rwkv7.value_first"
@@ -153,18 +153,18 @@ class RWKV7TimeMix(SequenceLayer):
     ) -> tuple[Float[Tensor, "B T D"], RWKV7State]:
         heads = self.bonus.shape
         difference = shift_difference(x, None if state is None else state.shift)
-        x_r, x_w, x_k, x_v, x_a, x_g = (x + difference * mu for mu in self.mu.to(x.dtype))
+        x_r, x_w, x_k, x_v, x_a, x_g = mixtures(x, difference, self.mu[:, None, None]).unbind()
         log_decay = self.decay_tap(_LONGEST_LOG_DECAY * torch.sigmoid(self.decay(x_w)))
         rate = self.rate_tap(torch.sigmoid(self.rate(x_a)))
         r, k, v = self.receptance(x_r), self.key(x_k), self._values(x_v, shared)
-        k = k.to(rate.dtype)
+        r, k = r.to(rate.dtype), k.to(rate.dtype)
         removal = F.normalize((k * self.removal).unflatten(-1, heads), dim=-1)
         k = k * (1 + (rate - 1) * self.replacement)
 
         r, k, v, log_decay, rate = (part.unflatten(-1, heads) for part in (r, k, v, log_decay, rate))
         wkv = None if state is None else state.wkv
         y, wkv = wkv7(r, log_decay, k, v, -removal, removal * rate, wkv, self.execution)
-        y = self._group_norm(y) + ((r * k * self.bonus).sum(-1, keepdim=True) * v).flatten(-2)
+        y = self._group_norm(y) + ((r * k * self.bonus).sum(-1, keepdim=True) * v.to(rate.dtype)).flatten(-2)
         gate = self.gate_tap(self.gate(x_g))
         return self.output(y.to(gate.dtype) * gate), RWKV7State(x[:, -1].clone(), wkv)
 
@@ -264,7 +264,7 @@ class RWKV7ChannelMix(SequenceLayer):
         self, x: Float[Tensor, "B T D"], state: ShiftState | None = None, shared: Shared | None = None
     ) -> tuple[Float[Tensor, "B T D"], ShiftState]:
         difference = shift_difference(x, None if state is None else state.shift)
-        hidden = F.relu(self.key(x + difference * self.mu_k.to(x.dtype))).square()
+        hidden = F.relu(self.key(mixtures(x, difference, self.mu_k[None, None, None]).squeeze(0))).square()
         return self.value(hidden), ShiftState(x[:, -1].clone())
 
     def initial_state(self, batch: int, capacity: int | None = None) -> ShiftState:

@@ -1,6 +1,6 @@
-"""Token shift: the difference of each position to the one before it, which may come from an earlier call.
+"""Token shift: each position mixed with the one before it, which may come from an earlier call.
 
-Shapes: B batch, T tokens of this call, D d_model.
+Shapes: B batch, T tokens of this call, D d_model, S mixtures of the same input.
 """
 
 from typing import NamedTuple
@@ -20,3 +20,17 @@ def shift_difference(x: Float[Tensor, "B T D"], last: Float[Tensor, "B D"] | Non
     """x_{t-1} - x_t, where x_{-1} is `last`, or zeros for None."""
     first = torch.zeros_like(x[:, :1]) if last is None else last.to(x.dtype).unsqueeze(1)
     return torch.cat((first, x[:, :-1]), 1) - x
+
+
+def product_type(x: Tensor) -> torch.dtype:
+    """The type that matrix products of x take: autocast's where it is on, else x's own."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
+def mixtures(
+    x: Float[Tensor, "B T D"], difference: Float[Tensor, "B T D"], shares: Float[Tensor, "S #B #T D"]
+) -> Float[Tensor, "S B T D"]:
+    """x + difference * share for each of S shares at once, in the type of the products that follow."""
+    dtype = product_type(x)
+    return torch.addcmul(x.to(dtype), difference.to(dtype), shares.to(dtype))

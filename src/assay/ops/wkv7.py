@@ -46,13 +46,14 @@ def wkv7(
     return result
 
 
-def chunk_length_of(execution: Execution, tokens: int) -> int:
-    """The largest power of two within the execution's chunk length and 32, but no more than `tokens` need.
+def chunk_length_of(execution: Execution, tokens: int, key_width: int) -> int:
+    """The largest power of two within the execution's chunk length and max(16, K / 2) up to 32, no more than `tokens`
+    need.
 
-    Longer chunks than 32 spend more on scores and on the triangular system than they save on states.
+    Longer chunks spend more on scores and on the triangular system than they save on states.
     """
-    longest = 1 << min(execution.chunk_length, 32).bit_length() - 1
-    return min(longest, 1 << (tokens - 1).bit_length())
+    longest = min(execution.chunk_length, max(16, key_width // 2), 32)
+    return min(1 << longest.bit_length() - 1, 1 << (tokens - 1).bit_length())
 
 
 def wkv7_flops(
@@ -67,7 +68,7 @@ def wkv7_flops(
     K, V = key_width, value_width
     if WKV7.form(execution, tokens) == "loop":
         return 0, {"recurrence": 9 * tokens * n_heads * K * V}
-    C = chunk_length_of(execution, tokens)
+    C = chunk_length_of(execution, tokens, K)
     chunks = -(-tokens // C) * n_heads
     scores = 4 * C * C * K
     solved = C * C * V + C * C * (V + K)
@@ -124,11 +125,10 @@ def _forward(
     """
     B, T = r.shape[:2]
     rows, keys, logs = by_chunk((a, r), C), by_chunk((b, k), C), by_chunk((log_decay,), C)
-    inside, decays = inside_chunks(rows, keys, logs)
-    left = torch.cat((inside.scores, inside.before), 2)
+    inside, left, decays = inside_chunks(rows, keys, logs)
     values = by_chunk((v,), C)
-    ones = torch.eye(C, dtype=left.dtype, device=left.device)
-    solve = torch.linalg.solve_triangular(ones - left[:, :C, :C], ones.expand(len(left), C, C), upper=False)
+    ones = torch.eye(C, dtype=left.dtype, device=left.device).expand(len(left), C, C)
+    solve = torch.linalg.solve_triangular(-left[:, :C, :C], ones, upper=False, unitriangular=True)
     free = solve @ torch.cat((left[:, :C, C : 2 * C] @ values, inside.before[:, :C]), 2)
     added = inside.after[:, C:].mT @ values
     right, final = _pass_states(free, values, inside.after[:, :C], added, decays.total.unsqueeze(2), state)
@@ -205,7 +205,7 @@ WKV7 = register(
             "loop": Implementation(lambda _, *inputs: wkv7_loop(*inputs)),
             "chunked": Implementation(
                 lambda execution, r, log_decay, k, v, a, b, state: wkv7_chunked(
-                    r, log_decay, k, v, a, b, state, chunk_length_of(execution, r.shape[1])
+                    r, log_decay, k, v, a, b, state, chunk_length_of(execution, r.shape[1], r.shape[3])
                 )
             ),
         },

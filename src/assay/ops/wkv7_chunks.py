@@ -28,25 +28,28 @@ class Inside(NamedTuple):
     after: Tensor
 
 
-def inside_chunks(rows: Tensor, keys: Tensor, log_decay: Tensor) -> tuple[Inside, Decays]:
-    """Everything from rows and keys [M, 2C, K], in the order of the module's docstring, and log_decay [M, C, K]."""
+def inside_chunks(rows: Tensor, keys: Tensor, log_decay: Tensor) -> tuple[Inside, Tensor, Decays]:
+    """Everything from rows and keys [M, 2C, K], in the order of the module's docstring, and log_decay [M, C, K]; second
+    stands [scores | before], of which the first two of Inside are views.
+    """
     M, C, K = log_decay.shape
     decays = Decays.of(log_decay)
     since, extreme = decays.since, decays.extreme()
-    rows, r = rows.clone(), rows[:, C:]
-    rows[:, C:].mul_(log_decay.exp())
-    before = rows.clone() if len(extreme) else rows
-    _pair(before)[:, :, 1:].mul_(since[:, None, :-1])
+    left = rows.new_empty(M, 2 * C, 2 * C + K)
+    scores, before = left[:, :, : 2 * C], left[:, :, 2 * C :]
+    before[:, 0] = rows[:, 0]
+    torch.mul(rows[:, 1:C], since[:, :-1], out=before[:, 1:C])
+    torch.mul(rows[:, C:], since, out=before[:, C:])
     scaled = (_pair(keys) / since.unsqueeze(1)).view(M, 2 * C, K)
-    scores = before @ scaled.mT
-    _blocks(scores).mul_(_earlier(scores))
+    product = before @ scaled.mT
+    torch.mul(_blocks(product), _earlier(product), out=_blocks(scores))
     inside = Inside(scores, before, scaled.view(M, 2, C, K).mul_(since[:, None, -1:]).view(M, 2 * C, K))
     if len(extreme):
-        exact = _halved(rows[extreme], keys[extreme], log_decay[extreme])
+        exact = _halved(_carrying(rows[extreme], log_decay[extreme]), keys[extreme], log_decay[extreme])
         for whole, part in zip(inside, exact, strict=True):
             whole[extreme] = part
-    _own(scores).copy_((_pair(keys) * r.unsqueeze(1)).sum(-1))
-    return inside, decays
+    _own(scores).copy_((_pair(keys) * rows[:, None, C:]).sum(-1))
+    return inside, left, decays
 
 
 def inside_gradients(
@@ -61,8 +64,7 @@ def inside_gradients(
     extreme = decays.extreme()
     if len(extreme):
         parts = [x[extreme] for x in (rows, keys, log_decay, *d)]
-        parts[0][:, C:].mul_(w[extreme])
-        exact = _halved_gradients(*parts)
+        exact = _halved_gradients(_carrying(parts[0], parts[2]), *parts[1:])
         for whole, part in zip((drows, dkeys, dlog), exact, strict=True):
             whole[extreme] = part
     dr = drows[:, C:].mul_(w)
@@ -114,6 +116,12 @@ def _halved_gradients(
     drows = drows.reshape(2, 2, M, C, K).sum(1).transpose(0, 1).reshape(M, 2 * C, K)
     dkeys = dkeys.reshape(2, 2, M, C, K).sum(0).transpose(0, 1).reshape(M, 2 * C, K)
     return drows, dkeys, dlog.reshape(4, M, C, K).sum(0)
+
+
+def _carrying(rows: Tensor, log_decay: Tensor) -> Tensor:
+    """`rows` where those of r carry the decay of their own token, in place."""
+    rows[:, log_decay.shape[1] :].mul_(log_decay.exp())
+    return rows
 
 
 def _crossed(rows: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
