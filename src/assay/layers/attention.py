@@ -15,7 +15,6 @@ from assay.ops.attention import (
     ATTENTION,
     SLIDING_ATTENTION,
     AttentionState,
-    Drop,
     WindowState,
     causal_attention,
     causal_scores,
@@ -23,6 +22,7 @@ from assay.ops.attention import (
     sliding_attention,
     sliding_scores,
 )
+from assay.ops.attention_blocks import Drop
 from assay.ops.rotary import rotate
 
 

@@ -150,16 +150,17 @@ def _by_group(x: Tensor) -> Tensor:
 
 def _queries(q: Tensor, block: Block, groups: int) -> Tensor:
     """The queries of a block, those of all heads of a group below each other: [B, T, G r, K] -> [B G, r L, K]."""
-    rows = q[:, block.start : block.end].unflatten(2, (groups, -1))
+    rows: Tensor = q[:, block.start : block.end].unflatten(2, (groups, -1))
     return rows.permute(0, 2, 3, 1, 4).flatten(2, 3).flatten(0, 1)
 
 
 def _by_token(rows: Tensor, block: Block, batch: int) -> Tensor:
     """Undo `_queries`: [B G, r L, V] -> [B, L, G r, V]."""
-    heads = rows.unflatten(1, (-1, block.end - block.start)).unflatten(0, (batch, -1)).flatten(1, 2)
-    return heads.transpose(1, 2)
+    groups: Tensor = rows.unflatten(1, (-1, block.end - block.start)).unflatten(0, (batch, -1))
+    return groups.flatten(1, 2).transpose(1, 2)
 
 
 def _as_given(x: Tensor, like: Tensor) -> Tensor:
     """[B G, S, K] -> [B, S, G, K] in the type of `like`."""
-    return x.unflatten(0, (like.shape[0], -1)).transpose(1, 2).to(like.dtype)
+    rows: Tensor = x.unflatten(0, (like.shape[0], -1))
+    return rows.transpose(1, 2).to(like.dtype)

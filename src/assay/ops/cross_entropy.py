@@ -57,16 +57,13 @@ def _forward(
         return outputs, (torch.zeros_like(hidden).index_copy_(0, places, some), weight_gradient)
     operand, rows = weight.to(dtype), hidden.to(dtype)
     wide = torch.promote_types(weight.dtype, torch.float32)
-    total = torch.zeros((), dtype=wide, device=weight.device)
-    weight_gradient: Tensor | None = None
-    hidden_gradients = []
+    weight_gradient = torch.zeros_like(weight, dtype=wide)
+    hidden_gradients, total = [], weight_gradient.new_zeros(())
     for h, t in zip(_chunks(rows, weight, dtype), _chunks(targets, weight, dtype), strict=True):
         logits = h @ operand.T
         total += _to_slopes(logits, t, wide)
         hidden_gradients.append((logits @ operand).to(hidden.dtype))
-        part = (logits.T @ h).to(wide)
-        weight_gradient = part if weight_gradient is None else weight_gradient.add_(part)
-    assert weight_gradient is not None, "rows without an element are one chunk too"
+        weight_gradient += logits.T @ h
     return (total,), (torch.cat(hidden_gradients), weight_gradient.to(weight.dtype))
 
 
