@@ -8,7 +8,9 @@ from torch import Tensor
 
 from assay.layers.randomness import Dropout
 from assay.ops import attention as op
+from assay.ops import attention_blocks
 from assay.ops.attention import AttentionState, WindowState
+from assay.ops.attention_blocks import attention_in_blocks
 from assay.ops.execution import Execution, Form, recorded_forms
 
 # Called with unpacked operands, whose number a type checker does not know.
@@ -95,10 +97,13 @@ def test_forms_by_definition(form: Form) -> None:
     torch.testing.assert_close(y, by_definition(q, k, v, 9))
 
 
+@pytest.mark.parametrize("in_blocks", [True, False])
 @pytest.mark.parametrize("window", [1, 2, 7, 16, 40])
 @pytest.mark.parametrize("T", [1, 6, 7, 16, 37, 53])
-def test_banded_equals_loop(T: int, window: int) -> None:
+def test_banded_equals_loop(T: int, window: int, in_blocks: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """T less than, equal to and several times the window; blocks of the window and longer ones; gradients too."""
+    if not in_blocks:  # as on a device that has none
+        monkeypatch.setattr(op, "_has_blocks", lambda _: False)
     inputs = grouped(T, heads=4, groups=2, seed=T)
     weight = torch.randn(2, T, 4, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     results = []
@@ -138,22 +143,28 @@ def test_an_empty_window_is_no_window() -> None:
         torch.testing.assert_close(started, sliding_attention(q, k, v, None, 3, execution)[0])
 
 
-def test_memory_of_the_band_grows_with_the_window_not_the_sequence() -> None:
+class LargestTensor(torch.utils._python_dispatch.TorchDispatchMode):
+    """Inside the block, remembers as `numel` the size of the largest tensor that an operation gave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = function(*args, **(kwargs or {}))
+        sizes = [t.numel() for t in torch.utils._pytree.tree_leaves(result) if torch.is_tensor(t)]
+        self.numel = max([self.numel, *sizes])
+        return result
+
+
+@pytest.mark.parametrize("form", [op.sliding_attention_chunked, op.sliding_attention_banded])
+def test_memory_of_the_band_grows_with_the_window_not_the_sequence(form: Callable[..., Tensor]) -> None:
     """The largest tensor that 1024 tokens with a window of 32 need is far below their 1024 x 1024 scores."""
     q, k, v = (torch.zeros(1, 1024, 1, 8) for _ in range(3))
-    largest = 0
-
-    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-            nonlocal largest
-            result = function(*args, **(kwargs or {}))
-            largest = max(largest, *(t.numel() for t in torch.utils._pytree.tree_leaves(result) if torch.is_tensor(t)))
-            return result
-
     for drop in (None, Dropout(0.5)):
-        with Watch():
-            sliding_attention(q, k, v, None, 32, Execution("chunked", 32), drop)
-    assert 1024 * 8 <= largest <= 1024 * 2 * 32
+        with LargestTensor() as largest:
+            form(q, k, v, 32, 32, drop)
+        assert 1024 * 8 <= largest.numel <= 1024 * 2 * 32
 
 
 @pytest.mark.parametrize("before", [0, 4])
@@ -178,3 +189,62 @@ def test_dropped_weights_keep_their_mean_and_their_mask(form: Form, window: int 
     dropout.calls.zero_()
     assert torch.equal(attend(dropout), draws[0])
     torch.testing.assert_close(attend(dropout.eval()), attend(None), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("window", [None, 1, 5, 30])
+@pytest.mark.parametrize(("tokens", "keys"), [(2, 2), (33, 33), (16, 16), (7, 20), (20, 23)])
+@pytest.mark.parametrize("kept", [True, False])
+def test_blocks_equal_the_loop(
+    kept: bool, tokens: int, keys: int, window: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the weights kept or formed again for the gradient, with a state and without, over groups of heads."""
+    monkeypatch.setattr(attention_blocks, "KEPT_QUERIES", 512 if kept else 0)
+    k, v = grouped(keys, heads=4, groups=2)[1:]
+    q = grouped(tokens, heads=4, groups=2, seed=1)[0]
+    forms = (attention_in_blocks(q, k, v, 8, window), op.causal_attention_loop(q, k, v, window))
+    results = [[y, *torch.autograd.grad(y.sin().sum(), (q, k, v))] for y in forms]
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-12)
+
+
+def test_long_contexts_take_the_fused_form_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(op, "FUSED_FROM", {torch.float64: 12})
+    inputs = grouped(12, heads=4, groups=2)
+    results = []
+    for form in ("chunked", "loop"):
+        y, _ = causal_attention(*inputs, None, Execution(form, 2))
+        results.append([y, *torch.autograd.grad(y.sin().sum(), inputs)])
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-12)
+
+
+ROUNDINGS = 4
+"""Scores, weights, outputs and, in a gradient, the scores' slopes: each is rounded once."""
+
+
+@pytest.mark.parametrize("window", [None, 40])
+@pytest.mark.parametrize("tokens", [64, 256, 700])
+def test_bfloat16_errs_by_its_roundings_alone(tokens: int, window: int | None) -> None:
+    """Against the loop in float64 on the same numbers: the root mean square of the error, relative, at most 4 x 2^-8.
+
+    The roundings are of relative size 2^-9 at most; a score of size s moves a weight by s times that, and scores of
+    random unit queries and keys have sizes about 1.
+    """
+    generator = torch.Generator().manual_seed(tokens)
+    shapes = ((4, 36), (2, 36), (2, 36))
+    rough = [torch.randn(1, tokens, *shape, generator=generator).bfloat16().requires_grad_() for shape in shapes]
+    exact = [x.detach().double().requires_grad_() for x in rough]
+    slope = torch.randn(1, tokens, 4, 36, generator=generator).bfloat16()
+    y = attention_in_blocks(*rough, 128, window)
+    assert y.dtype == torch.bfloat16
+    expected = op.causal_attention_loop(*exact, window)
+    found = [y, *torch.autograd.grad(y, rough, slope)]
+    wanted = [expected, *torch.autograd.grad(expected, exact, slope.double())]
+    for a, b in zip(found, wanted, strict=True):
+        assert (a.double() - b).square().mean().sqrt() <= ROUNDINGS * 2**-8 * b.square().mean().sqrt()
+
+
+def test_memory_of_blocks_is_linear_in_the_context() -> None:
+    """Forward and backward of 1,024 tokens hold no tensor beyond a block's 64 x 1,024 scores, two heads each."""
+    q, k, v = (torch.zeros(1, 1024, 2, 8, requires_grad=True) for _ in range(3))
+    with LargestTensor() as largest:
+        attention_in_blocks(q, k, v, 64).sum().backward()
+    assert largest.numel == 2 * 64 * 1024

@@ -10,9 +10,11 @@ from assay.ops.cross_entropy import summed_nats, token_nats
 from assay.targets import IGNORED
 
 
-@pytest.mark.parametrize("chunk_logits", [1, 40 * 17, 1 << 21])
-def test_equals_torch(chunk_logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cross_entropy, "CHUNK_LOGITS", chunk_logits)
+@pytest.mark.parametrize("slice_logits", [1, 40 * 7, 1 << 18])
+@pytest.mark.parametrize("chunk_bytes", [1, 8 * 40 * 17, 1 << 23])
+def test_equals_torch(chunk_bytes: int, slice_logits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cross_entropy, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(cross_entropy, "SLICE_LOGITS", slice_logits)
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(53, 8, generator=generator, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(40, 8, generator=generator, dtype=torch.float64, requires_grad=True)

@@ -15,7 +15,6 @@ from assay.ops.attention import (
     ATTENTION,
     SLIDING_ATTENTION,
     AttentionState,
-    Drop,
     WindowState,
     causal_attention,
     causal_scores,
@@ -23,6 +22,7 @@ from assay.ops.attention import (
     sliding_attention,
     sliding_scores,
 )
+from assay.ops.attention_blocks import Drop
 from assay.ops.rotary import rotate
 
 
@@ -132,7 +132,7 @@ class CausalAttention(SequenceLayer):
         return ExecutedFlops(tokens * projections + 4 * self.head_dim * scores - single, uncounted)
 
     def _scores(self, tokens: int) -> int:
-        return causal_scores(tokens, self.execution)
+        return causal_scores(tokens, self.execution, self.output.weight.device.type)
 
     def _single_keys(self, tokens: int) -> int:
         return single_keys(tokens, self.execution)
@@ -180,7 +180,7 @@ class SlidingWindowAttention(CausalAttention):
         return inside * (inside + 1) // 2 + (context - inside) * self.window
 
     def _scores(self, tokens: int) -> int:
-        return sliding_scores(tokens, self.window, self.execution)
+        return sliding_scores(tokens, self.window, self.execution, self.output.weight.device.type)
 
     def _single_keys(self, tokens: int) -> int:
         return single_keys(tokens, self.execution, self.window)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from assay.layers.mixer import ExecutedFlops, Layer, SequenceLayer, Shared, State
+from assay.ops.rms_norm import rms_norm
 
 
 class Tap(nn.Identity):
@@ -27,8 +28,7 @@ class RMSNorm(Layer):
         self.eps = eps
 
     def forward(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        return F.rms_norm(x.to(dtype), self.weight.shape, self.weight.to(dtype), self.eps).to(x.dtype)
+        return rms_norm(x, self.weight, self.eps)
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         nn.init.ones_(self.weight)

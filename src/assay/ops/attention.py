@@ -1,4 +1,7 @@
-"""Causal softmax attention, over everything or a window: the loops over queries that define it, and the fused forms.
+"""Causal softmax attention, over everything or a window: the loops over queries that define it, and the chunked forms.
+
+A chunked form takes what is fastest at its shapes and on its device: blocks of queries (ops/attention_blocks.py) on a
+CPU, torch's fused attention elsewhere, for single tokens, and for `FUSED_FROM` tokens and more.
 
 Shapes: B batch, T tokens of this call, S >= T tokens that T queries may see, H heads, K key width, V value width,
 G heads of keys and values (H is a multiple of G; key head g serves the H/G query heads from g H/G on: Ainslie et al.
@@ -6,7 +9,6 @@ G heads of keys and values (H is a multiple of G; key head g serves the H/G quer
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -14,11 +16,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from assay.ops.attention_blocks import Drop, attention_in_blocks, blocks, dropped_attention_in_blocks
 from assay.ops.execution import Execution
 from assay.ops.forms import Implementation, Op, register
 
-Drop = Callable[[Tensor], Tensor]
-"""Dropout on attention weights, as a function: it holds its own probability and draws from its own generator."""
+FUSED_FROM = {torch.float32: 1024, torch.float64: 1024}
+"""Queries from which torch's fused attention is the faster one on CPUs (benchmarks/attention.py); never in bfloat16."""
 
 
 class AttentionState(NamedTuple):
@@ -99,16 +102,54 @@ def causal_attention_loop(
     return torch.stack(outputs, 1)
 
 
+def causal_attention_chunked(
+    q: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B S G K"],
+    v: Float[Tensor, "B S G V"],
+    chunk_length: int,
+    drop: Drop | None = None,
+) -> Float[Tensor, "B T H V"]:
+    """Blocks of queries where they are fast, else `causal_attention_fused`."""
+    T, S = q.shape[1], k.shape[1]
+    fused_from = FUSED_FROM.get(q.dtype, T + 1)
+    if T == 1 or not _has_blocks(q.device) or (T == S and fused_from <= T and drop is None):
+        return causal_attention_fused(q, k, v, drop)
+    if drop is None:
+        return attention_in_blocks(q, k, v, _block_length(chunk_length))
+    return dropped_attention_in_blocks(q, k, v, _block_length(chunk_length), None, drop)
+
+
 def causal_attention_fused(
     q: Float[Tensor, "B T H K"], k: Float[Tensor, "B S G K"], v: Float[Tensor, "B S G V"], drop: Drop | None = None
 ) -> Float[Tensor, "B T H V"]:
     """All queries at once through torch's scaled_dot_product_attention; its weights are formed only to be dropped."""
     T, S = q.shape[1], k.shape[1]
-    if T == 1:
-        return _attend(q, k, v, None, drop)
+    if T == 1 and drop is None:
+        # The query heads of a group stand where queries would: each sees all keys.
+        q, k, v = q[:, 0].unflatten(1, (k.shape[2], -1)), k.transpose(1, 2), v.transpose(1, 2)
+        return F.scaled_dot_product_attention(q, k, v).flatten(1, 2)[:, None]
     if T == S and drop is None:
         return _attend(q, k, v, None, None, is_causal=True)
-    return _attend(q, k, v, _band(T, S, S, q.device), drop)
+    return _attend(q, k, v, None if T == 1 else _band(T, S, S, q.device), drop)
+
+
+def sliding_attention_chunked(
+    q: Float[Tensor, "B T H K"],
+    k: Float[Tensor, "B S G K"],
+    v: Float[Tensor, "B S G V"],
+    window: int,
+    chunk_length: int,
+    drop: Drop | None = None,
+) -> Float[Tensor, "B T H V"]:
+    """Blocks of queries one after the other on a CPU, else `sliding_attention_banded`; memory O(T window)."""
+    if not _has_blocks(q.device):
+        return sliding_attention_banded(q, k, v, window, chunk_length, drop)
+    if q.shape[1] == 1:  # its whole state is in the window
+        seen = slice(max(0, k.shape[1] - window), None)
+        return causal_attention_fused(q, k[:, seen], v[:, seen], drop)
+    if drop is None:
+        return attention_in_blocks(q, k, v, _block_length(chunk_length), window)
+    return dropped_attention_in_blocks(q, k, v, _block_length(chunk_length), window, drop)
 
 
 def sliding_attention_banded(
@@ -119,12 +160,12 @@ def sliding_attention_banded(
     chunk_length: int,
     drop: Drop | None = None,
 ) -> Float[Tensor, "B T H V"]:
-    """Blocks of L >= window queries, each against the L + window - 1 keys it may see: memory O(T window).
+    """Blocks of L >= window queries, all at once, each against the L + window - 1 keys it may see: memory O(T window).
 
     The first block reads what the state holds and is done alone; for all others every key is there.
     """
     B, T, before = *q.shape[:2], k.shape[1] - q.shape[1]
-    L, n = _blocks(T, window, chunk_length)
+    L, n = _band_blocks(T, window, chunk_length)
     first = before + L
     if first <= window:
         y = causal_attention_fused(q[:, :L], k[:, :first], v[:, :first], drop)
@@ -142,17 +183,27 @@ def sliding_attention_banded(
     return torch.cat([y, rest.reshape(B, n * L, *rest.shape[2:])[:, : T - L]], 1)
 
 
-def causal_scores(tokens: int, execution: Execution) -> int:
-    """Scores a head forms for `tokens` queries without a state: the loop's triangle, or the fused form's square."""
-    return tokens * (tokens + 1) // 2 if ATTENTION.planned(execution) == "loop" else tokens**2
+def causal_scores(tokens: int, execution: Execution, device: str = "cpu") -> int:
+    """Scores a head forms for `tokens` queries without a state on a kind of device, those masked included.
+
+    The loop forms the triangle, blocks some more along its edge; so does the fused form of CPUs, which takes over where
+    contexts are long. On other devices the fused form counts as the square.
+    """
+    if ATTENTION.planned(execution) == "loop":
+        return tokens * (tokens + 1) // 2
+    if not _has_blocks(torch.device(device)):
+        return tokens**2
+    return _scores_in_blocks(tokens, execution, None)
 
 
-def sliding_scores(tokens: int, window: int, execution: Execution) -> int:
-    """Scores a head forms for `tokens` queries without a state, those masked and padded included."""
+def sliding_scores(tokens: int, window: int, execution: Execution, device: str = "cpu") -> int:
+    """The same over a window, those padded included."""
     if SLIDING_ATTENTION.planned(execution) == "loop":
         inside = min(tokens, window)
         return inside * (inside + 1) // 2 + (tokens - inside) * window
-    L, n = _blocks(tokens, window, execution.chunk_length)
+    if _has_blocks(torch.device(device)):
+        return _scores_in_blocks(tokens, execution, window)
+    L, n = _band_blocks(tokens, window, execution.chunk_length)
     return L * L + n * L * (L + window - 1)
 
 
@@ -167,8 +218,23 @@ def single_keys(tokens: int, execution: Execution, window: int | None = None) ->
     return tokens if window == 1 else 1
 
 
-def _blocks(tokens: int, window: int, chunk_length: int) -> tuple[int, int]:
-    """The length of a block, and how many there are after the first."""
+def _has_blocks(device: torch.device) -> bool:
+    """Whether blocks one after the other are fast: not where each operation is a launch. Meta counts as a CPU."""
+    return device.type in ("cpu", "meta")
+
+
+def _block_length(chunk_length: int) -> int:
+    """Queries of a block: two chunks, as fewer and larger products pay for the scores that they form in vain."""
+    return 2 * chunk_length
+
+
+def _scores_in_blocks(tokens: int, execution: Execution, window: int | None) -> int:
+    parts = blocks(tokens, tokens, _block_length(execution.chunk_length), window)
+    return sum((part.end - part.start) * (part.last - part.first) for part in parts)
+
+
+def _band_blocks(tokens: int, window: int, chunk_length: int) -> tuple[int, int]:
+    """The length of a block of the band, and how many there are after the first."""
     length = min(tokens, max(window, chunk_length))
     return length, -(-(tokens - length) // length)
 
@@ -220,7 +286,9 @@ ATTENTION = register(
         "attention",
         {
             "loop": Implementation(lambda _, q, k, v, drop: causal_attention_loop(q, k, v, drop=drop)),
-            "chunked": Implementation(lambda _, q, k, v, drop: causal_attention_fused(q, k, v, drop)),
+            "chunked": Implementation(
+                lambda execution, q, k, v, drop: causal_attention_chunked(q, k, v, execution.chunk_length, drop)
+            ),
         },
     )
 )
@@ -230,7 +298,7 @@ SLIDING_ATTENTION = register(
         {
             "loop": Implementation(lambda _, *inputs: causal_attention_loop(*inputs)),
             "chunked": Implementation(
-                lambda execution, q, k, v, window, drop: sliding_attention_banded(
+                lambda execution, q, k, v, window, drop: sliding_attention_chunked(
                     q, k, v, window, execution.chunk_length, drop
                 )
             ),

@@ -10,8 +10,10 @@ from torch import Tensor
 from assay.ops.opaque import Differentiable, shapes_only
 from assay.targets import IGNORED
 
-CHUNK_LOGITS = 1 << 21
-"""Logits alive at once: 8 MB in float32, about what a core's caches hold."""
+CHUNK_BYTES = 1 << 23
+"""Logits alive at once, in the type that they are multiplied in: 8 MB, few and large matrix products."""
+SLICE_LOGITS = 1 << 18
+"""Logits whose softmax is taken at once, in float32: 1 MB, what a core's second cache holds from pass to pass."""
 
 
 def summed_nats(
@@ -36,9 +38,10 @@ def token_nats(
     if places is not None:
         found = token_nats(hidden[places], weight, targets[places])
         return found.new_zeros(len(targets)).index_put((places,), found)
+    wide, operand = torch.promote_types(dtype, torch.float32), weight.to(dtype)
     parts = []
-    for h, t in zip(_chunks(hidden, weight), _chunks(targets, weight), strict=True):
-        logits = _logits(h, weight, dtype)
+    for h, t in zip(_chunks(hidden, weight, dtype), _chunks(targets, weight, dtype), strict=True):
+        logits = (h.to(dtype) @ operand.T).to(wide)
         picked = logits.gather(1, t.clamp_min(0)[:, None])[:, 0]
         parts.append((logits.logsumexp(1) - picked).masked_fill(t == IGNORED, 0.0))
     return torch.cat(parts)
@@ -47,28 +50,40 @@ def token_nats(
 def _forward(
     hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """The sum, and its gradients at hidden and weight; products are formed in `dtype`."""
+    """The sum, and its gradients at hidden and weight; products are formed in `dtype`, all else in float32 or wider."""
     places = _scored(targets)
     if places is not None:
         outputs, (some, weight_gradient) = _forward(hidden[places], weight, targets[places], dtype)
         return outputs, (torch.zeros_like(hidden).index_copy_(0, places, some), weight_gradient)
-    weight_gradient = torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32))
+    operand, rows = weight.to(dtype), hidden.to(dtype)
+    wide = torch.promote_types(weight.dtype, torch.float32)
+    weight_gradient = torch.zeros_like(weight, dtype=wide)
     hidden_gradients, total = [], weight_gradient.new_zeros(())
-    for h, t in zip(_chunks(hidden, weight), _chunks(targets, weight), strict=True):
-        logits = _logits(h, weight, dtype)
+    for h, t in zip(_chunks(rows, weight, dtype), _chunks(targets, weight, dtype), strict=True):
+        logits = h @ operand.T
+        total += _to_slopes(logits, t, wide)
+        hidden_gradients.append((logits @ operand).to(hidden.dtype))
+        weight_gradient += logits.T @ h
+    return (total,), (torch.cat(hidden_gradients), weight_gradient.to(weight.dtype))
+
+
+def _to_slopes(logits: Float[Tensor, "N V"], targets: Int[Tensor, " N"], wide: torch.dtype) -> Float[Tensor, ""]:
+    """The summed nats of `logits`, which become their own gradients: in place, in slices that stay in the cache."""
+    total = torch.zeros((), dtype=wide, device=logits.device)
+    length = max(1, SLICE_LOGITS // logits.shape[1])
+    for some, t in zip(logits.split(length), targets.split(length), strict=True):
         picked, scored = t.clamp_min(0)[:, None], t != IGNORED
-        # In place and once over: the exponentials serve the loss and, scaled, its gradient.
-        logits -= logits.amax(1, keepdim=True)
-        at_target = logits.gather(1, picked)[:, 0]
-        slope = logits.exp_()
-        normaliser = slope.sum(1)
+        slope = some.to(wide)  # the same tensor where the type is
+        # Once over: the exponentials serve the loss and, scaled, its gradient.
+        slope -= slope.amax(1, keepdim=True)
+        at_target = slope.gather(1, picked)[:, 0]
+        normaliser = slope.exp_().sum(1)
         total += ((normaliser.log() - at_target) * scored).sum()
         slope *= (scored / normaliser)[:, None]
-        slope.scatter_add_(1, picked, -scored.to(slope.dtype)[:, None])
-        operand = slope.to(dtype)
-        hidden_gradients.append((operand @ weight.to(dtype)).to(hidden.dtype))
-        weight_gradient += operand.T @ h.to(dtype)
-    return (total,), (torch.cat(hidden_gradients), weight_gradient.to(weight.dtype))
+        slope.scatter_add_(1, picked, -scored.to(wide)[:, None])
+        if slope.dtype != some.dtype:
+            some.copy_(slope)
+    return total
 
 
 def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], _: torch.dtype) -> tuple[Tensor, ...]:
@@ -87,8 +102,8 @@ def _scored(targets: Tensor) -> Tensor | None:
     return None if len(places) == len(targets) else places
 
 
-def _chunks(rows: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
-    parts: tuple[Tensor, ...] = rows.split(max(16, CHUNK_LOGITS // weight.shape[0]))
+def _chunks(rows: Tensor, weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    parts: tuple[Tensor, ...] = rows.split(max(16, CHUNK_BYTES // (weight.shape[0] * dtype.itemsize)))
     return parts
 
 
@@ -96,7 +111,3 @@ def _matmul_dtype(hidden: Tensor) -> torch.dtype:
     """The type a linear layer would multiply in here: autocast's, where it is on."""
     device = hidden.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-
-
-def _logits(hidden: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
-    return (hidden.to(dtype) @ weight.to(dtype).T).to(torch.promote_types(dtype, torch.float32))

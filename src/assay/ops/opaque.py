@@ -40,7 +40,7 @@ class Differentiable:
         *,
         outputs: int,
         keeps: Sequence[int] = (),
-        option: Literal["int", "int[]", "ScalarType"] | None = None,
+        option: Literal["int", "int[]", "float", "ScalarType"] | None = None,
     ) -> None:
         self._eager = _autograd_function(forward, gradient, keeps)
         self._node = _node(name, forward, gradient, outputs, keeps, option)

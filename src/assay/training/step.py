@@ -13,6 +13,11 @@ from assay.seeding import derive
 from assay.training.config import TrainingConfig
 from assay.training.optim import learning_rate, set_rate
 
+_NATS = ""
+"""Where the cross-entropy stands among losses by name."""
+_CLIP_EPSILON = 1e-6
+"""What torch adds to the norm that it divides by: with it at or below the limit, the factor is 1."""
+
 
 class MicroBatch(NamedTuple):
     """The arguments of one call of the objective: a part of a batch, and the seed of its random draws."""
@@ -76,7 +81,8 @@ def accumulate_gradients(objective: nn.Module, parts: Sequence[MicroBatch], scor
     processes.
     """
     objective.train()
-    nats, auxiliary = 0.0, dict[str, float]()
+    names: list[str] = []
+    found: list[Tensor] = []
     tokens = sum(part.inputs.numel() for part in parts)
     for part in parts:
         outcome = objective(*part)
@@ -85,16 +91,20 @@ def accumulate_gradients(objective: nn.Module, parts: Sequence[MicroBatch], scor
         for value in outcome.auxiliary.values():
             loss = loss + value * share
         loss.backward()
-        nats += (outcome.nats / scored).item()
-        for name, value in outcome.auxiliary.items():
-            auxiliary[name] = auxiliary.get(name, 0.0) + (value * share).item()
-    return MeanLosses(nats, auxiliary)
+        names += [_NATS, *outcome.auxiliary]
+        found += [outcome.nats.detach() / scored, *(value.detach() * share for value in outcome.auxiliary.values())]
+    # Read once, behind the last part: each reading makes the processor wait for the device.
+    means = dict.fromkeys(names, 0.0)
+    for name, value in zip(names, torch.stack(found).tolist(), strict=True):
+        means[name] += value
+    return MeanLosses(means.pop(_NATS), means)
 
 
 def clip_gradients(model: nn.Module, clip_norm: float | None) -> float:
     """Scale the gradients down to a norm of at most `clip_norm`, if it is given; return the norm before."""
     parameters = [p for p in model.parameters() if p.grad is not None]
     norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    if clip_norm is not None:
+    read = norm.item()
+    if clip_norm is not None and not read + _CLIP_EPSILON <= clip_norm:
         torch.nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
-    return norm.item()
+    return read

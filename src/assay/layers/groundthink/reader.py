@@ -160,7 +160,7 @@ class ReaderLayer(SequenceLayer):
         queries, 3 D to scale local attention, gate the retrieval and add them, 6 H K for rotary positions.
         """
         H, K, D = self.n_heads, self.head_dim, self.gate.in_features
-        scores = H * sliding_scores(tokens, self.window, self.execution)
+        scores = H * sliding_scores(tokens, self.window, self.execution, self.gate.weight.device.type)
         rule, uncounted = self.memory_flops(tokens)
         uncounted |= {"softmax": 5 * scores, "gate": 2 * tokens * H, "query norm": 3 * tokens * H * K}
         uncounted |= {"sum": 3 * tokens * D} | ({"rotation": 6 * tokens * H * K} if self.rope else {})
