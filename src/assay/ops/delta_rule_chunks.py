@@ -272,7 +272,7 @@ def _log_decay_gradient(pairs: Tensor, starts: Tensor, end: Tensor, whole: Tenso
     if before:  # products that end one token earlier
         erase = F.pad(erase[:, 1:], (0, 1))
     d_sums = read + erase - pairs.sum(2).sum(0)
-    d_log_decay = d_sums.flip(1).cumsum(1).flip(1) + whole[:, None]
+    d_log_decay: Tensor = d_sums.flip(1).cumsum(1).flip(1) + whole[:, None]
     d_log_decay[:, 1:] += end[:, :-1].cumsum(1)
     return d_log_decay
 
