@@ -133,18 +133,36 @@ def test_gradcheck_of_the_written_backward_pass(error: ErrorTaken) -> None:
 
 
 @pytest.mark.parametrize("form", ["loop", "chunked"])
-def test_autocast_leaves_arithmetic_and_state_in_float32(form: Form) -> None:
+def test_autocast_leaves_the_state_in_float32(form: Form) -> None:
     q, k, v, beta, log_decay, start = draw("mixed", 40, torch.float32, strongest=1.0)
     low = [tensor.bfloat16() for tensor in (q, k, v)]
     expected, last = delta_rule_loop(*(tensor.float() for tensor in low), beta, log_decay, start)
     tensors = [tensor.requires_grad_() for tensor in low]
+    allowed = 1e-5 if form == "loop" else 1e-2
     with torch.autocast("cpu", torch.bfloat16):
         y, state = delta_rule(*tensors, beta, log_decay, start, Execution(form, 16))
         gradients = torch.autograd.grad(y.sum() + state.sum(), tensors)
     assert (y.dtype, state.dtype) == (torch.bfloat16, torch.float32)
     assert all(gradient.isfinite().all() for gradient in gradients)
-    torch.testing.assert_close(state, last, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(y, expected.bfloat16(), rtol=1e-2, atol=1e-4)
+    assert errors([state, y], [last.double(), expected.double()]) <= [allowed, 1e-2]
+
+
+def spread(results: Sequence[Tensor], oracle: Sequence[Tensor]) -> list[float]:
+    """Root mean square deviation of each result over the oracle's root mean square."""
+    return [((a.double() - b).norm() / b.norm()).item() for a, b in zip(results, oracle, strict=True)]
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("log_decay", GRID)
+def test_products_in_bfloat16_lose_no_more_than_its_inputs(log_decay: float | str, error: ErrorTaken) -> None:
+    """At most four times what rounding q, k and v to bfloat16 changes in the exact loop, for each result."""
+    given = draw(log_decay, 83, torch.float32, strongest=1.0, widths=(32, 24))
+    low = [*(tensor.bfloat16() for tensor in given[:3]), *given[3:]]
+    exact = run(delta_rule_loop, [tensor.double() for tensor in low], error)
+    unrounded = run(delta_rule_loop, [tensor.double() for tensor in given], error)
+    limits = [4 * loss for loss in spread(unrounded, exact)]
+    losses = spread(run(delta_rule_chunked, low, 32, error), exact)
+    assert all(loss <= limit for loss, limit in zip(losses, limits, strict=True))
 
 
 def test_the_form_that_ran_is_recorded() -> None:
@@ -168,7 +186,7 @@ def test_extreme_decays_are_exact_within_a_long_chunk(error: ErrorTaken) -> None
     assert errors([y], [oracle])[0] < 2e-6
 
 
-@pytest.mark.parametrize(("width", "chunk", "longest"), [(16, 64, 16), (64, 64, 32), (128, 64, 64), (128, 16, 16)])
+@pytest.mark.parametrize(("width", "chunk", "longest"), [(16, 64, 32), (64, 64, 32), (128, 64, 64), (128, 16, 16)])
 def test_chunks_are_as_long_as_pays(width: int, chunk: int, longest: int) -> None:
     assert longest_chunk(width, Execution("chunked", chunk)) == longest
 

@@ -37,10 +37,11 @@ class DeltaNetState(NamedTuple):
     memory: Tensor
 
 
-def l2_normalised(x: Float[Tensor, "*B K"]) -> Float[Tensor, "*B K"]:
-    """x / sqrt(sum(x^2) + 1e-6) over the last axis; computed and returned in float32, or wider if x is."""
+def l2_normalised(x: Float[Tensor, "*B K"], length: float = 1.0) -> Float[Tensor, "*B K"]:
+    """length * x / sqrt(sum(x^2) + 1e-6) over the last axis; in float32, or wider if x is."""
     K = x.shape[-1]
-    return F.rms_norm(x.to(torch.promote_types(x.dtype, torch.float32)), (K,), eps=_L2_EPS / K) / math.sqrt(K)
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    return F.rms_norm(x, (K,), eps=_L2_EPS / K) * (length / math.sqrt(K))
 
 
 class DeltaNet(SequenceLayer):
@@ -112,9 +113,11 @@ class DeltaNet(SequenceLayer):
             qkv, state = causal_convolution(qkv, self.conv_weight, None, state, self.execution)
         keys = self.n_heads * self.key_dim
         q, k, v = F.silu(qkv).split([keys, keys, self.n_value_heads * self.value_dim], -1)
-        q, k = (l2_normalised(part.unflatten(-1, (self.n_heads, self.key_dim))) for part in (q, k))
-        q, k = (part.repeat_interleave(self.n_value_heads // self.n_heads, 2) for part in (q, k))
-        return (q / math.sqrt(self.key_dim), k, v.unflatten(-1, (self.n_value_heads, self.value_dim))), state
+        q, k = (part.unflatten(-1, (self.n_heads, self.key_dim)) for part in (q, k))
+        q, k = l2_normalised(q, 1 / math.sqrt(self.key_dim)), l2_normalised(k)
+        if self.n_value_heads != self.n_heads:
+            q, k = (part.repeat_interleave(self.n_value_heads // self.n_heads, 2) for part in (q, k))
+        return (q, k, v.unflatten(-1, (self.n_value_heads, self.value_dim))), state
 
     def _beta(self, x: Float[Tensor, "B T D"]) -> Float[Tensor, "B T H"]:
         dtype = torch.promote_types(x.dtype, torch.float32)

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from assay.ops.delta_rule_chunks import chunked_delta_rule
+from assay.ops.delta_rule_chunks import chunked_delta_rule, inverse_flops
 from assay.ops.execution import Execution, equal_chunks
 from assay.ops.forms import Implementation, Op, register
 
@@ -35,9 +35,10 @@ def delta_rule(
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """(y in v's type, state after the last token); nothing is scaled or normalised, y is read after the write.
 
-    `log_decay` is finite and at most 0, None means 0 throughout; a state of None is zero. The arithmetic and the
-    state are in float32, under autocast too, or in float64 where v is. A single token, as in decoding, always runs
-    as one step of the loop and is recorded as such.
+    `log_decay` is finite and at most 0, None means 0 throughout; a state of None is zero. The state, the decays and
+    the loop's arithmetic are in float32, under autocast too, or in float64 where v is; the chunked form multiplies
+    matrices in v's type, and there the state passes from chunk to chunk in float32. A single token, as in decoding,
+    always runs as one step of the loop and is recorded as such.
     """
     inputs = (q, k, v, beta, log_decay, state, error)
     result: tuple[Tensor, Tensor] = DELTA_RULE.run(execution, v.shape[1], *inputs)
@@ -45,8 +46,8 @@ def delta_rule(
 
 
 def longest_chunk(key_width: int, execution: Execution) -> int:
-    """max(16, K / 2) tokens, if the execution allows: longer chunks spend more on pairs than they save on states."""
-    return min(execution.chunk_length, max(16, key_width // 2))
+    """max(32, K / 2) tokens, if the execution allows: longer chunks spend more on pairs than they save on states."""
+    return min(execution.chunk_length, max(32, key_width // 2))
 
 
 def delta_rule_flops(
@@ -55,16 +56,16 @@ def delta_rule_flops(
     """Forward FLOPs on one sequence: those in matrix products, and by name those elementwise or in the solve.
 
     A head of the loop reads twice a token, 4 K V, and decays and writes the state elementwise, 4 K V. Chunked, with n
-    chunks of C tokens: 4 C^2 (K + V) + 6 C K V a chunk, the inverse of its triangle C^3, and products with decays and
-    beta, 4 C^2 + 3 C K + K V.
+    chunks of C tokens: 2 C^2 (3 K + 2 V) + 6 C K V a chunk and the inverse of its triangle, of which parts are products
+    (`inverse_flops`), and products with decays and beta, 2 C^2 + 4 C K + K V.
     """
     K, V = key_width, value_width
     if DELTA_RULE.form(execution, tokens) == "loop":
         return 4 * tokens * n_heads * K * V, {"state": 4 * tokens * n_heads * K * V}
     n, C = equal_chunks(tokens, longest_chunk(K, execution))
-    chunks = n * n_heads
-    uncounted = {"triangular solve": chunks * C**3, "decays": chunks * (4 * C**2 + 3 * C * K + K * V)}
-    return chunks * (4 * C**2 * (K + V) + 6 * C * K * V), uncounted
+    chunks, (products, solve) = n * n_heads, inverse_flops(C)
+    uncounted = {"triangular solve": chunks * solve, "decays": chunks * (2 * C**2 + 4 * C * K + K * V)}
+    return chunks * (2 * C**2 * (3 * K + 2 * V) + 6 * C * K * V + products), uncounted
 
 
 def delta_rule_loop(
@@ -79,7 +80,8 @@ def delta_rule_loop(
     """The definition, one token at a time. Arguments as for `delta_rule`."""
     out_dtype = v.dtype
     with torch.autocast(v.device.type, enabled=False):
-        q, k, v, beta, log_decay, state = _operands(q, k, v, beta, log_decay, state)
+        beta, log_decay, state = _recurrent(k, v, beta, log_decay, state)
+        q, k, v = (x.to(state.dtype) for x in (q, k, v))
         rows = (x.unbind(1) for x in (q[..., None, :], k[..., None, :], v[..., None, :]))
         scalars = (x[..., None, None].unbind(1) for x in (beta, log_decay.exp()))
         outputs = []
@@ -102,24 +104,22 @@ def delta_rule_chunked(
     error: ErrorTaken = "after",
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """The same numbers by matrix products over chunks of at most `chunk_length` tokens; first derivatives only."""
-    out_dtype = v.dtype
-    with torch.autocast(v.device.type, enabled=False):
-        operands = _operands(q, k, v, beta, log_decay, state)
-        y, state = chunked_delta_rule(*operands, chunk_length, before=error == "before")
-        return y.to(out_dtype), state
+    beta, log_decay, state = _recurrent(k, v, beta, log_decay, state)
+    q, k = q.to(v.dtype), k.to(v.dtype)
+    return chunked_delta_rule(q, k, v, beta, log_decay, state, chunk_length, before=error == "before")
 
 
-def _operands(
-    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None, state: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """All of them in the type of the recurrence, the decays and the state present."""
+def _recurrent(
+    k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None, state: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """beta, log_decay and the state, all present, in float32 or in float64 where v is."""
     dtype = torch.promote_types(v.dtype, torch.float32)
     if log_decay is None:
         log_decay = torch.zeros_like(beta)
     if state is None:
         B, _, H, K = k.shape
         state = v.new_zeros(B, H, K, v.shape[-1], dtype=dtype)
-    return q.to(dtype), k.to(dtype), v.to(dtype), beta.to(dtype), log_decay.to(dtype), state.to(dtype)
+    return beta.to(dtype), log_decay.to(dtype), state.to(dtype)
 
 
 DELTA_RULE = register(

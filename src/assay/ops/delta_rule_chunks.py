@@ -1,20 +1,21 @@
 """The chunked form of the delta rule: matrix products within all chunks at once, a short loop for the state.
 
-With w_t = beta_t (v_t - E_t^T k_t), what token t writes, and d(t, i) = a_{i+1} ... a_t, unrolling the recurrence from
+With w_t = beta_t k_t, the key that token t writes with, and d(t, i) = a_{i+1} ... a_t, unrolling the recurrence from
 the state S before the chunk gives
 
-    S_t = d(t, 0) S + sum_{i<=t} d(t, i) k_i w_i^T
-    w_t + beta_t sum_{i<t} e(t, i) (k_t . k_i) w_i = beta_t (v_t - e(t, 0) S^T k_t)
+    S_t = d(t, 0) S + sum_{i<=t} d(t, i) w_i n_i^T
+    n_t + sum_{i<t} e(t, i) (k_t . w_i) n_i = v_t - e(t, 0) S^T k_t
 
-where e(t, i) = d(t, i) if the error is taken after the decay and d(t-1, i) if before it: never a quotient of decays.
-The left side of the second line is A W with A unit lower triangular (the UT transform, Yang et al. 2024, arXiv
-2406.06484, section 3.2; with decays, arXiv 2412.06464, section 3.3). So for a chunk of C tokens
+where n_t = v_t - E_t^T k_t is the error, e(t, i) = d(t, i) if it is taken after the decay and d(t-1, i) if before it:
+never a quotient of decays. The left side of the second line is A N with A unit lower triangular (the UT transform, Yang
+et al. 2024, arXiv 2406.06484, section 3.2; with decays, arXiv 2412.06464, section 3.3). So for a chunk of C tokens
 
-    W = A^-1 (beta error),    error = v - e(., 0) k S
-    S' = d(C, 0) S + (d(C, .) k)^T W
-    Y = d(., 0) q S + R W,    R[t, i] = d(t, i) q_t . k_i for i <= t
+    N = U - G S,    U = A^-1 V,    G = A^-1 (e(., 0) k)
+    S' = d(C, 0) S + (d(C, .) w)^T N
+    Y = R N + d(., 0) q S,    R[t, i] = d(t, i) q_t . w_i for i <= t
 
-A^-1 does not depend on the state; only the first two lines go chunk by chunk, and backward their transposes.
+Only N and S' go chunk by chunk, and backward their transposes. Queries and keys, R and A - 1 and so on are halves of
+one tensor, for what is done to both.
 
 Shapes: M = n B H chunks of all sequences and heads, chunk-major, C tokens in a chunk, K key width, V value width.
 """
@@ -31,34 +32,37 @@ from assay.ops.execution import equal_chunks
 from assay.ops.opaque import Differentiable
 
 _LOG2_E = math.log2(math.e)
+_SOLVED_AT_ONCE = 16
+"""Tokens up to which a triangle is solved directly; longer ones are put together from halves by matrix products."""
 
 
 class Decays(NamedTuple):
-    """Products of decays within a chunk. `read` and `erase` [M, C, C] are d and e between two tokens, zero where there
-    is nothing to read or erase; since the start, `read_start` and `erase_start`, and until the `end`, [M, C, 1].
+    """Products of decays within a chunk: d and e between two tokens, `pairs` [2, M, C, C] or [1, M, C, C] where they
+    are one, zero above the diagonal; since the start, `start` [2, M, C, 1] or [1, M, C, 1]; until the `end` [M, C, 1];
+    of the `whole` chunk [M, 1, 1], for the states.
     """
 
-    read: Tensor
-    erase: Tensor
-    read_start: Tensor
-    erase_start: Tensor
+    pairs: Tensor
+    start: Tensor
     end: Tensor
+    whole: Tensor
 
 
 class Inside(NamedTuple):
-    """What else the backward pass needs: R `scores`, `overlap` e(t, i) k_t . k_i and `inverse` of A, all [M, C, C];
-    `key_start` e(t, 0) k_t and `key_end` d(C, t) k_t [M, C, K]; the states before each chunk, `starts` [M, K, V];
-    `error` and W, `written`, [M, C, V].
+    """What else the backward pass needs: `rows` q and k [2, M, C, K]; `write_keys` w and `end_keys` d(C, .) w
+    [M, C, K]; `pairs` R and A - 1 [2, M, C, C]; `starts` d(., 0) q and e(., 0) k [2, M, C, K]; the `inverse` of A
+    [M, C, C]; `erase_keys` G [M, C, K]; `errors` N [M, C, V]; the `states` before each chunk [M, K, V].
     """
 
-    scores: Tensor
-    overlap: Tensor
-    inverse: Tensor
-    key_start: Tensor
-    key_end: Tensor
+    rows: Tensor
+    write_keys: Tensor
+    end_keys: Tensor
+    pairs: Tensor
     starts: Tensor
-    error: Tensor
-    written: Tensor
+    inverse: Tensor
+    erase_keys: Tensor
+    errors: Tensor
+    states: Tensor
 
 
 def chunked_delta_rule(
@@ -66,29 +70,40 @@ def chunked_delta_rule(
 ) -> tuple[Tensor, Tensor]:
     """(y [B, T, H, V], state [B, H, K, V]) by chunks of equal length, at most `chunk_length`; first derivatives only.
 
-    All operands share one floating type; `before` says that the error is taken before the decay.
+    q, k, v and y share one floating type, in which matrices are multiplied; beta, log_decay and the state are of that
+    type or a wider one, in which decays, the inverses and the states are computed. `before` says that the error is
+    taken before the decay.
     """
     y, state = _chunked(q, k, v, beta, log_decay, state, option=([chunk_length, int(before)],))
     return y, state
 
 
+def inverse_flops(C: int) -> tuple[int, int]:
+    """FLOPs of the inverse of one triangle: those in matrix products, and those in the solve."""
+    if C <= _SOLVED_AT_ONCE or C % 2:
+        return 0, C**3
+    products, solve = inverse_flops(C // 2)
+    return 2 * products + 4 * (C // 2) ** 3, 2 * solve
+
+
 def _by_chunk(x: Tensor, n: int, C: int) -> Tensor:
-    """[B, T, H, V] -> [n B H, C, V], zeros after the end: tokens that neither write nor decay."""
+    """[B, T, H, V] -> a view [n, B, H, C, V], zeros after the end: tokens that neither write nor decay."""
     B, T, H, V = x.shape
     if n * C > T:
         x = F.pad(x, (0, 0, 0, 0, 0, n * C - T))
-    return x.reshape(B, n, C, H, V).permute(1, 0, 3, 2, 4).reshape(-1, C, V)
+    return x.view(B, n, C, H, V).permute(1, 0, 3, 2, 4)
 
 
-def _from_chunks(x: Tensor, B: int, T: int, C: int) -> Tensor:
-    """[n B H, C, V] -> [B, T, H, V], without what follows the end."""
-    V = x.shape[-1]
-    x = x.reshape(-(-T // C), B, -1, C, V).permute(1, 0, 3, 2, 4)
-    return x.reshape(B, -1, x.shape[3], V)[:, :T].contiguous()
+def _from_chunks(x: Tensor, like: Tensor) -> Tensor:
+    """[M, C, V] -> [B, T, H, V] as `like`, without what follows the end."""
+    B, T, H = like.shape[:3]
+    C, V = x.shape[1:]
+    x = x.reshape(-(-T // C), B, H, C, V).permute(1, 0, 3, 2, 4)
+    return x.reshape(B, -1, H, V)[:, :T].contiguous()
 
 
-def _decays(log_decay: Tensor, before: bool) -> Decays:
-    """Each is 2 to a difference of two sums, in float64.
+def _decays(log_decay: Tensor, dtype: torch.dtype, before: bool) -> Decays:
+    """From [M, C, 1], each is 2 to a difference of two sums, in float64; rounded to `dtype` at last.
 
     What a sum has lost is 1e-16 of the strongest log decay before in the chunk, and that is the relative error of every
     later decay: below float32's own down to about -1e9, 1e-5 at -1e10, and all of it from -1e16 on. At -inf, where a
@@ -97,16 +112,43 @@ def _decays(log_decay: Tensor, before: bool) -> Decays:
     Powers of 2, because MKL's exp takes fifty times as long where float32 underflows.
     """
     sums = log_decay.double().cumsum(1).mul_(_LOG2_E)
-    erase_sums = F.pad(sums[:, :-1], (0, 0, 1, 0)) if before else sums
+    rows = torch.stack((sums, F.pad(sums[:, :-1], (0, 0, 1, 0)))) if before else sums[None]
 
     def power(exponents: Tensor) -> Tensor:
         return exponents.to(log_decay.dtype).exp2()
 
-    read = power(sums - sums.mT).tril_()
-    erase = power(erase_sums - sums.mT).tril_(-1) if before else read.tril(-1)
-    read_start = power(sums)
-    erase_start = power(erase_sums) if before else read_start
-    return Decays(read, erase, read_start, erase_start, power(sums[:, -1:] - sums))
+    pairs, start, end = power(rows - sums.mT), power(rows), power(sums[:, -1:] - sums)
+    return Decays(pairs.to(dtype).tril_(), start.to(dtype), end.to(dtype), start[0, :, -1:])
+
+
+def _weighed(pairs: Tensor, decays: Tensor) -> Tensor:
+    """Products of queries and of keys with keys [2, M, C, C], or gradients of them, times decays, in place.
+
+    No key meets itself.
+    """
+    pairs.mul_(decays)[1].diagonal(dim1=1, dim2=2).zero_()
+    return pairs
+
+
+def _sums(x: Tensor) -> Tensor:
+    """Over the last axis: on a CPU a product with ones takes half as long as `sum`, as that axis is short."""
+    total: Tensor = x @ x.new_ones(x.shape[-1])
+    return total
+
+
+def _inverse(triangle: Tensor) -> Tensor:
+    """(1 + triangle)^-1 of strictly lower triangles [M, C, C]; what is on the diagonal and above is not read."""
+    M, C, _ = triangle.shape
+    if C <= _SOLVED_AT_ONCE or C % 2:
+        one = torch.eye(C, dtype=triangle.dtype, device=triangle.device)
+        solved: Tensor = torch.linalg.solve_triangular(triangle, one, upper=False, unitriangular=True)
+        return solved
+    half = C // 2
+    inverse = torch.zeros_like(triangle)
+    first, second = _inverse(torch.cat((triangle[:, :half, :half], triangle[:, half:, half:]))).split(M)
+    inverse[:, :half, :half], inverse[:, half:, half:] = first, second
+    torch.neg(second @ triangle[:, half:, :half] @ first, out=inverse[:, half:, :half])
+    return inverse
 
 
 def _forward(
@@ -116,135 +158,123 @@ def _forward(
 
     `how`: the longest chunk, and 1 where the error is taken before the decay.
     """
-    B, T, before = len(v), v.shape[1], bool(how[1])
-    n, C = equal_chunks(T, how[0])
-    q, k, v, beta, log_decay = (_by_chunk(x, n, C) for x in (q, k, v, beta[..., None], log_decay[..., None]))
-    decays = _decays(log_decay, before)
-    overlap = (k @ k.mT).mul_(decays.erase)
-    one = torch.eye(k.shape[1], dtype=k.dtype, device=k.device)
-    inverse = torch.linalg.solve_triangular(overlap * beta, one, upper=False, unitriangular=True)
-    key_start, key_end = decays.erase_start * k, decays.end * k
-    solve, whole = inverse * beta.mT, decays.read_start[:, -1:]
-    starts, error, written, last = _pass_states(key_start, key_end, v, solve, whole, state)
-    scores = (q @ k.mT).mul_(decays.read)
-    y = torch.baddbmm(scores @ written, decays.read_start * q, starts)
-    inside = Inside(scores, overlap, inverse, key_start, key_end, starts, error, written)
-    return (_from_chunks(y, B, T, C), last), (q, k, beta, *decays, *inside)
+    (n, C), wide = equal_chunks(v.shape[1], how[0]), state.dtype
+    rows = torch.stack((_by_chunk(q, n, C), _by_chunk(k, n, C))).flatten(1, 3)
+    beta = _by_chunk(beta[..., None], n, C).reshape(-1, C, 1).to(v.dtype)
+    decays = _decays(_by_chunk(log_decay[..., None], n, C).reshape(-1, C, 1), v.dtype, bool(how[1]))
+    write_keys = rows[1] * beta
+    end_keys = write_keys * decays.end
+    pairs = _weighed(_both(rows, write_keys.mT), decays.pairs)
+    starts = rows * decays.start
+    inverse = _inverse(pairs[1].to(wide)).to(v.dtype)
+    erase_keys = inverse @ starts[1]
+    errors = (inverse @ _by_chunk(v, n, C).reshape(-1, C, v.shape[3])).to(wide)
+    states, last = _pass_states(errors, erase_keys.to(wide), end_keys.to(wide), decays.whole, state)
+    errors, states = errors.to(v.dtype), states.to(v.dtype)
+    y = torch.baddbmm(pairs[0] @ errors, starts[0], states)
+    inside = Inside(rows, write_keys, end_keys, pairs, starts, inverse, erase_keys, errors, states)
+    return (_from_chunks(y, v), last), (beta, *decays, *inside)
 
 
-def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], how: Sequence[int]) -> tuple[Tensor, ...]:
-    dy, d_last = gradients
-    B, T = dy.shape[:2]
-    n, C = equal_chunks(T, how[0])
-    q, k, beta, *rest = saved
-    found = _backward(
-        _by_chunk(dy, n, C), d_last, q, k, beta, Decays(*rest[:5]), Inside(*rest[5:]), before=bool(how[1])
-    )
-    d_q, d_k, d_v, d_beta, d_log_decay = (_from_chunks(x, B, T, C) for x in found[:5])
-    return d_q, d_k, d_v, d_beta.squeeze(3), d_log_decay.squeeze(3), found[5]
-
-
-_chunked = Differentiable("delta_rule_chunked", _forward, _gradient, outputs=2, option="int[]")
+def _both(rows: Tensor, others: Tensor) -> Tensor:
+    """The products of both halves of `rows` [2, M, C, .] with `others` [M, ., .]."""
+    product = rows.new_empty(*rows.shape[:3], others.shape[2])
+    for half, out in zip(rows, product, strict=True):
+        torch.bmm(half, others, out=out)
+    return product
 
 
 def _pass_states(
-    key_start: Tensor, key_end: Tensor, v: Tensor, solve: Tensor, whole: Tensor, state: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`starts`, `error` and `written` of all chunks, and the state after the last [B, H, K, V].
+    errors: Tensor, erase_keys: Tensor, end_keys: Tensor, whole: Tensor, state: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The states before each chunk [M, K, V] and the last [B, H, K, V]; makes `errors` N of what it holds, U.
 
-    `solve` is A^-1 times beta, `whole` [M, 1, 1] all decays of a chunk.
+    `whole` [M, 1, 1] is the product of all decays of a chunk.
     """
     N = state.shape[0] * state.shape[1]
-    starts = state.new_empty(len(v), *state.shape[2:])
-    error, written = torch.empty_like(v), torch.empty_like(v)
+    states = state.new_empty(len(errors), *state.shape[2:])
     last = torch.empty_like(state, memory_format=torch.contiguous_format)
-    starts[:N] = state.flatten(0, 1)
-    ends = (*starts.split(N)[1:], last.view_as(starts[:N]))
-    chunks = zip(
-        *(x.split(N) for x in (key_start, key_end, v, solve, whole, starts, error, written)), ends, strict=True
-    )
-    for key, late_key, value, inverse, decay, start, wrong, write, end in chunks:
-        torch.baddbmm(value, key, start, alpha=-1, out=wrong)
-        torch.bmm(inverse, wrong, out=write)
-        torch.baddbmm(torch.mul(start, decay, out=end), late_key.mT, write, out=end)
-    return starts, error, written, last
+    states[:N] = state.flatten(0, 1)
+    ends = (*states.split(N)[1:], last.view_as(states[:N]))
+    chunks = zip(*(x.split(N) for x in (states, errors, erase_keys, end_keys.mT, whole)), ends, strict=True)
+    for start, error, erase, write, decay, end in chunks:
+        torch.baddbmm(error, erase, start, alpha=-1, out=error)
+        torch.baddbmm(torch.mul(start, decay, out=end), write, error, out=end)
+    return states, last
 
 
 def _pass_gradients(
-    d_written: Tensor, d_starts: Tensor, d_last: Tensor, beta: Tensor, whole: Tensor, inside: Inside
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The gradients of the states after each chunk [M, K, V], of beta times error, of v, and of the first state.
+    d_states: Tensor, d_errors: Tensor, erase_keys: Tensor, end_keys: Tensor, whole: Tensor, N: int
+) -> None:
+    """Completes the gradients of N [M, C, V] and of the states, those before all chunks and the last [M + N, K, V].
 
-    `d_written` and `d_starts`, what comes from y alone, are used up.
+    They hold what comes from Y alone and, for the last state, from its own gradient.
     """
-    N = d_last.shape[0] * d_last.shape[1]
-    d_ends, d_scaled_error, d_v = torch.empty_like(d_starts), torch.empty_like(d_written), torch.empty_like(d_written)
-    d_state = torch.empty_like(d_last, memory_format=torch.contiguous_format)
-    d_ends[-N:] = d_last.flatten(0, 1)
-    befores = (d_state.view_as(d_ends[:N]), *d_ends.split(N)[:-1])
-    tensors = (d_written, d_starts, beta, whole, inside.key_start, inside.key_end, inside.inverse)
-    chunks = zip(*(x.split(N) for x in (*tensors, d_ends, d_scaled_error, d_v)), befores, strict=True)
-    for d_write, d_start, strength, decay, key, late_key, inverse, d_end, d_scaled, d_value, d_before in reversed(
-        list(chunks)
-    ):
-        torch.bmm(inverse.mT, d_write.baddbmm_(late_key, d_end), out=d_scaled)
-        torch.mul(d_scaled, strength, out=d_value)
-        torch.baddbmm(d_start.addcmul_(decay, d_end), key.mT, d_value, alpha=-1, out=d_before)
-    return d_ends, d_scaled_error, d_v, d_state
-
-
-def _backward(
-    dy: Tensor, d_last: Tensor, q: Tensor, k: Tensor, beta: Tensor, decays: Decays, inside: Inside, before: bool
-) -> tuple[Tensor, ...]:
-    """Gradients of q, k, v, beta, log_decay and the state, through the states first, then within the chunks."""
-    scores, overlap, _, key_start, key_end, starts, error, written = inside
-    d_written, d_starts = scores.mT @ dy, (decays.read_start * q).mT @ dy
-    whole = decays.read_start[:, -1:]
-    d_ends, d_scaled_error, d_v, d_state = _pass_gradients(d_written, d_starts, d_last, beta, whole, inside)
-
-    d_q = (dy @ starts.mT).mul_(decays.read_start)
-    minus_d_key_start, d_key_end = d_v @ starts.mT, written @ d_ends.mT
-    d_logs = (
-        torch.linalg.vecdot(d_q, q),
-        -torch.linalg.vecdot(minus_d_key_start, key_start),
-        torch.linalg.vecdot(d_key_end, key_end),
-        torch.linalg.vecdot(d_ends.flatten(1), starts.flatten(1)) * whole[:, 0, 0],
+    states = d_states.split(N)
+    chunks = zip(
+        states[:-1], states[1:], *(x.split(N) for x in (d_errors, erase_keys.mT, end_keys, whole)), strict=True
     )
-    d_k = d_key_end.mul_(decays.end).addcmul_(minus_d_key_start, decays.erase_start, value=-1)
-
-    d_scores = dy @ written.mT
-    minus_d_system = d_scaled_error @ written.mT
-    read_pairs, erase_pairs = d_scores * scores, minus_d_system * overlap
-    d_beta = torch.linalg.vecdot(d_scaled_error, error) - erase_pairs.sum(2)
-    d_log_decay = _log_decay_gradient(read_pairs, erase_pairs.mul_(-beta), *d_logs, before)
-
-    d_scores.mul_(decays.read)
-    minus_d_overlap = minus_d_system.mul_(decays.erase).mul_(beta)
-    d_q.baddbmm_(d_scores, k)
-    d_k.baddbmm_(d_scores.mT, q).baddbmm_(minus_d_overlap + minus_d_overlap.mT, k, alpha=-1)
-    return d_q, d_k, d_v, d_beta.unsqueeze(2), d_log_decay.unsqueeze(2), d_state
+    for start, end, error, erase, write, decay in reversed(list(chunks)):
+        error.baddbmm_(write, end)
+        start.addcmul_(end, decay).baddbmm_(erase, error, alpha=-1)
 
 
-def _log_decay_gradient(
-    read_pairs: Tensor,
-    erase_pairs: Tensor,
-    read_start: Tensor,
-    erase_start: Tensor,
-    end: Tensor,
-    whole: Tensor,
-    before: bool,
-) -> Tensor:
-    """[M, C] from the gradients of the logarithms of all products of decays: [M, C, C], [M, C] and, of the whole, [M].
+def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], how: Sequence[int]) -> tuple[Tensor, ...]:
+    """Gradients of q, k, v, beta, log_decay and the state: through the states first, then within the chunks."""
+    dy, d_last = gradients
+    beta, decays, inside = saved[0], Decays(*saved[1:5]), Inside(*saved[5:])
+    rows, write_keys, end_keys, pairs, starts, inverse, erase_keys, errors, states = inside
+    M, K, V = states.shape
+    N, low, wide = d_last.shape[0] * d_last.shape[1], dy.dtype, d_last.dtype
+    n, C = M // N, rows.shape[2]
 
-    An empty product is 1 whatever the decays are: its large terms are dropped, not left to cancel.
+    d_y = _by_chunk(dy, n, C).reshape(M, C, V)
+    d_errors = (pairs[0].mT @ d_y).to(wide)
+    d_states = d_last.new_empty(M + N, K, V)
+    d_states[:M], d_states[M:] = starts[0].mT @ d_y, d_last.flatten(0, 1)
+    _pass_gradients(d_states, d_errors, erase_keys.to(wide), end_keys.to(wide), decays.whole, N)
+    d_state, d_ends = d_states[:N].view_as(d_last).clone(), d_states[N:].to(low)
+    d_v = inverse.mT @ d_errors.to(low)
+    d_rows = torch.stack((d_y, -d_v))
+
+    d_pairs, d_starts, d_end_keys = _both(d_rows, errors.mT), _both(d_rows, states.mT), errors @ d_ends.mT
+    d_log_decay = _log_decay_gradient(
+        d_pairs * pairs,
+        _sums((d_starts * starts).to(wide)),
+        _sums((d_end_keys * end_keys).to(wide)),
+        _sums((d_ends * states).flatten(1).to(wide)) * decays.whole[:, 0, 0],
+        before=bool(how[1]),
+    )
+    _weighed(d_pairs, decays.pairs)
+    d_q, d_k = d_starts.mul_(decays.start)
+    d_q.baddbmm_(d_pairs[0], write_keys)
+    d_k.baddbmm_(d_pairs[1], write_keys)
+    d_write_keys = d_end_keys.mul_(decays.end).baddbmm_(d_pairs[0].mT, rows[0]).baddbmm_(d_pairs[1].mT, rows[1])
+    d_beta = _sums((d_write_keys * rows[1]).to(wide))
+    d_k.addcmul_(d_write_keys, beta)
+    found = (d_q, d_k, d_v, d_beta[..., None], d_log_decay[..., None])
+    d_q, d_k, d_v, d_beta, d_log_decay = (_from_chunks(x, dy) for x in found)
+    return d_q, d_k, d_v, d_beta.squeeze(3), d_log_decay.squeeze(3), d_state
+
+
+def _log_decay_gradient(pairs: Tensor, starts: Tensor, end: Tensor, whole: Tensor, before: bool) -> Tensor:
+    """[M, C] from the gradients of the logarithms of all products of decays.
+
+    They are those of `pairs` [2, M, C, C], which are used up, of products since the start [2, M, C], until the end
+    [M, C] and of the whole [M]. An empty product is 1 whatever the decays are: its large terms are dropped, not left to
+    cancel.
     """
-    read_pairs.diagonal(dim1=1, dim2=2).zero_()
+    pairs[0].diagonal(dim1=1, dim2=2).zero_()
     if before:
-        erase_pairs.diagonal(offset=-1, dim1=1, dim2=2).zero_()
-    erase_sums = erase_start + erase_pairs.sum(2)
+        pairs[1].diagonal(offset=-1, dim1=1, dim2=2).zero_()
+    pairs = pairs.to(end.dtype)
+    read, erase = _sums(pairs).add_(starts)
     if before:  # products that end one token earlier
-        erase_sums = F.pad(erase_sums[:, 1:], (0, 1))
-    d_sums = read_start + read_pairs.sum(2) + erase_sums - read_pairs.add_(erase_pairs).sum(1)
-    d_log_decay = d_sums.flip(1).cumsum(1).flip(1) + whole[:, None]
+        erase = F.pad(erase[:, 1:], (0, 1))
+    d_sums = read + erase - pairs.sum(2).sum(0)
+    d_log_decay: Tensor = d_sums.flip(1).cumsum(1).flip(1) + whole[:, None]
     d_log_decay[:, 1:] += end[:, :-1].cumsum(1)
     return d_log_decay
+
+
+_chunked = Differentiable("delta_rule_chunked", _forward, _gradient, outputs=2, option="int[]")
