@@ -148,7 +148,7 @@ class LanguageModel(Layer):
         self.embedding = embedding
         self.blocks = nn.ModuleList(blocks)
         self.norm = norm
-        head = None if head_draw is None else nn.Parameter(torch.empty_like(embedding.tokens))
+        head = None if head_draw is None else nn.Parameter(torch.empty(embedding.tokens.shape))
         self.register_parameter("untied_head", head)
         self._head_draw = head_draw
         number_maskings(self)
