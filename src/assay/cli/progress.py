@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from assay.training.loop import StepEvent
 
 FIRST_LINE_SECONDS, LINE_SECONDS = 2.0, 10.0
-HELD_SECONDS = 1.0
+HELD_SECONDS = 0.5
 """Of computing time, so that a busy machine tells as much as an idle one."""
 
 
