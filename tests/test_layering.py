@@ -28,6 +28,7 @@ ORDER = [
     {"layers"},
     {"model"},
     {"data"},
+    {"decoding"},
     {"hub", "generation"},
     {"training"},
     {"evaluation"},
