@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 
 PLUGINS = {"plugins", "registry"}
 ORDER = [
-    {"errors", "extras", "parsing"},
+    {"errors", "extras", "parsing", "yaml_text", "cache"},
     {
         "config",
         "seeding",
@@ -28,6 +28,7 @@ ORDER = [
     {"layers"},
     {"model"},
     {"data"},
+    {"decoding"},
     {"hub", "generation"},
     {"training"},
     {"evaluation"},
@@ -44,6 +45,8 @@ WITHOUT_TORCH = {
     "errors",
     "extras",
     "parsing",
+    "yaml_text",
+    "cache",
     "config",
     "seeding",
     "targets",

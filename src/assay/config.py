@@ -13,7 +13,8 @@ import pydantic
 import yaml
 
 from assay.errors import RequestError
-from assay.parsing import Dumper, YamlError, load_yaml, parse_number, parse_value
+from assay.parsing import parse_number
+from assay.yaml_text import Dumper, YamlError, load_yaml, parse_value
 
 
 class Config(pydantic.BaseModel):

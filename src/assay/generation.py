@@ -15,6 +15,7 @@ from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from assay.data.text.tokenizer import Tokenizer
+from assay.decoding import Decoder, Tell
 from assay.errors import RequestError
 from assay.model.lm import LanguageModel
 from assay.seeding import derive
@@ -110,11 +111,15 @@ def generate(
     sampler: Sampler = Sampler(),
     seed: int = 0,
     end: int | None = None,
+    *,
+    compiled: bool = False,
+    tell: Tell = lambda _: None,
 ) -> Iterator[Generated]:
     """Yield up to `max_tokens` tokens for each of `prompts` (ids) as they are chosen; a row stops after `end`.
 
     Prompts are read in parallel form and then decoded together, one `step` per token, with a state that is allocated
-    for all tokens at once. A row's tokens do not depend on the other rows. Draws depend on the seed and on how often
+    for all tokens at once; with `compiled` a step is one compiled graph, and `tell` hears where that cannot be (see
+    assay.decoding). A row's tokens do not depend on the other rows. Draws depend on the seed and on how often
     the same prompt occurs before, so that a repeated prompt gets other draws. The model is in evaluation mode until the
     iterator ends.
     """
@@ -129,14 +134,16 @@ def generate(
     generators = _generators(prompts, seed)
     with _evaluating(model):
         for rows in _groups([len(prompt) for prompt in prompts], max_tokens):
+            longest = max(len(prompts[row]) for row in rows)
+            decoder = Decoder(model, len(rows), longest + max_tokens - 1, compiled=compiled, tell=tell)
             group = _decode(
-                model, [prompts[row] for row in rows], max_tokens, sampler, [generators[row] for row in rows], end
+                decoder, [prompts[row] for row in rows], max_tokens, sampler, [generators[row] for row in rows], end
             )
             yield from (made._replace(row=rows[made.row]) for made in group)
 
 
 def _decode(
-    model: LanguageModel,
+    decoder: Decoder,
     prompts: Sequence[Sequence[int]],
     max_tokens: int,
     sampler: Sampler,
@@ -148,14 +155,11 @@ def _decode(
     As many tokens as the shortest prompt has are read at once in every row; the rest of longer prompts is read token by
     token. So all rows are at the same position, nothing is padded, and a row reads exactly its own text.
     """
-    device = model.head_weight.device
+    device = decoder.model.head_weight.device
     lengths = [len(prompt) for prompt in prompts]
-    capacity = max(lengths) + max_tokens - 1
-    read = torch.tensor([prompt[: min(lengths)] for prompt in prompts], device=device)
-    hidden, state = model.hidden(read, model.initial_state(len(prompts), capacity))
-    logits = model.head(hidden[:, -1])
+    logits = decoder.start(torch.tensor([prompt[: min(lengths)] for prompt in prompts], device=device))
     running = set(range(len(prompts)))
-    for position in range(min(lengths), capacity + 1):
+    for position in range(min(lengths), decoder.capacity + 1):
         writing = [row for row in sorted(running) if position >= lengths[row]]
         feed = [prompt[position] if position < len(prompt) else prompt[-1] for prompt in prompts]
         if writing:
@@ -168,7 +172,7 @@ def _decode(
                 yield Generated(row, token, last)
         if not running:
             return
-        logits, state = model.step(torch.tensor(feed, device=device), state)
+        logits = decoder.step(torch.tensor(feed, device=device))
 
 
 def _choose(logits: Tensor, sampler: Sampler, generators: Sequence[torch.Generator]) -> list[int]:

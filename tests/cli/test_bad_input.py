@@ -151,7 +151,10 @@ CASES = {
         "--config .*laughs.yaml: .*more than 100,000 values",
     ),
     "nested in --set": ("train gpt1 --set seeds=" + "[" * 3000, "--set seeds=.*nested too deeply; 32"),
-    "a size in a file": ("train gpt1 --config {bad}/tiny.yaml", "--config {bad}/tiny.yaml: size 3: no gpt1 within 1%"),
+    "a size in a file": (
+        "train gpt1 {tokens} --config {bad}/tiny.yaml",
+        "--config {bad}/tiny.yaml: size 3: no gpt1 within 1%",
+    ),
     "seeds in a file": ("compare gpt1 --config {bad}/seeds.yaml", "--config {bad}/seeds.yaml: seeds 0: at least one"),
     "a flag before a file": (
         "train gpt1 {tokens} --config {bad}/seeds.yaml --size 3 --seed 1",

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from assay.cli.main import main
-from assay.cli.progress import LINE_SECONDS, StudyProgress
+from assay.cli.progress import HELD_SECONDS, StudyProgress
 from assay.records import RunRecord
 from assay.study import run as study_run
 from assay.training import checkpoint
@@ -152,7 +152,7 @@ def test_preparation_is_told_once_a_run_begins(capsys: pytest.CaptureFixture[str
 def test_preparation_that_takes_long_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with StudyProgress(256) as progress:
         progress.message("encoding")
-        progress.started -= LINE_SECONDS + 1
+        progress.began -= HELD_SECONDS + 1
         progress.message("still encoding")
         assert capsys.readouterr().err == "encoding\nstill encoding\n"
 

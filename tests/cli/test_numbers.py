@@ -7,8 +7,9 @@ import pytest
 from assay.cli.numbers import parse_looks, parse_seeds
 from assay.cli.options import StudyOptions
 from assay.errors import RequestError
-from assay.parsing import parse_number, parse_value
+from assay.parsing import parse_number
 from assay.study.asked import StudyConfig
+from assay.yaml_text import parse_value
 
 SAME = {
     "size": ("size: 1.5M", "size=1.5M", StudyOptions(size="1.5M")),

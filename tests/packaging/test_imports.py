@@ -1,4 +1,4 @@
-"""What must answer at once, or on a machine that only re-judges old runs, imports no torch."""
+"""What must answer at once imports nothing heavy; what runs on a machine that only re-judges old runs, no torch."""
 
 import subprocess
 import sys
@@ -30,6 +30,24 @@ def test_no_torch(arguments: list[str], expected: str) -> None:
     modules = loaded(*arguments)
     assert expected in modules
     assert "torch" not in modules
+
+
+HEAVY = {"torch", "numpy", "scipy", "altair", "yaml", "rich", "assay.config", "assay.records"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["compare", "--help"], ["--version"]], ids=" ".join)
+def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
+    """Pydantic neither, but where typer itself imports it, which it does for a verb."""
+    modules = loaded("-m", "assay", *arguments)
+    assert "assay.cli.main" in modules
+    assert not modules.intersection(HEAVY)
+
+
+def test_the_second_list_imports_no_torch() -> None:
+    first, second = (loaded("-m", "assay", "list") for _ in range(2))
+    assert "assay.cli.axes" in first
+    assert "assay.cli.axes" in second
+    assert not second.intersection({"torch", "numpy", "scipy", "assay.model"})
 
 
 def test_torch_would_be_seen() -> None:

@@ -6,17 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from assay.cli.findings import findings_table, verdict_line
 from assay.cli.numbers import parse_count, parse_seed
 from assay.cli.options import Json, Plugin, Set, load_plugins, setting_path
-from assay.cli.progress import Stages
-from assay.config import parse_assignment
 from assay.errors import RequestError
 
 if TYPE_CHECKING:
     from assay.audit import AuditReport
+    from assay.cli.progress import Stages
     from assay.records import Finding
     from assay.study.subject.subject import NamedModel
 
@@ -42,6 +39,7 @@ def audit(
     load_plugins(plugin)
 
     from assay.audit import audit as look
+    from assay.cli.progress import Stages
     from assay.study.subject.lookup import named_models
     from assay.study.text_checks import data_checks, honest_scores
 
@@ -77,12 +75,13 @@ def audit(
     raise typer.Exit(0 if sound else 1)
 
 
-def _tell(stages: Stages, name: str, stage: str) -> None:
+def _tell(stages: "Stages", name: str, stage: str) -> None:
     stages.tell(f"{name}: {stage}")
 
 
 def _fresh(size: str | None, assignments: list[str], subject: str, seed: int) -> Any:
     """How untrained models of the subject are built."""
+    from assay.config import parse_assignment
     from assay.study.subject.fresh import Fresh
     from assay.study.subject.subject import parse_subject
 
@@ -113,6 +112,10 @@ def _as_json(
 
 
 def _show(results: list[tuple["NamedModel", "AuditReport", dict[str, Any] | None]], data: list["Finding"]) -> None:
+    from rich.console import Console
+
+    from assay.cli.findings import findings_table, verdict_line
+
     console = Console(highlight=False)
     for item, report, scores in results:
         console.print(verdict_line(item.name, report))

@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
-from assay.cli.findings import findings_table
 from assay.cli.options import Json, Plugin, load_plugins
-from assay.cli.progress import Stages
 from assay.errors import RequestError
 
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from assay.records import Finding
 
 
@@ -26,6 +24,7 @@ def check(
     load_plugins(plugin)
 
     from assay.audit.contract.architecture import check_architecture
+    from assay.cli.progress import Stages
     from assay.model.architecture import ARCHITECTURES
     from assay.model.contract import check_shapes
     from assay.study.subject.file import registered_by
@@ -49,6 +48,10 @@ def check(
         dumped = {name: [finding.model_dump(mode="json") for finding in found] for name, found in results.items()}
         typer.echo(json.dumps({"subject": subject, "passed": all(kept.values()), "findings": dumped}))
     else:
+        from rich.console import Console
+
+        from assay.cli.findings import findings_table
+
         console = Console(highlight=False)
         for name, findings in results.items():
             console.print(_verdict(name, findings))
@@ -62,8 +65,10 @@ def _named(findings: Sequence["Finding"], status: str) -> str:
     return ", ".join(finding.check.replace("_", " ") for finding in findings if finding.status == status)
 
 
-def _verdict(name: str, findings: Sequence["Finding"]) -> Text:
+def _verdict(name: str, findings: Sequence["Finding"]) -> "Text":
     """Whether it passes, and what it is warned of."""
+    from rich.text import Text
+
     warned = _named(findings, "warn")
     verdict = Text("FAILS", "bold red") if _named(findings, "fail") else Text("passes", "bold green")
     warning = Text(f", with a warning: {warned}" if warned else "", "yellow")

@@ -7,16 +7,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from assay.cli.numbers import parse_count
 from assay.cli.options import Json, Match, Plugin, Set, Size, hold_to_contract, load_plugins, parse_arm, setting_path
-from assay.config import parse_assignment
 from assay.errors import RequestError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from assay.study.arm import ArmConfig
 
 
@@ -101,6 +99,9 @@ def _task(text: str) -> dict[str, Any] | None:
 
 
 def _show_task(facts: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
     console = Console(highlight=False, markup=False)
     console.print(Text(facts["task"], "bold") + Text(f"  {facts['summary']}", "not bold"))
     console.print(facts["citation"])
@@ -122,6 +123,9 @@ def _type(annotation: Any) -> str:
 
 
 def _show_measurement(facts: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
     console = Console(highlight=False, markup=False)
     console.print(Text(facts["measurement"], "bold") + Text(f"  {facts['question']}", "not bold"))
     console.print(facts["about"])
@@ -140,6 +144,7 @@ def _show_measurement(facts: dict[str, Any]) -> None:
 def _facts(
     arm: "ArmConfig", size: str | None, match: str | None, context: int, assignments: list[str]
 ) -> dict[str, Any]:
+    from assay.config import parse_assignment
     from assay.model.accounting import count_flops, count_parameters, count_state_bytes
     from assay.model.architecture import ARCHITECTURES
     from assay.model.optimizer_roles import optimizer_roles
@@ -179,6 +184,9 @@ def _facts(
 
 
 def _show(facts: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
     console = Console(highlight=False, markup=False)
     console.print(Text(facts["architecture"], "bold") + Text(f"  {facts['summary']}", "not bold"))
     console.print(facts["citation"])
@@ -217,7 +225,9 @@ def _show(facts: dict[str, Any]) -> None:
     console.print(shapes)
 
 
-def _table(**options: Any) -> Table:
+def _table(**options: Any) -> "Table":
+    from rich.table import Table
+
     return Table(box=None, show_header=False, pad_edge=False, **options)
 
 

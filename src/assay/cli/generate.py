@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from assay.study.subject.run import LoadedRun
 
 DEFAULT_TOKENS = 128
+COMPILED_FROM = 16_384
+"""Tokens a prompt from which a compiled step is sure to repay the making of its graph, some ten seconds or more."""
 
 Subject = Annotated[str, typer.Argument(help="The folder of a run or an import, of a study with one run, or hf:PATH.")]
 
@@ -29,6 +31,12 @@ def generate(
     top_p: Annotated[str | None, typer.Option(help="Draw from the likeliest tokens that hold P.")] = None,
     seed: Annotated[str, typer.Option(help="Of the draws.")] = "0",
     greedy: Annotated[bool, typer.Option("--greedy", help="The likeliest token each time; so by default.")] = False,
+    compiled: Annotated[
+        bool | None,
+        typer.Option(
+            "--compile/--no-compile", help="Decode by a compiled step.", show_default=f"from {COMPILED_FROM:,} tokens"
+        ),
+    ] = None,
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
@@ -47,7 +55,8 @@ def generate(
     fits = room(loaded.model, ids)
     tokens = tokens or min(DEFAULT_TOKENS, DEFAULT_TOKENS if fits is None else fits)
     loaded.model.to(resolve_plan(ExecutionConfig(), lambda _: None).device)
-    _Writing(loaded, prompt, ids, as_json).go(tokens, sampler, number)
+    compiled = tokens >= COMPILED_FROM if compiled is None else compiled
+    _Writing(loaded, prompt, ids, as_json).go(tokens, sampler, number, compiled)
 
 
 def _sampler(warmth: str | None, most: str | None, share: str | None, greedy: bool) -> "Sampler":
@@ -81,13 +90,16 @@ class _Writing:
         self.texts = [""] * len(prompts)
         self.waiting = set(range(len(prompts)))
 
-    def go(self, max_tokens: int, sampler: "Sampler", seed: int) -> None:
-        """Generate and show; the speed comes last, on standard error."""
+    def go(self, max_tokens: int, sampler: "Sampler", seed: int, compiled: bool) -> None:
+        """Generate and show; the speed comes last, on standard error, with the making of a graph in it."""
         from assay import generation
 
         end = self.loaded.text_tokenizer().eos
+        uncompiled: list[str] = []
         started = time.perf_counter()
-        for made in generation.generate(self.loaded.model, self.ids, max_tokens, sampler, seed, end):
+        for made in generation.generate(
+            self.loaded.model, self.ids, max_tokens, sampler, seed, end, compiled=compiled, tell=uncompiled.append
+        ):
             if not any(self.made) and len(self.prompts) == 1:
                 self._show_prompt(0)
             self.made[made.row].append(made.token)
@@ -96,9 +108,13 @@ class _Writing:
                 self._close(made.row)
         seconds = max(time.perf_counter() - started, 1e-9)
         count = sum(map(len, self.made))
+        compiled = compiled and not uncompiled
         if self.as_json:
-            typer.echo(json.dumps(self._record(end, sampler, seed, count / seconds)))
+            typer.echo(json.dumps({**self._record(end, sampler, seed, count / seconds), "compiled": compiled}))
+        for why in dict.fromkeys(uncompiled):
+            typer.echo(why, err=True)
         line = f"{count} tokens in {seconds:.2f} s, {count / seconds:,.0f} tokens/s, {sampler}"
+        line += ", compiled" if compiled else ""
         typer.echo(line if str(sampler) == "greedy" else f"{line}, seed {seed}", err=True)
 
     def _write(self, row: int, text: str) -> None:

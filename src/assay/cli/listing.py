@@ -4,17 +4,16 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from assay.cli.axes import AXES, Axes, ask, axes
 from assay.cli.options import Json, Plugin, load_plugins
 from assay.errors import RequestError
 
-AXES = ("architectures", "corpora", "tasks", "measurements")
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def list_all(
@@ -34,8 +33,9 @@ def list_all(
         raise RequestError(f"list {what}: unknown; there is {', '.join(AXES)} and runs [FOLDER]")
     if folder is not None:
         raise RequestError(f"list {what} {folder}: only `assay list runs` takes a folder")
-    axes = _axes(plugin)
-    chosen = {axis: items for axis, items in axes.items() if what in (None, axis)}
+    load_plugins(plugin)
+    found = ask() if plugin else axes()
+    chosen = {axis: items for axis, items in found.items() if what in (None, axis)}
     if as_json:
         typer.echo(json.dumps(chosen))
         return
@@ -43,14 +43,22 @@ def list_all(
     if not console.is_terminal and "COLUMNS" not in os.environ:
         _print_lines(chosen)
         return
-    for axis, items in chosen.items():
+    _print_tables(console, chosen)
+
+
+def _print_tables(console: "Console", axes: Axes) -> None:
+    """As wide as the terminal."""
+    from rich.table import Table
+    from rich.text import Text
+
+    for axis, items in axes.items():
         table = Table(title=axis, title_justify="left", box=None, show_header=False, pad_edge=False)
         for name, text in items.items():
             table.add_row(Text(name), Text(text))
         console.print(table, "")
 
 
-def _print_lines(axes: dict[str, dict[str, str]]) -> None:
+def _print_lines(axes: Axes) -> None:
     """A line each, without a width."""
     for axis, items in axes.items():
         typer.echo(axis)
@@ -60,31 +68,18 @@ def _print_lines(axes: dict[str, dict[str, str]]) -> None:
         typer.echo()
 
 
-def _console() -> Console:
+def _console() -> "Console":
     """As wide as the terminal; for a file or another program a line each, however long."""
+    from rich.console import Console
+
     wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 10_000
     return Console(highlight=False, width=wide)
 
 
-def _axes(plugin: list[Path] | None) -> dict[str, dict[str, str]]:
-    from assay.data.corpus import CORPORA
-    from assay.data.task import TASKS
-    from assay.evaluation.measurement import MEASUREMENTS
-    from assay.model.architecture import ARCHITECTURES
-
-    load_plugins(plugin)
-    return {
-        "architectures": {
-            item.name: item.summary if item.unsound is None else f"UNSOUND: {item.summary}" for item in ARCHITECTURES
-        },
-        "corpora": {item.name: item.description for item in CORPORA},
-        "tasks": {item.name: item.summary for item in TASKS},
-        "measurements": {item.name: f"{item.group}: {item.question}" for item in MEASUREMENTS},
-    }
-
-
 def _list_runs(folder: Path, as_json: bool) -> None:
     """Needs no torch."""
+    from rich.text import Text
+
     from assay.report.inventory import inventory
 
     entries = inventory(folder)

@@ -26,7 +26,6 @@ from assay.cli.report import report
 from assay.cli.streams import open_missing, refuse_unreadable
 from assay.cli.train import train
 from assay.errors import WRONG_REQUEST, RequestError, WorkerError
-from assay.plugins.blame import blamed
 
 DONE, NEGATIVE, OUR_FAULT, INTERRUPTED = 0, 1, 70, 130
 
@@ -91,6 +90,8 @@ def main(arguments: list[str] | None = None) -> int:
     except WorkerError as error:
         return _complain(str(error), OUR_FAULT)
     except Exception as error:
+        from assay.plugins.blame import blamed
+
         plugin = blamed(error)
         return _confess(error) if plugin is None else _complain(plugin, WRONG_REQUEST)
     if status == INTERRUPTED:  # typer's exit status after Ctrl-C

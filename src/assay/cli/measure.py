@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from assay.cli.numbers import parse_count, parse_names, parse_seed
 from assay.cli.options import (
@@ -24,8 +22,6 @@ from assay.cli.options import (
     load_plugins,
 )
 from assay.cli.program import as_called
-from assay.cli.progress import Stages
-from assay.config import merge, nested
 
 if TYPE_CHECKING:
     from assay.study.measure.runs import Looked
@@ -55,6 +51,7 @@ def measure(
     """
     load_plugins(plugin)
 
+    from assay.cli.progress import Stages
     from assay.study.measure.subjects import look_at
 
     names = None if only is None else parse_names("--only", only)
@@ -81,6 +78,8 @@ def measure(
 
 def _settings(given: dict[str, str | None], seed: str | None) -> dict[str, Any]:
     """Data options as the keys of config.yaml, nested; empty where none was given."""
+    from assay.config import merge, nested
+
     settings: dict[str, Any] = {}
     for name, text in given.items():
         if text is not None:
@@ -108,6 +107,9 @@ def _as_json(one: "Looked") -> dict[str, Any]:
 
 def _show(looked: list["Looked"]) -> None:
     """All rows in one table, then the sentences."""
+    from rich.console import Console
+    from rich.text import Text
+
     from assay.report.rows import MeasuredRow, RowsTable
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120)

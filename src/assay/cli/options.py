@@ -11,10 +11,7 @@ import typer
 
 from assay.cli.numbers import parse_count, parse_counts, parse_looks, parse_names, parse_rates, parse_seeds
 from assay.cli.origins import as_given
-from assay.config import leaf_paths, merge, nested, parse_assignment, read_yaml, resolve_key
 from assay.errors import RequestError
-from assay.plugins.blame import is_brought
-from assay.plugins.loading import load_plugin
 
 if TYPE_CHECKING:
     from assay.study.arm import ArmConfig
@@ -133,6 +130,7 @@ class StudyOptions:
 
         Of `rule`, keys of that section, those that are None were not given.
         """
+        from assay.config import merge, nested, parse_assignment, read_yaml
         from assay.evaluation.measurement import expanded
         from assay.study.asked import DEFAULT_MEASUREMENTS, StudyConfig
         from assay.study.sources import with_digests
@@ -206,6 +204,8 @@ LISTS: Mapping[str, Callable[[str, str], list[Any]]] = {
 
 def _lists_as_flags(values: dict[str, Any]) -> dict[str, Any]:
     """`values` with single numbers and texts, where a list is asked, read as the flag of that key reads them."""
+    from assay.config import merge, nested
+
     training = values.get("training")
     rate = training.get("learning_rate") if isinstance(training, dict) else None
     if isinstance(training, dict) and isinstance(rate, str) and (".." in rate or "," in rate):
@@ -229,6 +229,8 @@ def parse_arm(text: str) -> "ArmConfig":
 
 def _rates(text: str | None) -> dict[str, Any]:
     """Where --lr stands in config.yaml: one rate among the training settings, several as a grid."""
+    from assay.config import nested
+
     if text is None:
         return {}
     rates = parse_rates("--lr", text)
@@ -251,6 +253,7 @@ def load_plugins(paths: Iterable[Path] | None) -> list[str]:
         return []
     from assay.model.architecture import ARCHITECTURES
     from assay.model.contract import check_contract
+    from assay.plugins.loading import load_plugin
 
     known = set(ARCHITECTURES.names())
     for path in paths:
@@ -265,6 +268,7 @@ def hold_to_contract(names: Iterable[str]) -> None:
     """Those of the architectures that an installed package brought must keep the contract, as those of --plugin do."""
     from assay.model.architecture import ARCHITECTURES
     from assay.model.contract import check_contract
+    from assay.plugins.blame import is_brought
 
     for architecture in map(ARCHITECTURES.get, names):
         if is_brought(architecture.mixer, architecture.channel_mixer, architecture.config):
@@ -276,6 +280,7 @@ def setting_path(key: str, architectures: Mapping[str, str]) -> str:
 
     `architectures`: label of an arm -> name of its architecture.
     """
+    from assay.config import leaf_paths, resolve_key
     from assay.model.architecture import ARCHITECTURES
     from assay.study.asked import WRITTEN, StudyConfig
 

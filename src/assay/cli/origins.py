@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from assay.config import flat, read_yaml
 from assay.errors import RequestError
 
 FLAG = re.compile(r"(--[a-z][a-z-]*)(?: \(([\w.]+)\))?(?=[ :])")
@@ -39,6 +38,8 @@ def as_given(
 
 def _holds(file: Path, path: str) -> bool:
     """Whether the file gives a value to the dotted `path`, or to something in it."""
+    from assay.config import flat, read_yaml
+
     try:
         values = read_yaml(file)
     except RequestError:

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from assay.training.loop import StepEvent
 
 FIRST_LINE_SECONDS, LINE_SECONDS = 2.0, 10.0
+HELD_SECONDS = 0.5
+"""Of computing time, so that a busy machine tells as much as an idle one."""
 
 
 class StudyProgress:
     """A RunListener: one bar for the study, and one for each active run with its loss and speed.
 
-    Lines about the preparation are held back until the first run begins, or for ten seconds, so that a request that
-    turns out wrong by then gets one line and nothing else. `single` is the name of the only run of `assay train`.
+    Lines about the preparation are held back until the first run begins or preparing has cost HELD_SECONDS, so that a
+    request that turns out wrong by then gets one line and nothing else. `single` is the name of the only run of `assay
+    train`.
     """
 
     def __init__(self, batch_tokens: int, single: str | None = None) -> None:
@@ -44,7 +47,8 @@ class StudyProgress:
         self.names: dict[str, str] = {}
         self.done: dict[str, int] = {}
         """{run: steps done} for every run that has begun."""
-        self.started = self.last_line = time.monotonic()
+        self.last_line = time.monotonic()
+        self.began = time.process_time()
         self.held: list[str] = []
 
     def __enter__(self) -> Self:
@@ -63,7 +67,7 @@ class StudyProgress:
 
     def message(self, text: str) -> None:
         self.held.append(text)
-        if self.names or (not self.bars and time.monotonic() - self.started > LINE_SECONDS):
+        if self.names or (not self.bars and time.process_time() - self.began > HELD_SECONDS):
             self._release()
         else:
             self.progress.update(self.study, description=text)

@@ -4,7 +4,7 @@ Shapes: B batch, T tokens of this call, D d_model, H heads, G heads of keys and 
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from assay.errors import RequestError
@@ -21,6 +21,7 @@ from assay.ops.attention import (
     single_keys,
     sliding_attention,
     sliding_scores,
+    with_room,
 )
 from assay.ops.attention_blocks import Drop
 from assay.ops.rotary import rotate
@@ -74,7 +75,7 @@ class CausalAttention(SequenceLayer):
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, state: State | None, drop: Drop | None) -> tuple[Tensor, State]:
         return causal_attention(q, k, v, state, self.execution, drop)
 
-    def _project(self, x: Tensor, position: int) -> tuple[Tensor, ...]:
+    def _project(self, x: Tensor, position: int | Int[Tensor, ""]) -> tuple[Tensor, ...]:
         """Queries [B, T, H, K], keys and values [B, T, G, K], rotated if rotary; the first token is at `position`."""
         heads = self.qkv(x).unflatten(-1, (-1, self.head_dim))
         if self.rope_base is not None:
@@ -87,6 +88,9 @@ class CausalAttention(SequenceLayer):
     def initial_state(self, batch: int, capacity: int | None = None) -> State:
         """An empty cache of `capacity` tokens; without one it grows call by call."""
         return AttentionState(*self._empty(batch, capacity or 0), 0)
+
+    def fixed_state(self, state: State, capacity: int, position: Int[Tensor, ""]) -> State:
+        return with_room(state, capacity, position)
 
     def _empty(self, batch: int, tokens: int) -> tuple[Tensor, Tensor]:
         keys = self.output.weight.new_zeros(batch, tokens, self.n_kv_heads, self.head_dim)
@@ -174,6 +178,9 @@ class SlidingWindowAttention(CausalAttention):
     def initial_state(self, batch: int, capacity: int | None = None) -> State:
         """An empty cache. It grows to window - 1 tokens and no further, whatever the capacity."""
         return WindowState(*self._empty(batch, 0), 0)
+
+    def fixed_state(self, state: State, capacity: int, position: Int[Tensor, ""]) -> State:
+        return with_room(state, min(capacity, self.window), position)
 
     def _keys_seen(self, context: int) -> int:
         inside = min(context, self.window)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from assay.ops.execution import Execution
@@ -79,6 +79,14 @@ class SequenceLayer(Layer):
 
         `capacity` is the number of tokens to hold, for states that grow with the sequence.
         """
+
+    def fixed_state(self, state: State, capacity: int, position: Int[Tensor, ""]) -> State:
+        """`state` after `position` tokens as tensors alone, whose shapes no call of one token changes up to `capacity`.
+
+        A compiled decoder needs it. The default is the state as it is, for one that holds no numbers and does not grow;
+        where it does, numbers of tokens become `position` and buffers get their room here.
+        """
+        return state
 
     def residual_outputs(self) -> tuple[Tensor, ...]:
         """The weights whose products are added to the residual stream; the initialisation `blinkdl` zeroes them."""

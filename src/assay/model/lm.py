@@ -42,7 +42,7 @@ class BlockState(NamedTuple):
 class ModelState(NamedTuple):
     """The state of a model: the number of tokens it has seen, and one state per block."""
 
-    position: int
+    position: int | Int[Tensor, ""]
     blocks: tuple[BlockState, ...]
 
 
@@ -72,10 +72,15 @@ class Embedding(Layer):
         self._draw = draw
         self._position_draw = position_draw or draw
 
-    def forward(self, ids: Int[Tensor, "B T"], position: int = 0) -> Float[Tensor, "B T D"]:
-        """Embed `ids`, the first of which is at `position`; a ValueError where there are no positions left."""
+    def forward(self, ids: Int[Tensor, "B T"], position: int | Int[Tensor, ""] = 0) -> Float[Tensor, "B T D"]:
+        """Embed `ids`, the first of which is at `position`; a ValueError where there are no positions left.
+
+        A position on the device is not checked, as that would wait for it.
+        """
         x = F.embedding(ids, self.tokens)
-        if self.positions is not None:
+        if self.positions is not None and isinstance(position, Tensor):
+            x = x + self.positions[position + torch.arange(ids.shape[1], device=ids.device)]
+        elif self.positions is not None:
             end = position + ids.shape[1]
             if end > len(self.positions):
                 raise ValueError(f"{end} tokens given; the model has {len(self.positions)} learned positions")
@@ -148,7 +153,7 @@ class LanguageModel(Layer):
         self.embedding = embedding
         self.blocks = nn.ModuleList(blocks)
         self.norm = norm
-        head = None if head_draw is None else nn.Parameter(torch.empty_like(embedding.tokens))
+        head = None if head_draw is None else nn.Parameter(torch.empty(embedding.tokens.shape))
         self.register_parameter("untied_head", head)
         self._head_draw = head_draw
         number_maskings(self)
@@ -209,6 +214,21 @@ class LanguageModel(Layer):
             layer_states = [layer.initial_state(batch, capacity) for layer in block.layers()]
             states.append(BlockState(*layer_states) if len(layer_states) == 2 else BlockState(layer_states[0], ()))
         return ModelState(0, tuple(states))
+
+    def fixed_state(self, state: ModelState, capacity: int) -> ModelState:
+        """`state` for `step` as tensors alone, whose shapes stay as they are up to `capacity` tokens.
+
+        `SequenceLayer.fixed_state` of every layer. The position is one tensor for all of them.
+        """
+        position = torch.as_tensor(state.position, device=self.head_weight.device).clone()
+        blocks = []
+        for block, of in zip(self.sequence_blocks(), state.blocks, strict=True):
+            mixer = block.mixer.fixed_state(of.mixer, capacity, position)
+            channel = block.channel_mixer
+            blocks.append(
+                BlockState(mixer, () if channel is None else channel.fixed_state(of.channel_mixer, capacity, position))
+            )
+        return ModelState(position, tuple(blocks))
 
     def parts(self) -> Iterator[Part]:
         """All parts of the model; every parameter is in exactly one."""

@@ -9,10 +9,10 @@ G heads of keys and values (H is a multiple of G; key head g serves the H/G quer
 """
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -28,20 +28,46 @@ class AttentionState(NamedTuple):
     """Keys and values of the tokens seen: [B, C, G, K] and [B, C, G, V], of which the first `length` are filled.
 
     C equals `length` for a state that grows. With a capacity, C is larger and a call without gradients writes
-    into the buffers, so that the state passed in must not be used again.
+    into the buffers, so that the state passed in must not be used again. Where `length` is a tensor, a call of one
+    token does so too, and no shape changes from call to call: see `with_room`.
     """
 
     keys: Tensor
     values: Tensor
-    length: int
+    length: int | Int[Tensor, ""]
 
 
 class WindowState(NamedTuple):
-    """Keys [B, M, G, K] and values [B, M, G, V] of the last M = min(length, window - 1) of `length` tokens seen."""
+    """Keys [B, M, G, K] and values [B, M, G, V] of the last M = min(length, window - 1) of `length` tokens seen.
+
+    Where `length` is a tensor, M is fixed and token number i lies at i modulo M: see `with_room`.
+    """
 
     keys: Tensor
     values: Tensor
-    length: int
+    length: int | Int[Tensor, ""]
+
+
+Cache = TypeVar("Cache", AttentionState, WindowState)
+
+
+def with_room(state: Cache, slots: int, length: Int[Tensor, ""]) -> Cache:
+    """A copy of `state`, whose tokens are the last up to number `length`, in buffers of `slots` tokens.
+
+    Token number i lies at i modulo `slots`. A call of one token writes into the buffers and sees what they hold, so
+    that all shapes stay as they are, which a compiled graph needs.
+    """
+    held = state.length if isinstance(state, AttentionState) else state.keys.shape[1]
+    end = int(length)
+    first = max(end - int(held), end - slots)
+    places = torch.arange(first, end, device=state.keys.device) % slots
+
+    def moved(tokens: Tensor) -> Tensor:
+        buffer = tokens.new_zeros(tokens.shape[0], slots, *tokens.shape[2:])
+        buffer[:, places] = tokens[:, int(held) - len(places) : int(held)]
+        return buffer
+
+    return type(state)(moved(state.keys), moved(state.values), length)
 
 
 def causal_attention(
@@ -53,6 +79,8 @@ def causal_attention(
     drop: Drop | None = None,
 ) -> tuple[Float[Tensor, "B T H V"], AttentionState]:
     """y_t = sum_{s <= t} softmax_s(q_t . k_s / sqrt(K)) v_s (Vaswani et al. 2017), over the state's tokens too."""
+    if state is not None and isinstance(state.length, Tensor):
+        return _attend_in_place(q, k, v, state, state.length)
     state = _append(state, k, v)
     keys, values = state.keys[:, : state.length], state.values[:, : state.length]
     y: Tensor = ATTENTION.run(execution, q.shape[1], q, keys, values, drop)
@@ -73,6 +101,8 @@ def sliding_attention(
     The band of Child et al. 2019 (arXiv:1904.10509) and Beltagy et al. 2020 (arXiv:2004.05150), counted as Mistral
     does (Jiang et al. 2023, arXiv:2310.06825). The state never holds more than window - 1 tokens.
     """
+    if state is not None and isinstance(state.length, Tensor):
+        return _attend_in_place(q, k, v, state, state.length)
     length = k.shape[1]
     if state is not None:
         length += state.length
@@ -267,18 +297,31 @@ def _for_each_query_head(x: Tensor, n_heads: int) -> Tensor:
     return x if groups == n_heads else x.repeat_interleave(n_heads // groups, 2)
 
 
+def _attend_in_place(q: Tensor, k: Tensor, v: Tensor, state: Cache, length: Tensor) -> tuple[Tensor, Cache]:
+    """One token against all that the buffers hold with it; the token is written in the place of the oldest."""
+    if k.shape[1] != 1:
+        raise ValueError(f"{k.shape[1]} tokens given; a state with a length on the device takes one at a time")
+    slots = state.keys.shape[1]
+    place = (length % slots).reshape(1)
+    keys = state.keys.index_copy_(1, place, k)
+    values = state.values.index_copy_(1, place, v)
+    filled = (torch.arange(slots, device=k.device) <= length)[None]
+    return _attend(q, keys, values, filled, None), type(state)(keys, values, length + 1)
+
+
 def _append(state: AttentionState | None, k: Tensor, v: Tensor) -> AttentionState:
     if state is None:
         if not torch.is_grad_enabled():  # views would keep the whole projection, which training holds anyway
             k, v = k.clone(), v.clone()
         return AttentionState(k, v, k.shape[1])
-    length = state.length + k.shape[1]
+    before = int(state.length)
+    length = before + k.shape[1]
     if length <= state.keys.shape[1] and not torch.is_grad_enabled():
-        state.keys[:, state.length : length] = k
-        state.values[:, state.length : length] = v
+        state.keys[:, before:length] = k
+        state.values[:, before:length] = v
         return AttentionState(state.keys, state.values, length)
-    keys = torch.cat([state.keys[:, : state.length], k], 1)
-    return AttentionState(keys, torch.cat([state.values[:, : state.length], v], 1), length)
+    keys = torch.cat([state.keys[:, :before], k], 1)
+    return AttentionState(keys, torch.cat([state.values[:, :before], v], 1), length)
 
 
 ATTENTION = register(

@@ -6,11 +6,13 @@ Shapes: B batch, T tokens of this call, H heads, K head width (even).
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def rotate(x: Float[Tensor, "B T H K"], position: int, base: float = 10000.0) -> Float[Tensor, "B T H K"]:
+def rotate(
+    x: Float[Tensor, "B T H K"], position: int | Int[Tensor, ""], base: float = 10000.0
+) -> Float[Tensor, "B T H K"]:
     """Turn the pair i of token t by the angle (position + t) base^(-2i/K).
 
     `position` is the place of the first token. Products of turned queries and keys depend on the distance alone.
@@ -18,7 +20,7 @@ def rotate(x: Float[Tensor, "B T H K"], position: int, base: float = 10000.0) ->
     """
     half = x.shape[-1] // 2
     # Angles in float64: at position 10^5 a float32 would be off by a hundredth of a radian.
-    places = torch.arange(position, position + x.shape[1], dtype=torch.float64, device=x.device)
+    places = torch.arange(x.shape[1], dtype=torch.float64, device=x.device) + position
     frequencies = base ** (torch.arange(half, dtype=torch.float64, device=x.device) / -half)
     angles = (places[:, None] * frequencies)[:, None]
     dtype = torch.promote_types(x.dtype, torch.float32)

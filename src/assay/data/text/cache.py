@@ -11,7 +11,6 @@ from typing import Literal
 
 import filelock
 import numpy as np
-import platformdirs
 
 from assay.data.corpus import SPLITS, Tell
 from assay.data.text.tokenized import SplitCounts, TokenizedCorpus, TokenizedSplit, id_dtype
@@ -47,11 +46,6 @@ class Manifest(Record):
     official: bool
     invertible: bool
     files: dict[str, StoredFile]
-
-
-def cache_folder() -> Path:
-    """The cache's folder: the environment variable ASSAY_CACHE, else the platform's usual one."""
-    return Path(os.environ.get("ASSAY_CACHE") or platformdirs.user_cache_dir("assay"))
 
 
 def load_or_build(

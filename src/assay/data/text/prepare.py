@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import tokenizers
 
+from assay.cache import cache_folder
 from assay.data.config import DataConfig
 from assay.data.corpus import SPLITS, Document, Tell, find_corpus, read_documents, silent
-from assay.data.text.cache import CACHE_FORMAT, cache_folder, corpus_digest, load_or_build
+from assay.data.text.cache import CACHE_FORMAT, corpus_digest, load_or_build
 from assay.data.text.splitting import split_documents
 from assay.data.text.tokenized import SplitCounts, TokenizedCorpus, TokenizedSplit, tokenize
 from assay.data.text.tokenizer import build_tokenizer, tokenizer_identity

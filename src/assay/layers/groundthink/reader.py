@@ -10,14 +10,21 @@ Shapes: B batch, T tokens of this call, D d_model, H heads, K head width (keys a
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from assay.layers.basic import Tap, uniform_fan_in_
-from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared
+from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared, State
 from assay.layers.randomness import Dropout, Masking
-from assay.ops.attention import SLIDING_ATTENTION, WindowState, single_keys, sliding_attention, sliding_scores
+from assay.ops.attention import (
+    SLIDING_ATTENTION,
+    WindowState,
+    single_keys,
+    sliding_attention,
+    sliding_scores,
+    with_room,
+)
 from assay.ops.delta_rule import DELTA_RULE, ErrorTaken, delta_rule, delta_rule_flops
 from assay.ops.execution import Execution
 from assay.ops.forms import Op
@@ -136,6 +143,9 @@ class ReaderLayer(SequenceLayer):
         keys, values = (weight.new_zeros(batch, 0, H, K) for _ in range(2))
         memory = weight.new_zeros(batch, H, K, K, dtype=torch.promote_types(weight.dtype, torch.float32))
         return ReaderState(WindowState(keys, values, 0), memory)
+
+    def fixed_state(self, state: State, capacity: int, position: Int[Tensor, ""]) -> State:
+        return state._replace(window=with_room(state.window, min(capacity, self.window), position))
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         """As torch draws linear layers, except that the gate's bias starts at `gate_bias`."""
