@@ -204,7 +204,7 @@ def test_headline_names_broken_chains_and_arms_under_a_floor() -> None:
     some += [run("mamba3", seed, 5.5) for seed in range(3)]
     lines = study(some).headline
     assert "gpt1: 1 run resumed on another set-up, so not bit for bit." in lines
-    assert "mamba3 does not beat the trigram floor." in lines
+    assert "mamba3 does not beat the best n-gram (order 3) floor." in lines
 
 
 def test_what_was_not_measured_is_none_and_verdicts_are_over_seeds() -> None:

@@ -1,5 +1,6 @@
 """What messages advise works from where the user stands; help has examples; lists are not wrapped for programs."""
 
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -122,8 +123,9 @@ def test_the_first_number_that_is_not_finite_is_named_first(
 def test_a_run_shows_floors_and_the_sizes_of_its_splits(assay: Assay) -> None:
     shown = assay("train", "gpt1", *assay.small, "--out", "run").out
     assert "not beaten" in shown
-    for start in ("unigram ", "trigram ", "train split ", "validation split ", "test split "):
+    for start in ("unigram ", "train split ", "validation split ", "test split "):
         assert any(line.startswith(start) for line in shown.splitlines()), start
+    assert any(re.match(r"\d-gram +\d\.\d{4} nats per token, (not )?beaten$", line) for line in shown.splitlines())
 
 
 def test_describe_says_where_its_dimensions_are_from(assay: Assay) -> None:

@@ -65,7 +65,7 @@ def test_document_001_tiny(tmp_path: Path) -> None:
     for layer in ("blocks.1.mixer (ReaderLayerV7)", "blocks.2.mixer (MemoryLayerV7)"):
         reads = f"{layer} reads, or starts from, `shared['groundthink.final_state']`"
         assert reads in causality["explanation"]
-    assert said["floors"].keys() == {"unigram", "trigram"}
+    assert said["floors"].keys() == {"unigram", "ngram"}
     assert Path(said["report"]).exists()
 
 

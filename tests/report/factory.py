@@ -9,7 +9,17 @@ from typing import Any, Literal
 import numpy as np
 
 from assay.analysis.comparison import compare_runs
-from assay.records import CurvePoint, Floor, Flops, MeasuredRun, MeasurementResult, Parameters, RunRecord, StudyRecord
+from assay.records import (
+    CurvePoint,
+    Floor,
+    Flops,
+    MeasuredRun,
+    MeasurementResult,
+    Ngram,
+    Parameters,
+    RunRecord,
+    StudyRecord,
+)
 from assay.records.embedded import results_of_run, results_of_study
 from assay.records.results import in_order
 from assay.records.run import MEASURED_INSIDE
@@ -19,7 +29,17 @@ LEVELS = {"gpt1": 5.02, "mamba2": 4.71, "rwkv6": 4.74}
 TOKENS, DOCUMENTS = 655_360, 60
 FLOORS = {
     "unigram": Floor(nats_per_token=6.31, perplexity=math.exp(6.31), bits_per_byte=2.64),
-    "trigram": Floor(nats_per_token=5.21, perplexity=math.exp(5.21), bits_per_byte=2.18),
+    "ngram": Floor(
+        nats_per_token=5.21,
+        perplexity=math.exp(5.21),
+        bits_per_byte=2.18,
+        ngram=Ngram(
+            order=3,
+            discounts=[(0.5, 1.0, 1.5)] * 3,
+            validation_nats=[6.3, 5.4, 5.2, 5.3],
+            scored_nats=[6.31, 5.42, 5.21, 5.32],
+        ),
+    ),
 }
 PROTOCOL: dict[str, Any] = {
     "body": "native",

@@ -6,7 +6,7 @@ import pytest
 
 from assay.records import ArmAudit, StudyRecord
 from assay.report.answer import answer
-from report.factory import MadeUp, diverged, run, study
+from report.factory import FLOORS, MadeUp, diverged, run, study
 
 NOISE = (0.01, -0.02, 0.015, -0.004, 0.008)
 
@@ -48,12 +48,17 @@ def test_a_difference_never_looks_smaller_than_its_half_width() -> None:
             assert size > half
 
 
-def test_no_arm_beats_the_trigram_is_in_the_answer_and_early_in_the_headline() -> None:
+def test_no_arm_beats_the_best_ngram_is_in_the_answer_and_early_in_the_headline() -> None:
     record = study(made({"a": 5.3, "b": 5.8}))
-    assert answer(record).endswith("nats per token. None beats the trigram.")
-    assert record.headline[0] == "a and b do not beat the trigram floor."
-    assert "trigram" not in answer(study(made({"a": 5.0, "b": 5.8})))
-    assert answer(study(made({"a": 5.3}))).endswith("a does not beat the trigram.")
+    assert answer(record).endswith("nats per token. None beats the best n-gram (order 3).")
+    assert record.headline[0] == "a and b do not beat the best n-gram (order 3) floor."
+    assert "n-gram" not in answer(study(made({"a": 5.0, "b": 5.8})))
+    assert answer(study(made({"a": 5.3}))).endswith("a does not beat the best n-gram (order 3).")
+
+
+def test_a_study_of_an_older_record_speaks_of_its_trigram() -> None:
+    older = {"unigram": FLOORS["unigram"], "trigram": FLOORS["ngram"].model_copy(update={"ngram": None})}
+    assert answer(study(made({"a": 5.3}), changes={"floors": older})).endswith("a does not beat the trigram.")
 
 
 def test_what_does_not_beat_the_unigram_floor_is_not_ranked() -> None:
@@ -61,7 +66,7 @@ def test_what_does_not_beat_the_unigram_floor_is_not_ranked() -> None:
     assert {arm.label: arm.rank for arm in record.arms} == {"a": 1, "b": 2, "c": None}
     assert [{pair.a, pair.b} for pair in record.pairs] == [{"a", "b"}]
     assert answer(record).endswith("Not ranked: c does not beat the unigram floor.")
-    assert record.headline[0] == "c does not beat the unigram and trigram floors, so it is not ranked."
+    assert record.headline[0] == "c does not beat the unigram and best n-gram (order 3) floors, so it is not ranked."
     alone = study(made({"a": 4.0, "b": 6.4, "c": 6.5}))
     assert answer(alone).startswith("a is the only arm that can be ranked: b and c do not beat the unigram floor.")
 

@@ -38,9 +38,9 @@ def test_all_are_drawn(drawn: dict[str, Figure]) -> None:
     ("name", "axes"),
     [
         ("pairs", {"mamba2over rwkv6", "rwkv6over gpt1", "better by nats per token"}),  # in two lines each
-        ("loss-flops", {"training FLOPs (log scale)", "validation nats per token", "5.72T", "trigram floor 5.210"}),
+        ("loss-flops", {"training FLOPs (log scale)", "validation nats per token", "5.72T", "3-gram floor 5.210"}),
         ("loss", {"655k", "training tokens (log scale)", "nats per token", "validation", "training"}),
-        ("test", {"test nats per token", "unigram floor", "trigram floor"}),
+        ("test", {"test nats per token", "unigram floor", "3-gram floor"}),
         ("growth", {"standard deviation (log scale)", "trained", "initial"}),
         ("position", {"position in the context (tokens)", "nats per token more than mamba2"}),
         ("recall", {"test nats per token", "recall tokens", "other tokens"}),

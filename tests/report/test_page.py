@@ -74,7 +74,7 @@ def test_names_are_escaped_everywhere(folder: Path) -> None:
     assert all("<script" not in path.read_text() for path in (folder / "report").glob("*.svg"))
 
 
-WORDS = """Which of; beats; this ranks early learning; 1 of 2 diverged; 95% interval; unigram; trigram;
+WORDS = """Which of; beats; this ranks early learning; 1 of 2 diverged; 95% interval; unigram; 3-gram;
 Of studies with arms alike; other seeds and other texts; Loss against training tokens, over 1 to 2 seeds;
 consumed the same batches; training.context; bpe:4096; within 0.00% of their mean; assay compare --config config.yaml"""
 

@@ -33,7 +33,7 @@ def test_a_wide_window_takes_one_table_and_a_narrow_one_several() -> None:
 def test_rows_are_the_arms_best_first_then_the_floors() -> None:
     first = [line.split()[:2] for line in plain(study(runs()), 170).splitlines()]
     rows = [words for words in first if len(words) == 2 and words[1] in {"mamba2", "rwkv6", "gpt1", "floor"}]
-    assert rows == [["1", "mamba2"], ["2", "rwkv6"], ["3", "gpt1"], ["unigram", "floor"], ["trigram", "floor"]]
+    assert rows == [["1", "mamba2"], ["2", "rwkv6"], ["3", "gpt1"], ["unigram", "floor"], ["3-gram", "floor"]]
 
 
 def test_diverged_one_seed_and_unmeasured() -> None:

@@ -49,9 +49,9 @@ def test_study_json_has_the_promised_fields(finished: Path) -> None:
         assert math.exp(arm["test"]["nats_per_token"]["mean"]) == pytest.approx(arm["test"]["perplexity"]["mean"])
     assert {(p["a"], p["b"]) for p in study["pairs"]} <= {(a, b) for a in ARMS for b in ARMS}
     assert len(study["pairs"]) == 3
-    assert study["floors"].keys() == {"unigram", "trigram"}
+    assert study["floors"].keys() == {"unigram", "ngram"}
     # The text is a chain of words: three letters of context say much more than none.
-    assert study["floors"]["trigram"]["nats_per_token"] < study["floors"]["unigram"]["nats_per_token"] - 0.5
+    assert study["floors"]["ngram"]["nats_per_token"] < study["floors"]["unigram"]["nats_per_token"] - 0.5
 
 
 def test_sizes_set_by_hand_forbid_a_ranking(finished: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from assay.analysis.under_floors import in_short
 from assay.api import compare
 from assay.audit import AuditReport, audit
 from assay.cli.progress import StudyProgress
@@ -69,7 +70,7 @@ def show(study: StudyRecord, scores: dict[str, HonestLikelihood], audits: dict[s
         table.add_row(name, f"{score.targets:,}", reported, honest, difference)
     for name, floor in study.floors.items():
         everything = f"{scores[ARMS[0]].all_targets:,}"
-        table.add_row(name, everything, f"{floor.nats_per_token:.3f} ({floor.perplexity:.2f})")
+        table.add_row(in_short(name, floor), everything, f"{floor.nats_per_token:.3f} ({floor.perplexity:.2f})")
     console = Console(highlight=False)
     console.print(table)
     for name, report in audits.items():

@@ -7,6 +7,18 @@ from assay.records import Arm, Floor
 
 LEAST = ("unigram", "chance")
 """The floors that an arm must beat to be ranked: that of a text, and that of a task."""
+STRONGEST = ("ngram", "trigram")
+"""The floors that say whether a network has learnt more than counting gives; the second in older records."""
+
+
+def in_short(name: str, floor: Floor) -> str:
+    """unigram; 5-gram."""
+    return name if floor.ngram is None else f"{floor.ngram.order}-gram"
+
+
+def in_words(name: str, floor: Floor) -> str:
+    """unigram; best n-gram (order 5)."""
+    return name if floor.ngram is None else f"best n-gram (order {floor.ngram.order})"
 
 
 def least(floors: Mapping[str, Floor]) -> tuple[str, float] | None:
@@ -20,7 +32,7 @@ def said(arms: Sequence[Arm], floors: Mapping[str, Floor]) -> list[str]:
     for arm in shown(arms):
         if better := floors_of(arm, floors):
             under.setdefault(better, []).append(arm.label)
-    return [_sentence(labels, which) for which, labels in under.items()]
+    return [_sentence(labels, which, floors) for which, labels in under.items()]
 
 
 def shown(arms: Sequence[Arm]) -> list[Arm]:
@@ -36,9 +48,15 @@ def floors_of(arm: Arm, floors: Mapping[str, Floor]) -> tuple[str, ...]:
     return tuple(name for name, floor in floors.items() if floor.nats_per_token <= nats)
 
 
-def _sentence(labels: Sequence[str], which: Sequence[str]) -> str:
+def strongest(floors: Mapping[str, Floor]) -> str | None:
+    """The name of the best n-gram's floor; None where there is none."""
+    return next((name for name in STRONGEST if name in floors), None)
+
+
+def _sentence(labels: Sequence[str], which: Sequence[str], floors: Mapping[str, Floor]) -> str:
     several = len(labels) > 1
-    text = f"{join_names(labels)} do{'' if several else 'es'} not beat the {join_names(which)} floor"
+    words = join_names([in_words(name, floors[name]) for name in which])
+    text = f"{join_names(labels)} do{'' if several else 'es'} not beat the {words} floor"
     text += "s" if len(which) > 1 else ""
     if set(which) & set(LEAST):
         text += f", so {'they are' if several else 'it is'} not ranked"

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from assay.analysis.under_floors import in_short
 from assay.records.results import LIKELIHOOD
 from assay.report.answer import answer
 from assay.report.quantities import ends, written
@@ -61,7 +62,8 @@ def show_run(
         lines.append(f"{scores.split:<18}{text}")
     for name, floor in floors.items():
         beaten = measured.scores is not None and measured.scores.nats_per_token < floor.nats_per_token
-        lines.append(f"{name:<18}{floor.nats_per_token:.4f} nats per token{', beaten' if beaten else ', not beaten'}")
+        text = f"{floor.nats_per_token:.4f} nats per token, {'beaten' if beaten else 'not beaten'}"
+        lines.append(f"{in_short(name, floor):<18}{text}")
     lines += [
         f"{name + ' split':<18}{of['documents']:,} documents, {of['tokens']:,} tokens, {of['bytes']:,} bytes"
         for name, of in data.get("splits", {}).items()

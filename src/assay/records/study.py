@@ -139,12 +139,26 @@ class Pair(Record):
     sentence: str
 
 
+class Ngram(Record):
+    """Which n-gram model the floor `ngram` is: interpolated modified Kneser-Ney, of the order best on validation."""
+
+    order: int
+    """As many tokens as it looks at, the predicted one among them."""
+    discounts: list[tuple[float, float, float]]
+    """The weights: what is taken from n-grams counted once, twice and more often, for 1 ... `order` tokens."""
+    validation_nats: list[float]
+    """Nats per validation token under the orders 1, 2, ... that were tried."""
+    scored_nats: list[float]
+    """The same of the targets that the arms are scored on, by which nothing was chosen."""
+
+
 class Floor(Record):
     """A model without a network, trained on the same tokens and scored on the same targets."""
 
     nats_per_token: float
     perplexity: float
     bits_per_byte: float | None
+    ngram: Ngram | None = None
 
 
 class Addition(Record):
@@ -176,6 +190,7 @@ class StudyRecord(Versioned):
     audits: list[ArmAudit] = []
     pairs: list[Pair]
     floors: dict[str, Floor]
+    """Of a text `unigram` and `ngram`, in older records `unigram` and `trigram`; of a task `chance`."""
     tokens_per_parameter: float
     """Of the largest size."""
     chains_equal: bool

@@ -114,12 +114,15 @@ def _why_not(group: SizeGroup, study: StudyRecord) -> list[str]:
 
 
 def _floors(study: StudyRecord) -> list[str]:
-    """Where no arm beats the trigram."""
+    """Where no arm beats the best n-gram."""
     arms = under_floors.shown(study.arms)
+    strongest = under_floors.strongest(study.floors)
     if (
         "floor" in (study.not_ranked_because or "")
         or not arms
-        or not all("trigram" in under_floors.floors_of(arm, study.floors) for arm in arms)
+        or strongest is None
+        or not all(strongest in under_floors.floors_of(arm, study.floors) for arm in arms)
     ):
         return []
-    return ["None beats the trigram." if len(arms) > 1 else f"{arms[0].label} does not beat the trigram."]
+    words = under_floors.in_words(strongest, study.floors[strongest])
+    return [f"None beats the {words}." if len(arms) > 1 else f"{arms[0].label} does not beat the {words}."]

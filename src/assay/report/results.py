@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from assay.analysis.under_floors import in_short
 from assay.analysis.wording import join_names, size_name
 from assay.records import Arm, Pair, StudyRecord
 from assay.report import quantities
@@ -79,7 +80,9 @@ def facts(study: StudyRecord, tokens: int) -> list[str]:
 def size_rows(study: StudyRecord, columns: Sequence[Column]) -> list[SizeRows]:
     """What `columns` show of each size: its arms, then what a floor or chance reaches, as far as they show that."""
     look = looks(study)
-    of_floors = {name: [column.of_floor(floor) for column in columns] for name, floor in study.floors.items()}
+    of_floors = {
+        in_short(name, floor): [column.of_floor(floor) for column in columns] for name, floor in study.floors.items()
+    }
     floors = [
         TableRow("", Cell(name, "floor"), "", cells, "floor")
         for name, cells in of_floors.items()

@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from assay.analysis.under_floors import in_short
 from assay.records import StudyRecord
 from assay.report.columns import Cell, Column, name_cell, study_columns
 from assay.report.groups import SizeGroup, by_size
@@ -90,7 +91,7 @@ def _table(study: StudyRecord, group: SizeGroup, columns: Sequence[Column], widt
     for floor_name, floor in study.floors.items():
         cells = [column.of_floor(floor) for column in columns]
         if any(cell.first for cell in cells):
-            table.add_row(Text(), lines_of(Cell(f"{floor_name} floor")), *map(lines_of, cells))
+            table.add_row(Text(), lines_of(Cell(f"{in_short(floor_name, floor)} floor")), *map(lines_of, cells))
     if any(column.chance.first for column in columns):
         table.add_row(Text(), Text("chance"), *(lines_of(column.chance) for column in columns))
     table.add_row()
@@ -100,7 +101,8 @@ def _table(study: StudyRecord, group: SizeGroup, columns: Sequence[Column], widt
 def _name_widths(study: StudyRecord) -> tuple[int, int]:
     """Of the rank and of the name, gaps included."""
     names = [line for arm in study.arms for line in name_cell(arm).lines]
-    name = max(cell_len(line) for line in ["arm", *names, *(f"{floor} floor" for floor in study.floors)])
+    floors = [f"{in_short(name, floor)} floor" for name, floor in study.floors.items()]
+    name = max(cell_len(line) for line in ["arm", *names, *floors])
     return len(str(len(study.arms))) + GAP, min(name, LONGEST_NAME) + GAP
 
 

@@ -9,10 +9,11 @@ import numpy as np
 
 from assay.analysis.comparison import compare_runs
 from assay.analysis.ranking.entrants import Point
+from assay.data.dataset import TextDataset
 from assay.data.task import TaskDataset
 from assay.evaluation.corpus.floors import ngram_floors
 from assay.evaluation.measurements.likelihood import summarise
-from assay.records import ArmAudit, Floor, MeasuredRun, Results, StudyRecord
+from assay.records import ArmAudit, Floor, MeasuredRun, Ngram, Results, StudyRecord
 from assay.report.page import PAGE, write_report
 from assay.study.resolve import Study
 from assay.study.samples import write_samples
@@ -74,25 +75,39 @@ def judge(
 def measure_floors(study: Study) -> dict[str, Floor]:
     """What a score must beat: on a text n-gram models that read what the first seed's runs consumed, on a task chance.
 
-    Both are scored on the same held-out targets as the arms.
+    Both are scored on the same held-out targets as the arms. A window that the runs read again is counted once: a
+    second reading tells counts nothing.
     """
     dataset, training, evaluation = study.dataset, study.config.training, study.config.evaluation
     if isinstance(dataset, TaskDataset):
         nats = dataset.task.chance_nats(dataset.axes)
         return {"chance": Floor(nats_per_token=nats, perplexity=math.exp(nats), bits_per_byte=None)}
+    if not isinstance(dataset, TextDataset):
+        raise TypeError(f"{type(dataset).__name__}: neither a text nor a task")
     batches = dataset.batches(training.context, training.batch_size, study.config.seeds[0], training.order)
-    steps = min(training.steps, max(1, FLOOR_TOKENS // training.batch_tokens))
+    epoch = -(-batches.windows // training.batch_size)
+    steps = min(training.steps, epoch, max(1, FLOOR_TOKENS // training.batch_tokens))
     consumed = [np.concatenate([inputs, targets[:, -1:]], 1) for inputs, targets in map(batches.batch, range(steps))]
     validation = dataset.held_out("validation", training.context, training.validation_tokens)
     scored = dataset.held_out(evaluation.split, training.context, evaluation.test_tokens)
-    floors = {}
-    for name, scores in ngram_floors(np.concatenate(consumed), validation, scored, dataset.vocab_size).items():
+    once = np.concatenate(consumed)[: batches.windows]
+    floors = ngram_floors(once, validation, scored, dataset.vocab_size)
+    chosen = Ngram(
+        order=floors.order,
+        discounts=floors.discounts,
+        validation_nats=floors.validation_nats,
+        scored_nats=floors.test_nats,
+    )
+
+    def floor(nats: np.ndarray, ngram: Ngram | None) -> Floor:
         nats_of = np.zeros(scored.targets.shape)
-        nats_of[scored.targets != IGNORED] = scores
+        nats_of[scored.targets != IGNORED] = nats
         likelihood = summarise(nats_of, scored, dataset.invertible)
-        floors[name] = Floor(
+        return Floor(
             nats_per_token=likelihood.nats_per_token,
             perplexity=likelihood.perplexity,
             bits_per_byte=likelihood.bits_per_byte,
+            ngram=ngram,
         )
-    return floors
+
+    return {"unigram": floor(floors.unigram, None), "ngram": floor(floors.ngram, chosen)}

@@ -2,6 +2,7 @@
 
 import altair as alt
 
+from assay.analysis.under_floors import in_short
 from assay.records import Arm, StudyRecord
 from assay.report.drawing.charts import GREY, Chart, layer, legend_columns
 from assay.report.drawing.figure import Drawn, Figure
@@ -18,7 +19,7 @@ def scores(of: Drawn, study: StudyRecord) -> Figure | None:
     rows = [*map(_score_row, scored)]
     for name, floor in study.floors.items():
         nats = floor.nats_per_token
-        rows.append({"arm": f"{name} floor", "kind": "floor", "mean": nats, "low": nats, "high": nats})
+        rows.append({"arm": f"{in_short(name, floor)} floor", "kind": "floor", "mean": nats, "low": nats, "high": nats})
     order, names = [str(row["arm"]) for row in rows], [arm.label for arm in scored]
 
     def draw(width: int) -> Chart:
@@ -46,7 +47,7 @@ def scores(of: Drawn, study: StudyRecord) -> Figure | None:
     return Figure(
         f"{of.split.capitalize()} nats per token, {count_of_seeds([len(arm.seeds) - arm.diverged for arm in scored])}",
         f"Further left is better. {bars if with_interval else 'One seed gives no interval.'}{hollow} Floors are models "
-        "without a network, trained on the same tokens.",
+        "without a network, trained on the same tokens; the order of the n-gram is the best on validation text.",
         rows,
         draw,
         height=rows_height(len(rows)),
