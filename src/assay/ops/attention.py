@@ -103,9 +103,8 @@ def sliding_attention(
     """
     if state is not None and isinstance(state.length, Tensor):
         return _attend_in_place(q, k, v, state, state.length)
-    length = k.shape[1]
+    length = k.shape[1] + (0 if state is None else int(state.length))
     if state is not None:
-        length += state.length
         k, v = torch.cat([state.keys, k], 1), torch.cat([state.values, v], 1)
     y: Tensor = SLIDING_ATTENTION.run(execution, q.shape[1], q, k, v, window, drop)
     outside = max(0, k.shape[1] - (window - 1))

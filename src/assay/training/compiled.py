@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from assay.data.text.cache import cache_folder
+from assay.cache import cache_folder
 from assay.training.objective import Objective
 from assay.training.step import MicroBatch
 
