@@ -26,6 +26,14 @@ SAME = {
 }
 
 
+def test_the_optimizer_is_a_flag_and_a_key() -> None:
+    flagged = study(StudyOptions(optimizer="muon"))
+    assert flagged.training.optimizer == "muon" != study(StudyOptions()).training.optimizer
+    assert study(StudyOptions(set=["training.optimizer=muon"])) == flagged
+    with pytest.raises(RequestError, match="--optimizer"):
+        study(StudyOptions(optimizer="muno"))
+
+
 def study(options: StudyOptions) -> StudyConfig:
     return options.study(["gpt1"], None)
 

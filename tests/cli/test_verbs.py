@@ -133,7 +133,11 @@ def test_describe_says_everything_of_every_architecture(assay: Assay, name: str)
     totals = last_line(assay("describe", name, *small, "--match", "total", "--json").out)
     assert totals["parameters"]["total"] == pytest.approx(200_000, rel=0.01)
     assert (facts["heads"], facts["published_heads"]) == ("untied", item.published_head)
-    assert facts["optimizer"]["embedding.tokens"] == {"decay": item.embedding_decay, "rate_factor": 1.0}
+    assert facts["optimizer"]["embedding.tokens"] == {
+        "decay": item.embedding_decay,
+        "rate_factor": 1.0,
+        "matrix": False,
+    }
     assert facts["context"] == 64
     assert facts["state_bytes"] > 0
     assert sum(facts["parameters"]["groups"].values()) == facts["parameters"]["total"]

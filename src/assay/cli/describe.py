@@ -217,7 +217,9 @@ def _show(facts: dict[str, Any]) -> None:
     table.add_row("state bytes", f"{facts['state_bytes']:,} after {facts['context']} tokens, float32")
     console.print(table)
     console.print()
-    shapes = _table(title="parameters: shape, weight decay, learning rate", title_justify="left")
+    shapes = _table(
+        title="parameters: shape, weight decay, learning rate, whether a matrix for Muon", title_justify="left"
+    )
     roles = facts["optimizer"]
     said = {name: (" x ".join(map(str, of)), _in_words(**roles[name])) for name, of in facts["shapes"].items()}
     for name, texts in _without_repeats(said):
@@ -231,10 +233,10 @@ def _table(**options: Any) -> "Table":
     return Table(box=None, show_header=False, pad_edge=False, **options)
 
 
-def _in_words(decay: bool, rate_factor: float) -> str:
+def _in_words(decay: bool, rate_factor: float, matrix: bool) -> str:
     """What the optimizer does with a parameter."""
     rate = "" if rate_factor == 1 else f", rate x {rate_factor:g}"
-    return f"{'decay' if decay else 'no decay'}{rate}"
+    return f"{'decay' if decay else 'no decay'}{rate}{', a matrix' if matrix else ''}"
 
 
 def _without_repeats(said: dict[str, Texts]) -> Iterator[tuple[str, Texts]]:

@@ -28,6 +28,7 @@ PATHS = {
     "tokens": "training.tokens",
     "context": "training.context",
     "batch_tokens": "training.batch_tokens",
+    "optimizer": "training.optimizer",
     "schedule": "training.schedule",
     "body": "model.body",
     "heads": "model.heads",
@@ -69,6 +70,9 @@ LearningRate = Annotated[
     str | None,
     typer.Option("--lr", help="Highest learning rate; a grid as 1e-3..1e-2 or 1e-3,3e-3.", show_default="0.003"),
 ]
+Optimizer = Annotated[
+    str | None, typer.Option(help="adamw, or muon for the matrices of blocks beside it.", show_default="adamw")
+]
 Schedule = Annotated[str | None, typer.Option(help="constant, cosine or wsd.", show_default="cosine")]
 Body = Annotated[str | None, typer.Option(help="native, or common: only the mixer differs.", show_default="native")]
 Heads = Annotated[
@@ -105,6 +109,7 @@ class StudyOptions:
     context: Context = None
     batch_tokens: BatchTokens = None
     lr: LearningRate = None
+    optimizer: Optimizer = None
     schedule: Schedule = None
     body: Body = None
     heads: Heads = None

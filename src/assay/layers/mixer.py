@@ -46,12 +46,15 @@ class Layer(nn.Module, ABC):
     """A module that draws its own parameters and says what the optimizer does with each.
 
     `decay_roles` names every parameter that the layer owns directly, not those of submodules, and says whether weight
-    decay applies to it; `rate_factors` those whose learning rate is another multiple of the step's than 1. `ops` are
+    decay applies to it; `rate_factors` those whose learning rate is another multiple of the step's than 1; `matrices`
+    those that, like the weight of a torch.nn.Linear, multiply features as whole matrices, which Muon makes orthogonal
+    updates for. Tables, heads, filters of convolutions and the factors of low-rank maps are none. `ops` are
     those of assay.ops that it calls itself, not through submodules: a run's record says in which form they ran.
     """
 
     decay_roles: ClassVar[Mapping[str, bool]] = {}
     rate_factors: ClassVar[Mapping[str, float]] = {}
+    matrices: ClassVar[frozenset[str]] = frozenset()
     ops: tuple[Op, ...] = ()
 
     @abstractmethod

@@ -50,6 +50,7 @@ class OptimizerGroup(Record):
     rate_factor: float
     """Their learning rate over that of the step."""
     parameters: int
+    optimizer: Literal["adamw", "muon"] = "adamw"
 
 
 class CurvePoint(Record):

@@ -16,6 +16,8 @@ class TrainingConfig(Config):
     """Tokens per forward pass; None means the whole batch. Gradients are accumulated over micro-batches."""
     context: int = Field(256, ge=2, le=2**30)
     order: Literal["shuffled", "sequential"] = "shuffled"
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    """`muon` updates the matrices inside blocks by Muon and everything else by AdamW, at one learning rate."""
     learning_rate: float = Field(3e-3, gt=0)
     schedule: Literal["constant", "cosine", "wsd"] = "cosine"
     warmup_share: float = Field(0.1, ge=0, le=1)
@@ -30,6 +32,7 @@ class TrainingConfig(Config):
     layer_rates: bool = True
     """Apply the learning-rate factors that layers declare, such as RWKV-7's two for the base of its decay."""
     beta1: float = Field(0.9, ge=0, lt=1)
+    """The betas and epsilon are those of AdamW."""
     beta2: float = Field(0.95, ge=0, lt=1)
     epsilon: float = Field(1e-8, gt=0)
     clip_norm: float | None = Field(1.0, gt=0)

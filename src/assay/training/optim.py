@@ -1,4 +1,4 @@
-"""AdamW, with weight decay and learning-rate factors as the layers declare them, and the learning rate of each step."""
+"""The optimizer, its groups by what layers declare of their parameters, and the learning rate of each step."""
 
 import math
 
@@ -8,25 +8,25 @@ from torch import nn
 from assay.model.optimizer_roles import Role, optimizer_roles
 from assay.records import OptimizerGroup
 from assay.training.config import TrainingConfig
+from assay.training.muon import Group, MuonWithAdamW, adamw
 
 
-def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019), fused; a group of parameters for each weight decay and learning-rate factor.
+def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """The optimizer of `training.optimizer`; a group of parameters for each weight decay and learning-rate factor.
 
-    The factor stands beside a group's `lr`, which `set_rate` sets anew at each step.
+    The factor stands beside a group's `lr`, which `set_rate` sets anew at each step. With `muon` the parameters that
+    are matrices have groups of their own; a model without any is left to AdamW whole.
     """
-    groups = [
-        {
+    matrices, others = list[Group](), list[Group]()
+    for role, parameters in _by_role(model, config).items():
+        group = {
             "params": parameters,
             "weight_decay": config.weight_decay if role.decay else 0.0,
             "lr": config.learning_rate * role.rate_factor,
             "rate_factor": role.rate_factor,
         }
-        for role, parameters in _by_role(model, config).items()
-    ]
-    return torch.optim.AdamW(
-        groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True
-    )
+        (matrices if role.matrix else others).append(group)
+    return MuonWithAdamW(matrices, others, config) if matrices else adamw(others, config)
 
 
 def optimizer_groups(model: nn.Module, config: TrainingConfig) -> list[OptimizerGroup]:
@@ -35,6 +35,7 @@ def optimizer_groups(model: nn.Module, config: TrainingConfig) -> list[Optimizer
         OptimizerGroup(
             weight_decay=config.weight_decay if role.decay else 0.0,
             rate_factor=role.rate_factor,
+            optimizer="muon" if role.matrix else "adamw",
             parameters=sum(parameter.numel() for parameter in parameters),
         )
         for role, parameters in _by_role(model, config).items()
@@ -48,12 +49,16 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def _by_role(model: nn.Module, config: TrainingConfig) -> dict[Role, list[nn.Parameter]]:
-    """The parameters of each role, those with weight decay first."""
+    """The parameters of each role: those of Muon first, then those with weight decay. `matrix` says whether Muon's."""
     found: dict[Role, list[nn.Parameter]] = {}
     for _, parameter, declared in optimizer_roles(model):
-        role = Role(declared.decay or config.decay_all, declared.rate_factor if config.layer_rates else 1.0)
+        role = Role(
+            declared.decay or config.decay_all,
+            declared.rate_factor if config.layer_rates else 1.0,
+            declared.matrix and config.optimizer == "muon",
+        )
         found.setdefault(role, []).append(parameter)
-    return dict(sorted(found.items(), key=lambda item: (not item[0].decay, item[0].rate_factor)))
+    return dict(sorted(found.items(), key=lambda item: (not item[0].matrix, not item[0].decay, item[0].rate_factor)))
 
 
 def learning_rate(config: TrainingConfig, step: int) -> float:

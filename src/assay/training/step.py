@@ -1,4 +1,4 @@
-"""One optimizer step: gradients over the micro-batches of a batch, clipping, AdamW."""
+"""One optimizer step: gradients over the micro-batches of a batch, clipping, the optimizer."""
 
 import math
 from collections.abc import Sequence

@@ -146,7 +146,7 @@ def test_a_loss_that_is_not_finite_is_told() -> None:
     sound = clock.trainee("sound", [1.0])
     measure_speeds({"sound": sound, "broken": Trainee(broken, TRAINING)}, PLAN, told.append, clock=ticking())
     assert [doubt for doubt in told if "not finite" in doubt] == [
-        "speed of broken: a loss was not finite, and such a step leaves out AdamW"
+        "speed of broken: a loss was not finite, and such a step leaves out the optimizer"
     ]
 
 

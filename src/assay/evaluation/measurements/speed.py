@@ -145,7 +145,7 @@ def measure_speeds(
     seed: int = 0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Speed]:
-    """Train each model for one burst a round, in turns: forward, backward, clipping and AdamW, on random ids.
+    """Train each model for one burst a round, in turns: forward, backward, clipping and optimizer, on random ids.
 
     All models are alive at once, with their optimizers. Afterwards they are gone, and torch's threads and the global
     generators are as they were. `tell` hears of what makes a figure doubtful.
@@ -210,7 +210,7 @@ class _Bursts:
         if speed.unsteady:
             yield f"unsteady, {speed.low:,.0f} to {speed.high:,.0f} tokens/s; is the machine busy?"
         if not self.finite:
-            yield "a loss was not finite, and such a step leaves out AdamW"
+            yield "a loss was not finite, and such a step leaves out the optimizer"
 
     def _train(self, steps: int) -> float:
         """Seconds that so many steps take; their batches are made before the clock starts."""

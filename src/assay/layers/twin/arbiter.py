@@ -46,6 +46,7 @@ class GRUCore(Core):
         "bias_in": False,
         "bias_state": False,
     }
+    matrices: ClassVar[frozenset[str]] = frozenset({"weight_in", "weight_state"})
     ops = (GRU,)
 
     def __init__(self, d_input: int, width: int) -> None:
