@@ -7,11 +7,11 @@ alternate over the forms, and what counts is the time of the process, which othe
 
 import argparse
 import json
-import statistics
 import time
 from collections.abc import Callable
 from unittest.mock import patch
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -79,7 +79,7 @@ def row(context: int, width: int, dtype: torch.dtype, steps: int) -> dict[str, f
         for name, attend in forms(context).items():
             times[name].append(seconds(attend, joined))
     named: dict[str, float | str] = {"context": context, "width": width, "dtype": str(dtype).removeprefix("torch.")}
-    return named | {name: round(1e3 * statistics.median(taken[1:]), 2) for name, taken in times.items()}
+    return named | {name: round(1e3 * float(np.median(taken[1:])), 2) for name, taken in times.items()}
 
 
 def integers(text: str) -> list[int]:

@@ -5,10 +5,10 @@
 
 import argparse
 import json
-import statistics
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -54,8 +54,8 @@ def measure(steps: int) -> list[dict[str, float | str]]:
     for width in WIDTHS:
         for name, (inputs, op) in cases(width).items():
             pairs = [(seconds(inputs, op, "loop"), seconds(inputs, op, "chunked")) for _ in range(steps + 1)][1:]
-            loop, chunked = (1e3 * statistics.median(times) for times in zip(*pairs, strict=True))
-            ratio = statistics.median(a / b for a, b in pairs)
+            loop, chunked = (1e3 * float(np.median(times)) for times in zip(*pairs, strict=True))
+            ratio = float(np.median([a / b for a, b in pairs]))
             rows.append(
                 {
                     "op": name,

@@ -84,9 +84,13 @@ NAMES = [
 CHUNKED = Execution("chunked", 16)
 
 
+ROUNDING = {"float32": 1e-4, "bfloat16": 0.05}
+"""Norms are torch's in a graph, in eager their gradients are by hand: sums in another order. Nothing else differs."""
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_forward_is_one_graph(name: str) -> None:
-    assert_one_graph(name, CHUNKED, "eager", 0.0)
+    assert_one_graph(name, CHUNKED, "eager", ROUNDING["float32"])
 
 
 def backwards() -> Iterator[object]:
@@ -103,7 +107,7 @@ def backwards() -> Iterator[object]:
 
 @pytest.mark.parametrize(("name", "execution", "tokens", "precision"), list(backwards()))
 def test_forward_and_backward_are_one_graph(name: str, execution: Execution, tokens: int, precision: str) -> None:
-    assert_one_graph(name, execution, "aot_eager", 0.0, tokens, precision)
+    assert_one_graph(name, execution, "aot_eager", ROUNDING[precision], tokens, precision)
 
 
 @pytest.mark.slow
@@ -111,7 +115,7 @@ def test_forward_and_backward_are_one_graph(name: str, execution: Execution, tok
 @pytest.mark.parametrize("name", ARCHITECTURES.names())
 def test_any_length(name: str, tokens: int) -> None:
     """Less than a chunk, exactly one, one more, and several."""
-    assert_one_graph(name, CHUNKED, "aot_eager", 0.0, tokens)
+    assert_one_graph(name, CHUNKED, "aot_eager", ROUNDING["float32"], tokens)
 
 
 @pytest.mark.slow
