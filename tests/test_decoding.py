@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-import assay.decoding
 from assay.audit.redraw import redrawn
 from assay.decoding import Decoder
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
+from assay.step_graph import own, write
 
 PROMPT, TOKENS = 5, 24
 NAMES = [
@@ -62,10 +62,10 @@ def test_a_fixed_state_is_the_same_state(name: str) -> None:
     ids = ids_of(model, 2, 3)
     expected = model(ids)
     state = model.fixed_state(model.hidden(ids[:, :PROMPT], model.initial_state(2, TOKENS))[1], TOKENS)
-    state = assay.decoding._own(state, {})
+    state = own(state, {})
     for place in range(PROMPT, TOKENS):
         logits, after = model.step(ids[:, place], state)
-        assay.decoding._write(state, after)
+        write(state, after)
         assert ((logits - expected[:, place]).abs().max() / expected.abs().max()).item() < 1e-9
 
 
@@ -113,7 +113,7 @@ def test_a_state_that_grows_is_refused() -> None:
     model = make("gpt1")
     state = model.initial_state(1, 4)
     with pytest.raises(ValueError, match="it has no fixed shape"):
-        assay.decoding._write(state, model.initial_state(1, 5))
+        write(state, model.initial_state(1, 5))
 
 
 @pytest.mark.parametrize(

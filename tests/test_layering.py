@@ -28,7 +28,7 @@ ORDER = [
     {"layers"},
     {"model"},
     {"data"},
-    {"decoding"},
+    {"decoding", "step_graph"},
     {"hub", "generation"},
     {"training"},
     {"evaluation"},

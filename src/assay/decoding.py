@@ -5,17 +5,18 @@ Shapes: B rows, T tokens of a prompt, V vocabulary.
 
 import shutil
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from assay.layers.mixer import state_tensors
-from assay.model.lm import LanguageModel, ModelState
+from assay.model.lm import LanguageModel
+
+if TYPE_CHECKING:
+    from assay.step_graph import StepGraph
 
 Tell = Callable[[str], None]
-Part = TypeVar("Part")
 
 
 class Decoder:
@@ -38,7 +39,7 @@ class Decoder:
         """The number of tokens read."""
         self._tell = tell
         self._state = model.initial_state(batch, capacity)
-        self._graph: _Graph | None = None
+        self._graph: StepGraph | None = None
         self._filled = False
 
     @torch.no_grad()
@@ -66,7 +67,9 @@ class Decoder:
         """Put the state where the graph reads it; the first time make the graph, by a step that is forgotten."""
         try:
             if self._graph is None:
-                graph = _Graph(self.model, self._state, self.capacity)
+                from assay.step_graph import StepGraph  # imports torch's compiler, which takes a second
+
+                graph = StepGraph(self.model, self._state, self.capacity)
                 graph(ids)
                 self._graph = graph
             self._graph.fill(self._state)
@@ -84,61 +87,6 @@ class Decoder:
             raise ValueError(f"{tokens} tokens given; the decoder has room for {self.capacity}")
         if most is not None and tokens > most:
             raise ValueError(f"{tokens} tokens given; the model has {most} learned positions")
-
-
-class _Graph:
-    """A step of the model as one compiled graph, ids [B] -> logits [B, V], over a state that it owns and writes.
-
-    The graph checks nothing when it is called: its inputs are always the same tensors.
-    """
-
-    def __init__(self, model: LanguageModel, state: ModelState, capacity: int) -> None:
-        self.model = model
-        self.capacity = capacity
-        self.state = _own(model.fixed_state(state, capacity), {})
-
-        def advance(ids: Tensor) -> Tensor:
-            logits, after = model.step(ids, self.state)
-            _write(self.state, after)
-            return logits
-
-        self.advance = torch.compile(  # type: ignore[call-overload]  # torch's overloads know no isolate_recompiles
-            advance,
-            fullgraph=True,
-            dynamic=False,
-            isolate_recompiles=True,  # without guards, another decoder would else take this one's graph
-            options={"guard_filter_fn": lambda guards: [False] * len(guards), "cpp_wrapper": True},
-        )
-
-    def fill(self, state: ModelState) -> None:
-        """Continue from `state`."""
-        _write(self.state, self.model.fixed_state(state, self.capacity))
-
-    def __call__(self, ids: Tensor) -> Tensor:
-        logits: Tensor = self.advance(ids)
-        return logits
-
-
-def _own(part: Part, copies: dict[int, Tensor]) -> Part:
-    """A copy of a state, in which what was one tensor still is; a TypeError where it holds anything else."""
-    if isinstance(part, Tensor):
-        return copies.setdefault(id(part), part.clone())  # type: ignore[return-value]
-    if not isinstance(part, tuple):
-        raise TypeError(f"a state holds {part!r}, which is no tensor: its layer has no `fixed_state` that says how")
-    inside = [_own(of, copies) for of in part]
-    return type(part)(*inside) if hasattr(part, "_fields") else type(part)(inside)
-
-
-def _write(state: ModelState, after: ModelState) -> None:
-    """Copy the tensors of `after` into those of `state`; a ValueError where their shapes or types differ."""
-    written: list[Tensor] = []
-    for old, new in zip(state_tensors(state), state_tensors(after), strict=True):
-        if old is new or any(old is one for one in written):
-            continue
-        if old.shape != new.shape or old.dtype != new.dtype:
-            raise ValueError(f"a state of {list(old.shape)} became {list(new.shape)}: it has no fixed shape")
-        old.copy_(new)
-        written.append(old)
 
 
 def has_compiler(device: torch.device, tell: Tell) -> bool:
