@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import tokenizers
 
+from assay.analysis.wording import counted
 from assay.data.config import DataConfig
 from assay.data.corpus import SPLITS, Document, Tell, find_corpus, read_documents, silent
 from assay.data.text.cache import CACHE_FORMAT, cache_folder, corpus_digest, load_or_build
@@ -40,10 +41,8 @@ def prepare(config: DataConfig, progress: Tell | None = None) -> TokenizedCorpus
 
 
 def _build(config: DataConfig, documents: Sequence[Document], progress: Tell) -> TokenizedCorpus:
-    progress(f"{config.corpus}: {len(documents)} documents, looking for duplicates")
+    progress(f"{config.corpus}: {counted(len(documents), 'document')}, looking for duplicates")
     documents_of = split_documents(config.corpus, documents, progress, config.split_by)
-    if documents_of.duplicates_dropped:
-        progress(f"{config.corpus}: {documents_of.duplicates_dropped} exact duplicates are dropped")
     texts = [document.text for document in documents_of.train]
     progress(f"{config.tokenizer}: making the tokenizer")
     tokenizer = build_tokenizer(config.tokenizer, texts)
@@ -51,14 +50,17 @@ def _build(config: DataConfig, documents: Sequence[Document], progress: Tell) ->
     tokenized = {name: tokenize(documents_of.split(name), tokenizer) for name in SPLITS}
     lost = [name for _, names in tokenized.values() for name in names]
     if lost:
-        progress(f"{config.tokenizer}: {len(lost)} documents are another text when decoded, as {lost[0]}")
+        progress(f"{config.tokenizer}: {counted(len(lost), 'document')} decoded to another text, as {lost[0]}")
     splits = {name: split for name, (split, _) in tokenized.items()}
     return TokenizedCorpus(
         name=config.corpus,
         digest=corpus_digest(tokenizer, list(splits.values())),
         tokenizer=tokenizer,
         counts=SplitCounts(
-            documents_of.duplicates_dropped, documents_of.near_duplicate_clusters, documents_of.official
+            documents_of.duplicates_dropped,
+            documents_of.near_duplicate_clusters,
+            documents_of.official,
+            documents_of.made,
         ),
         invertible=not lost,
         **splits,
