@@ -140,7 +140,7 @@ def test_rows_that_are_all_null_have_another_field(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", [0, 60, 150])
 @pytest.mark.parametrize(
     ("odd", "expected"),
-    [({"body": "x"}, "has no field 'text'"), ({"text": 3}, "holds no text but int"), ([1], "is no JSON object")],
+    [({"body": "x"}, "has no field 'text'"), ({"text": 3}, "holds no text but a number"), ([1], "is no JSON object")],
 )
 def test_one_odd_row_is_no_advice_for_all(place: int, odd: object, expected: str, tmp_path: Path) -> None:
     rows: list[object] = [{"text": "fine", "other": "x"}] * 200

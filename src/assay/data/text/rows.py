@@ -17,6 +17,14 @@ LINE_SUFFIXES = {".jsonl", ".ndjson"}
 _BEGINS_LIKE_JSON = re.compile(r'\s*(\{\s*"|\[\s*(\{\s*"|"|\]|$))')
 _DECODER = json.JSONDecoder(parse_int=float)
 """Reads values whose numbers are never looked at, so that none is too long."""
+_KINDS = {
+    bool: "true or false",
+    float: "a number",
+    str: "a text",
+    list: "an array",
+    dict: "an object",
+    type(None): "null",
+}
 _AHEAD = 100
 """Rows that are read ahead to tell an odd row from a field that no row has."""
 
@@ -60,7 +68,7 @@ def json_value_rows(path: Path, text: str, field: str) -> Rows:
     elif len(values) == 1 and isinstance(values[0], dict) and field not in values[0]:
         raise NotRows("one JSON object")
     if not any(isinstance(value, dict) for value in values):
-        raise NotRows(f"row 1 is no JSON object but {type(values[0]).__name__}" if values else "an empty array")
+        raise NotRows(f"row 1 is no JSON object but {_KINDS[type(values[0])]}" if values else "an empty array")
     return _texts(enumerate(values, 1), field, lambda number: f"--corpus text:{path}: row {number}")
 
 
@@ -168,7 +176,7 @@ def _text(row: Any, field: str, where: str, usual: bool) -> str | None:
     if text is None:
         return None
     if not isinstance(text, str):
-        raise RequestError(f"{where}: field {field!r} holds no text but {type(text).__name__}; {instead}")
+        raise RequestError(f"{where}: field {field!r} holds no text but {_KINDS[type(text)]}; {instead}")
     try:
         text.encode()
     except UnicodeEncodeError:
