@@ -163,7 +163,10 @@ CASES = {
     "missing file of settings": ("train gpt1 --config {bad}/no.yaml", "--config {bad}/no.yaml: No such file"),
     "folder of settings": ("train gpt1 --config {bad}", "--config {bad}: Is a directory"),
     "file of settings is no YAML": ("train gpt1 --config {bad}/broken.yaml", "--config .*: line 2: expected"),
-    "file of settings is binary": ("train gpt1 --config {bad}/binary.bin", "--config {bad}/binary.bin: not YAML"),
+    "file of settings is binary": (
+        "train gpt1 --config {bad}/binary.bin",
+        "--config {bad}/binary.bin: not UTF-8 at byte",
+    ),
     "file of settings is a list": ("train gpt1 --config {bad}/list.yaml", "--config .*: holds a list; a mapping"),
     "unknown key in --set": (
         "train gpt1 --set training.learning_rte=1",

@@ -198,3 +198,12 @@ def test_a_missing_split_is_made_from_train_and_said(tmp_path: Path) -> None:
         assert line.endswith("(official splits, validation made from train, 2 exact duplicates dropped)")
     assert len(corpus.train.names) + len(corpus.validation.names) == 28
     assert len(corpus.test.names) == 12
+
+
+def test_the_way_of_splitting_that_changes_nothing_is_told_of(tmp_path: Path) -> None:
+    write(tmp_path, ["train.txt", "valid.txt", "test.txt"])
+    config = DataConfig(corpus=f"text:{tmp_path}", tokenizer="bytes", split_by="position")
+    for _ in range(2):  # from the cache too
+        lines: list[str] = []
+        prepare(config, lines.append)
+        assert lines[-1] == f"split_by position changes nothing: text:{tmp_path} has all its splits"

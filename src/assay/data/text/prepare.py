@@ -37,7 +37,10 @@ def prepare(config: DataConfig, progress: Tell | None = None) -> TokenizedCorpus
     def build() -> TokenizedCorpus:
         return _build(config, read_documents(config, say) if documents is None else documents, say)
 
-    return load_or_build(cache_folder() / f"{source.name}-{key[:16]}", key, config.corpus, build, say)
+    corpus = load_or_build(cache_folder() / f"{source.name}-{key[:16]}", key, config.corpus, build, say)
+    if config.split_by != "hash" and corpus.counts.official and not corpus.counts.made:
+        say(f"split_by {config.split_by} changes nothing: {config.corpus} has all its splits")
+    return corpus
 
 
 def _build(config: DataConfig, documents: Sequence[Document], progress: Tell) -> TokenizedCorpus:
