@@ -23,7 +23,7 @@ from assay.cli.measure import measure
 from assay.cli.new import new
 from assay.cli.program import as_called
 from assay.cli.report import report
-from assay.cli.streams import open_missing, refuse_unreadable
+from assay.cli.streams import open_missing, refuse_unreadable, tell
 from assay.cli.train import train
 from assay.errors import WRONG_REQUEST, RequestError, WorkerError
 from assay.plugins.blame import blamed
@@ -105,7 +105,7 @@ def run() -> None:
 
 
 def _complain(text: str, status: int) -> int:
-    print(f"assay: {as_called(' '.join(text.split()))}", file=sys.stderr)
+    tell(f"assay: {as_called(' '.join(text.split()))}")
     return status
 
 
@@ -120,5 +120,8 @@ def _confess(error: Exception) -> int:
 def _explain(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{where}no space left; make room or give another --out or ASSAY_CACHE, and the same command continues"
+        return (
+            f"{where}no space left; make room for files or standard output, or give another --out or ASSAY_CACHE, and "
+            "the same command continues"
+        )
     return f"{where}{error.strerror or error}"

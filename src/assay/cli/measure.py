@@ -25,6 +25,7 @@ from assay.cli.options import (
 )
 from assay.cli.program import as_called
 from assay.cli.progress import Stages
+from assay.cli.streams import tell
 from assay.config import merge, nested
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def measure(
     else:
         _show(looked)
     for line in dict.fromkeys(note for one in looked for note in one.notes):
-        print(f"assay: {as_called(line)}", file=sys.stderr)
+        tell(f"assay: {as_called(line)}")
     if not any(one.rows for one in looked):
         raise typer.Exit(2)
 

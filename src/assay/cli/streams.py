@@ -29,6 +29,14 @@ def open_missing() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def tell(text: str) -> None:
+    """Write a line on standard error; where nobody reads it any more, or it is full, the command goes on without."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except (OSError, ValueError):  # a ValueError where it was closed
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
 def refuse_unreadable(arguments: Sequence[str]) -> None:
     """Raise a RequestError that names the option, where an argument is no text (not UTF-8, half a surrogate pair)."""
     for place, argument in enumerate(arguments):
