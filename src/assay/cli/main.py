@@ -81,8 +81,9 @@ def main(arguments: list[str] | None = None) -> int:
         command = " ".join(["assay", *(verb for verb in given[:1] if verb in VERBS)])
         what = error.format_message().rstrip(".")
         return _complain(f"{what}; `{command} --help` says what would do", WRONG_REQUEST)
-    except SystemExit:  # raised by typer for a closed pipe, as in `assay list | head -1`
-        return DONE
+    except SystemExit as error:  # raised by typer for a closed pipe, as in `assay list | head -1`, or by a plug-in
+        plugin = blamed(error)
+        return DONE if plugin is None else _complain(plugin, WRONG_REQUEST)
     except OSError as error:
         return _complain(_explain(error), WRONG_REQUEST)
     except MemoryError as error:
@@ -90,7 +91,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _complain(f"not enough memory{why}; smaller numbers of tokens or parameters would do", WRONG_REQUEST)
     except WorkerError as error:
         return _complain(str(error), OUR_FAULT)
-    except Exception as error:
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except BaseException as error:  # a plug-in can raise anything
         plugin = blamed(error)
         return _confess(error) if plugin is None else _complain(plugin, WRONG_REQUEST)
     if status == INTERRUPTED:  # typer's exit status after Ctrl-C
@@ -109,7 +112,7 @@ def _complain(text: str, status: int) -> int:
     return status
 
 
-def _confess(error: Exception) -> int:
+def _confess(error: BaseException) -> int:
     """Report a bug in assay: one line, and the traceback if ASSAY_TRACEBACK is set."""
     if os.environ.get("ASSAY_TRACEBACK"):
         traceback.print_exception(error)
