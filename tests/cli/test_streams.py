@@ -75,6 +75,14 @@ COMMANDS = {
 }
 
 
+EMPTY = {
+    "an empty folder": (["train", "gpt1", "--out", ""], "--out: '' given, an empty path"),
+    "an empty folder behind =": (["train", "gpt1", "--out="], "--out: '' given, an empty path"),
+    "an empty subject": (["audit", ""], "argument 2: '' given, an empty text"),
+}
+COMMANDS |= EMPTY
+
+
 @pytest.mark.parametrize("case", COMMANDS)
 def test_what_is_no_text_is_refused_in_one_line(case: str, assay: Assay) -> None:
     arguments, says = COMMANDS[case]
