@@ -114,6 +114,10 @@ CASES = {
         "train gpt1 --device banana",
         "--device .*: 'banana' given, should be 'auto', 'cpu', 'cuda', 'cuda:N' or",
     ),
+    "a device number without end": (
+        "train gpt1 --device cuda:" + "9" * 30,
+        "--device .*: 'cuda:9+' given, should be 'auto', 'cpu', 'cuda', 'cuda:N' or",
+    ),
     "no CUDA": (
         "train gpt1 {small} --device cuda",
         "--device cuda: this torch sees 0 CUDA devices; --device cpu works",

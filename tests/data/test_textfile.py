@@ -95,7 +95,7 @@ WRONG = {
     "latin.jsonl": (b'{"text": "a"}\n{"text": "\xe9"}\n', "not UTF-8 at byte 24 (0xe9)"),
     "list.jsonl": (b"[1]\n", "row 1 is no JSON object"),
     "field.jsonl": (b'{"body": "a", "title": "b"}\n', "no field 'text'; --text-field can name one of 'body', 'title'"),
-    "number.jsonl": (b'{"text": 3}\n', "field 'text' holds no text but int"),
+    "number.jsonl": (b'{"text": 3}\n', "field 'text' holds no text but a number"),
     "half.jsonl": (b'{"text": "\\ud800"}\n', "half a surrogate pair"),
     "broken.parquet": (b"PAR1 no", "not a parquet file that can be read"),
 }

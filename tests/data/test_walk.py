@@ -97,3 +97,16 @@ def test_a_folder_that_is_only_a_circle_has_no_files(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(".")
     with pytest.raises(RequestError, match="no files"):
         read_documents(DataConfig(corpus=f"text:{tmp_path}"), silent)
+
+
+def test_a_link_gives_a_file_the_suffix_that_its_own_name_lacks(tmp_path: Path) -> None:
+    """As in the cache of the hub, where names lead to files that are called by their digest."""
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "snapshot").mkdir()
+    for number, name in enumerate(("train.txt", "test.txt")):
+        (tmp_path / "blobs" / f"a{number}").write_text(f"text {number}")
+        (tmp_path / "snapshot" / name).symlink_to(f"../blobs/a{number}")
+    for place in (tmp_path, tmp_path / "snapshot"):
+        names, lines = read(place)
+        assert [Path(name).name for name in names] == ["test.txt", "train.txt"]
+        assert lines == []

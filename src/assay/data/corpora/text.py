@@ -158,11 +158,14 @@ def _files(argument: str, progress: Tell) -> _Files:
         raise RequestError(f"--corpus text:{argument}: no such file or folder")
     found = walk(path)
     named = None if os.path.isdir(path) else path.suffix
-    files = [
-        file
-        for file in found.files
-        if text_suffix(file) in TEXT_SUFFIXES or file.suffix == (named or None) or is_split_file(file.name)
-    ]
+
+    def is_text(file: Path) -> bool:
+        return text_suffix(file) in TEXT_SUFFIXES or file.suffix == (named or None) or is_split_file(file.name)
+
+    links = {target: alias for alias, target in sorted(found.again.items(), reverse=True) if is_text(alias)}
+    met = [file if is_text(file) else links.get(file, file) for file in found.files]
+    by_links = len(set(met) - set(found.files))
+    files = sorted(filter(is_text, met), key=lambda file: file.as_posix())
     root = path
     if named is not None and files:
         root = Path(os.path.commonpath([file.parent for file in files]))
@@ -174,7 +177,7 @@ def _files(argument: str, progress: Tell) -> _Files:
         (len(found.files) - len(files), "file", " whose suffix is not that of a text"),
         (len(files) - len(in_splits), "file", " in no split beside the official ones"),
         (len(found.hidden), "hidden name", ""),
-        (len(found.again), "link", " to what is read already"),
+        (len(found.again) - by_links, "link", " to what is read already"),
         (len(found.broken), "dead link", ""),
         (found.special, "special file", " (pipe, socket or device)"),
     ]

@@ -60,13 +60,15 @@ def split_by_another_name(names: Iterable[str], further: Mapping[str, str]) -> t
     `further`: {further name of a file or folder: its name among `names`}, all relative to the corpus's folder.
     """
     names = list(names)
+    if not any("train" in name.casefold() for name in (*names, *further)):
+        return None
     of_names = given_splits(names)
-    aliases = {
-        alias + name[len(target) :]: (alias, target, name)
-        for alias, target in further.items()
-        for name in names
-        if name == target or name.startswith(f"{target}/")
-    }
+    files = set(names)
+    aliases = {alias: (alias, target, target) for alias, target in further.items() if target in files}
+    for alias, target in further.items():
+        if target not in files:
+            inside = (name for name in names if name.startswith(f"{target}/"))
+            aliases |= {alias + name[len(target) :]: (alias, target, name) for name in inside}
     splits = given_splits([*names, *aliases])
     for name, (alias, target, original) in aliases.items():
         if splits.get(name) != of_names.get(original) and name in splits:
