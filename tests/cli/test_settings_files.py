@@ -42,7 +42,7 @@ SET = {
     "size=": "--set size=: the value is missing; null would do where none is meant",
     "text_field=#x": "--set text_field=#x: .*what begins with # is left out by YAML; quotes would keep it",
     "seeds=[0.5]": "--set seeds: 0.5 given, should be a valid integer",
-    "arms=gpt1": "--set arms: is not set that way; arms are given before the options",
+    "arms=gpt1": "--set arms: is not set that way; arms are arguments, as in",
     "plugins=a.py": "--set plugins: is not set that way; --plugin FILE gives one",
 }
 

@@ -95,6 +95,8 @@ def main(arguments: list[str] | None = None) -> int:
         status = INTERRUPTED
     except BaseException as error:  # a plug-in can raise anything
         plugin = blamed(error)
+        if plugin is None and not isinstance(error, Exception):
+            raise
         return _confess(error) if plugin is None else _complain(plugin, WRONG_REQUEST)
     if status == INTERRUPTED:  # typer's exit status after Ctrl-C
         return _complain("interrupted; the same command continues from the last checkpoint", INTERRUPTED)

@@ -213,7 +213,7 @@ def _sections_of(file: Path) -> dict[str, Any]:
 
 
 _SET_OTHERWISE = {
-    "arms": "arms are given before the options, as in `assay compare gpt1 mamba2`",
+    "arms": "arms are arguments, as in `assay compare ARM ARM`",
     "plugins": "--plugin FILE gives one",
 }
 COUNTS = {"size", "max_bytes", "tokens", "batch_tokens", "context"}
