@@ -195,7 +195,7 @@ def test_file_may_hold_1e_3_and_nothing_at_all(tmp_path: Path) -> None:
         (b"a: {b: 1, b: 2}\n", "line 1: 'b' stands twice"),
         (b"- a\n- b\n", "holds a list"),
         (b"a: [1\n", "line 2: expected ',' or ']'"),
-        (b"a: \xff\n", "not YAML"),
+        (b"a: \xff\n", "not UTF-8 at byte 3"),
         (b"a: \0\n", "not YAML"),
         (b"1: 2\n", "line 1: a key must be a name"),
         (b"a: {true: 2}\n", "line 1: a key must be a name"),

@@ -118,6 +118,7 @@ def test_two_plugins_of_one_name_are_two(tmp_path: Path) -> None:
         ("x = 1\ny = = 2\n", "line 2: SyntaxError: invalid syntax"),
         ("raise ValueError('two\\nlines')\n", "line 1: ValueError: two lines"),
         ("import sys\nsys.exit('enough')\n", "line 2: SystemExit: enough"),
+        ("class Odd(BaseException):\n    pass\nraise Odd('end')\n", "line 3: Odd: end"),
         ("x = 'a\0b'\n", "SyntaxError: source code"),
     ],
 )

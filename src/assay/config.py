@@ -101,7 +101,7 @@ def read_yaml(path: Path, given: str = "") -> dict[str, Any]:
     except OSError as error:
         raise RequestError(f"{name}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise RequestError(f"{name}: not YAML: {' '.join(str(error).split())}") from None
+        raise RequestError(f"{name}: not UTF-8 at byte {error.start}; YAML in UTF-8 is needed") from None
     except YamlError as error:
         raise RequestError(f"{name}: {error}") from None
     if values is None:
@@ -140,6 +140,8 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     key, sign, raw = text.partition("=")
     if not sign or not key.strip():
         raise RequestError(f"--set {text}: KEY=VALUE is needed, as in --set training.learning_rate=0.001")
+    if not raw.strip():
+        raise RequestError(f"--set {text}: the value is missing; null would do where none is meant")
     try:
         return key.strip(), parse_value(raw)
     except ValueError as error:

@@ -37,10 +37,11 @@ def unreadable(text: str) -> str | None:
     Bytes of a command line that are not UTF-8 are surrogates U+DC80 to U+DCFF in Python.
     """
     for place, letter in enumerate(text):
+        after = f" after {place} character{'' if place == 1 else 's'}"
         if "\ud800" <= letter <= "\udfff":
             byte = ord(letter) - 0xDC00
             what = f"not UTF-8 (0x{byte:02x})" if 0x80 <= byte <= 0xFF else f"half a surrogate pair (U+{ord(letter):X})"
-            return f"{what} after {place} characters"
+            return f"{what}{after}"
         if letter == "\0":
-            return f"a zero byte after {place} characters"
+            return f"a zero byte{after}"
     return None

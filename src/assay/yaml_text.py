@@ -56,7 +56,7 @@ def _load(text: str) -> tuple[Any, int]:
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
-            return None, len(text)
+            return None, 0  # a comment at most
         _refuse_endless(node, 0, [0])
         return loader.construct_document(node), node.end_mark.index
     except RecursionError:

@@ -114,6 +114,10 @@ CASES = {
         "train gpt1 --device banana",
         "--device .*: 'banana' given, should be 'auto', 'cpu', 'cuda', 'cuda:N' or",
     ),
+    "a device number without end": (
+        "train gpt1 --device cuda:" + "9" * 30,
+        "--device .*: 'cuda:9+' given, should be 'auto', 'cpu', 'cuda', 'cuda:N' or",
+    ),
     "no CUDA": (
         "train gpt1 {small} --device cuda",
         "--device cuda: this torch sees 0 CUDA devices; --device cpu works",
@@ -166,7 +170,10 @@ CASES = {
     "missing file of settings": ("train gpt1 --config {bad}/no.yaml", "--config {bad}/no.yaml: No such file"),
     "folder of settings": ("train gpt1 --config {bad}", "--config {bad}: Is a directory"),
     "file of settings is no YAML": ("train gpt1 --config {bad}/broken.yaml", "--config .*: line 2: expected"),
-    "file of settings is binary": ("train gpt1 --config {bad}/binary.bin", "--config {bad}/binary.bin: not YAML"),
+    "file of settings is binary": (
+        "train gpt1 --config {bad}/binary.bin",
+        "--config {bad}/binary.bin: not UTF-8 at byte",
+    ),
     "file of settings is a list": ("train gpt1 --config {bad}/list.yaml", "--config .*: holds a list; a mapping"),
     "unknown key in --set": (
         "train gpt1 --set training.learning_rte=1",

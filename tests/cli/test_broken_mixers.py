@@ -67,6 +67,12 @@ MISTAKES = {
         "class Mean",
         "TypeError: Mean.__init__()",
     ),
+    "exit": (
+        "outputs = []",
+        "raise SystemExit(0)\n        outputs = []",
+        "raise SystemExit",
+        "SystemExit: 0",
+    ),
     "step": (
         "outputs = []",
         "assert x.shape[1] > 1\n        outputs = []",
@@ -113,7 +119,7 @@ def test_a_mistake_has_file_and_line_before_anything_is_trained(assay: Assay, mi
     assert source[int(where[2].partition(":")[0]) - 1].strip().startswith(line)
 
 
-@pytest.mark.parametrize("mistake", ["type", "batch", "base", "signature", "callable", "rows", "place"])
+@pytest.mark.parametrize("mistake", ["type", "batch", "base", "signature", "callable", "exit", "rows", "place"])
 def test_check_refuses_it_under_the_name_it_was_given(assay: Assay, mistake: str) -> None:
     right, wrong, _, says = MISTAKES[mistake]
     path = written(assay.cwd / f"checked_{mistake}.py", f"checked-{mistake}", right, wrong)

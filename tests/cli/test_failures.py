@@ -62,7 +62,7 @@ def test_no_space_before_the_first_checkpoint_leaves_nothing(
     got = assay(verb, "gpt1", *assay.small, "--out", "deep/out")
     assert (got.status, got.out) == (2, "")
     assert got.lines[-1].startswith("assay: ")
-    assert "no space left; make room or give another --out" in got.lines[-1]
+    assert "no space left; make room for files or standard output, or give another --out" in got.lines[-1]
     assert [line for line in got.lines if line.startswith("assay: ")] == got.lines[-1:]
     assert assay.left() == ["thesis.txt"]
 

@@ -32,6 +32,17 @@ def test_a_verb_works_with_closed_descriptors(closed: str) -> None:
     assert (got.returncode, got.stderr) == (0, b"")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has it")
+def test_lines_that_nobody_takes_change_no_exit_status(capfd: pytest.CaptureFixture[str]) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        got = subprocess.run([sys.executable, "-m", "assay", "train", "gpt9"], stderr=full)
+    assert got.returncode == 2
+    code = "from assay.cli.streams import tell; tell('one'); tell('two'); print('done')"
+    closed = subprocess.run(["bash", "-c", '"$0" -c "$1" 2>/dev/full', sys.executable, code], capture_output=True)
+    assert (closed.returncode, closed.stdout) == (0, b"done\n")
+    assert capfd.readouterr().err == ""
+
+
 def test_a_stream_that_cannot_show_a_letter_escapes_it() -> None:
     code = "from assay.cli.streams import open_missing; open_missing(); print('1 \\u00b1 2')"
     surroundings = {**os.environ, "PYTHONIOENCODING": "ascii"}
@@ -57,11 +68,19 @@ COMMANDS = {
     "a name": (["new", "\udce9"], "argument 2: "),
     "an option": (["train", "--\udce9"], "argument 2: "),
     "a verb": (["\udce9"], "argument 1: "),
-    "a zero byte": (["report", "a\0b"], "argument 2: 'a\\x00b' given, a zero byte after 1 characters"),
+    "a zero byte": (["report", "a\0b"], "argument 2: 'a\\x00b' given, a zero byte after 1 character"),
     "an escape in YAML": (["train", "gpt1", "--set", 'data.corpus="text:\\ud800"'], "half a surrogate pair (U+D800)"),
     "a zero byte in YAML": (["train", "gpt1", "--set", 'data.corpus="text:\\0"'], "a zero byte after 5 characters"),
     "no letter at all in YAML": (["train", "gpt1", "--set", 'data.corpus="\\U00110000"'], "the value is not YAML"),
 }
+
+
+EMPTY = {
+    "an empty folder": (["train", "gpt1", "--out", ""], "--out: '' given, an empty path"),
+    "an empty folder behind =": (["train", "gpt1", "--out="], "--out: '' given, an empty path"),
+    "an empty subject": (["audit", ""], "argument 2: '' given, an empty text"),
+}
+COMMANDS |= EMPTY
 
 
 @pytest.mark.parametrize("case", COMMANDS)

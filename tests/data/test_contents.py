@@ -87,6 +87,8 @@ def _zip(content: bytes) -> bytes:
 
 NAMED = {
     "no mark": (TEXT.encode("utf-16-le"), "looks like UTF-16 without a byte order mark"),
+    "UTF-32": ("words".encode("utf-32-be"), "looks like UTF-32 without a byte order mark"),
+    "rtf": (b"{\\rtf1\\ansi words}", "an RTF document"),
     "odd": (b"\xff\xfea", "UTF-16 by its byte order mark, and not valid"),
     "zip": (_zip(b"x"), "a zip archive"),
     "tar": (_tar(b"x"), "a tar archive"),

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def test_the_users_splits_are_kept_and_shown(suffix: str, tmp_path: Path) -> Non
         assert corpus.counts.official
         assert corpus.description()[0].startswith(f"text:{place}: train 8 documents of ")
         assert corpus.description()[0].endswith("(official splits)")
-    assert "1 in no split beside the official ones" in "".join(
+    assert "1 file in no split beside the official ones" in "".join(
         line for line in _lines(tmp_path) if line.startswith("passed over")
     )
 
@@ -113,7 +114,7 @@ def test_a_split_of_one_name_is_told_of_and_an_empty_one_refused(tmp_path: Path)
     for name in ("train", "test"):
         (tmp_path / f"{name}.txt").write_text(text(len(name)))
     assert _lines(tmp_path / "train.txt") == [
-        f"test.txt beside {tmp_path / 'train.txt'} are not read; text:{tmp_path} reads all as official splits"
+        f"not read beside {tmp_path / 'train.txt'}: test.txt; text:{tmp_path} reads all as official splits"
     ]
     assert _lines(tmp_path) == []
     (tmp_path / "valid.txt").write_text(" \n")
@@ -121,8 +122,69 @@ def test_a_split_of_one_name_is_told_of_and_an_empty_one_refused(tmp_path: Path)
         _lines(tmp_path)
     (tmp_path / "train.txt").unlink()
     (tmp_path / "valid.txt").unlink()
-    assert _lines(tmp_path) == [
-        f"test.txt of {tmp_path} are no official splits: that takes train and validation or test"
+    line, only = _lines(tmp_path)
+    assert line.startswith(f"read like any other text in {tmp_path}: test.txt; official splits are train and ")
+    assert only.startswith(f"{tmp_path} has one file, which is one document; text:{tmp_path}/test.txt would")
+
+
+def write(folder: Path, names: list[str]) -> None:
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text(number))
+
+
+def test_splits_beside_other_files_are_told_of_with_the_folder_that_reads_them(tmp_path: Path) -> None:
+    write(tmp_path, ["data/train.txt", "data/test.txt", "other.txt"])
+    [line] = _lines(tmp_path)
+    assert line.startswith(f"read like any other text in {tmp_path}: data/test.txt, data/train.txt; ")
+    assert line.endswith(f"; text:{tmp_path}/data reads those")
+    assert {each.split for each in read_documents(DataConfig(corpus=f"text:{tmp_path}/data"), lambda _: None)} == {
+        "train",
+        "test",
+    }
+
+
+def test_folders_without_the_other_split_are_told_of(tmp_path: Path) -> None:
+    write(tmp_path, ["train/a.txt", "train/b.txt", "eval/a.txt", "c.txt"])
+    [line] = _lines(tmp_path)
+    assert line.startswith(f"read like any other text in {tmp_path}: train/; ")
+    assert "reads those" not in line
+
+
+def test_raw_and_tokens_are_splits_in_a_folder_too(tmp_path: Path) -> None:
+    for suffix in ("raw", "tokens"):
+        write(tmp_path / suffix, [f"wiki.{name}.{suffix}" for name in ("train", "valid", "test")])
+        found = read_documents(DataConfig(corpus=f"text:{tmp_path / suffix}"), lambda _: None)
+        assert [each.split for each in found] == ["test", "train", "validation"]
+
+
+def test_shards_that_are_not_there_are_told_of(tmp_path: Path) -> None:
+    write(tmp_path, ["train-00000-of-00003.txt", "train-00002-of-00003.txt", "test-1-of-2.txt", "test-2-of-2.txt"])
+    assert _lines(tmp_path) == [f"not there in {tmp_path}, by the numbers of the others: train-00001-of-00003.txt"]
+
+
+@pytest.mark.parametrize("link", ["folder", "file", "hard link"])
+def test_one_text_is_not_in_two_splits_by_two_names(link: str, tmp_path: Path) -> None:
+    write(tmp_path, ["real/a.txt", "test/b.txt", "validation/c.txt"])
+    if link == "folder":
+        (tmp_path / "train").symlink_to("real")
+    else:
+        (tmp_path / "train").mkdir()
+        (tmp_path / "train" / "t.txt").write_text(text(9))
+        (os.link if link == "hard link" else os.symlink)(tmp_path / "test" / "b.txt", tmp_path / "train" / "b.txt")
+    with pytest.raises(RequestError, match="are one text under two names, which would put it into two splits or none"):
+        _lines(tmp_path)
+
+
+def test_links_within_a_split_or_to_another_place_change_no_split(tmp_path: Path) -> None:
+    write(tmp_path, ["d/test/b.txt", "d/train/a.txt", "elsewhere/c.txt"])
+    (tmp_path / "d" / "train" / "again.txt").symlink_to("a.txt")
+    (tmp_path / "d" / "validation").symlink_to("../elsewhere")
+    found = read_documents(DataConfig(corpus=f"text:{tmp_path / 'd'}"), lambda _: None)
+    assert [(each.name, each.split) for each in found] == [
+        ("test/b.txt", "test"),
+        ("train/a.txt", "train"),
+        ("validation/c.txt", "validation"),
     ]
 
 
@@ -131,7 +193,17 @@ def test_a_missing_split_is_made_from_train_and_said(tmp_path: Path) -> None:
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps({"text": text(n)}) + "\n" for n in of))
     lines: list[str] = []
     corpus = prepare(DataConfig(corpus=f"text:{tmp_path}", tokenizer="bytes"), lines.append)
-    assert "validation made from train, as there is no official split of that name" in lines
-    assert f"text:{tmp_path}: 2 exact duplicates are dropped" in lines
+    for again in (corpus, prepare(DataConfig(corpus=f"text:{tmp_path}", tokenizer="bytes"))):
+        (line,) = (line for line in again.description() if line.startswith(f"text:{tmp_path}: train"))
+        assert line.endswith("(official splits, validation made from train, 2 exact duplicates dropped)")
     assert len(corpus.train.names) + len(corpus.validation.names) == 28
     assert len(corpus.test.names) == 12
+
+
+def test_the_way_of_splitting_that_changes_nothing_is_told_of(tmp_path: Path) -> None:
+    write(tmp_path, ["train.txt", "valid.txt", "test.txt"])
+    config = DataConfig(corpus=f"text:{tmp_path}", tokenizer="bytes", split_by="position")
+    for _ in range(2):  # from the cache too
+        lines: list[str] = []
+        prepare(config, lines.append)
+        assert lines[-1] == f"split_by position changes nothing: text:{tmp_path} has all its splits"

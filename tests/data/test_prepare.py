@@ -126,7 +126,7 @@ DAMAGE = {
     "test.ids.bin": lambda path: path.write_bytes(b"\1" + path.read_bytes()[1:]),
     "validation.starts.bin": lambda path: path.unlink(),
     "tokenizer.json": lambda path: path.write_text("{}"),
-    "manifest.json": lambda path: path.write_text(path.read_text().replace('"format": 4', '"format": 3')),
+    "manifest.json": lambda path: path.write_text(path.read_text().replace('"format": 5', '"format": 4')),
     "train.names.json": lambda path: path.write_text("[]"),
 }
 
@@ -216,7 +216,7 @@ def test_a_tokenizer_that_loses_text_gets_no_bits_per_byte(config: DataConfig, f
     lines: list[str] = []
     corpus = prepare(DataConfig(corpus=config.corpus, tokenizer=str(folder / "lower.json")), lines.append)
     assert not corpus.invertible
-    assert "documents are another text when decoded, as stories.txt:1" in lines[-1]
+    assert "documents decoded to another text, as stories.txt:1" in lines[-1]
     assert "no bits per byte" in corpus.description()[-1]
     assert not prepare(DataConfig(corpus=config.corpus, tokenizer=str(folder / "lower.json"))).invertible
 

@@ -74,9 +74,10 @@ PLAIN = {
 def test_what_is_taken_as_plain_text_all_the_same_leaves_a_line(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(PLAIN[name])
     for place in (tmp_path / name, tmp_path):
-        texts, [line] = read(place)
+        texts, [line, *_] = read(place)
         assert texts == [PLAIN[name]]
-        assert line.startswith(f"{name} of {place}, which begin like JSON or are tables, are taken as plain text")
+        assert line.startswith(f"{place}: taken as plain text, braces and separators included")
+        assert f": {name};" in line
 
 
 def test_sections_and_braces_of_other_languages_are_plain_text(tmp_path: Path) -> None:
@@ -91,7 +92,24 @@ def test_rows_without_the_field_stop_alone_and_are_told_of_among_others(tmp_path
     assert "row 1 has no field 'text'; --text-field can name one of 'body'" in complaint(tmp_path / "a.json")
     texts, [line] = read(tmp_path)
     assert texts == [json.dumps(OBJECTS), "prose"]
-    assert line.startswith("a.json of")
+    assert line.startswith(f"{tmp_path}: taken as plain text")
+    assert ": a.json;" in line
+
+
+def test_an_empty_file_of_rows_begins_like_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("")
+    (tmp_path / "b.txt").write_text("prose")
+    (tmp_path / "c.txt").write_text("more prose")
+    assert read(tmp_path) == (["prose", "more prose"], [f"dropped from {tmp_path}: 1 document, empty or blank"])
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_numbers_of_rows_are_of_any_length_and_nesting_has_an_end(name: str, tmp_path: Path) -> None:
+    rows = '{"text": "one", "n": ' + "9" * 6000 + '}\n{"text": "two", "n": -1.5e400}\n'
+    (tmp_path / name).write_text(rows)
+    assert read(tmp_path / name) == (["one", "two"], [])
+    (tmp_path / name).write_text(rows + '{"text": "three", "n": ' + "[" * 100_000)
+    assert "(nested too deeply)" in complaint(tmp_path / name).replace("not JSON: ", "")
 
 
 def test_an_array_that_is_cut_off_is_no_text(tmp_path: Path) -> None:
@@ -109,8 +127,8 @@ def test_null_and_blank_rows_are_dropped_with_a_count(name: str, tmp_path: Path)
     texts, lines = read(tmp_path / name)
     assert [text for text in texts if text.strip()] == ["one", "two"]
     assert lines == [
-        f"2 of 5 rows of {tmp_path / name} are dropped: their text is null",
-        f"1 documents of {tmp_path / name} are dropped: they are empty or blank",
+        f"dropped from {tmp_path / name}: 2 of 5 rows, whose text is null",
+        f"dropped from {tmp_path / name}: 1 document, empty or blank",
     ]
 
 
@@ -122,7 +140,7 @@ def test_rows_that_are_all_null_have_another_field(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", [0, 60, 150])
 @pytest.mark.parametrize(
     ("odd", "expected"),
-    [({"body": "x"}, "has no field 'text'"), ({"text": 3}, "holds no text but int"), ([1], "is no JSON object")],
+    [({"body": "x"}, "has no field 'text'"), ({"text": 3}, "holds no text but a number"), ([1], "is no JSON object")],
 )
 def test_one_odd_row_is_no_advice_for_all(place: int, odd: object, expected: str, tmp_path: Path) -> None:
     rows: list[object] = [{"text": "fine", "other": "x"}] * 200

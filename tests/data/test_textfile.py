@@ -72,7 +72,7 @@ def test_folder_and_glob_give_one_document_a_file_in_order_of_path(tmp_path: Pat
     found = read_documents(DataConfig(corpus=f"text:{tmp_path}"), lines.append)
     assert [each.name for each in found] == ["a/y.xml", "a/z.md", "b.txt"]
     assert found[2].text == long
-    assert lines == [f"passed over in {tmp_path}: 1 whose suffixes are not those of text, 1 hidden"]
+    assert lines == [f"passed over in {tmp_path}: 1 file whose suffix is not that of a text, 1 hidden name"]
     assert [each.name for each in read(f"{tmp_path}/**/*.[mx]*")] == ["y.xml", "z.md"]
     assert "binary file (NUL at byte 0)" in complaint(f"{tmp_path}/*.bin")
 
@@ -95,7 +95,7 @@ WRONG = {
     "latin.jsonl": (b'{"text": "a"}\n{"text": "\xe9"}\n', "not UTF-8 at byte 24 (0xe9)"),
     "list.jsonl": (b"[1]\n", "row 1 is no JSON object"),
     "field.jsonl": (b'{"body": "a", "title": "b"}\n', "no field 'text'; --text-field can name one of 'body', 'title'"),
-    "number.jsonl": (b'{"text": 3}\n', "field 'text' holds no text but int"),
+    "number.jsonl": (b'{"text": 3}\n', "field 'text' holds no text but a number"),
     "half.jsonl": (b'{"text": "\\ud800"}\n', "half a surrogate pair"),
     "broken.parquet": (b"PAR1 no", "not a parquet file that can be read"),
 }
@@ -110,11 +110,12 @@ def test_a_wrong_file_gets_one_line_also_in_a_folder(name: str, tmp_path: Path) 
 
 
 def test_missing_paths_and_folders_without_text(tmp_path: Path) -> None:
+    assert "no such file or folder" in complaint("~nobody-of-this-name/x.txt")
     assert "no such file or folder" in complaint(tmp_path / "missing.txt")
     assert "no files" in complaint(tmp_path)
     assert "no files" in complaint(tmp_path / "*.txt")
     (tmp_path / "picture.png").write_bytes(b"\0")
-    assert "1 files, none of which has the suffix of a text" in complaint(tmp_path)
+    assert "1 file, none with the suffix of a text" in complaint(tmp_path)
 
 
 def test_settings_that_mean_nothing_are_refused(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers
 
+from assay.data.corpus import Document
+from assay.data.text.tokenized import tokenize
 from assay.data.text.tokenizer import Tokenizer, build_tokenizer, tokenizer_identity
 from assay.errors import RequestError
 
@@ -208,3 +210,25 @@ def test_bytes_are_counted_where_tokens_stand(tmp_path: Path) -> None:
     assert [counts.tolist() for counts in tokenizer.byte_counts(["a\u00e9\n", ""])] == [[1, 2, 0, 1], []]
     foreign = build_tokenizer(str(write_foreign(tmp_path / "tokenizer.json", ["<s>", "</s>"])), [])
     assert foreign.byte_counts(["the fox"])[0].tolist() == [3, 4]
+
+
+def test_a_tokenizer_that_cannot_encode_the_text_is_one_line(tmp_path: Path) -> None:
+    """The library finds out that an unknown token is not in the vocabulary when it needs it."""
+    inner = tokenizers.Tokenizer(models.WordLevel({"the": 0}, unk_token="nothing"))
+    inner.add_special_tokens(["<s>", "</s>"])
+    inner.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = build_tokenizer(str(tmp_path / "tokenizer.json"), [])
+    with pytest.raises(RequestError, match=r"--tokenizer .*tokenizer.json: cannot encode this text \(WordLevel error"):
+        tokenizer.encode("fox")
+
+
+def test_a_tokenizer_that_gives_no_token_is_refused() -> None:
+    inner = tokenizers.Tokenizer(models.BPE({"q": 0}, []))
+    inner.add_special_tokens(["<s>", "</s>"])
+    with pytest.raises(RequestError, match="--tokenizer x: gives no token for any document"):
+        tokenize([Document("a", "the fox")], Tokenizer("x", inner, 1, 2))
+
+
+def test_the_home_of_nobody_is_no_such_file() -> None:
+    with pytest.raises(RequestError, match=r"--tokenizer ~nobody-of-this-name/x\.json: No such file"):
+        build_tokenizer("~nobody-of-this-name/x.json", [])

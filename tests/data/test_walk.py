@@ -60,7 +60,7 @@ def test_each_real_file_once_under_its_own_name(tmp_path: Path) -> None:
     os.link(tmp_path / "z" / "real.txt", tmp_path / "z" / "same.txt")
     (tmp_path / "b").symlink_to("z")
     for place in (tmp_path, tmp_path / "**/*.txt"):
-        names, [line] = read(place)
+        names, [line, _] = read(place)
         assert names == [f"{'z/' if place == tmp_path else ''}real.txt"]
         assert line == f"passed over in {place}: 3 links to what is read already"
 
@@ -76,11 +76,12 @@ def test_what_is_passed_over_is_counted_by_reason(tmp_path: Path) -> None:
     assert read(tmp_path) == (
         ["a.txt"],
         [
-            f"passed over in {tmp_path}: 1 whose suffixes are not those of text, 1 hidden, "
-            "2 links that lead nowhere, 1 no regular files"
+            f"passed over in {tmp_path}: 1 file whose suffix is not that of a text, 1 hidden name, "
+            "2 dead links, 1 special file (pipe, socket or device)",
+            f"{tmp_path} has one file, which is one document; text:{tmp_path}/a.txt would cut it into passages",
         ],
     )
-    assert read(tmp_path / ".h*" / "*.txt") == (["b.txt"], [])
+    assert read(tmp_path / ".h*" / "*.txt")[0] == ["b.txt"]
     assert walk(tmp_path / "*.png").files == [tmp_path / "picture.png"]
 
 
@@ -89,10 +90,23 @@ def test_an_empty_file_among_others_is_counted(tmp_path: Path) -> None:
     (tmp_path / "b.txt").write_text("")
     names, lines = read(tmp_path)
     assert names == ["a.txt"]
-    assert lines == [f"1 documents of {tmp_path} are dropped: they are empty or blank"]
+    assert lines == [f"dropped from {tmp_path}: 1 document, empty or blank"]
 
 
 def test_a_folder_that_is_only_a_circle_has_no_files(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(".")
     with pytest.raises(RequestError, match="no files"):
         read_documents(DataConfig(corpus=f"text:{tmp_path}"), silent)
+
+
+def test_a_link_gives_a_file_the_suffix_that_its_own_name_lacks(tmp_path: Path) -> None:
+    """As in the cache of the hub, where names lead to files that are called by their digest."""
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "snapshot").mkdir()
+    for number, name in enumerate(("train.txt", "test.txt")):
+        (tmp_path / "blobs" / f"a{number}").write_text(f"text {number}")
+        (tmp_path / "snapshot" / name).symlink_to(f"../blobs/a{number}")
+    for place in (tmp_path, tmp_path / "snapshot"):
+        names, lines = read(place)
+        assert [Path(name).name for name in names] == ["test.txt", "train.txt"]
+        assert lines == []

@@ -23,8 +23,9 @@ def test_what_older_files_took_for_granted_is_written_out(version: int) -> None:
     said = {"match": "flops", "data": {"tokenizer": "bytes"}, "model": {"tied_embeddings": False}}
     kept = StudyConfig.parse({"version": version, "arms": ["gpt1"], **said})
     assert (kept.match, kept.data.tokenizer, kept.model) == ("flops", "bytes", {"heads": "untied"})
-    task = StudyConfig.parse({"version": version, "arms": ["gpt1"], "data": {"task": "copying"}})
-    assert task.data.task == "copying"
+    for data in ({"task": "copying"}, {"task": "copying", "corpus": "stdlib", "tokenizer": "bpe:4096"}):
+        task = StudyConfig.parse({"version": version, "arms": ["gpt1"], "data": data})
+        assert (task.data.task, task.data.tokenizer) == ("copying", "bpe:1024")
 
 
 def test_todays_files_have_todays_defaults() -> None:

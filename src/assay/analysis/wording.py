@@ -22,7 +22,7 @@ def join_names(names: Sequence[str], last: str = "and") -> str:
 
 def counted(number: int, noun: str) -> str:
     """1 pair, 2 pairs."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def size_name(size: int | None, match: Match | None) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from assay.cli.numbers import parse_count, parse_real, parse_seed
 from assay.cli.options import Json, Plugin, load_plugins
+from assay.cli.streams import tell
 from assay.errors import RequestError
 
 if TYPE_CHECKING:
@@ -112,10 +113,10 @@ class _Writing:
         if self.as_json:
             typer.echo(json.dumps({**self._record(end, sampler, seed, count / seconds), "compiled": compiled}))
         for why in dict.fromkeys(uncompiled):
-            typer.echo(why, err=True)
+            tell(why)
         line = f"{count} tokens in {seconds:.2f} s, {count / seconds:,.0f} tokens/s, {sampler}"
         line += ", compiled" if compiled else ""
-        typer.echo(line if str(sampler) == "greedy" else f"{line}, seed {seed}", err=True)
+        tell(line if str(sampler) == "greedy" else f"{line}, seed {seed}")
 
     def _write(self, row: int, text: str) -> None:
         self.texts[row] += text

@@ -23,7 +23,7 @@ from assay.cli.measure import measure
 from assay.cli.new import new
 from assay.cli.program import as_called
 from assay.cli.report import report
-from assay.cli.streams import open_missing, refuse_unreadable
+from assay.cli.streams import open_missing, refuse_unreadable, tell
 from assay.cli.train import train
 from assay.errors import WRONG_REQUEST, RequestError, WorkerError
 
@@ -80,8 +80,9 @@ def main(arguments: list[str] | None = None) -> int:
         command = " ".join(["assay", *(verb for verb in given[:1] if verb in VERBS)])
         what = error.format_message().rstrip(".")
         return _complain(f"{what}; `{command} --help` says what would do", WRONG_REQUEST)
-    except SystemExit:  # raised by typer for a closed pipe, as in `assay list | head -1`
-        return DONE
+    except SystemExit as error:  # raised by typer for a closed pipe, as in `assay list | head -1`, or by a plug-in
+        plugin = blamed(error)
+        return DONE if plugin is None else _complain(plugin, WRONG_REQUEST)
     except OSError as error:
         return _complain(_explain(error), WRONG_REQUEST)
     except MemoryError as error:
@@ -89,10 +90,14 @@ def main(arguments: list[str] | None = None) -> int:
         return _complain(f"not enough memory{why}; smaller numbers of tokens or parameters would do", WRONG_REQUEST)
     except WorkerError as error:
         return _complain(str(error), OUR_FAULT)
-    except Exception as error:
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except BaseException as error:  # a plug-in can raise anything
         from assay.plugins.blame import blamed
 
         plugin = blamed(error)
+        if plugin is None and not isinstance(error, Exception):
+            raise
         return _confess(error) if plugin is None else _complain(plugin, WRONG_REQUEST)
     if status == INTERRUPTED:  # typer's exit status after Ctrl-C
         return _complain("interrupted; the same command continues from the last checkpoint", INTERRUPTED)
@@ -106,11 +111,11 @@ def run() -> None:
 
 
 def _complain(text: str, status: int) -> int:
-    print(f"assay: {as_called(' '.join(text.split()))}", file=sys.stderr)
+    tell(f"assay: {as_called(' '.join(text.split()))}")
     return status
 
 
-def _confess(error: Exception) -> int:
+def _confess(error: BaseException) -> int:
     """Report a bug in assay: one line, and the traceback if ASSAY_TRACEBACK is set."""
     if os.environ.get("ASSAY_TRACEBACK"):
         traceback.print_exception(error)
@@ -121,5 +126,8 @@ def _confess(error: Exception) -> int:
 def _explain(error: OSError) -> str:
     where = f"{error.filename}: " if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"{where}no space left; make room or give another --out or ASSAY_CACHE, and the same command continues"
+        return (
+            f"{where}no space left; make room for files or standard output, or give another --out or ASSAY_CACHE, and "
+            "the same command continues"
+        )
     return f"{where}{error.strerror or error}"

@@ -22,6 +22,7 @@ from assay.cli.options import (
     load_plugins,
 )
 from assay.cli.program import as_called
+from assay.cli.streams import tell
 
 if TYPE_CHECKING:
     from assay.study.measure.runs import Looked
@@ -71,7 +72,7 @@ def measure(
     else:
         _show(looked)
     for line in dict.fromkeys(note for one in looked for note in one.notes):
-        print(f"assay: {as_called(line)}", file=sys.stderr)
+        tell(f"assay: {as_called(line)}")
     if not any(one.rows for one in looked):
         raise typer.Exit(2)
 

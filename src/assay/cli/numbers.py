@@ -16,13 +16,20 @@ def parse_count(option: str, text: str | int) -> int:
     """Read 300k, 1M, 1.5M or 2048 as a number of things."""
     number = parse_number(str(text))
     if not isinstance(number, int) or number < 1:
-        raise RequestError(f"{option} {text}: a whole number above zero is needed, as in 300k, 1M or 2048")
+        raise RequestError(f"{option} {_shown(text)}: a whole number above zero is needed, as in 300k, 1M or 2048")
     return int(number)
+
+
+def _shown(text: str | int) -> str:
+    """What was given, in quotes where it could not be seen."""
+    return str(text) if str(text).strip() else repr(text)
 
 
 def parse_counts(option: str, text: str) -> list[int]:
     """Read 0.5M,1M,2M."""
-    return [parse_count(option, part) for part in text.split(",")]
+    if "," not in text:
+        return [parse_count(option, text)]
+    return [parse_count(f"{option} {text}:", part) for part in text.split(",")]
 
 
 def parse_rates(option: str, text: str) -> list[float]:
@@ -66,14 +73,14 @@ def parse_seeds(option: str, text: str) -> list[int]:
                 f"{option} {text}: counts seeds, at most {MOST_SEEDS:,}; 5 would do, and 0,{text} names two"
             )
         return list(range(count))
-    raise RequestError(f"{option} {text}: a count (3) or a list (0,5,7) of whole numbers is needed")
+    raise RequestError(f"{option} {_shown(text)}: a count (3) or a list (0,5,7) of whole numbers is needed")
 
 
 def parse_looks(option: str, text: str) -> list[int]:
     """Read 5,8,12: numbers of seeds."""
     looks = [_seed(part) for part in text.split(",")]
     if any(look is None or look > MOST_SEEDS for look in looks):
-        raise RequestError(f"{option} {text}: ascending numbers of seeds are needed, as in 5,8,12")
+        raise RequestError(f"{option} {_shown(text)}: ascending numbers of seeds are needed, as in 5,8,12")
     return [look for look in looks if look is not None]
 
 
@@ -81,7 +88,7 @@ def parse_seed(text: str) -> int:
     """One seed, zero or more."""
     seed = _seed(text)
     if seed is None:
-        raise RequestError(f"--seed {text}: a whole number, zero or more, is needed")
+        raise RequestError(f"--seed {_shown(text)}: a whole number, zero or more, is needed")
     return seed
 
 
@@ -94,7 +101,7 @@ def parse_real(option: str, text: str) -> float:
     """Any number, as in 0.9."""
     number = parse_number(text)
     if number is None:
-        raise RequestError(f"{option} {text}: a number is needed, as in 0.9")
+        raise RequestError(f"{option} {_shown(text)}: a number is needed, as in 0.9")
     return float(number)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assay.cli.numbers import parse_count, parse_counts, parse_looks, parse_names, parse_rates, parse_seeds
-from assay.cli.origins import as_given
+from assay.cli.origins import as_given, of_file_arms
 from assay.errors import RequestError
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ FLAGS = {path: f"--{name.replace('_', '-')}" for name, path in PATHS.items()} | 
     "tuning.learning_rates": "--lr",
     "rule.baseline": "--baseline",
     "rule.looks": "--looks",
+    "measurements": "--measure",
 }
 
 Size = Annotated[str | None, typer.Option(help="Parameters of every arm, as in 1M or 300k.", show_default="500k")]
@@ -135,12 +136,12 @@ class StudyOptions:
 
         Of `rule`, keys of that section, those that are None were not given.
         """
-        from assay.config import merge, nested, parse_assignment, read_yaml
+        from assay.config import merge, nested, parse_assignment
         from assay.evaluation.measurement import expanded
         from assay.study.asked import DEFAULT_MEASUREMENTS, StudyConfig
         from assay.study.sources import with_digests
 
-        values = read_yaml(self.config, "--config") if self.config is not None else {}
+        values = _sections_of(self.config) if self.config is not None else {}
         if values.get("plan") and (self.device or self.precision):
             raise RequestError("--config: its plan fixes device and precision; remove `plan` from the file to set them")
         values, checked = self._with_plugins(values)
@@ -176,7 +177,10 @@ class StudyOptions:
             values.pop("corpus_digest", None)
         source = {} if self.config is None else {"": f"--config {self.config}"}
         study = StudyConfig.parse(values, FLAGS | source)
-        hold_to_contract(arm.architecture for arm in study.arms if arm.architecture not in checked)
+        try:
+            hold_to_contract(arm.architecture for arm in study.arms if arm.architecture not in checked)
+        except RequestError as error:
+            raise RequestError(str(error) if arms else f"arms: {error}") from None
         return with_digests(study)
 
     def _with_plugins(self, values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -189,6 +193,9 @@ class StudyOptions:
         listed = values.get("plugins")
         if not isinstance(listed, list):  # a wrong type is said when all is parsed
             return ({**values, "plugins": given} if given else values), checked
+        for item in listed:
+            if not isinstance(item, str | dict):
+                raise RequestError(f"plugins: {item!r} given, the path of a Python file is needed")
         files = [PluginFile(path=item) if isinstance(item, str) else PluginFile.parse(item) for item in listed]
         names = {Path(plugin.path).name for plugin in given}
         rest = [plugin for plugin in files if Path(plugin.path).name not in names]
@@ -196,6 +203,23 @@ class StudyOptions:
         return {**values, "plugins": [*given, *rest]}, checked
 
 
+def _sections_of(file: Path) -> dict[str, Any]:
+    """The values of the file of --config; a section that is no mapping is a RequestError, and not overwritten."""
+    from assay.config import leaf_paths, read_yaml
+    from assay.study.asked import StudyConfig
+
+    values = read_yaml(file, "--config")
+    sections = {path.partition(".")[0] for path in leaf_paths(StudyConfig) if "." in path} | {"model"}
+    for name in sections - {"plan"}:
+        if name in values and not isinstance(values[name], dict):
+            raise RequestError(f"{name}: {values[name]!r} given, keys with values are needed, as in {name}: {{...}}")
+    return values
+
+
+_SET_OTHERWISE = {
+    "arms": "arms are arguments, as in `assay compare ARM ARM`",
+    "plugins": "--plugin FILE gives one",
+}
 COUNTS = {"size", "max_bytes", "tokens", "batch_tokens", "context"}
 
 LISTS: Mapping[str, Callable[[str, str], list[Any]]] = {
@@ -290,6 +314,8 @@ def setting_path(key: str, architectures: Mapping[str, str]) -> str:
     from assay.study.asked import WRITTEN, StudyConfig
 
     closed = {*WRITTEN, "model", "plugins", "arms"}
+    if (instead := _SET_OTHERWISE.get(key)) is not None:
+        raise RequestError(f"--set {key}: is not set that way; {instead}")
     paths = [path for path in leaf_paths(StudyConfig) if path.split(".")[0] not in closed]
     for label, name in architectures.items():
         for dimension in ARCHITECTURES.get(name).config.model_fields:
@@ -316,7 +342,10 @@ def with_study_options(verb: Callable[..., None]) -> Callable[..., None]:
         try:
             verb(options=options, **given)
         except RequestError as error:
-            raise RequestError(as_given(str(error), FLAGS, asked, options.set or [], options.config)) from error
+            text = as_given(str(error), FLAGS, asked, options.set or [], options.config)
+            if options.config is not None and not (given.get("arms") or given.get("arm")):
+                text = of_file_arms(text, options.config)
+            raise RequestError(text) from error
 
     own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
     wrapped.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]

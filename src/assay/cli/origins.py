@@ -26,22 +26,40 @@ def as_given(
         paths = [match[1]]
     else:
         return message
+    if message[match.end() :] == ": missing":
+        paths += [path.rpartition(".")[0] for path in paths if "." in path]
     rest = message[match.end() :]
     for path in paths:
         for key in (text.partition("=")[0].strip() for text in reversed(sets)):
-            if path == key or path.endswith(f".{key}"):
+            if path == key or path.endswith(f".{key}") or path.startswith(f"{key}."):
                 return f"--set {key}{rest}"
         if file is not None and _holds(file, path):
-            return f"--config {file}: {path}{rest}"
+            return f"--config {file}: {paths[0]}{rest}"
+    return message
+
+
+def of_file_arms(message: str, file: Path) -> str:
+    """`message` with the file before it where it begins with an arm of the file, or a dimension of one."""
+    try:
+        arms = read_yaml(file).get("arms")
+    except RequestError:
+        return message
+    for arm in arms if isinstance(arms, list) else []:
+        begins = [arm] if isinstance(arm, str) else []
+        if isinstance(arm, dict):
+            begins += [str(arm.get("label") or arm.get("architecture"))]
+            begins += [f"model{key}" for key in flat({"": arm.get("model") or {}})]
+        if any(message.startswith(f"{begin}: ") for begin in begins):
+            return f"--config {file}: arms: {message}"
     return message
 
 
 def _holds(file: Path, path: str) -> bool:
-    """Whether the file gives a value to the dotted `path`, or to something in it."""
+    """Whether the file gives a value to the dotted `path`, to something in it, or to a list that it is in."""
     from assay.config import flat, read_yaml
 
     try:
         values = read_yaml(file)
     except RequestError:
         return False
-    return any(leaf == path or leaf.startswith(f"{path}.") for leaf in flat(values))
+    return any(f"{leaf}.".startswith(f"{path}.") or path.startswith(f"{leaf}.") for leaf in flat(values))

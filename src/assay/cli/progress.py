@@ -1,6 +1,5 @@
 """Progress on standard error: bars in a terminal, elsewhere a line from time to time."""
 
-import sys
 import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -10,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.text import Text
 
 from assay.cli.program import as_called
+from assay.cli.streams import tell
 
 if TYPE_CHECKING:
     from assay.records import MeasuredRun
@@ -126,7 +126,7 @@ class StudyProgress:
         if self.bars:
             self.progress.console.print(text, highlight=False, markup=False)
         else:
-            print(text, file=sys.stderr, flush=True)
+            tell(text)
 
 
 class Stages:
@@ -153,5 +153,5 @@ class Stages:
         if self.status is not None:
             self.status.update(Text(stage))
         elif time.monotonic() >= self.next_line:
-            print(stage, file=sys.stderr, flush=True)
+            tell(stage)
             self.next_line = time.monotonic() + LINE_SECONDS

@@ -1,6 +1,5 @@
 """`assay report`: show a finished study again and redraw its page, from its records alone."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +7,7 @@ import typer
 
 from assay.cli.options import Json
 from assay.cli.program import as_called
+from assay.cli.streams import tell
 from assay.errors import RequestError
 
 
@@ -25,6 +25,6 @@ def report(
     runs = [MeasuredRun.read(path.parent) for path in sorted(study.glob("runs/*/record.json"))]
     for line in (line for run in runs for line in run.stale.values()):
         again = as_called(f"`assay measure {study}` measures again what the table shows")
-        print(f"assay: {line}; {again}", file=sys.stderr)
+        tell(f"assay: {line}; {again}")
     write_report(record, runs, read_study_results(study), study)
     show_study(record, study, as_json)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from assay.analysis.wording import counted
 from assay.cli.numbers import parse_seed
 from assay.cli.options import StudyOptions, with_study_options
 from assay.errors import RequestError
@@ -37,7 +38,8 @@ def train(
     config = options.study(None if arm is None else [arm], seeds, default_seeds=[0])
     if len(config.points()) != 1 or len(config.seeds) != 1:
         raise RequestError(
-            f"train: {len(config.points())} arms and {len(config.seeds)} seeds were asked for, a run has one of each; "
+            f"train: {counted(len(config.points()), 'arm')} and {counted(len(config.seeds), 'seed')} were asked for, a "
+            "run has one of each; "
             "`assay compare` takes several"
         )
     folder = options.out or Path("runs") / f"train-{config.run_identity()[:10]}"

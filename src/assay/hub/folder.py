@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ def locate(source: str) -> Path:
     name = source.removeprefix("hf:")
     if name == source or not name:
         raise RequestError(f"{source}: hf:PATH of a folder or hf:NAME of a repository is needed")
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if folder.is_dir():
         return folder
     if folder.exists() or not re.fullmatch(r"\w[\w.-]*(/[\w.-]+)?", name):

@@ -46,7 +46,7 @@ class ExecutionConfig(Config):
     @field_validator("device")
     @classmethod
     def _device_known(cls, device: str) -> str:
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device):
+        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,2})?|mps", device):
             raise ValueError("should be 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'")
         return device
 

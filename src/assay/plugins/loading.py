@@ -155,7 +155,7 @@ def _execute(path: Path, folder: PluginFolder, current: Modules, given: str) -> 
         forget(registrant)
         folder.drop(folder.imported() - names)
         folder.modules = before
-        if not isinstance(error, Exception | SystemExit):
+        if isinstance(error, KeyboardInterrupt):
             raise
         raise RequestError(blamed(error) or f"{given}: {described(error)}") from error
     folder.modules.update(modules)

@@ -1,13 +1,14 @@
 """A study as the user asks for it: arms, grids, seeds, data, training, rule. Its config.yaml is the resolved copy."""
 
 import itertools
-from typing import Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from assay.analysis.rule import Rule, Tuning
 from assay.analysis.wording import short
-from assay.config import Config, digest_of
+from assay.config import Config, digest_of, read_yaml
 from assay.data.config import DataConfig
 from assay.errors import RequestError
 from assay.evaluation.config import EvaluationConfig
@@ -29,6 +30,8 @@ DEFAULT_MEASUREMENTS = ("likelihood", "recall", "signals", "output_health", "spe
 """What is measured where nothing else is asked for."""
 UNASKED = ("likelihood", "recall", "signals", "output_health")
 """What versions 1 and 2 measured of every run, and listed nowhere."""
+OLD_TOKENIZER = "bpe:4096"
+"""The default of versions 1 to 3."""
 WRITTEN = ("version", "kind", "plan", "corpus_digest", "needs", "added")
 """The keys of a study's config.yaml that assay writes and users do not."""
 NOT_IDENTITY = (*WRITTEN, "seeds", "measurements", "plugins")
@@ -162,6 +165,16 @@ class StudyConfig(Config):
             raise ValueError("--looks: with a grid of learning rates another rate may be chosen at each look; give one")
         return self
 
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The configuration in a file; what is wrong in it is a RequestError that names the file."""
+        values = read_yaml(path)
+        try:
+            return cls.parse(values, {"": str(path)})
+        except RequestError as error:
+            text = str(error)
+            raise RequestError(text if text.startswith(str(path)) else f"{path}: {text}") from None
+
     def looks(self) -> list[int]:
         """After how many seeds results are looked at; the last number is that of all seeds."""
         return list(dict.fromkeys([*self.rule.looks, len(self.seeds)]))
@@ -200,8 +213,12 @@ def _of_version_4(values: dict[str, Any]) -> dict[str, Any]:
     if version in (1, 2, 3):
         values = {"match": "total", **values, "version": 4}
         data, model = values.get("data") or {}, values.get("model") or {}
-        if isinstance(data, dict) and data.get("task") is None:
-            values["data"] = {"tokenizer": "bpe:4096", **data}
+        if isinstance(data, dict):
+            of_text = {"tokenizer": OLD_TOKENIZER}  # written beside a task too
+            if data.get("task") is None:
+                values["data"] = {**of_text, **data}
+            elif data.get("tokenizer") == OLD_TOKENIZER:
+                values["data"] = {key: value for key, value in data.items() if key not in of_text}
         if isinstance(model, dict) and "heads" not in model:
             values["model"] = {"tied_embeddings": True, **model}
     return values
@@ -227,14 +244,19 @@ def _at(arm: ArmConfig, size: int | None, rate: float | None) -> ArmConfig:
     return arm.model_copy(update={"label": label, "size": arm.size or size, "training": training})
 
 
-def _read_arm(arm: Any) -> ArmConfig:
+def _read_arm(arm: Any, number: int) -> ArmConfig:
     """An arm given as text or as a mapping from a file; a mistake in it is a RequestError that names it."""
     if isinstance(arm, ArmConfig):
         return arm
-    if isinstance(arm, str):
-        return parse_arm(arm)
-    if isinstance(arm, dict):
-        return ArmConfig.parse(arm)
+    try:
+        if isinstance(arm, str):
+            return parse_arm(arm)
+        if isinstance(arm, dict):
+            return ArmConfig.parse(arm)
+    except RequestError as error:
+        text = str(error)
+        inside = text.startswith(f"{ArmConfig.section}.")
+        raise RequestError(f"arms.{number}{'.' if inside else ': '}{text.removeprefix('arms.')}") from None
     raise RequestError(f"arms: {arm!r} is no arm; ARCH, ARCH:key=value,... or NAME=ARCH:key=value,... would do")
 
 
@@ -254,8 +276,8 @@ def _with_own_dimensions(values: dict[str, Any]) -> dict[str, Any]:
     """
     arms, model = values.get("arms", list(DEFAULT_ARMS)), values.get("model", {})
     if not isinstance(arms, list) or not isinstance(model, dict):
-        return values  # validation of the fields reports the wrong type
-    read = [_read_arm(arm) for arm in arms]
+        return {"arms": list(DEFAULT_ARMS), **values}  # validation of the fields reports the wrong type
+    read = [_read_arm(arm, number) for number, arm in enumerate(arms)]
     labels = [arm.label for arm in read]
     known = {arm.architecture for arm in read} & set(ARCHITECTURES.names())  # that of a plug-in may not be loaded
     fields = {name for architecture in known for name in ARCHITECTURES.get(architecture).config.model_fields}

@@ -42,7 +42,7 @@ def stored_config(folder: Path, kind: Literal["study", "run"]) -> StudyConfig | 
             f"--out {folder}: was made by an older assay (version 1), whose studies and runs are read (report, audit, "
             "generate, export) and not continued; a new folder would do"
         )
-    stored = StudyConfig.parse(values, {"": str(folder / "config.yaml")})
+    stored = StudyConfig.read(folder / "config.yaml")
     if stored.kind != kind:
         raise RequestError(f"--out {folder}: holds a {stored.kind}, and a {kind} needs a folder of its own")
     return stored
@@ -149,7 +149,7 @@ def ask_anew(folder: Path, resolved: StudyConfig) -> None:
 
     The caller holds the lock of the run.
     """
-    stored = StudyConfig.parse(read_yaml(folder / "config.yaml"), {"": str(folder / "config.yaml")})
+    stored = StudyConfig.read(folder / "config.yaml")
     if stored.measurements != resolved.measurements:
         asked = {name: getattr(resolved, name) for name in ASKED_ELSEWHERE}
         rewrite_config(folder, stored.model_copy(update=asked))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from assay.config import digest_of, read_yaml
+from assay.config import digest_of
 from assay.data.config import DataConfig
 from assay.data.corpus import CORPORA, find_corpus
 from assay.data.task import TASKS, find_task
@@ -119,7 +119,7 @@ def refuse_changed_sources(config: StudyConfig, folder: Path) -> None:
     """
     architectures = {point.arm.label: point.arm.architecture for point in config.points()}
     for path in sorted(folder.glob("runs/*/config.yaml")):
-        run = StudyConfig.parse(read_yaml(path), {"": str(path)})
+        run = StudyConfig.read(path)
         (arm,) = run.arms
         if architectures.get(arm.label) != arm.architecture or arm.architecture not in ARCHITECTURES.names():
             continue

@@ -3,15 +3,17 @@
 import contextlib
 import glob
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from assay.analysis.wording import counted
 from assay.data.config import DataConfig
 from assay.data.corpus import CORPORA, DEFAULT_FIELD, SPLITS, CorpusSource, Document, Split, Tell
 from assay.data.text.contents import text_suffix
-from assay.data.text.given_splits import given_splits, is_split_file
+from assay.data.text.given_splits import given_splits, is_split_file, split_by_another_name, unofficial
 from assay.data.text.rows import LINE_SUFFIXES
+from assay.data.text.shards import missing_shards
 from assay.data.text.textfile import SEPARATOR, Tally, file_documents, may_hold_rows
 from assay.data.text.walk import Found, walk
 from assay.errors import RequestError
@@ -26,6 +28,9 @@ TEXT_SUFFIXES = {".parquet", *LINE_SUFFIXES, *_PLAIN_SUFFIXES.split()}
 
 A single file, or files whose suffix a glob names, are always read.
 """
+
+MOST_NAMED = 3
+"""As many names as a line has, where there may be many."""
 
 SHARE = 0.1
 """The share of `max_bytes` that official validation and test may take, each."""
@@ -57,14 +62,17 @@ def read(config: DataConfig, argument: str, progress: Tell) -> Generator[Documen
         raise RequestError(
             f"--text-field {config.text_field}: {argument} holds no rows of JSON and no .parquet, leave it out"
         )
-    tally, blank = Tally(), True
+    tally, blank, count = Tally(), True, 0
     try:
         for document in _documents(config, argument, files, tally):
             blank = blank and not document.text.strip()
+            count += 1
             yield document
     finally:
         for line in _told(tally, argument):
             progress(line)
+    if count == len(files.paths) == 1 and not files.single:
+        progress(f"{argument} has one file, which is one document; text:{files.paths[0]} would cut it into passages")
     if blank and tally.null_rows:
         raise RequestError(
             f"--corpus text:{argument}: field {config.text_field!r} is null in all {tally.null_rows} rows; another "
@@ -119,29 +127,29 @@ def _shares(max_bytes: int | None, splits: set[Split]) -> dict[Split, float]:
 def _told(tally: Tally, argument: str) -> Iterator[str]:
     """The lines about what was met in the files."""
     if tally.null_rows:
-        yield f"{tally.null_rows} of {tally.rows} rows of {argument} are dropped: their text is null"
+        yield f"dropped from {argument}: {tally.null_rows:,} of {counted(tally.rows, 'row')}, whose text is null"
     if tally.blank:
-        yield f"{tally.blank} documents of {argument} are dropped: they are empty or blank"
+        yield f"dropped from {argument}: {counted(tally.blank, 'document')}, empty or blank"
     if tally.separators_inside:
         yield (
-            f"{SEPARATOR} stands {tally.separators_inside} times inside lines or rows of {argument}, where it is text "
-            "and separates nothing: documents are separated by lines of it alone"
+            f"{SEPARATOR} stands {counted(tally.separators_inside, 'time')} inside lines or rows of {argument}, where "
+            "it is text and separates nothing: documents are separated by lines of it alone"
         )
     if tally.plain:
-        more = "" if len(tally.plain) == 1 else f" and {len(tally.plain) - 1} more"
+        more = "" if len(tally.plain) == 1 else f" (and {len(tally.plain) - 1:,} more)"
         yield (
-            f"{tally.plain[0]}{more} of {argument}, which begin like JSON or are tables, are taken as plain text, "
-            "braces and separators included: rows are JSON objects with the field of --text-field"
+            f"{argument}: taken as plain text, braces and separators included, although it begins like JSON or is a "
+            f"table: {tally.plain[0]}{more}; rows are JSON objects with the field of --text-field"
         )
 
 
 def _files(argument: str, progress: Tell) -> _Files:
-    path = Path(argument).expanduser()
+    path = Path(os.path.expanduser(argument))
     if os.path.isfile(path):  # unlike Path.is_file, False (and no exception) without permission to look
         beside = _splits_beside(path)
         if beside:
             progress(
-                f"{', '.join(beside)} beside {argument} are not read; text:{path.parent} reads all as official splits"
+                f"not read beside {argument}: {', '.join(beside)}; text:{path.parent} reads all as official splits"
             )
         return _Files(path.parent, [path], {}, single=True)
     if not os.path.isdir(path) and not glob.has_magic(argument):
@@ -150,32 +158,69 @@ def _files(argument: str, progress: Tell) -> _Files:
         raise RequestError(f"--corpus text:{argument}: no such file or folder")
     found = walk(path)
     named = None if os.path.isdir(path) else path.suffix
-    files = [file for file in found.files if text_suffix(file) in TEXT_SUFFIXES or file.suffix == (named or None)]
+
+    def is_text(file: Path) -> bool:
+        return text_suffix(file) in TEXT_SUFFIXES or file.suffix == (named or None) or is_split_file(file.name)
+
+    links = {target: alias for alias, target in sorted(found.again.items(), reverse=True) if is_text(alias)}
+    met = [file if is_text(file) else links.get(file, file) for file in found.files]
+    by_links = len(set(met) - set(found.files))
+    files = sorted(filter(is_text, met), key=lambda file: file.as_posix())
     root = path
     if named is not None and files:
         root = Path(os.path.commonpath([file.parent for file in files]))
     names = {file.relative_to(root).as_posix(): file for file in files}
+    _refuse_two_names(argument, root, names, found)
     split_of = {names[name]: split for name, split in given_splits(names).items()}
     in_splits = [file for file in files if file in split_of] if split_of else files
-    passed_over = {
-        "whose suffixes are not those of text": len(found.files) - len(files),
-        "in no split beside the official ones": len(files) - len(in_splits),
-        "hidden": len(found.hidden),
-        "links to what is read already": len(found.again),
-        "links that lead nowhere": len(found.broken),
-        "no regular files": found.special,
-    }
-    if any(passed_over.values()):
-        reasons = ", ".join(f"{count} {reason}" for reason, count in passed_over.items() if count)
-        progress(f"passed over in {argument}: {reasons}")
-    lone = [] if split_of else [name for name in names if "/" not in name and is_split_file(name)]
-    if lone:
-        progress(f"{', '.join(lone)} of {argument} are no official splits: that takes train and validation or test")
+    passed_over = [
+        (len(found.files) - len(files), "file", " whose suffix is not that of a text"),
+        (len(files) - len(in_splits), "file", " in no split beside the official ones"),
+        (len(found.hidden), "hidden name", ""),
+        (len(found.again) - by_links, "link", " to what is read already"),
+        (len(found.broken), "dead link", ""),
+        (found.special, "special file", " (pipe, socket or device)"),
+    ]
+    if reasons := [counted(count, noun) + reason for count, noun, reason in passed_over if count]:
+        progress(f"passed over in {argument}: {', '.join(reasons)}")
     if not files:
         raise RequestError(
             f"--corpus text:{argument}: {_nothing(found)}; .txt, .jsonl, .md, .py and their like would do"
         )
+    for line in _told_of_names(argument, root, names, split_of):
+        progress(line)
     return _Files(root, in_splits, split_of, single=False)
+
+
+def _refuse_two_names(argument: str, root: Path, names: Mapping[str, Path], found: Found) -> None:
+    """Raise a RequestError where a link that is passed over is called like another split than what it leads to."""
+    further = {
+        alias.relative_to(root).as_posix(): target.relative_to(root).as_posix()
+        for alias, target in found.again.items()
+        if alias.is_relative_to(root) and target.is_relative_to(root)
+    }
+    if (two := split_by_another_name(names, further)) is not None:
+        raise RequestError(
+            f"--corpus text:{argument}: {two[0]} and {two[1]} are one text under two names, which would put it into "
+            "two splits or none; a folder where it has one of these names would do"
+        )
+
+
+def _told_of_names(
+    argument: str, root: Path, names: Mapping[str, Path], split_of: Mapping[Path, Split]
+) -> Iterator[str]:
+    """Lines about names that promise something else than is read."""
+    if missing := missing_shards(names):
+        more = "" if len(missing) == 1 else f" and {len(missing) - 1:,} more"
+        yield f"not there in {argument}, by the numbers of the others: {missing[0]}{more}"
+    called, place = ([], None) if split_of else unofficial(names)
+    if called:
+        more = "" if len(called) <= MOST_NAMED else f" and {len(called) - MOST_NAMED:,} more"
+        advice = "" if place is None else f"; text:{root / place} reads those"
+        yield (
+            f"read like any other text in {argument}: {', '.join(called[:MOST_NAMED])}{more}; official splits are "
+            f"train and validation or test, in one place and with the same words before them{advice}"
+        )
 
 
 def _splits_beside(path: Path) -> list[str]:
@@ -189,7 +234,7 @@ def _splits_beside(path: Path) -> list[str]:
 
 
 def _nothing(found: Found) -> str:
-    return f"{len(found.files)} files, none of which has the suffix of a text" if found.files else "no files"
+    return f"{counted(len(found.files), 'file')}, none with the suffix of a text" if found.files else "no files"
 
 
 CORPORA.register(

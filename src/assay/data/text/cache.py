@@ -12,12 +12,12 @@ from typing import Literal
 import filelock
 import numpy as np
 
-from assay.data.corpus import SPLITS, Tell
+from assay.data.corpus import SPLITS, Split, Tell
 from assay.data.text.tokenized import SplitCounts, TokenizedCorpus, TokenizedSplit, id_dtype
 from assay.data.text.tokenizer import Tokenizer
 from assay.records import Record
 
-CACHE_FORMAT = 4
+CACHE_FORMAT = 5
 """The version of the cache's format; increase it when the same request would give other files (another split, too)."""
 
 _HASHED_BYTES = 100_000_000
@@ -34,7 +34,7 @@ class StoredFile(Record):
 class Manifest(Record):
     """manifest.json: what a cached corpus is, and the files it must have."""
 
-    format: Literal[4]
+    format: Literal[5]
     key: str
     digest: str
     tokenizer: str
@@ -44,6 +44,7 @@ class Manifest(Record):
     duplicates_dropped: int
     near_duplicate_clusters: int
     official: bool
+    made: tuple[Split, ...]
     invertible: bool
     files: dict[str, StoredFile]
 
@@ -137,7 +138,9 @@ def _load(folder: Path, name: str) -> TokenizedCorpus:
         )
         for split in SPLITS
     }
-    counts = SplitCounts(manifest.duplicates_dropped, manifest.near_duplicate_clusters, manifest.official)
+    counts = SplitCounts(
+        manifest.duplicates_dropped, manifest.near_duplicate_clusters, manifest.official, manifest.made
+    )
     return TokenizedCorpus(
         name=name, digest=manifest.digest, tokenizer=tokenizer, counts=counts, invertible=manifest.invertible, **splits
     )
@@ -156,7 +159,7 @@ def _store(folder: Path, key: str, corpus: TokenizedCorpus) -> None:
             for suffix, content in _contents(corpus.split(name)).items():
                 files[f"{name}.{suffix}"] = _written(part / f"{name}.{suffix}", content)
         manifest = Manifest(
-            format=4,
+            format=5,
             key=key,
             digest=corpus.digest,
             tokenizer=corpus.tokenizer.name,
@@ -166,6 +169,7 @@ def _store(folder: Path, key: str, corpus: TokenizedCorpus) -> None:
             duplicates_dropped=corpus.counts.duplicates_dropped,
             near_duplicate_clusters=corpus.counts.near_duplicate_clusters,
             official=corpus.counts.official,
+            made=corpus.counts.made,
             invertible=corpus.invertible,
             files=files,
         )

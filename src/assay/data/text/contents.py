@@ -34,6 +34,9 @@ _NO_TEXT = (
     (rb"\x1f\x9d", "compressed by `compress`"),
     (rb"\x04\x22\x4d\x18", "compressed by lz4"),
     (rb"%PDF-", "a PDF"),
+    (rb"\{\\rtf", "an RTF document"),
+    (rb"%!PS", "PostScript"),
+    (rb"\xd0\xcf\x11\xe0", "an old Office document"),
     (rb"ARROW1|\xff\xff\xff\xff", "an Arrow file"),
     (rb"SQLite format 3\x00", "an SQLite database"),
 )
@@ -104,8 +107,8 @@ def decode(content: bytes, path: Path, start: int = 0) -> str:
     nul = content.find(b"\0")
     if nul >= 0:
         what = f"a binary file (NUL at byte {start + nul})"
-        if start == 0 and _every_second_is_nul(content):
-            what = "looks like UTF-16 without a byte order mark"
+        if start == 0 and (encoding := _without_mark(content)) is not None:
+            what = f"looks like {encoding} without a byte order mark"
         raise RequestError(f"--corpus text:{path}: {what}; UTF-8 text is needed")
     try:
         text = content.decode("utf-8")
@@ -155,7 +158,10 @@ def _decoded(content: bytes, encoding: str, path: Path) -> str:
         ) from None
 
 
-def _every_second_is_nul(content: bytes) -> bool:
-    """Whether most of the even or of the odd bytes are NUL, as in Latin text in UTF-16."""
+def _without_mark(content: bytes) -> str | None:
+    """UTF-16 where most of the even or of the odd bytes are NUL, UTF-32 where three of four are, as in Latin text."""
     head = content[:HEAD_BYTES]
-    return any(2 * part.count(0) > len(part) for part in (head[::2], head[1::2])) and 4 * head.count(0) < 3 * len(head)
+    often = [2 * head[place::4].count(0) > len(head[place::4]) for place in range(4)]
+    if often in ([True, True, True, False], [False, True, True, True]):
+        return "UTF-32"
+    return "UTF-16" if often in ([True, False] * 2, [False, True] * 2) else None

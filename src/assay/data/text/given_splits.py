@@ -1,7 +1,7 @@
 """Official splits by the names of files and folders: train.txt, valid.jsonl, test-00000-of-00002.parquet, train/..."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
 from assay.data.corpus import Split
@@ -15,6 +15,7 @@ _WORDS: dict[str, Split] = {
     "val": "validation",
     "dev": "validation",
     "test": "test",
+    "testing": "test",
 }
 _DATA_SUFFIXES = {".txt", ".text", ".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv", ".raw", ".tokens"}
 """Files of other suffixes, as train.py and test.py, are no splits."""
@@ -33,15 +34,7 @@ def given_splits(names: Iterable[str]) -> dict[str, Split]:
     there are none.
     """
     names = list(names)
-    groups: dict[tuple[str, str], dict[str, Split]] = {}
-    for name in names:
-        found = _split_of(name)
-        if found is not None:
-            group, split = found
-            groups.setdefault(group, {})[name] = split
-    official = {
-        group: of for group, of in groups.items() if len({*of.values()} & {"train"}) and len({*of.values()}) > 1
-    }
+    official = _complete(names)
     inside = {name: split for (place, _), of in official.items() if place == "." for name, split in of.items()}
     if inside:
         return inside
@@ -50,10 +43,64 @@ def given_splits(names: Iterable[str]) -> dict[str, Split]:
     return {} if rest else all_of
 
 
+def unofficial(names: Iterable[str]) -> tuple[list[str], str | None]:
+    """(files and folders that are called like splits, where `given_splits` finds none; the folder that has them).
+
+    The folder is that of the only complete splits, which other files stand beside; None where there is no such one.
+    """
+    names = list(names)
+    called = [part for name in names if (part := _telling_part(name)) is not None]
+    places = {place for place, _ in _complete(names)}
+    return list(dict.fromkeys(called)), places.pop() if len(places) == 1 else None
+
+
+def split_by_another_name(names: Iterable[str], further: Mapping[str, str]) -> tuple[str, str] | None:
+    """(a further name, the name under which it is read), where that name would put a text into another split.
+
+    `further`: {further name of a file or folder: its name among `names`}, all relative to the corpus's folder.
+    """
+    names = list(names)
+    if not any("train" in name.casefold() for name in (*names, *further)):
+        return None
+    of_names = given_splits(names)
+    files = set(names)
+    aliases = {alias: (alias, target, target) for alias, target in further.items() if target in files}
+    for alias, target in further.items():
+        if target not in files:
+            inside = (name for name in names if name.startswith(f"{target}/"))
+            aliases |= {alias + name[len(target) :]: (alias, target, name) for name in inside}
+    splits = given_splits([*names, *aliases])
+    for name, (alias, target, original) in aliases.items():
+        if splits.get(name) != of_names.get(original) and name in splits:
+            return alias, target
+    return None
+
+
 def is_split_file(name: str) -> bool:
     """Whether the file itself, and no folder around it, is called train, validation or test."""
     found = _split_of(name)
     return found is not None and found[0][0] == str(PurePosixPath(name).parent)
+
+
+def _complete(names: Iterable[str]) -> dict[tuple[str, str], dict[str, Split]]:
+    """{(folder, words before): {name: split}} where there is train and one of the others."""
+    groups: dict[tuple[str, str], dict[str, Split]] = {}
+    for name in names:
+        found = _split_of(name)
+        if found is not None:
+            group, split = found
+            groups.setdefault(group, {})[name] = split
+    return {group: of for group, of in groups.items() if "train" in of.values() and len({*of.values()}) > 1}
+
+
+def _telling_part(name: str) -> str | None:
+    """The path of the file, or of the folder, that `_split_of` goes by; of a folder with a / behind."""
+    found = _split_of(name)
+    if found is None:
+        return None
+    place, parts = PurePosixPath(found[0][0]), PurePosixPath(name).parts
+    depth = len(place.parts) + 1
+    return "/".join(parts[:depth]) + ("/" if depth < len(parts) else "")
 
 
 def _split_of(name: str) -> tuple[tuple[str, str], Split] | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import tokenizers
 
+from assay.analysis.wording import counted
 from assay.cache import cache_folder
 from assay.data.config import DataConfig
 from assay.data.corpus import SPLITS, Document, Tell, find_corpus, read_documents, silent
@@ -37,14 +38,15 @@ def prepare(config: DataConfig, progress: Tell | None = None) -> TokenizedCorpus
     def build() -> TokenizedCorpus:
         return _build(config, read_documents(config, say) if documents is None else documents, say)
 
-    return load_or_build(cache_folder() / f"{source.name}-{key[:16]}", key, config.corpus, build, say)
+    corpus = load_or_build(cache_folder() / f"{source.name}-{key[:16]}", key, config.corpus, build, say)
+    if config.split_by != "hash" and corpus.counts.official and not corpus.counts.made:
+        say(f"split_by {config.split_by} changes nothing: {config.corpus} has all its splits")
+    return corpus
 
 
 def _build(config: DataConfig, documents: Sequence[Document], progress: Tell) -> TokenizedCorpus:
-    progress(f"{config.corpus}: {len(documents)} documents, looking for duplicates")
+    progress(f"{config.corpus}: {counted(len(documents), 'document')}, looking for duplicates")
     documents_of = split_documents(config.corpus, documents, progress, config.split_by)
-    if documents_of.duplicates_dropped:
-        progress(f"{config.corpus}: {documents_of.duplicates_dropped} exact duplicates are dropped")
     texts = [document.text for document in documents_of.train]
     progress(f"{config.tokenizer}: making the tokenizer")
     tokenizer = build_tokenizer(config.tokenizer, texts)
@@ -52,14 +54,17 @@ def _build(config: DataConfig, documents: Sequence[Document], progress: Tell) ->
     tokenized = {name: tokenize(documents_of.split(name), tokenizer) for name in SPLITS}
     lost = [name for _, names in tokenized.values() for name in names]
     if lost:
-        progress(f"{config.tokenizer}: {len(lost)} documents are another text when decoded, as {lost[0]}")
+        progress(f"{config.tokenizer}: {counted(len(lost), 'document')} decoded to another text, as {lost[0]}")
     splits = {name: split for name, (split, _) in tokenized.items()}
     return TokenizedCorpus(
         name=config.corpus,
         digest=corpus_digest(tokenizer, list(splits.values())),
         tokenizer=tokenizer,
         counts=SplitCounts(
-            documents_of.duplicates_dropped, documents_of.near_duplicate_clusters, documents_of.official
+            documents_of.duplicates_dropped,
+            documents_of.near_duplicate_clusters,
+            documents_of.official,
+            documents_of.made,
         ),
         invertible=not lost,
         **splits,

@@ -15,6 +15,16 @@ LINE_SUFFIXES = {".jsonl", ".ndjson"}
 """Suffixes that promise JSON lines."""
 
 _BEGINS_LIKE_JSON = re.compile(r'\s*(\{\s*"|\[\s*(\{\s*"|"|\]|$))')
+_DECODER = json.JSONDecoder(parse_int=float)
+"""Reads values whose numbers are never looked at, so that none is too long."""
+_KINDS = {
+    bool: "true or false",
+    float: "a number",
+    str: "a text",
+    list: "an array",
+    dict: "an object",
+    type(None): "null",
+}
 _AHEAD = 100
 """Rows that are read ahead to tell an odd row from a field that no row has."""
 
@@ -37,7 +47,7 @@ def begins_like_lines(head: str) -> bool:
     if len(lines) < 2 or not lines[1].lstrip().startswith("{"):
         return False
     try:
-        return isinstance(json.loads(lines[0]), dict)
+        return isinstance(_DECODER.decode(lines[0]), dict)
     except (ValueError, RecursionError):
         return False
 
@@ -58,7 +68,7 @@ def json_value_rows(path: Path, text: str, field: str) -> Rows:
     elif len(values) == 1 and isinstance(values[0], dict) and field not in values[0]:
         raise NotRows("one JSON object")
     if not any(isinstance(value, dict) for value in values):
-        raise NotRows(f"row 1 is no JSON object but {type(values[0]).__name__}" if values else "an empty array")
+        raise NotRows(f"row 1 is no JSON object but {_KINDS[type(values[0])]}" if values else "an empty array")
     return _texts(enumerate(values, 1), field, lambda number: f"--corpus text:{path}: row {number}")
 
 
@@ -122,23 +132,23 @@ def _json_lines(path: Path) -> Iterator[tuple[int, Any]]:
             offset += len(content)
             if line.strip():
                 try:
-                    yield number, json.loads(line)
+                    yield number, _DECODER.decode(line)
                 except (ValueError, RecursionError) as error:
-                    raise RequestError(f"--corpus text:{path}: line {number} is not JSON ({error})") from None
+                    raise RequestError(f"--corpus text:{path}: line {number} is not JSON ({_why(error)})") from None
 
 
 def _json_values(text: str) -> list[Any]:
     """All JSON values of `text`, one after the other; else NotRows."""
-    decoder, place, values = json.JSONDecoder(), 0, []
+    place, values = 0, []
     try:
         while place < len(text):
             space = re.compile(r"\s*").match(text, place)
             place = space.end() if space else place
             if place < len(text):
-                value, place = decoder.raw_decode(text, place)
+                value, place = _DECODER.raw_decode(text, place)
                 values.append(value)
     except (ValueError, RecursionError) as error:
-        raise NotRows(f"not JSON: {error}") from None
+        raise NotRows(f"not JSON: {_why(error)}") from None
     return values
 
 
@@ -155,7 +165,7 @@ def _text(row: Any, field: str, where: str, usual: bool) -> str | None:
     if not isinstance(row, dict):
         raise RequestError(f"{where} is no JSON object; one like {{{json.dumps(field)}: ...}} is needed")
     of_text = [name for name, value in row.items() if isinstance(value, str)]
-    instead = "it has no field that holds text"
+    instead = f"it has no field that holds text; rows like {{{json.dumps(field)}: ...}} are needed"
     if usual:
         instead = "other rows have it: correct this one, or take it out"
     elif of_text:
@@ -166,12 +176,16 @@ def _text(row: Any, field: str, where: str, usual: bool) -> str | None:
     if text is None:
         return None
     if not isinstance(text, str):
-        raise RequestError(f"{where}: field {field!r} holds no text but {type(text).__name__}; {instead}")
+        raise RequestError(f"{where}: field {field!r} holds no text but {_KINDS[type(text)]}; {instead}")
     try:
         text.encode()
     except UnicodeEncodeError:
         raise RequestError(f"{where}: field {field!r} holds half a surrogate pair, which is not text") from None
     return text
+
+
+def _why(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 def _first_line(error: Exception) -> str:

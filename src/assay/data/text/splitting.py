@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from assay.analysis.wording import counted
 from assay.data.corpus import SPLITS, Document, Split, Tell
 from assay.data.text.components import Components
 from assay.data.text.duplicates import content_hash, near_duplicate_clusters
@@ -32,6 +33,8 @@ class SplitDocuments:
     """The number of clusters of two or more near-duplicates; 0 where all splits are official."""
     official: bool
     """Whether any split is an official one, that is, comes with the corpus."""
+    made: tuple[Split, ...]
+    """The splits that the corpus does not have."""
 
     def split(self, name: Split) -> list[Document]:
         documents: list[Document] = getattr(self, name)
@@ -52,9 +55,12 @@ def split_documents(corpus: str, documents: Sequence[Document], progress: Tell, 
     pool = [index for index, each in enumerate(kept) if each.split in (None, "train")]
     split_of: list[Split] = [each.split or "train" for each in kept]
     groups = 0
+    if not pool and any(each.split in (None, "train") for each in documents):
+        raise RequestError(
+            f"--corpus {corpus}: every document of its train split stands in {' or '.join(sorted(official))} too, "
+            "where it is kept, so that none is left to train on; other documents in train would do"
+        )
     if missing:
-        if official:
-            progress(f"{' and '.join(missing)} made from train, as there is no official split of that name")
         labels = near_duplicate_clusters([kept[index].text for index in pool])
         clusters: dict[int, list[int]] = {}
         for index, label in zip(pool, labels.tolist(), strict=True):
@@ -75,7 +81,11 @@ def split_documents(corpus: str, documents: Sequence[Document], progress: Tell, 
                 "a larger --max-bytes, or none, or another corpus would do"
             )
     return SplitDocuments(
-        **by_split, duplicates_dropped=dropped, near_duplicate_clusters=groups, official=bool(official)
+        **by_split,
+        duplicates_dropped=dropped,
+        near_duplicate_clusters=groups,
+        official=bool(official),
+        made=(*missing,),
     )
 
 
@@ -110,10 +120,11 @@ def _without_duplicates(documents: Sequence[Document]) -> tuple[list[Document], 
 def _require_clusters(corpus: str, given: int, kept: int, clusters: int, needed: int) -> None:
     if clusters >= needed:
         return
-    found = f"{given} document{'s' if given != 1 else ''}"
+    found = counted(given, "document")
     if clusters < given:
         found += (
-            f", of which {kept} differ and {clusters} {'is' if clusters == 1 else 'are'} no near-duplicate of others"
+            f", of which {kept} differ{'s' if kept == 1 else ''} and {clusters} {'is' if clusters == 1 else 'are'} no "
+            "near-duplicate of others"
         )
     raise RequestError(
         f"--corpus {corpus}: {found}; train, validation and test need {needed} at least: a longer text, blank lines or "

@@ -124,6 +124,8 @@ def _rows(path: Path, name: str, text_field: str, alone: bool, tally: Tally) -> 
     if suffix == ".parquet" or head.startswith(b"PAR1"):
         return parquet_rows(path, text_field)
     start = _start(head)
+    if not start.strip():
+        return None
     promised = suffix in LINE_SUFFIXES
     if not promised and suffix != ".json" and not begins_like_json(start):
         return None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from assay.analysis.wording import counted
 from assay.data.corpus import SPLITS, Document, Split
 from assay.data.text.tokenizer import Tokenizer
 from assay.errors import RequestError
@@ -46,6 +47,8 @@ class SplitCounts:
     duplicates_dropped: int
     near_duplicate_clusters: int
     official: bool
+    made: tuple[Split, ...] = ()
+    """The splits that the corpus does not have by itself."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +74,11 @@ class TokenizedCorpus:
     def description(self) -> list[str]:
         """Lines for the user: documents and bytes of each split, where one rests on one document, and what it lacks."""
         sizes = [
-            f"{name} {len(split.names):,} document{'s' if len(split.names) > 1 else ''} of "
-            f"{int(split.document_bytes.sum()):,} bytes"
+            f"{name} {counted(len(split.names), 'document')} of {int(split.document_bytes.sum()):,} bytes"
             for name in SPLITS
             for split in [self.split(name)]
         ]
-        found = [f"{self.name}: {', '.join(sizes)}{' (official splits)' if self.counts.official else ''}"]
+        found = [f"{self.name}: {', '.join(sizes)}{self._how_split()}"]
         for name in SPLITS:
             sizes_of = self.split(name).document_bytes
             share = sizes_of.max() / sizes_of.sum()
@@ -86,6 +88,16 @@ class TokenizedCorpus:
         if not self.invertible:
             found.append(f"{self.tokenizer.name} does not give every text back: no bits per byte")
         return found
+
+    def _how_split(self) -> str:
+        """What is told of the splits behind their sizes."""
+        notes = ["official splits"] if self.counts.official else []
+        notes += (
+            [f"{' and '.join(self.counts.made)} made from train"] if self.counts.official and self.counts.made else []
+        )
+        if self.counts.duplicates_dropped:
+            notes.append(f"{counted(self.counts.duplicates_dropped, 'exact duplicate')} dropped")
+        return f" ({', '.join(notes)})" if notes else ""
 
     def summary(self) -> dict[str, Any]:
         """What a report says of the corpus: documents, tokens and bytes by split, duplicates, the tokenizer."""
@@ -139,6 +151,11 @@ def tokenize(documents: Sequence[Document], tokenizer: Tokenizer) -> tuple[Token
         pieces += [np.concatenate([bos, np.array(ids, dtype), eos]) for ids in encoded]
         document_bytes += [len(text.encode()) for text in texts]
     ids = np.concatenate(pieces)
+    if len(ids) == 2 * len(pieces):
+        raise RequestError(
+            f"--tokenizer {tokenizer.name}: gives no token for any document, as its vocabulary has none of their "
+            "letters; another one would do"
+        )
     starts = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
     names = [each.name for each in documents]
     split = TokenizedSplit(ids, starts, np.array(document_bytes, np.int64), names, source_numbers(documents))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Sequence
 from functools import cached_property
@@ -68,7 +69,13 @@ class Tokenizer:
         """The ids of each text, without BOS and EOS."""
         if self._is_bytes:
             return [list(text.encode()) for text in texts]
-        return [each.ids for each in self._inner.encode_batch_fast(list(texts), add_special_tokens=False)]
+        try:
+            return [each.ids for each in self._inner.encode_batch_fast(list(texts), add_special_tokens=False)]
+        except Exception as error:  # the library raises nothing more specific
+            raise RequestError(
+                f"--tokenizer {self.name}: cannot encode this text ({str(error) or type(error).__name__}); one that "
+                "encodes every text would do"
+            ) from None
 
     def byte_counts(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
         """For each text int64[n_tokens], the bytes of text that each of its tokens stands for.
@@ -144,7 +151,7 @@ def tokenizer_identity(spec: str) -> str:
         return f"gpt2 {files_digest(gpt2_files(spec))}"
     if re.fullmatch(r"[\w-]+", spec) and not Path(spec).exists():
         raise RequestError(f"--tokenizer {spec}: unknown; bytes, bpe:N, gpt2 or the path of a tokenizer.json would do")
-    return f"file {files_digest((Path(spec).expanduser(),))}"
+    return f"file {files_digest((Path(os.path.expanduser(spec)),))}"
 
 
 def build_tokenizer(spec: str, training_texts: Sequence[str]) -> Tokenizer:
@@ -161,7 +168,7 @@ def build_tokenizer(spec: str, training_texts: Sequence[str]) -> Tokenizer:
         inner.add_special_tokens([AddedToken(GPT2_END, special=True, normalized=False)])
         spec = "gpt2"
     else:
-        inner = read_tokenizer_file(Path(spec).expanduser())
+        inner = read_tokenizer_file(Path(os.path.expanduser(spec)))
     return Tokenizer(spec, inner, *_find_ends(Path(spec), inner))
 
 

@@ -47,7 +47,8 @@ def gpt2_files(spec: str) -> tuple[Path, Path]:
     if spec.endswith(":"):
         raise RequestError(f"--tokenizer {spec}: the folder of encoder.json and vocab.bpe is missing after the colon")
     if folder:
-        files = Path(folder).expanduser() / "encoder.json", Path(folder).expanduser() / "vocab.bpe"
+        place = Path(os.path.expanduser(folder))
+        files = place / "encoder.json", place / "vocab.bpe"
         for file in files:
             if not file.is_file():
                 raise RequestError(f"--tokenizer {spec}: no {file.name} in {folder}; GPT-2's files would do")

@@ -24,8 +24,8 @@ class Found:
     files: list[Path] = field(default_factory=list)
     hidden: set[Path] = field(default_factory=set)
     """Files and folders whose names begin with a dot, and `__pycache__`."""
-    again: set[Path] = field(default_factory=set)
-    """Further names, by links, of files and folders that were found under another name."""
+    again: dict[Path, Path] = field(default_factory=dict)
+    """{further name, by a link, of a file or folder: the name under which it is read}."""
     broken: set[Path] = field(default_factory=set)
     """Links that lead nowhere, or in a circle of links."""
     special: int = 0
@@ -54,7 +54,7 @@ def walk(path: Path) -> Found:
     for places in names.values():
         name = min(places, key=lambda place: (place.is_symlink(), place.as_posix()))
         found.files.append(name)
-        found.again |= {*places} - {name}
+        found.again |= {place: name for place in places if place != name}
     found.files.sort(key=lambda file: file.as_posix())
     return found
 
@@ -72,7 +72,7 @@ def _matches(root: Path, pattern: tuple[str, ...], found: Found) -> Iterator[tup
             continue
         state = (status.st_dev, status.st_ino), left
         if state in seen:
-            found.again |= {folder} - {seen[state]}
+            found.again |= {folder: seen[state]} if folder != seen[state] else {}
             continue
         seen[state] = folder
         first, rest = left[0], left[1:]

@@ -6,13 +6,16 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import altair as alt
 
+from assay.report.drawing.labels import LETTER, label_expression, wrapped
 from assay.report.drawing.looks import Looks, colours, shapes
 from assay.report.drawing.series import Row
 from assay.report.quantities import nats
 
 GREY, INK = "#888888", "#444444"
-LETTER, LINE = 6.6, 15
-"""Pixels that a letter of a label takes to the right, and a label downwards."""
+LINE = 15
+"""Pixels that a label takes downwards."""
+BESIDE_NAMES = 32
+"""Pixels of a column of a legend that are not its name."""
 
 Chart: TypeAlias = alt.Chart | alt.LayerChart
 
@@ -52,7 +55,7 @@ def lines_and_band(rows: Sequence[Row], lines: Lines, x: alt.X, width: int) -> C
     ticks = alt.Axis(tickCount=6 if lines.y_scale == "linear" else 3)
     beside = [lines.called[name] for name in lines.names]
     beside = beside if max(map(len, beside)) * LETTER + 30 <= 0.4 * width else []
-    legend = None if beside else _legend(lines.names, width)
+    legend = None if beside else names_legend(lines.names, width, symbolType="square")
     colour = alt.Color("arm:N", scale=colours(lines.looks, lines.names), title=None, legend=legend)
     line: dict[str, Any] = {"x": x, "y": alt.Y("mean:Q", title=lines.y_title, scale=scale, axis=ticks)}
     line |= {"color": colour, "detail": "arm:N"}
@@ -165,13 +168,20 @@ def log_ticks(low: float, high: float, width: int) -> list[float]:
     return sorted(found)
 
 
-def _legend(names: Sequence[str], width: int) -> alt.Legend:
-    return alt.Legend(symbolOpacity=1, symbolSize=90, symbolType="square", columns=legend_columns(names, width))
+def arms_axis(names: Sequence[str], width: int) -> alt.Axis:
+    """The axis of a chart with a row for each of `names`; they take a third of `width`."""
+    lines = label_expression({name: wrapped(name, width / 3) for name in names})
+    return alt.Axis(labelExpr=lines, labelLimit=width / 2)
 
 
-def legend_columns(names: Sequence[str], width: int) -> int:
-    """How many of `names` stand beside each other in a legend of `width` pixels."""
-    return max(1, width // (7 * max(map(len, names)) + 32))
+def names_legend(names: Sequence[str], width: int, **look: Any) -> alt.Legend:
+    """A legend of `width` pixels: as many of `names` beside each other as there is room for, long ones in lines."""
+    columns = max(1, width // (7 * max(map(len, names)) + BESIDE_NAMES))
+    room = width - BESIDE_NAMES if columns == 1 else width
+    shown = label_expression({name: wrapped(name, room) for name in names})
+    return alt.Legend(
+        symbolOpacity=1, symbolSize=90, columns=columns, labelExpr=shown, labelLimit=width - BESIDE_NAMES // 2, **look
+    )
 
 
 def layer(*charts: alt.Chart) -> alt.LayerChart:

@@ -4,7 +4,7 @@ import altair as alt
 
 from assay.analysis.under_floors import in_short
 from assay.records import Arm, StudyRecord
-from assay.report.drawing.charts import GREY, Chart, layer, legend_columns
+from assay.report.drawing.charts import GREY, Chart, arms_axis, layer, names_legend
 from assay.report.drawing.figure import Drawn, Figure
 from assay.report.drawing.looks import colours, shapes
 from assay.report.drawing.series import Row, count_of_seeds
@@ -24,7 +24,8 @@ def scores(of: Drawn, study: StudyRecord) -> Figure | None:
 
     def draw(width: int) -> Chart:
         data = alt.InlineData(values=rows)
-        y, x = alt.Y("arm:N", sort=order, title=None), _nats_axis(width, of.split)
+        y = alt.Y("arm:N", sort=order, title=None, axis=arms_axis(order, width))
+        x = _nats_axis(width, of.split)
         colour = alt.Color("arm:N", scale=colours(of.looks, names), legend=None)
         shape = alt.Shape("arm:N", scale=shapes(of.looks, names), legend=None)
         arms = alt.Chart(data).transform_filter("datum.kind != 'floor'")
@@ -70,7 +71,7 @@ def tuning(of: Drawn) -> Figure | None:
         scale = alt.Scale(type="log", nice=False, padding=20)
         x = alt.X("learning_rate:Q", title="learning rate (log scale)", axis=axis, scale=scale)
         y = alt.Y("mean:Q", title="validation nats per token", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6))
-        legend = alt.Legend(symbolOpacity=1, symbolSize=90, columns=legend_columns(names, width))
+        legend = names_legend(names, width)
         colour = alt.Color("group:N", scale=colours(first, names), title=None, legend=legend)
         shape = alt.Shape("group:N", scale=shapes(first, names), title=None)
         base = alt.Chart(data).encode(x=x, y=y, color=colour)

@@ -8,7 +8,7 @@ import altair as alt
 
 from assay.analysis.columns import mixed
 from assay.records import MeasuredFigure, Results
-from assay.report.drawing.charts import Chart, Lines, layer, lines_and_band
+from assay.report.drawing.charts import Chart, Lines, arms_axis, layer, lines_and_band
 from assay.report.drawing.figure import Drawn, Figure
 from assay.report.drawing.looks import colours
 from assay.report.drawing.marks import rows_height
@@ -112,7 +112,8 @@ def _marks(of: MeasuredFigure, rows: Sequence[Row], drawn: Drawn) -> Callable[[i
     def draw(width: int) -> Chart:
         data = alt.InlineData(values=list(rows))
         colour = alt.Color("arm:N", scale=colours(drawn.looks, drawn.names), legend=None)
-        base = alt.Chart(data).encode(y=alt.Y("arm:N", sort=list(drawn.names), title=None), color=colour)
+        y = alt.Y("arm:N", sort=list(drawn.names), title=None, axis=arms_axis(drawn.names, width))
+        base = alt.Chart(data).encode(y=y, color=colour)
         scale = alt.Scale(type=of.y_scale, zero=False, padding=12)
         x = alt.X("mean:Q", title=of.y_title, scale=scale, axis=alt.Axis(tickCount=width // 60))
         bars = base.mark_rule(strokeWidth=2.5).encode(x="low:Q", x2="high:Q")

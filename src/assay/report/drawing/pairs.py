@@ -1,17 +1,18 @@
 """The main figure: by how much one arm of a pair is better, with both intervals and a dot for each seed."""
 
-from typing import Any
-
 import altair as alt
 
 from assay.records import Pair, StudyRecord
 from assay.report.drawing.charts import GREY, Chart, layer
 from assay.report.drawing.figure import Drawn, Figure
+from assay.report.drawing.labels import LETTER, label_expression, wrapped
 from assay.report.drawing.looks import colours
 from assay.report.drawing.marks import rows_height
 from assay.report.drawing.series import Row, count_of_seeds
 from assay.report.quantities import percent
 
+NARROW_CHART = 400
+"""Charts of fewer pixels have short titles and labels of two lines."""
 MANY = 24
 """With more pairs, only those with the best arm are drawn."""
 
@@ -26,15 +27,15 @@ def differences(of: Drawn, pairs: list[Pair], study: StudyRecord) -> Figure | No
         return None
     rows = [row for pair in shown for row in _rows(of, pair)]
     order = list(dict.fromkeys(str(row["pair"]) for row in rows))
+    called = {_named(of, pair): (of.called[pair.a], of.called[pair.b]) for pair in shown}
     names = [name for name in of.names if any(row["better"] == name for row in rows)]
 
     def draw(width: int) -> Chart:
         data = alt.InlineData(values=rows)
-        labels: dict[str, Any] = {"labelLimit": width // 2, "ticks": False, "domain": False}
-        if width < 400:
-            labels["labelExpr"] = "[split(datum.label, ' over ')[0], 'over ' + split(datum.label, ' over ')[1]]"
-        y = alt.Y("pair:N", sort=order, title=None, axis=alt.Axis(**labels))
-        title = "better by nats per token" if width < 400 else "nats per token by which the first is better"
+        lines = label_expression({name: _lines(*of_pair, width) for name, of_pair in called.items()})
+        axis = alt.Axis(labelLimit=width // 2, ticks=False, domain=False, labelExpr=lines)
+        y = alt.Y("pair:N", sort=order, title=None, axis=axis)
+        title = "better by nats per token" if width < NARROW_CHART else "nats per token by which the first is better"
         x = alt.X(
             "difference:Q", title=title, scale=alt.Scale(zero=True, padding=14), axis=alt.Axis(tickCount=width // 70)
         )
@@ -68,13 +69,24 @@ def differences(of: Drawn, pairs: list[Pair], study: StudyRecord) -> Figure | No
     )
 
 
+def _named(of: Drawn, pair: Pair) -> str:
+    return f"{of.called[pair.a]} over {of.called[pair.b]}"
+
+
+def _lines(better: str, other: str, width: int) -> list[str]:
+    """The pair in one line where half of `width` is enough and the page is wide, else in two."""
+    if width >= NARROW_CHART and len(f"{better} over {other}") * LETTER <= width / 2:
+        return [f"{better} over {other}"]
+    return [*wrapped(better, width / 2, 1), *wrapped(f"over {other}", width / 2, 1)]
+
+
 def _rows(of: Drawn, pair: Pair) -> list[Row]:
     """The pair, then each of its seeds; differences are b - a, so that more is in favour of a."""
 
     def flipped(end: float | None) -> str | float:
         return "" if end is None else -end
 
-    common: Row = {"pair": f"{of.called[pair.a]} over {of.called[pair.b]}", "better": pair.a, "other": pair.b}
+    common: Row = {"pair": _named(of, pair), "better": pair.a, "other": pair.b}
     empty: Row = {"low": "", "high": "", "text_low": "", "text_high": ""}
     ends: Row = {"low": flipped(pair.high), "high": flipped(pair.low)}
     ends |= {"text_low": flipped(pair.text_high), "text_high": flipped(pair.text_low)}

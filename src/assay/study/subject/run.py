@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from assay.config import read_yaml
 from assay.data.text.tokenizer import Tokenizer
 from assay.errors import RequestError
 from assay.hub.folder import CONFIG
@@ -107,7 +106,7 @@ def read_run_config(folder: Path) -> StudyConfig:
     """The configuration of the run or study in `folder`, of this schema or an older one."""
     if not (folder / "config.yaml").exists():
         raise no_run_in(folder)
-    return StudyConfig.parse(read_yaml(folder / "config.yaml"), {"": str(folder / "config.yaml")})
+    return StudyConfig.read(folder / "config.yaml")
 
 
 def no_run_in(folder: Path) -> RequestError:
