@@ -45,6 +45,8 @@ class Speed(Record):
     threads: int
     device: str
     precision: str
+    compiled: bool = False
+    """Whether the steps were one compiled graph; of records from before this key, nobody knows."""
 
     @property
     def unsteady(self) -> bool:
@@ -196,6 +198,7 @@ class _Bursts:
             threads=self.plan.threads,
             device=self.plan.device,
             precision=self.plan.precision,
+            compiled=self.plan.compile,
         )
 
     def doubts(self) -> Iterator[str]:
