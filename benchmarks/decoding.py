@@ -10,14 +10,18 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, Mamba2Config, Mamba2ForCausalLM
 
 import assay
 from assay.decoding import Decoder
+from assay.layers.attention import CausalAttention
+from assay.layers.basic import GeluMLP
+from assay.layers.mamba2 import Mamba2
 from assay.model.lm import LanguageModel
 
 VOCAB, SIZE, PROMPT = 4096, 2_700_000, 512
@@ -27,9 +31,11 @@ Turn = Callable[[], float]
 """Does some work and returns the tokens/s it took."""
 
 
-def gpt2_like(model: LanguageModel, positions: int) -> nn.Module:
+def gpt2_like(model: LanguageModel, positions: int) -> Any:
     """Transformers' GPT-2 with the dimensions of `model`."""
     mixer, channel = model.sequence_blocks()[0].layers()
+    assert isinstance(mixer, CausalAttention)
+    assert isinstance(channel, GeluMLP)
     return GPT2LMHeadModel(
         GPT2Config(
             vocab_size=VOCAB, n_positions=positions, n_embd=model.head_weight.shape[1], n_layer=len(model.blocks),
@@ -39,9 +45,10 @@ def gpt2_like(model: LanguageModel, positions: int) -> nn.Module:
     )  # fmt: skip
 
 
-def mamba2_like(model: LanguageModel, _: int) -> nn.Module:
+def mamba2_like(model: LanguageModel, _: int) -> Any:
     """Transformers' Mamba-2 with the dimensions of `model`."""
     (mixer,) = model.sequence_blocks()[0].layers()
+    assert isinstance(mixer, Mamba2)
     return Mamba2ForCausalLM(
         Mamba2Config(
             vocab_size=VOCAB, hidden_size=model.head_weight.shape[1], num_hidden_layers=len(model.blocks),
@@ -52,7 +59,7 @@ def mamba2_like(model: LanguageModel, _: int) -> nn.Module:
     )  # fmt: skip
 
 
-THEIRS: dict[str, Callable[[LanguageModel, int], nn.Module]] = {"gpt2": gpt2_like, "mamba2": mamba2_like}
+THEIRS: dict[str, Callable[[LanguageModel, int], Any]] = {"gpt2": gpt2_like, "mamba2": mamba2_like}
 
 
 def our_prefill(decoder: Decoder, prompt: Tensor) -> Turn:
@@ -80,7 +87,7 @@ def our_steps(decoder: Decoder, prompt: Tensor, tokens: int) -> Turn:
     return turn
 
 
-def their_generate(model: nn.Module, prompt: Tensor, tokens: int, *, prefill: bool) -> Turn:
+def their_generate(model: Any, prompt: Tensor, tokens: int, *, prefill: bool) -> Turn:
     """`generate`, greedy: a prompt and one token, or tokens after it without the time that the first one took."""
 
     def seconds(count: int) -> float:
@@ -98,7 +105,7 @@ def their_generate(model: nn.Module, prompt: Tensor, tokens: int, *, prefill: bo
 def turns(name: str, tokens: int, compiled: bool) -> dict[str, Turn]:
     """{what is measured: its turn} of one architecture."""
     positions = PROMPT + tokens + 2
-    more = {"max_positions": positions} if name == "gpt2" else {}
+    more: dict[str, Any] = {"max_positions": positions} if name == "gpt2" else {}
     model = assay.build(name, size=SIZE, vocab_size=VOCAB, **more).eval()
     prompt = torch.randint(VOCAB, (1, PROMPT), generator=torch.Generator().manual_seed(0))
     decoder = Decoder(model, 1, positions)
@@ -120,7 +127,7 @@ def measure(found: dict[str, Turn], rounds: int) -> dict[str, float]:
             speed = turn()
             if number:
                 speeds[what].append(speed)
-    result = {what: round(float(np.median(of))) for what, of in speeds.items()}
+    result: dict[str, float] = {what: round(float(np.median(of))) for what, of in speeds.items()}
     for what in ("prefill", "steps", "compiled steps"):
         theirs = speeds.get(f"their {what.removeprefix('compiled ')}")
         if what in speeds and theirs is not None:

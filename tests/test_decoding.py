@@ -70,6 +70,7 @@ def test_a_fixed_state_is_the_same_state(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # what inductor itself imports
 @pytest.mark.parametrize("name", NAMES)
 def test_compiled_steps_are_the_parallel_form(name: str) -> None:
     model = make(name)
@@ -81,6 +82,7 @@ def test_compiled_steps_are_the_parallel_form(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # what inductor itself imports
 def test_two_compiled_decoders_do_not_meet() -> None:
     models = make("gpt1"), make("gpt2")
     decoders = [Decoder(model, 1, TOKENS, compiled=True) for model in models]

@@ -5,16 +5,13 @@ Shapes: B rows, T tokens of a prompt, V vocabulary.
 
 import shutil
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.model.lm import LanguageModel
-
-if TYPE_CHECKING:
-    from assay.step_graph import StepGraph
+from assay.step_graph import StepGraph
 
 Tell = Callable[[str], None]
 
@@ -67,8 +64,6 @@ class Decoder:
         """Put the state where the graph reads it; the first time make the graph, by a step that is forgotten."""
         try:
             if self._graph is None:
-                from assay.step_graph import StepGraph  # imports torch's compiler, which takes a second
-
                 graph = StepGraph(self.model, self._state, self.capacity)
                 graph(ids)
                 self._graph = graph

@@ -4,12 +4,10 @@ Shapes: B rows, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
-from torch._inductor.compile_fx import compile_fx
-from torch._inductor.decomposition import select_decomp_table
 
 from assay.layers.mixer import state_tensors
 from assay.model.lm import LanguageModel, ModelState
@@ -57,30 +55,40 @@ def _inductor(graph: torch.fx.GraphModule, inputs: Sequence[Any], **_: Any) -> C
     A step is some hundred small kernels: a wrapper in Python takes longer than they do. So does a call of a library for
     each product of a matrix and a vector, which as a sum the compiler fuses with what stands around it.
     """
-    compiled: Callable[..., Any] = compile_fx(
+    from torch._inductor.compile_fx import compile_fx  # takes a second to import
+    from torch._inductor.decomposition import select_decomp_table
+
+    compiled: Any = compile_fx(
         graph, inputs, config_patches={"cpp_wrapper": True}, decompositions={**select_decomp_table(), **_VECTORS}
     )
-    return compiled
+    return cast(Callable[..., Any], compiled)
 
 
-def _mm(x: Tensor, matrix: Tensor) -> Tensor:
-    """[1, K] times [K, N]."""
-    return (matrix.t() * x).sum(-1)[None] if len(x) == 1 else NotImplemented
+def _mm(x: Tensor, matrix: Tensor) -> Any:
+    """[1, K] times [K, N]; of more rows the product stays one."""
+    if len(x) != 1:
+        return NotImplemented
+    return (matrix.t() * x).sum(-1)[None]
 
 
-def _addmm(bias: Tensor, x: Tensor, matrix: Tensor, beta: float = 1, alpha: float = 1) -> Tensor:
-    product = _mm(x, matrix) if beta == alpha == 1 else NotImplemented
-    return product if product is NotImplemented else product + bias
+def _addmm(bias: Tensor, x: Tensor, matrix: Tensor, beta: float = 1, alpha: float = 1) -> Any:
+    if len(x) != 1 or beta != 1 or alpha != 1:
+        return NotImplemented
+    return _mm(x, matrix) + bias
 
 
-def _bmm(x: Tensor, y: Tensor) -> Tensor:
+def _bmm(x: Tensor, y: Tensor) -> Any:
     """[B, M, K] times [B, K, N], where M or N is 1."""
     if x.shape[1] != 1 and y.shape[2] != 1:
         return NotImplemented
     return (x[:, :, None] * y.mT[:, None]).sum(-1)
 
 
-_VECTORS = {torch.ops.aten.mm.default: _mm, torch.ops.aten.addmm.default: _addmm, torch.ops.aten.bmm.default: _bmm}
+_VECTORS: dict[Any, Callable[..., Any]] = {
+    torch.ops.aten.mm.default: _mm,
+    torch.ops.aten.addmm.default: _addmm,
+    torch.ops.aten.bmm.default: _bmm,
+}
 
 
 def own(part: Part, copies: dict[int, Tensor]) -> Part:

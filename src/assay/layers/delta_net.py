@@ -163,7 +163,7 @@ class DeltaNet(SequenceLayer):
     def executed_flops(self, tokens: int) -> ExecutedFlops:
         """2 per weight of the matrices, and what `delta_rule_flops` says of the recurrence.
 
-        Not counted: 2 per weight of the filters (the loop form multiplies them as matrices, so there they are counted);
+        Not counted: 2 per weight of the filters;
         4 per element for SiLU and sigmoid, 4 per element for norms, 1 per element for the product with the gate.
         """
         filters = 2 * self._conv_width * self.qkv_proj.out_features
@@ -178,7 +178,7 @@ class DeltaNet(SequenceLayer):
             "gate": tokens * gates,
         }
         width, channels = self._conv_width, self.qkv_proj.out_features
-        convolution, more = convolution_flops(tokens, channels, width, self.execution)
+        convolution, more = convolution_flops(tokens, channels, width)
         return ExecutedFlops(tokens * matrices + rule + convolution, uncounted | more)
 
     def state_bytes(self, context: int, bytes_per_element: int) -> int:

@@ -165,7 +165,7 @@ class Mamba2(SequenceLayer):
         """
         E = self.out_proj.in_features
         channels, width = self.conv_weight.shape
-        convolution, more = convolution_flops(tokens, channels, width, self.execution)
+        convolution, more = convolution_flops(tokens, channels, width)
         projections = 2 * tokens * (self.in_proj.weight.numel() + self.out_proj.weight.numel())
         rule, uncounted = ssd_flops(tokens, len(self.D), self.head_dim, self.d_state, self.n_groups, self.execution)
         uncounted["gates"] = 8 * tokens * E

@@ -38,10 +38,9 @@ def causal_convolution(
     return y.to(x.dtype), inputs[:, T:].clone()
 
 
-def convolution_flops(tokens: int, channels: int, width: int, execution: Execution) -> tuple[int, dict[str, int]]:
-    """Forward FLOPs on one sequence, 2 D W a token: in matrix products in the loop, else elementwise, by name."""
-    flops = 2 * tokens * channels * width
-    return (flops, {}) if CONVOLUTION.form(execution, tokens) == "loop" else (0, {"convolution": flops})
+def convolution_flops(tokens: int, channels: int, width: int) -> tuple[int, dict[str, int]]:
+    """Forward FLOPs on one sequence, 2 D W a token: none in matrix products, all elementwise, by name."""
+    return 0, {"convolution": 2 * tokens * channels * width}
 
 
 def convolution_loop(
@@ -97,5 +96,6 @@ CONVOLUTION = register(
             "loop": Implementation(lambda _, *inputs: convolution_loop(*inputs)),
             "chunked": Implementation(lambda _, *inputs: convolution_shifted(*inputs)),
         },
+        one_token="loop",
     )
 )
