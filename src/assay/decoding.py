@@ -71,7 +71,8 @@ class Decoder:
             self._filled = True
         except Exception as error:  # whatever it is: if the model is at fault, the step in Python says so next
             self.compiled = False
-            why = (str(error).strip() or type(error).__name__).splitlines()[0]
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            why = " ".join(lines[:2]) or type(error).__name__
             self._tell(f"decoding: cannot be compiled here ({why}); running without compiling")
 
     def _refuse(self, rows: int, tokens: int) -> None:

@@ -304,8 +304,12 @@ def _attend_in_place(q: Tensor, k: Tensor, v: Tensor, state: Cache, length: Tens
     place = (length % slots).reshape(1)
     keys = state.keys.index_copy_(1, place, k)
     values = state.values.index_copy_(1, place, v)
-    filled = (torch.arange(slots, device=k.device) <= length)[None]
-    return _attend(q, keys, values, filled, None), type(state)(keys, values, length + 1)
+    filled = torch.arange(slots, device=k.device) <= length
+    # Sums, which a compiler fuses with what stands around them, where a product would be a call of a library a head.
+    groups = q.squeeze(1).unflatten(1, (k.shape[2], -1)) / math.sqrt(q.shape[-1])
+    scores = (groups[:, None] * keys[:, :, :, None]).sum(-1).masked_fill(~filled[:, None, None], -math.inf)
+    y = (scores.softmax(1)[..., None] * values[:, :, :, None]).sum(1)
+    return y.flatten(1, 2)[:, None], type(state)(keys, values, length + 1)
 
 
 def _append(state: AttentionState | None, k: Tensor, v: Tensor) -> AttentionState:
