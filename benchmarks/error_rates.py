@@ -1,12 +1,7 @@
 """Simulations behind docs/statistics.md: false alarms, coverage and power of the rule and of what it was chosen among.
 
-<<<<<<<< HEAD:benchmarks/error_rates.py
     python benchmarks/error_rates.py            # all tables, about six minutes on one core
     python benchmarks/error_rates.py looks      # one of: alarms, one-arm, power, looks, texts, arms, seeds
-========
-    python benchmarks/verdicts.py            # all tables, about six minutes on one core
-    python benchmarks/verdicts.py looks      # one of: alarms, one-arm, power, looks, texts, arms, seeds
->>>>>>>> perf-decode:benchmarks/verdicts.py
 
 The noise of an arm has standard deviation 1 unless the table says otherwise; all seeds and shapes are drawn anew with
 --seed, and differ from those on which the critical values were found.
