@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from assay.cli.main import main
 from cli.command import Assay
 
 OPENED = """
@@ -99,3 +100,13 @@ def test_a_file_of_settings_that_holds_no_text(assay: Assay) -> None:
     got = assay("train", "gpt1", "--config", str(path))
     assert got.status == 2
     assert f"--config {path}: line 1: 'text:\\ud800': half a surrogate pair" in got.err
+
+
+def test_a_closed_pipe_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in `assay list | head -1`, which typer ends with SystemExit."""
+
+    def closed(**_: object) -> None:
+        raise SystemExit(1)
+
+    monkeypatch.setattr("assay.cli.main.app", closed)
+    assert main(["list"]) == 0

@@ -206,7 +206,7 @@ BATCH = PackedWindows(np.arange(500, dtype=np.uint16) * 7 % 61, 16, 4, seed=0).b
 def accumulated(**training: Any) -> tuple[list[Tensor], dict[str, float], LanguageModel]:
     """The gradients of one batch as the loop forms them, what it tells of the auxiliary losses, and the model."""
     config = TrainingConfig.parse({"tokens": 64, "batch_tokens": 64, "context": 16, **training})
-    plan = resolve_plan(ExecutionConfig(device="cpu", threads=1), lambda _: None)
+    plan = resolve_plan(ExecutionConfig(device="cpu", precision="float32", threads=1), lambda _: None)
     trained = model()
     parts = micro_batches(BATCH, config, "cpu", seed=0, step=0)
     _, auxiliary = accumulate_gradients(Objective(plan.apply(trained), plan), parts, BATCH.scored)
@@ -252,6 +252,7 @@ def test_blinkdl_gives_zero_and_both_paths_learn_nevertheless(fusion: FusionName
 def test_executed_flops_of_mamba2_are_what_torch_counts(execution: Execution) -> None:
     mamba = Mamba2(D, 12, 16, n_groups=2, n_layers=1)
     mamba.reset_parameters(torch.Generator().manual_seed(0))
+    torch.nn.init.constant_(mamba.A_log, -3)  # decays so mild that none is hard, which would take more
     mamba.execution = execution
     for tokens in (1, 5) if execution.form == "loop" else (1, 37, 70):
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -262,7 +263,7 @@ def test_executed_flops_of_mamba2_are_what_torch_counts(execution: Execution) ->
         assert all(flops > 0 for flops in executed.uncounted.values())
         if execution.form == "loop":
             formula = mamba.flops_per_token(tokens) * tokens
-            assert formula == executed.counted + executed.uncounted["recurrence"]
+            assert formula == executed.counted + executed.uncounted["recurrence"] + executed.uncounted["convolution"]
 
 
 def test_executed_flops_are_those_of_all_three_parts(any_twin: LanguageModel) -> None:

@@ -9,8 +9,8 @@ from torch import Tensor
 from assay.layers.randomness import Dropout
 from assay.ops import attention as op
 from assay.ops import attention_blocks
-from assay.ops.attention import AttentionState, WindowState
 from assay.ops.attention_blocks import attention_in_blocks
+from assay.ops.attention_state import AttentionState, WindowState
 from assay.ops.execution import Execution, Form, recorded_forms
 
 # Called with unpacked operands, whose number a type checker does not know.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from assay.audit.checks.accounting import counted_flops
 from assay.ops import ssd as op
 from assay.ops.execution import Execution, recorded_forms
 
@@ -190,6 +191,19 @@ def test_flops_are_those_torch_counts(tokens: int, execution: Execution) -> None
     counted, uncounted = op.ssd_flops(tokens, 4, 5, 6, 2, execution)
     assert counted == counter.get_total_flops()
     assert all(flops > 0 for flops in uncounted.values())
+
+
+def test_hard_heads_take_more_and_declared_flops_leave_that_out() -> None:
+    """Three chunks of 13 tokens, in each of which two of four heads of width 5, with states of width 6, are hard."""
+    inputs = [tensor[:1] for tensor in draw(-0.5, 37, torch.float64)]
+    inputs[1][:, :, 1:3] = -5
+    execution = Execution("chunked", 16)
+    with FlopCounterMode(display=False) as counter:
+        ssd(*inputs, execution)
+    declared, _ = op.ssd_flops(37, 4, 5, 6, 2, execution)
+    hard = 3 * 2 * (2 * 13**2 * (6 + 5) + 2 * 13 * 6 * 5)
+    assert counter.get_total_flops() == declared + hard
+    assert counted_flops(lambda x: ssd(x, *inputs[1:], execution), inputs[0]) == declared
 
 
 def test_extreme_decays_are_exact_within_a_long_chunk() -> None:

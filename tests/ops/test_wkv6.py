@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from assay.audit.checks.accounting import counted_flops
 from assay.errors import RequestError
 from assay.ops.execution import Execution, Form, recorded_forms
 from assay.ops.wkv6 import wkv6, wkv6_chunked, wkv6_flops, wkv6_loop
@@ -238,6 +239,15 @@ def test_flops_are_those_torch_counts(T: int, execution: Execution) -> None:
     counted, uncounted = wkv6_flops(T, 2, 6, 5, execution)
     assert counted == counter.get_total_flops()
     assert all(flops > 0 for flops in uncounted.values())
+
+
+def test_halved_chunks_take_more_and_declared_flops_leave_that_out() -> None:
+    inputs, execution = operands((-20.0,), 37, B=1), Execution("chunked", 16)
+    with FlopCounterMode(display=False) as counter:
+        wkv6(*inputs, execution)
+    declared, _ = wkv6_flops(37, 2, 6, 5, execution)
+    assert counter.get_total_flops() > declared
+    assert counted_flops(lambda r: wkv6(r, *inputs[1:], execution), inputs[0]) == declared
 
 
 @pytest.mark.slow

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assay.cli.keys import setting_path
 from assay.cli.numbers import parse_count, parse_seed
-from assay.cli.options import Json, Plugin, Set, load_plugins, setting_path
+from assay.cli.options import Json, Plugin, Set, load_plugins
 from assay.errors import RequestError
 
 if TYPE_CHECKING:

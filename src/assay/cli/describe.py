@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assay.cli.keys import setting_path
 from assay.cli.numbers import parse_count
-from assay.cli.options import Json, Match, Plugin, Set, Size, hold_to_contract, load_plugins, parse_arm, setting_path
+from assay.cli.options import Json, Match, Plugin, Set, Size, hold_to_contract, load_plugins, parse_arm
 from assay.errors import RequestError
 
 if TYPE_CHECKING:

@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
         what = error.format_message().rstrip(".")
         return _complain(f"{what}; `{command} --help` says what would do", WRONG_REQUEST)
     except SystemExit as error:  # raised by typer for a closed pipe, as in `assay list | head -1`, or by a plug-in
-        plugin = blamed(error)
+        plugin = _blamed(error)
         return DONE if plugin is None else _complain(plugin, WRONG_REQUEST)
     except OSError as error:
         return _complain(_explain(error), WRONG_REQUEST)
@@ -93,9 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         status = INTERRUPTED
     except BaseException as error:  # a plug-in can raise anything
-        from assay.plugins.blame import blamed
-
-        plugin = blamed(error)
+        plugin = _blamed(error)
         if plugin is None and not isinstance(error, Exception):
             raise
         return _confess(error) if plugin is None else _complain(plugin, WRONG_REQUEST)
@@ -108,6 +106,13 @@ def run() -> None:
     """The console script."""
     open_missing()
     sys.exit(main())
+
+
+def _blamed(error: BaseException) -> str | None:
+    """The line that names the plug-in which raised it; None where no plug-in did."""
+    from assay.plugins.blame import blamed
+
+    return blamed(error)
 
 
 def _complain(text: str, status: int) -> int:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assay.cli.keys import PATHS
 from assay.cli.numbers import parse_count, parse_names, parse_seed
 from assay.cli.options import (
     COUNTS,
-    PATHS,
     Context,
     Corpus,
     Json,

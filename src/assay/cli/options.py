@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assay.cli.keys import FLAGS, PATHS, setting_path
 from assay.cli.numbers import parse_count, parse_counts, parse_looks, parse_names, parse_rates, parse_seeds
 from assay.cli.origins import as_given, of_file_arms
 from assay.errors import RequestError
@@ -16,37 +17,6 @@ from assay.errors import RequestError
 if TYPE_CHECKING:
     from assay.study.arm import ArmConfig
     from assay.study.asked import StudyConfig
-
-PATHS = {
-    "size": "size",
-    "match": "match",
-    "corpus": "data.corpus",
-    "tokenizer": "data.tokenizer",
-    "text_field": "data.text_field",
-    "max_bytes": "data.max_bytes",
-    "task": "data.task",
-    "tokens": "training.tokens",
-    "context": "training.context",
-    "batch_tokens": "training.batch_tokens",
-    "optimizer": "training.optimizer",
-    "schedule": "training.schedule",
-    "body": "model.body",
-    "heads": "model.heads",
-    "init": "model.initialisation",
-    "device": "execution.device",
-    "precision": "execution.precision",
-}
-"""Where each option stands in config.yaml."""
-
-FLAGS = {path: f"--{name.replace('_', '-')}" for name, path in PATHS.items()} | {
-    "seeds": "--seeds",
-    "sizes": "--sizes",
-    "training.learning_rate": "--lr",
-    "tuning.learning_rates": "--lr",
-    "rule.baseline": "--baseline",
-    "rule.looks": "--looks",
-    "measurements": "--measure",
-}
 
 Size = Annotated[str | None, typer.Option(help="Parameters of every arm, as in 1M or 300k.", show_default="500k")]
 Match = Annotated[
@@ -216,10 +186,6 @@ def _sections_of(file: Path) -> dict[str, Any]:
     return values
 
 
-_SET_OTHERWISE = {
-    "arms": "arms are arguments, as in `assay compare ARM ARM`",
-    "plugins": "--plugin FILE gives one",
-}
 COUNTS = {"size", "max_bytes", "tokens", "batch_tokens", "context"}
 
 LISTS: Mapping[str, Callable[[str, str], list[Any]]] = {
@@ -302,29 +268,6 @@ def hold_to_contract(names: Iterable[str]) -> None:
     for architecture in map(ARCHITECTURES.get, names):
         if is_brought(architecture.mixer, architecture.channel_mixer, architecture.config):
             check_contract(architecture)
-
-
-def setting_path(key: str, architectures: Mapping[str, str]) -> str:
-    """The dotted path that --set KEY names; the last part alone of a dimension is that of every arm.
-
-    `architectures`: label of an arm -> name of its architecture.
-    """
-    from assay.config import leaf_paths, resolve_key
-    from assay.model.architecture import ARCHITECTURES
-    from assay.study.asked import WRITTEN, StudyConfig
-
-    closed = {*WRITTEN, "model", "plugins", "arms"}
-    if (instead := _SET_OTHERWISE.get(key)) is not None:
-        raise RequestError(f"--set {key}: is not set that way; {instead}")
-    paths = [path for path in leaf_paths(StudyConfig) if path.split(".")[0] not in closed]
-    for label, name in architectures.items():
-        for dimension in ARCHITECTURES.get(name).config.model_fields:
-            paths += [f"model.{dimension}", *([f"model.{label}.{dimension}"] if "." in key else [])]
-    flag = f"--{key.replace('_', '-')}"
-    named = [path for path, of in FLAGS.items() if of == flag and path.split(".")[-1] != key]
-    if named and key not in paths:
-        raise RequestError(f"--set {key}: unknown key; did you mean {named[0]!r}? ({flag} sets it too)")
-    return resolve_key(key, dict.fromkeys(paths))
 
 
 def with_study_options(verb: Callable[..., None]) -> Callable[..., None]:

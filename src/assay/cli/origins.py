@@ -40,6 +40,8 @@ def as_given(
 
 def of_file_arms(message: str, file: Path) -> str:
     """`message` with the file before it where it begins with an arm of the file, or a dimension of one."""
+    from assay.config import flat, read_yaml
+
     try:
         arms = read_yaml(file).get("arms")
     except RequestError:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from assay.analysis.wording import counted
 from assay.cli.numbers import parse_seed
 from assay.cli.options import StudyOptions, with_study_options
 from assay.errors import RequestError
@@ -27,6 +26,7 @@ def train(
 
     With --config RUN/config.yaml it repeats that run, to the same bytes on the same machine.
     """
+    from assay.analysis.wording import counted
     from assay.cli.progress import StudyProgress
     from assay.cli.show import show_run
     from assay.study import run
@@ -39,8 +39,7 @@ def train(
     if len(config.points()) != 1 or len(config.seeds) != 1:
         raise RequestError(
             f"train: {counted(len(config.points()), 'arm')} and {counted(len(config.seeds), 'seed')} were asked for, a "
-            "run has one of each; "
-            "`assay compare` takes several"
+            "run has one of each; `assay compare` takes several"
         )
     folder = options.out or Path("runs") / f"train-{config.run_identity()[:10]}"
     studies: list[Study] = []

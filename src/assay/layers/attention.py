@@ -14,16 +14,14 @@ from assay.layers.randomness import Dropout
 from assay.ops.attention import (
     ATTENTION,
     SLIDING_ATTENTION,
-    AttentionState,
-    WindowState,
     causal_attention,
     causal_scores,
     single_keys,
     sliding_attention,
     sliding_scores,
-    with_room,
 )
 from assay.ops.attention_blocks import Drop
+from assay.ops.attention_state import AttentionState, WindowState, with_room
 from assay.ops.rotary import rotate
 
 

@@ -27,7 +27,11 @@ the same projection; a parameter does not depend on the tokens, so it cannot lea
 
 
 class ExecutedFlops(NamedTuple):
-    """Forward FLOPs of the form that runs: `counted` are those torch's FlopCounterMode sees, `uncounted` the rest."""
+    """Forward FLOPs of the form that runs: `counted` are those torch's FlopCounterMode sees, `uncounted` the rest.
+
+    They follow from shapes alone: what an op does besides because of values (`assay.ops.execution.extra_work`) is in
+    neither.
+    """
 
     counted: int
     uncounted: Mapping[str, int]

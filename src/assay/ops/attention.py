@@ -9,65 +9,19 @@ G heads of keys and values (H is a multiple of G; key head g serves the H/G quer
 """
 
 import math
-from typing import NamedTuple, TypeVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional as F
 
 from assay.ops.attention_blocks import Drop, attention_in_blocks, blocks, dropped_attention_in_blocks
+from assay.ops.attention_state import AttentionState, Cache, WindowState, appended
 from assay.ops.execution import Execution
 from assay.ops.forms import Implementation, Op, register
 
 FUSED_FROM = {torch.float32: 1024, torch.float64: 1024}
 """Queries from which torch's fused attention is the faster one on CPUs (benchmarks/attention.py); never in bfloat16."""
-
-
-class AttentionState(NamedTuple):
-    """Keys and values of the tokens seen: [B, C, G, K] and [B, C, G, V], of which the first `length` are filled.
-
-    C equals `length` for a state that grows. With a capacity, C is larger and a call without gradients writes
-    into the buffers, so that the state passed in must not be used again. Where `length` is a tensor, a call of one
-    token does so too, and no shape changes from call to call: see `with_room`.
-    """
-
-    keys: Tensor
-    values: Tensor
-    length: int | Int[Tensor, ""]
-
-
-class WindowState(NamedTuple):
-    """Keys [B, M, G, K] and values [B, M, G, V] of the last M = min(length, window - 1) of `length` tokens seen.
-
-    Where `length` is a tensor, M is fixed and token number i lies at i modulo M: see `with_room`.
-    """
-
-    keys: Tensor
-    values: Tensor
-    length: int | Int[Tensor, ""]
-
-
-Cache = TypeVar("Cache", AttentionState, WindowState)
-
-
-def with_room(state: Cache, slots: int, length: Int[Tensor, ""]) -> Cache:
-    """A copy of `state`, whose tokens are the last up to number `length`, in buffers of `slots` tokens.
-
-    Token number i lies at i modulo `slots`. A call of one token writes into the buffers and sees what they hold, so
-    that all shapes stay as they are, which a compiled graph needs.
-    """
-    held = state.length if isinstance(state, AttentionState) else state.keys.shape[1]
-    end = int(length)
-    first = max(end - int(held), end - slots)
-    places = torch.arange(first, end, device=state.keys.device) % slots
-
-    def moved(tokens: Tensor) -> Tensor:
-        buffer = tokens.new_zeros(tokens.shape[0], slots, *tokens.shape[2:])
-        buffer[:, places] = tokens[:, int(held) - len(places) : int(held)]
-        return buffer
-
-    return type(state)(moved(state.keys), moved(state.values), length)
 
 
 def causal_attention(
@@ -81,7 +35,7 @@ def causal_attention(
     """y_t = sum_{s <= t} softmax_s(q_t . k_s / sqrt(K)) v_s (Vaswani et al. 2017), over the state's tokens too."""
     if state is not None and isinstance(state.length, Tensor):
         return _attend_in_place(q, k, v, state, state.length)
-    state = _append(state, k, v)
+    state = appended(state, k, v)
     keys, values = state.keys[:, : state.length], state.values[:, : state.length]
     y: Tensor = ATTENTION.run(execution, q.shape[1], q, keys, values, drop)
     return y, state
@@ -310,21 +264,6 @@ def _attend_in_place(q: Tensor, k: Tensor, v: Tensor, state: Cache, length: Tens
     scores = (groups[:, None] * keys[:, :, :, None]).sum(-1).masked_fill(~filled[:, None, None], -math.inf)
     y = (scores.softmax(1)[..., None] * values[:, :, :, None]).sum(1)
     return y.flatten(1, 2)[:, None], type(state)(keys, values, length + 1)
-
-
-def _append(state: AttentionState | None, k: Tensor, v: Tensor) -> AttentionState:
-    if state is None:
-        if not torch.is_grad_enabled():  # views would keep the whole projection, which training holds anyway
-            k, v = k.clone(), v.clone()
-        return AttentionState(k, v, k.shape[1])
-    before = int(state.length)
-    length = before + k.shape[1]
-    if length <= state.keys.shape[1] and not torch.is_grad_enabled():
-        state.keys[:, before:length] = k
-        state.values[:, before:length] = v
-        return AttentionState(state.keys, state.values, length)
-    keys = torch.cat([state.keys[:, :before], k], 1)
-    return AttentionState(keys, torch.cat([state.values[:, :before], v], 1), length)
 
 
 ATTENTION = register(

@@ -1,4 +1,6 @@
-"""How ops run: the forms and chunk length that a plan fixes, and a recorder of which form really ran, for tests."""
+"""How ops run: the forms and chunk length that a plan fixes; a recorder of which form really ran, for tests; a mark on
+work that values of tensors cause.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,3 +58,24 @@ def recorded_forms() -> Iterator[dict[str, set[str]]]:
         yield recorder
     finally:
         _recorders.reset(token)
+
+
+_extra_work: ContextVar[bool] = ContextVar("assay_extra_work", default=False)
+
+
+@contextmanager
+def extra_work() -> Iterator[None]:
+    """What runs inside is done because of the values of tensors, as for decays that are too hard for a fast form.
+
+    Executed FLOPs are declared from shapes alone, without it; so are those counted to compare (`is_extra_work`).
+    """
+    token = _extra_work.set(True)
+    try:
+        yield
+    finally:
+        _extra_work.reset(token)
+
+
+def is_extra_work() -> bool:
+    """Whether this is inside `extra_work`."""
+    return _extra_work.get()

@@ -40,7 +40,8 @@ def ssd_flops(
 
     A head of the loop reads with 2 P N a token and takes 3 P N elementwise. Chunked, all heads of a chunk of L tokens
     take G 2 N L^2 for scores, H 2 P L^2 for their values and H 4 P N L to read and write the state, and elementwise
-    H (4 P L + 3 P N) for the decays of values and states; that is where no head decays too hard for it (ssd_chunks).
+    H (4 P L + 3 P N) for the decays of values and states. A head that decays too hard for it in a chunk (ssd_chunks)
+    takes 2 L^2 (N + P) + 2 L P N more there, which is not in it.
     """
     H, P, N = n_heads, head_dim, d_state
     if SSD.form(execution, tokens) == "loop":

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from assay.ops import ssd_pairs
-from assay.ops.execution import equal_chunks
+from assay.ops.execution import equal_chunks, extra_work
 from assay.ops.opaque import Differentiable, shapes_only
 
 _LOG2_E = math.log2(math.e)
@@ -92,7 +92,8 @@ def _forward(
     added = (keys.mT @ right[:, :L]) * whole
     chunks, heads = decays.hard_heads()
     if len(chunks):
-        y_hard, added_hard = ssd_pairs.from_nothing(_hard(rows, logs, keys, reads, chunks, heads))
+        with extra_work():
+            y_hard, added_hard = ssd_pairs.from_nothing(_hard(rows, logs, keys, reads, chunks, heads))
         added.view(M, N, R, P)[chunks, :, heads] = added_hard
     last = _pass_states(right[:, L:], added, whole, _grouped(state, G))
     seen = left @ right

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from assay.ops.execution import extra_work
 from assay.ops.wkv_chunks import Decays, halved, halved_gradients
 
 
@@ -30,7 +31,8 @@ def inside_chunks(r: Tensor, k: Tensor, log_decay: Tensor) -> tuple[Inside, Deca
     keys = k / since
     inside = Inside((before @ keys.mT).tril_(-1), before, keys.mul_(since[:, -1:]))
     if len(extreme):
-        exact = halved(r[extreme], k[extreme], log_decay[extreme].exp())
+        with extra_work():
+            exact = halved(r[extreme], k[extreme], log_decay[extreme].exp())
         for whole, part in zip(inside, exact, strict=True):
             whole[extreme] = part
     return inside, decays

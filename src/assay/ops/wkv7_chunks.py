@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from assay.ops.execution import extra_work
 from assay.ops.wkv_chunks import Decays, halved, halved_gradients
 
 
@@ -45,7 +46,8 @@ def inside_chunks(rows: Tensor, keys: Tensor, log_decay: Tensor) -> tuple[Inside
     torch.mul(_blocks(product), _earlier(product), out=_blocks(scores))
     inside = Inside(scores, before, scaled.view(M, 2, C, K).mul_(since[:, None, -1:]).view(M, 2 * C, K))
     if len(extreme):
-        exact = _halved(_carrying(rows[extreme], log_decay[extreme]), keys[extreme], log_decay[extreme])
+        with extra_work():
+            exact = _halved(_carrying(rows[extreme], log_decay[extreme]), keys[extreme], log_decay[extreme])
         for whole, part in zip(inside, exact, strict=True):
             whole[extreme] = part
     _own(scores).copy_((_pair(keys) * rows[:, None, C:]).sum(-1))

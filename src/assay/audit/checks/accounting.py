@@ -1,9 +1,10 @@
 """Accounting: the parameters, FLOPs and state bytes that one of assay's models declares are those that are counted."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -13,6 +14,7 @@ from assay.audit.subject.subject import Subject
 from assay.layers.mixer import state_tensors
 from assay.model.accounting import count_parameters, count_state_bytes, executed_flops
 from assay.model.lm import LanguageModel
+from assay.ops.execution import is_extra_work
 from assay.records import Finding
 
 CLOSE = 0.02
@@ -56,7 +58,7 @@ def accounting(subject: Subject, search: Search) -> Finding:
 
 
 class _FlopCounter(TorchDispatchMode):
-    """Counts the FLOPs of every operation that runs, by torch's own formulas."""
+    """Counts the FLOPs of every operation that runs, by torch's own formulas, but for what values of tensors cause."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,13 +72,16 @@ class _FlopCounter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         formula = flop_registry.get(func._overloadpacket)
-        if formula is not None:
+        if formula is not None and not is_extra_work():
             self.total += int(formula(*args, **(kwargs or {}), out_val=result))
         return result
 
 
-def counted_flops(model: nn.Module, ids: Tensor) -> int:
-    """FLOPs of one forward pass on `ids` [B, T] as torch counts them, with attention in torch's math backend."""
+def counted_flops(model: Callable[[Tensor], object], ids: Tensor) -> int:
+    """FLOPs of one forward pass on `ids` [B, T] as torch counts them, with attention in torch's math backend.
+
+    Without the `extra_work` of ops, as declared FLOPs follow from shapes alone.
+    """
     with sdpa_kernel(SDPBackend.MATH), _FlopCounter() as counter:
         model(ids)
     return int(counter.total)

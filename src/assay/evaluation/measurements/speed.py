@@ -46,8 +46,8 @@ class Speed(Record):
     threads: int
     device: str
     precision: str
-    compiled: str = UNCOMPILED
-    """How torch compiled the objective."""
+    compiled: str | None = None
+    """How torch compiled the objective; None in older records, which do not say."""
 
     @property
     def unsteady(self) -> bool:

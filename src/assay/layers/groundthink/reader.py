@@ -19,12 +19,11 @@ from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared, State
 from assay.layers.randomness import Dropout, Masking
 from assay.ops.attention import (
     SLIDING_ATTENTION,
-    WindowState,
     single_keys,
     sliding_attention,
     sliding_scores,
-    with_room,
 )
+from assay.ops.attention_state import WindowState, with_room
 from assay.ops.delta_rule import DELTA_RULE, ErrorTaken, delta_rule, delta_rule_flops
 from assay.ops.execution import Execution
 from assay.ops.forms import Op
