@@ -18,12 +18,32 @@ def rotate(
     `position` is the place of the first token. Products of turned queries and keys depend on the distance alone.
     The turning is in float32 or wider; the result has the dtype of x.
     """
-    half = x.shape[-1] // 2
-    # Angles in float64: at position 10^5 a float32 would be off by a hundredth of a radian.
-    places = torch.arange(x.shape[1], dtype=torch.float64, device=x.device) + position
-    frequencies = base ** (torch.arange(half, dtype=torch.float64, device=x.device) / -half)
-    angles = (places[:, None] * frequencies)[:, None]
     dtype = torch.promote_types(x.dtype, torch.float32)
-    cos, sin = angles.cos().to(dtype), angles.sin().to(dtype)
+    tokens, half = x.shape[1], x.shape[-1] // 2
+    if isinstance(position, int):
+        turns = _turns_from(position, tokens, half, base, dtype, x.device)
+    else:
+        turns = _turns(torch.arange(tokens, dtype=torch.float64, device=x.device) + position, half, base, dtype)
+    cos, sin = turns[0, :, None], turns[1, :, None]
     left, right = x.to(dtype).chunk(2, -1)
     return torch.cat([left * cos - right * sin, right * cos + left * sin], -1).to(x.dtype)
+
+
+def _turns(places: Float[Tensor, " T"], half: int, base: float, dtype: torch.dtype) -> Float[Tensor, "2 T half"]:
+    """Cosines and sines of the angles at `places`."""
+    # Angles in float64: at position 10^5 a float32 would be off by a hundredth of a radian.
+    frequencies = base ** (torch.arange(half, dtype=torch.float64, device=places.device) / -half)
+    angles = places[:, None] * frequencies
+    return torch.stack([angles.cos(), angles.sin()]).to(dtype)
+
+
+@torch.library.custom_op("assay::rotary_turns", mutates_args=())
+def _turns_from(position: int, tokens: int, half: int, base: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`_turns` of `tokens` places from `position` on: a node of its own, or compilers form the angles for each head."""
+    places = torch.arange(position, position + tokens, dtype=torch.float64, device=device)
+    return _turns(places, half, base, dtype)
+
+
+@_turns_from.register_fake
+def _(_position: int, tokens: int, half: int, _base: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.empty(2, tokens, half, dtype=dtype, device=device)
