@@ -26,9 +26,7 @@ Match = Annotated[
 Corpus = Annotated[
     str | None, typer.Option(help="stdlib, text:PATH, or a name `assay list` shows.", show_default="stdlib")
 ]
-Tokenizer = Annotated[
-    str | None, typer.Option(help="bytes, bpe:N, gpt2, or a tokenizer.json.", show_default="bytes")
-]
+Tokenizer = Annotated[str | None, typer.Option(help="bytes, bpe:N, gpt2, or a tokenizer.json.", show_default="bytes")]
 TextField = Annotated[str | None, typer.Option(help="The field of a JSON or parquet row that holds text.")]
 MaxBytes = Annotated[str | None, typer.Option(help="Read at most so many bytes of a streamed corpus.")]
 Task = Annotated[
