@@ -69,7 +69,7 @@ def main() -> None:
                 out / precision,
                 size=parse_count("--size", options.size),
                 seeds=list(range(options.seeds)),
-                data={"corpus": options.corpus},
+                data={"corpus": options.corpus, "tokenizer": "bpe:1024"},
                 training={"tokens": parse_count("--tokens", options.tokens)},
                 execution={"precision": precision, "device": "cpu"},
                 measurements=["likelihood"],

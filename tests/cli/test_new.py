@@ -121,7 +121,7 @@ def test_the_corpus_is_listed_and_trained_on(assay: Assay) -> None:
 def test_the_task_is_described_and_trained_on(assay: Assay) -> None:
     said = assay("new", "--task", "my_task")
     assert said.status == 0
-    assert "assay train gpt1 --task my_task --context 64 --plugin my_task.py" in said.out
+    assert "assay train transformer++ --task my_task --context 64 --plugin my_task.py" in said.out
     described = json.loads(assay("describe", "my_task:length=4", "--plugin", "my_task.py", "--json").out)
     assert (described["shortest_context"], described["vocab_size"]) == (8, 18)
     options = ["--context", "32", "--batch-tokens", "256", "--tokens", "512", "--set", "d_model=64"]

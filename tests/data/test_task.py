@@ -200,8 +200,8 @@ def test_a_wrong_task_is_one_line(text: str, message: str) -> None:
 
 def test_a_task_and_a_text_exclude_each_other() -> None:
     with pytest.raises(RequestError) as caught:
-        DataConfig.parse({"task": "copying", "tokenizer": "bytes"})
-    assert str(caught.value) == "--tokenizer bytes: is about a text, and --task copying makes its own sequences"
+        DataConfig.parse({"task": "copying", "tokenizer": "bpe:512"})
+    assert str(caught.value) == "--tokenizer bpe:512: is about a text, and --task copying makes its own sequences"
     with pytest.raises(RequestError, match=r"training.order sequential: sequences of copying have no order"):
         dataset("copying").refuse(8, "sequential", 10)
 

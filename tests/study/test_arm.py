@@ -119,4 +119,4 @@ def test_labels_are_told_apart() -> None:
 def test_version_one_called_arms_architectures() -> None:
     config = StudyConfig.parse({"version": 1, "architectures": ["gpt1", "mamba2"], "size": 10_000})
     assert [arm.label for arm in config.arms] == ["gpt1", "mamba2"]
-    assert config.version == 4
+    assert config.version == 5

@@ -14,10 +14,11 @@ from assay.evaluation.measurement import MEASUREMENTS, Given, Measurement, Reade
 from assay.evaluation.results import as_result
 from assay.model.lm import LanguageModel
 from assay.records import Column, MeasuredRun, Record, StudyRecord, read_study_results
-from assay.study.asked import UNASKED, StudyConfig
+from assay.study.asked import StudyConfig
 from assay.study.compare import compare
 from assay.study.folder import lock, open_run
 from assay.study.measure.runs import look_at_run
+from assay.study.older import UNASKED
 from assay.study.resolve import resolve
 from assay.study.run import carry_out, train
 from assay.training.loop import ModelObserver, StepEvent

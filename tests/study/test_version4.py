@@ -19,18 +19,18 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 def test_what_older_files_took_for_granted_is_written_out(version: int) -> None:
     """Heads were tied, sizes were totals, the tokenizer had 4,096 tokens."""
     old = StudyConfig.parse({"version": version, "arms": ["gpt1"]})
-    assert (old.version, old.match, old.data.tokenizer, old.model) == (4, "total", "bpe:4096", {"heads": "tied"})
+    assert (old.version, old.match, old.data.tokenizer, old.model) == (5, "total", "bpe:4096", {"heads": "tied"})
     said = {"match": "flops", "data": {"tokenizer": "bytes"}, "model": {"tied_embeddings": False}}
     kept = StudyConfig.parse({"version": version, "arms": ["gpt1"], **said})
     assert (kept.match, kept.data.tokenizer, kept.model) == ("flops", "bytes", {"heads": "untied"})
     for data in ({"task": "copying"}, {"task": "copying", "corpus": "stdlib", "tokenizer": "bpe:4096"}):
         task = StudyConfig.parse({"version": version, "arms": ["gpt1"], "data": data})
-        assert (task.data.task, task.data.tokenizer) == ("copying", "bpe:1024")
+        assert (task.data.task, task.data.tokenizer) == ("copying", "bytes")
 
 
 def test_todays_files_have_todays_defaults() -> None:
     new = StudyConfig.parse({"arms": ["gpt1"]})
-    assert (new.match, new.data.tokenizer, new.model) == (DEFAULT_MATCH, "bpe:1024", {})
+    assert (new.match, new.data.tokenizer, new.model) == (DEFAULT_MATCH, "bytes", {})
 
 
 def test_the_older_key_is_read_for_all_arms_for_one_and_inside_it() -> None:

@@ -1,7 +1,7 @@
 """One command of each verb that could be given as it stands, but for names of files and folders."""
 
 EXAMPLES = {
-    "compare": "assay compare gpt1 rwkv6 --size 300k --seeds 3",
+    "compare": "assay compare transformer++ rwkv6 --size 300k --seeds 3",
     "train": "assay train mamba2 --size 1M --tokens 200k --lr 1e-3",
     "list": "assay list architectures",
     "describe": "assay describe rwkv6 --size 1M",

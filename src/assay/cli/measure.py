@@ -40,7 +40,7 @@ def measure(
     text_field: TextField = None,
     max_bytes: MaxBytes = None,
     context: Context = None,
-    size: Annotated[str | None, typer.Option(help="Parameters of an untrained arm.", show_default="500k")] = None,
+    size: Annotated[str | None, typer.Option(help="Parameters of an untrained arm.", show_default="250k")] = None,
     seed: Annotated[str | None, typer.Option(help="Of an untrained arm.", show_default="0")] = None,
     plugin: Plugin = None,
     as_json: Json = False,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from assay.study.arm import ArmConfig
     from assay.study.asked import StudyConfig
 
-Size = Annotated[str | None, typer.Option(help="Parameters of every arm, as in 1M or 300k.", show_default="500k")]
+Size = Annotated[str | None, typer.Option(help="Parameters of every arm, as in 1M or 300k.", show_default="250k")]
 Match = Annotated[
     str | None,
     typer.Option(help="What is matched: blocks+head, non-embedding, total, flops, state.", show_default="blocks+head"),
@@ -26,15 +26,13 @@ Match = Annotated[
 Corpus = Annotated[
     str | None, typer.Option(help="stdlib, text:PATH, or a name `assay list` shows.", show_default="stdlib")
 ]
-Tokenizer = Annotated[
-    str | None, typer.Option(help="bytes, bpe:N, gpt2, or a tokenizer.json.", show_default="bpe:1024")
-]
+Tokenizer = Annotated[str | None, typer.Option(help="bytes, bpe:N, gpt2, or a tokenizer.json.", show_default="bytes")]
 TextField = Annotated[str | None, typer.Option(help="The field of a JSON or parquet row that holds text.")]
 MaxBytes = Annotated[str | None, typer.Option(help="Read at most so many bytes of a streamed corpus.")]
 Task = Annotated[
     str | None, typer.Option(help="A task instead of a text: copying, copying:length=24, or a name `assay list` shows.")
 ]
-Tokens = Annotated[str | None, typer.Option(help="Training tokens of a run.", show_default="65536")]
+Tokens = Annotated[str | None, typer.Option(help="Training tokens of a run.", show_default="393216")]
 Context = Annotated[str | None, typer.Option(help="Tokens of a window.", show_default="256")]
 BatchTokens = Annotated[str | None, typer.Option(help="Tokens of a batch.", show_default="512")]
 LearningRate = Annotated[

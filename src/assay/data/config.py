@@ -13,7 +13,7 @@ class DataConfig(Config):
 
     corpus: str = "stdlib"
     """A registered name, followed by `:ARGUMENT` where the corpus takes one (`text:PATH`)."""
-    tokenizer: str = "bpe:1024"
+    tokenizer: str = "bytes"
     """`bytes`, `bpe:N`, `gpt2`, `gpt2:DIR` or the path of a tokenizer.json."""
     text_field: str = "text"
     """The field of a JSON or parquet row that holds the text."""

@@ -17,21 +17,18 @@ from assay.model.plan import ExecutionConfig, ExecutionPlan
 from assay.records import DEFAULT_MATCH, Addition, Match
 from assay.registry import suggestion
 from assay.study.arm import ArmConfig, parse_arm, renamed
+from assay.study.older import of_today, says_size
 from assay.training.config import TrainingConfig
 
-DEFAULT_ARMS = ("gpt1", "rwkv6", "mamba2")
-DEFAULT_SIZE = 500_000
+DEFAULT_ARMS = ("transformer++", "rwkv6", "mamba2")
+DEFAULT_SIZE = 250_000
 DEFAULT_SEEDS = (0, 1, 2, 3, 4)
-"""Five, of half a million parameters: of three arms with three seeds only differences of some four standard deviations
-are resolved (docs/statistics.md)."""
-SCHEMA = 3
-"""Of configurations and digests: a changed default of any section is a new version, a new key with a default is not."""
+"""Five: of three arms with three seeds only differences of some four standard deviations are resolved
+(docs/statistics.md)."""
+SCHEMA = 4
+"""Of digests: a changed default of any section is a new version, a new key with a default is not."""
 DEFAULT_MEASUREMENTS = ("likelihood", "recall", "signals", "output_health", "speed")
 """What is measured where nothing else is asked for."""
-UNASKED = ("likelihood", "recall", "signals", "output_health")
-"""What versions 1 and 2 measured of every run, and listed nowhere."""
-OLD_TOKENIZER = "bpe:4096"
-"""The default of versions 1 to 3."""
 WRITTEN = ("version", "kind", "plan", "corpus_digest", "needs", "added")
 """The keys of a study's config.yaml that assay writes and users do not."""
 NOT_IDENTITY = (*WRITTEN, "seeds", "measurements", "plugins")
@@ -59,13 +56,13 @@ class GridPoint(NamedTuple):
 class StudyConfig(Config):
     """Everything that decides a study's numbers; the resolved copy lies beside its results."""
 
-    version: Literal[4] = 4
+    version: Literal[5] = 5
     """Of this file; digests have SCHEMA."""
     kind: Literal["study", "run"] = "study"
     """What the folder of this config.yaml holds."""
     arms: list[ArmConfig] = Field(min_length=1)
     size: int | None = Field(None, gt=0, le=100_000_000_000)
-    """The size of every arm in units of `match`: half a million unless `model` sets a width or depth.
+    """The size of every arm in units of `match`: a quarter of a million unless `model` sets a width or depth.
 
     None keeps the published dimensions.
     """
@@ -103,10 +100,8 @@ class StudyConfig(Config):
         """Fill in the default size; read what older versions called things, and what they took for granted."""
         if not isinstance(values, dict):
             return values
-        values = _with_seeds_of_looks(_with_own_dimensions(_with_heads(_of_version_4(dict(values)))))
-        if "size" in values or values.get("sizes") or {"d_model", "n_layers"} & set(values.get("model") or {}):
-            return values
-        return {**values, "size": DEFAULT_SIZE}
+        values = _with_seeds_of_looks(_with_own_dimensions(_with_heads(of_today(values))))
+        return values if says_size(values) else {**values, "size": DEFAULT_SIZE}
 
     @field_validator("plugins", mode="before")
     @classmethod
@@ -201,27 +196,6 @@ class StudyConfig(Config):
     def run_identity(self) -> str:
         """The same for a single run, whose hash includes the seed."""
         return digest_of([self.identity(), self.seeds])
-
-
-def _of_version_4(values: dict[str, Any]) -> dict[str, Any]:
-    """What an older version called arms, measured unasked, and had for defaults; today's values as they are."""
-    version = values.get("version", 4)
-    if version == 1 and "architectures" in values:
-        values["arms"] = values.pop("architectures")
-    if version in (1, 2) and isinstance(asked := values.get("measurements"), list):
-        values["measurements"] = list(dict.fromkeys([*UNASKED, *asked]))
-    if version in (1, 2, 3):
-        values = {"match": "total", **values, "version": 4}
-        data, model = values.get("data") or {}, values.get("model") or {}
-        if isinstance(data, dict):
-            of_text = {"tokenizer": OLD_TOKENIZER}  # written beside a task too
-            if data.get("task") is None:
-                values["data"] = {**of_text, **data}
-            elif data.get("tokenizer") == OLD_TOKENIZER:
-                values["data"] = {key: value for key, value in data.items() if key not in of_text}
-        if isinstance(model, dict) and "heads" not in model:
-            values["model"] = {"tied_embeddings": True, **model}
-    return values
 
 
 def _with_heads(values: dict[str, Any]) -> dict[str, Any]:

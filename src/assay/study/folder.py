@@ -51,7 +51,7 @@ def stored_config(folder: Path, kind: Literal["study", "run"]) -> StudyConfig | 
 def refuse_older(folder: Path) -> None:
     """Raise a RequestError where an older version of assay began the study: its defaults were others."""
     version = read_yaml(folder / "config.yaml").get("version") if (folder / "config.yaml").exists() else None
-    if version in (2, 3):
+    if version in (2, 3, 4):
         raise RequestError(
             f"--out {folder}: was made by an older assay (version {version}), whose studies are shown and measured, "
             "and not continued; a new folder would do"
