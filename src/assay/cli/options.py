@@ -32,7 +32,7 @@ MaxBytes = Annotated[str | None, typer.Option(help="Read at most so many bytes o
 Task = Annotated[
     str | None, typer.Option(help="A task instead of a text: copying, copying:length=24, or a name `assay list` shows.")
 ]
-Tokens = Annotated[str | None, typer.Option(help="Training tokens of a run.", show_default="393216")]
+Tokens = Annotated[str | None, typer.Option(help="Training tokens of a run.", show_default="327680")]
 Context = Annotated[str | None, typer.Option(help="Tokens of a window.", show_default="256")]
 BatchTokens = Annotated[str | None, typer.Option(help="Tokens of a batch.", show_default="512")]
 LearningRate = Annotated[

@@ -10,7 +10,7 @@ from assay.config import Config
 class TrainingConfig(Config):
     """The protocol of one run; the same for all arms of a study. Lengths in tokens or steps, as the names say."""
 
-    tokens: int = Field(393_216, gt=0)
+    tokens: int = Field(327_680, gt=0)
     batch_tokens: int = Field(512, gt=0, le=2**30)
     micro_batch_tokens: int | None = Field(None, gt=0)
     """Tokens per forward pass; None means the whole batch. Gradients are accumulated over micro-batches."""
