@@ -2,7 +2,7 @@
 
 Run it with `.venv/bin/python benchmarks/workers.py [--sizes 1M,4M,16M] [--architectures gpt1,rwkv6,mamba2] [--json]`.
 It prints tokens per second of the whole machine, medians over rounds in which both ways take turns, and their ratio.
-The threshold of small models (`assay.study.resolve.SMALL_PARAMETERS`) and the default of `--workers` are based on it.
+The threshold of small models (`assay.study.machine.SMALL_PARAMETERS`) and the default of `--workers` are based on it.
 """
 
 import argparse

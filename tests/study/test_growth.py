@@ -273,7 +273,7 @@ def test_growth_says_where_threads_are_not_those_of_a_study_asked_at_once(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On many cores a study of few runs begins with all of them, and its plan stays."""
-    monkeypatch.setattr("assay.study.resolve.available_cores", lambda: 2)
+    monkeypatch.setattr("assay.study.machine.available_cores", lambda: 2)
     free = {"execution": {"threads": None}}
     compare(make(("gpt1",), (0,), **free), tmp_path / "out")
     record = compare(make(("gpt1",), (0, 1), **free), tmp_path / "out")
