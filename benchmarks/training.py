@@ -162,12 +162,15 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     (parameters,) = parse_counts("--parameters", given.parameters)
-    rows = []
-    ceiling = ceilings()
+    ceiling, tables = ceilings(), []
+    title = f"{parameters:,} parameters, batch {ROWS} x {CONTEXT}, {given.threads} threads; ceiling " + ", ".join(
+        f"{name} {flops / 1e9:,.0f} GFLOP/s" for name, flops in ceiling.items()
+    )
     for name in given.architectures.split(","):
         # One architecture at a time: compiled models of all would not fit into a small machine's memory at once.
         group = list(sides([name], given.modes.split(","), parameters, given.threads))
         times = alternate({f"{side.name} {side.mode}": side.step for side in group}, given.rounds)
+        rows = []
         for side in group:
             speed = TOKENS / statistics.median(times[f"{side.name} {side.mode}"])
             most = ceiling["float32" if side.mode == "float32" else "bfloat16"]
@@ -180,10 +183,11 @@ def main() -> None:
                     "% of the ceiling": 100 * speed * side.flops_per_token / most,
                 }
             )
-    title = f"{parameters:,} parameters, batch {ROWS} x {CONTEXT}, {given.threads} threads; ceiling " + ", ".join(
-        f"{name} {flops / 1e9:,.0f} GFLOP/s" for name, flops in ceiling.items()
-    )
-    show(title, rows, given.json, ceilings=ceiling)
+        tables += rows
+        if not given.json:
+            show(title, rows, as_json=False)  # as they come: the compiling of others takes minutes
+    if given.json:
+        show(title, tables, as_json=True, ceilings=ceiling)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 Shapes: B rows, T tokens of a prompt, V vocabulary.
 """
 
-import shutil
 from collections.abc import Callable
 
 import torch
@@ -11,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.model.lm import LanguageModel
+from assay.model.plan import missing_compiler
 from assay.step_graph import StepGraph
 
 Tell = Callable[[str], None]
@@ -31,7 +31,10 @@ class Decoder:
         self.model = model
         self.batch = batch
         self.capacity = capacity
-        self.compiled = compiled and has_compiler(model.head_weight.device, tell)
+        self.compiled = compiled
+        if compiled and (missing := missing_compiler(str(model.head_weight.device))):
+            tell(f"decoding: {missing}; running without compiling")
+            self.compiled = False
         self.position = 0
         """The number of tokens read."""
         self._tell = tell
@@ -83,11 +86,3 @@ class Decoder:
             raise ValueError(f"{tokens} tokens given; the decoder has room for {self.capacity}")
         if most is not None and tokens > most:
             raise ValueError(f"{tokens} tokens given; the model has {most} learned positions")
-
-
-def has_compiler(device: torch.device, tell: Tell) -> bool:
-    """Whether graphs for `device` can be compiled here; if not, `tell` hears it."""
-    if device.type != "cpu" or any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl")):
-        return True
-    tell("decoding: no C++ compiler found; running without compiling")
-    return False

@@ -15,7 +15,7 @@ from torch import Tensor
 from assay.data.batches import PackedWindows
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.plan import ExecutionConfig, ExecutionPlan, resolve_plan
-from assay.training.compiled import ONE_GRAPH, compile_objective, forget_compiled_code, keep_compiled_code
+from assay.training.compiled import ONE_GRAPH, compile_objective, forget_compiled_code, keep_compiled_code, shortfall
 from assay.training.config import TrainingConfig
 from assay.training.loop import StepEvent, TrainingRun
 from assay.training.objective import Objective
@@ -107,6 +107,18 @@ def test_a_graph_break_is_said(by_backend: Callable[[Any], None], monkeypatch: p
     number, rest = how.split(" graphs: ")
     assert int(number) > 1
     assert rest
+
+
+def test_what_the_compiler_leaves_alone_is_not_called_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    how = compile_objective(objective(), micro_batch(2))
+    assert how == "no: the compiler left all of it alone"
+
+
+def test_a_run_that_was_not_compiled_as_asked_says_so_in_a_line() -> None:
+    assert shortfall("gpt1", ONE_GRAPH) is None
+    assert shortfall("gpt1", "no: c++: killed") == "execution.compile: gpt1 ran uncompiled (c++: killed)"
+    assert shortfall("gpt1", "3 graphs: print") == "execution.compile: gpt1 ran in 3 graphs (print)"
 
 
 def test_compiled_code_is_kept_in_the_cache_of_assay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

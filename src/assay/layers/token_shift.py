@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from assay.ops.execution import product_dtype
+
 
 class ShiftState(NamedTuple):
     """The last input seen, [B, D], in the type of the activations."""
@@ -22,15 +24,9 @@ def shift_difference(x: Float[Tensor, "B T D"], last: Float[Tensor, "B D"] | Non
     return torch.cat((first, x[:, :-1]), 1) - x
 
 
-def product_type(x: Tensor) -> torch.dtype:
-    """The type that matrix products of x take: autocast's where it is on, else x's own."""
-    device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
-
-
 def mixtures(
     x: Float[Tensor, "B T D"], difference: Float[Tensor, "B T D"], shares: Float[Tensor, "S #B #T D"]
 ) -> Float[Tensor, "S B T D"]:
     """x + difference * share for each of S shares at once, in the type of the products that follow."""
-    dtype = product_type(x)
+    dtype = product_dtype(x)
     return torch.addcmul(x.to(dtype), difference.to(dtype), shares.to(dtype))

@@ -124,7 +124,7 @@ def keep_freed_memory() -> None:
     """Let the C library keep freed memory for the tensors to come, where it is glibc; elsewhere nothing happens.
 
     By default it gives every large tensor back to the system at once, and each step then takes thousands of page
-    faults: 3 to 15% of a training step on a virtual machine. Tensors of more than 64 MB are given back as before.
+    faults, which cost most on virtual machines. Tensors of more than 64 MB are given back as before.
     """
     if sys.platform != "linux":
         return

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from assay.ops.execution import product_dtype
 from assay.ops.opaque import Differentiable, shapes_only
 from assay.targets import IGNORED
 
@@ -25,7 +26,7 @@ def summed_nats(
     """
     if not torch.is_grad_enabled() and not torch.compiler.is_compiling():
         return token_nats(hidden, weight, targets).sum()
-    (total,) = _summed_nats(hidden, weight, targets, option=(_matmul_dtype(hidden),))
+    (total,) = _summed_nats(hidden, weight, targets, option=(product_dtype(hidden),))
     return total
 
 
@@ -33,7 +34,7 @@ def token_nats(
     hidden: Float[Tensor, "N D"], weight: Float[Tensor, "V D"], targets: Int[Tensor, " N"]
 ) -> Float[Tensor, " N"]:
     """-ln softmax(weight hidden)[target] for each token, zero for IGNORED ones, in float32 or better."""
-    dtype = _matmul_dtype(hidden)
+    dtype = product_dtype(hidden)
     places = _scored(targets)
     if places is not None:
         found = token_nats(hidden[places], weight, targets[places])
@@ -105,9 +106,3 @@ def _scored(targets: Tensor) -> Tensor | None:
 def _chunks(rows: Tensor, weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
     parts: tuple[Tensor, ...] = rows.split(max(16, CHUNK_BYTES // (weight.shape[0] * dtype.itemsize)))
     return parts
-
-
-def _matmul_dtype(hidden: Tensor) -> torch.dtype:
-    """The type a linear layer would multiply in here: autocast's, where it is on."""
-    device = hidden.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype

@@ -1,5 +1,5 @@
-"""How ops run: the forms and chunk length that a plan fixes; a recorder of which form really ran, for tests; a mark on
-work that values of tensors cause.
+"""How ops run: the forms and chunk length that a plan fixes; the type of matrix products; a recorder of which form
+really ran, for tests; a mark on work that values of tensors cause.
 """
 
 from collections.abc import Iterator
@@ -36,6 +36,12 @@ def equal_chunks(tokens: int, longest: int) -> tuple[int, int]:
     """(number, length) of the fewest chunks of equal length, at most `longest`, that hold `tokens`."""
     number = -(-tokens // longest)
     return number, -(-tokens // number)
+
+
+def product_dtype(x: torch.Tensor) -> torch.dtype:
+    """The type that matrix products of x take here: autocast's where it is on, else x's own."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
 _recorders: ContextVar[tuple[dict[str, set[str]], ...]] = ContextVar("assay_form_recorders", default=())

@@ -43,9 +43,8 @@ from assay.study.resolve import (
     training_flops,
     with_measurements,
 )
-from assay.study.run import carry_out, finished_run, trained_record
+from assay.study.run import carry_out, compile_shortfall, finished_run, trained_record
 from assay.study.sources import only_here, refuse_changed_sources
-from assay.training.compiled import ONE_GRAPH, UNCOMPILED
 from assay.training.environment import assay_version
 from assay.training.loop import StepEvent
 
@@ -203,10 +202,9 @@ def _carry_out_seeds(
 
 def _say_uncompiled(study: Study, runs: Sequence[MeasuredRun], listener: Listener) -> None:
     """A line for each arm of a compiled study that torch could not compile as one graph."""
-    how = {run.record.label: run.record.environment.get("compiled", UNCOMPILED) for run in runs}
-    for label, words in how.items():
-        if study.plan.compile and words != ONE_GRAPH:
-            listener.notice(f"execution.compile: {label} ran compiled as {words}")
+    if study.plan.compile:
+        for line in dict.fromkeys(filter(None, map(compile_shortfall, runs))):
+            listener.notice(line)
 
 
 def decided(record: StudyRecord) -> bool:

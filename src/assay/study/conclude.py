@@ -18,6 +18,7 @@ from assay.report.page import PAGE, write_report
 from assay.study.resolve import Study
 from assay.study.samples import write_samples
 from assay.targets import IGNORED
+from assay.training.compiled import UNCOMPILED
 from assay.training.environment import environment
 
 FLOOR_TOKENS = 20_000_000
@@ -60,7 +61,7 @@ def judge(
         },
         corpus=study.dataset.summary(),
         floors=dict(floors),
-        environment=environment(study.plan),
+        environment=environment(study.plan, _compiled(runs)),
         match=config.match if sized else None,
         audits=audits,
         points={arm.label: Point(arm.group, arm.size, arm.training.learning_rate) for arm in study.arms},
@@ -111,3 +112,8 @@ def measure_floors(study: Study) -> dict[str, Floor]:
         )
 
     return {"unigram": floor(floors.unigram, None), "ngram": floor(floors.ngram, chosen)}
+
+
+def _compiled(runs: Sequence[MeasuredRun]) -> str:
+    """How the runs were compiled, each way once."""
+    return "; ".join(dict.fromkeys(run.record.environment.get("compiled", UNCOMPILED) for run in runs))

@@ -28,7 +28,7 @@ from assay.study.measure.given import given_run
 from assay.study.measure.results import measure_folder, missing
 from assay.study.resolve import ResolvedArm, Study, resolve
 from assay.training.checkpoint import TrainingProgress, recover
-from assay.training.compiled import UNCOMPILED
+from assay.training.compiled import UNCOMPILED, shortfall
 from assay.training.environment import assay_version, environment
 from assay.training.loop import ModelObserver, Observer, TrainingRun
 from assay.training.optim import optimizer_groups
@@ -64,11 +64,20 @@ def train(
             tell(line)
     made = open_folder(folder, resolved)
     try:
-        return carry_out(study, arm, seed, folder, observers)
+        run = carry_out(study, arm, seed, folder, observers)
     except OSError:
         if not (folder / "checkpoint").exists():
             discard(made)
         raise
+    short = compile_shortfall(run) if study.plan.compile else None
+    if short is not None:
+        tell(short)
+    return run
+
+
+def compile_shortfall(run: MeasuredRun) -> str | None:
+    """The line for a run of a compiled plan that was not compiled as one graph; None where it was."""
+    return shortfall(run.record.label, run.record.environment.get("compiled", UNCOMPILED))
 
 
 def carry_out(

@@ -37,10 +37,19 @@ def compile_objective(objective: Objective, part: MicroBatch) -> str:
         return f"{UNCOMPILED}: {_first_line(getattr(error, 'inner_exception', error))}"
     finally:
         objective.zero_grad(set_to_none=True)
-    breaks = compiler.counters["graph_break"]
-    if not breaks:
-        return ONE_GRAPH
-    return f"{compiler.counters['stats']['unique_graphs']} graphs: {_first_line(next(iter(breaks)))}"
+    graphs, breaks = compiler.counters["stats"]["unique_graphs"], compiler.counters["graph_break"]
+    if not graphs:  # the compiler may leave code alone without an error
+        objective.uncompile()
+        return f"{UNCOMPILED}: {_first_line(next(iter(breaks), 'the compiler left all of it alone'))}"
+    return f"{graphs} graphs: {_first_line(next(iter(breaks)))}" if breaks else ONE_GRAPH
+
+
+def shortfall(label: str, compiled: str) -> str | None:
+    """The line for a run that was to be compiled, where `compiled` is not ONE_GRAPH."""
+    if compiled == ONE_GRAPH:
+        return None
+    how, _, why = compiled.partition(": ")
+    return f"execution.compile: {label} ran {'uncompiled' if how == UNCOMPILED else f'in {how}'} ({why or 'untried'})"
 
 
 def forget_compiled_code() -> None:
