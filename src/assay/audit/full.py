@@ -17,17 +17,19 @@ from assay.audit.checks.own_type import own_type
 from assay.audit.checks.packing import packing as packed
 from assay.audit.checks.parity import parity
 from assay.audit.checks.rows import rows
+from assay.audit.probing.fitted import fitted
 from assay.audit.probing.probes import CONTENTS
 from assay.audit.probing.search import Search, cost_of, lighter, plan_search, widths_of
 from assay.audit.probing.yardstick import Yardstick, yardstick
-from assay.audit.report import DECIDING, AuditReport, Searched, worst
+from assay.audit.report import DECIDING, AuditReport, Searched, named, unsearched, worst
 from assay.audit.scoring.check import Score, scoring
 from assay.audit.subject.borrowing import borrowed
 from assay.audit.subject.draws import held, patterned
 from assay.audit.subject.limits import calls_per_token, integer
 from assay.audit.subject.second_weights import add_redrawn
-from assay.audit.subject.subject import Subject
+from assay.audit.subject.subject import RaisedError, Subject
 from assay.errors import RequestError
+from assay.plugins.blame import blamed
 from assay.records import Finding
 
 LONGEST, THOROUGH_LONGEST = 320, 2048
@@ -48,6 +50,7 @@ def audit(
     log_prob: Score | None = None,
     special_ids: Sequence[int] = (),
     max_length: int | None = None,
+    lengths: int | Sequence[int] | None = None,
     thorough: bool = False,
     fresh: bool = False,
     packing: int | None = None,
@@ -59,9 +62,10 @@ def audit(
     The logits may come alone, first in a tuple, or as `logits` of an object. `vocab_size` is found where it is not
     given. `loss(model, ids)` or `loss(logits, ids)` gives nats (a mean, a sum, or one for each later token), `log_prob`
     the log probability [B, T - 1] of each later token: with one of them scoring is checked. `special_ids` are tried
-    besides 0, 1, V - 1, bos, eos and pad. `max_length` is the most tokens that the model takes. `thorough` searches
-    up to 2048 tokens and at every multiple of 16. `fresh` says that the weights have not been trained. `packing` is the
-    id of the separator between documents packed into one row, where the model claims that they do not see each other.
+    besides 0, 1, V - 1, bos, eos and pad. `max_length` is the most tokens that the model takes, `lengths` are the only
+    numbers of tokens to call it with; both are found by trying where they are not given. `thorough` searches up to 2048
+    tokens and at every multiple of 16. `fresh` says that the weights have not been trained. `packing` is the id of the
+    separator between documents packed into one row, where the model claims that they do not see each other.
 
     The model is left as it was. A RequestError of one line where it takes no ids, gives no logits, or raises.
     """
@@ -70,11 +74,11 @@ def audit(
     seed = integer("seed", seed, 0, MOST)
     if on_progress is not None and not callable(on_progress):
         raise RequestError(f"on_progress: a {type(on_progress).__name__} given; a function of one text would do")
-    with borrowed(model, vocab_size, special_ids, max_length, longest) as subject:
+    with borrowed(model, vocab_size, special_ids, max_length, longest, lengths=lengths) as subject:
         if packing is not None:
             packing = integer("packing", packing, 0, subject.vocab_size - 1)
         cost, widths = cost_of(subject.model, calls_per_token(subject)), widths_of(subject.model)
-        search = plan_search(subject.longest, cost, thorough, seed, subject.multiple, widths)
+        search = fitted(plan_search(subject.longest, cost, thorough, seed, widths), subject.takes)
         findings = _once(subject, search, fresh, loss, log_prob, tell)
         add_redrawn(subject, seed)
         light = search if thorough else lighter(search)
@@ -123,7 +127,9 @@ def on_both_weights(subject: Subject, searches: Mapping[str, Search], packing: i
         (weights, training)
         for weights in WEIGHTS
         for training in (False, True)
-        if sticks[weights].finite and not (training and weights == "given" and searches[weights].brief)
+        if sticks[weights].finite
+        and not (training and weights == "given" and searches[weights].brief)
+        and (subject.trains or not training)
     ]
     findings: list[Finding] = []
     for weights, training in settings:
@@ -147,16 +153,20 @@ def _isolation(
     subject: Subject, search: Search, stick: Yardstick, packing: int | None, training: bool
 ) -> Iterator[Finding]:
     if not training and not (search.brief and subject.weights == "redrawn"):
-        yield determinism(subject, search, stick)
+        yield _looked("determinism", lambda: determinism(subject, search, stick))
     if not (search.brief and subject.weights == "given"):
-        between_calls = _without_chance(subject, training, lambda: calls(subject, search, stick, training))
+        between_calls = _looked(
+            "isolation", lambda: _without_chance(subject, training, lambda: calls(subject, search, stick, training))
+        )
         subject.restores |= between_calls.status == "fail"
         yield between_calls
-    between_rows = _without_chance(subject, training, lambda: rows(subject, search, stick, training))
+    between_rows = _looked(
+        "isolation", lambda: _without_chance(subject, training, lambda: rows(subject, search, stick, training))
+    )
     subject.alone |= between_rows.status == "fail"
     yield between_rows
     if packing is not None and not training:
-        yield packed(subject, search, stick, packing)
+        yield _looked("isolation", lambda: packed(subject, search, stick, packing))
 
 
 def _over_time(
@@ -170,11 +180,20 @@ def _over_time(
     if "causality" not in known:
         yield _without_chance(subject, training, lambda: causality(subject, search, stick, training), over_time=True)
     if "length" not in known and not (training and search.brief):
-        yield length(subject, search, stick, training)
+        yield _looked("length", lambda: length(subject, search, stick, training))
     if training:
-        yield modes(subject, stick)
+        yield _looked("modes", lambda: modes(subject, stick))
     elif "parity" not in known:
-        yield parity(subject, search, stick)
+        yield _looked("parity", lambda: parity(subject, search, stick))
+
+
+def _looked(check: str, look: Callable[[], Finding]) -> Finding:
+    """The answer of a check; where the model raises, a skip that says so, and the other checks go on."""
+    try:
+        return look()
+    except RaisedError as error:
+        told = blamed(error) or f"the model raised {error}"
+        return Finding(check=check, status="skip", explanation=f"not looked at: {told}")
 
 
 def _without_chance(subject: Subject, training: bool, check: Callable[[], Finding], over_time: bool = False) -> Finding:
@@ -220,11 +239,14 @@ def report_on(
     return AuditReport(
         model=subject.name,
         sound=all(finding.status != "fail" for finding in merged if finding.check in DECIDING),
-        findings=tuple(merged),
+        findings=tuple(finding if finding.status != "fail" else named(finding, subject.name) for finding in merged),
         searched=Searched(
             longest=search.longest,
             lengths=search.lengths,
-            modes=modes,
+            takes="" if subject.takes.every else subject.takes.in_words(),
+            called=subject.callings[False].in_words(),
+            unsearched=unsearched(merged, subject.unsearched),
+            modes=modes if subject.trains else modes[:1],
             weights=weights,
             contents=CONTENTS,
             arithmetic=subject.arithmetic(),

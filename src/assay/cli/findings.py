@@ -15,11 +15,10 @@ COLOURS = {"pass": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
 
 def verdict_line(name: str, report: "AuditReport") -> Text:
     """The subject, the verdict and how far it was searched."""
-    searched = report.searched
-    modes = "both modes" if len(searched.modes) == 2 else f"{searched.modes[0]} mode"
-    limits = f"up to T = {searched.longest}, {modes}, weights as given and redrawn, {searched.arithmetic}"
     verdict = Text("sound", "bold green") if report.sound else Text("UNSOUND", "bold red")
-    return Text(f"{name}: ", "bold") + verdict + Text(f" ({limits})", "not bold")
+    reach, _, missing = report.reach().partition("; not looked at: ")
+    line = Text(f"{name}: ", "bold") + verdict + Text(f" ({reach})", "not bold")
+    return line + Text(f" not looked at: {missing}", "yellow") if missing else line
 
 
 def findings_table(findings: Sequence["Finding"]) -> Table:

@@ -67,9 +67,10 @@ def trace_over_time(
     shorter = Tracer(subject.model, up_to(length, count), limit)
     tracer = Tracer(subject.model, up_to(length, count), limit)
     try:
-        if length > subject.multiple:
+        less = subject.takes.shorter(length)
+        if less is not None:
             with shorter.recording():
-                run(ids[:, : length - subject.multiple])
+                run(ids[:, :less])
         with tracer.recording():
             run(ids)
         tracer.pairing = up_to(length, count, tracer.time_axes(shorter))

@@ -41,10 +41,10 @@ def calls(subject: Subject, search: Search, yardstick: Yardstick, training: bool
     base, other = batches(subject, search, 2)
     restores, subject.restores = subject.restores, False
     pasts = _by_contents if training else _by_history
-    compared = pasts(subject, base, other, search.multiple, yardstick)
+    compared = pasts(subject, base, other, subject.takes.shorter(base.shape[1]), yardstick)
     if compared.found.excess > 1:
         yardstick = measured_on(subject, yardstick, torch.cat([base, other]))
-        compared = pasts(subject, base, other, search.multiple, yardstick)
+        compared = pasts(subject, base, other, subject.takes.shorter(base.shape[1]), yardstick)
     words = "a call gives other logits after other calls" + ("" if training else " than on a fresh copy")
     finding = finding_of("isolation", compared.found, yardstick, "a call does not move the next", words)
     if finding.status == "fail":
@@ -54,13 +54,13 @@ def calls(subject: Subject, search: Search, yardstick: Yardstick, training: bool
     return finding
 
 
-def _by_history(subject: Subject, x: Tensor, y: Tensor, multiple: int, yardstick: Yardstick) -> _Comparison:
+def _by_history(subject: Subject, x: Tensor, y: Tensor, shorter: int | None, yardstick: Yardstick) -> _Comparison:
     """For eval mode: does a call depend on the calls before it?
 
     On a fresh copy the batches x, z (another shape), y and x again are run in this order, and y alone on another fresh
     copy. The second x must equal the first, and y must equal y alone; the larger difference is returned.
     """
-    z = y[:1, : max(x.shape[1] - multiple, multiple)]
+    z = y[:1, :shorter]
     subject.memory.restore()
     first, _, second, again = (subject.logits(ids) for ids in (x, z, y, x))
     subject.memory.restore()
@@ -73,7 +73,7 @@ def _by_history(subject: Subject, x: Tensor, y: Tensor, multiple: int, yardstick
     return _Comparison(found, ids, pasts, found.excess > 1)
 
 
-def _by_contents(subject: Subject, x: Tensor, y: Tensor, _: int, yardstick: Yardstick) -> _Comparison:
+def _by_contents(subject: Subject, x: Tensor, y: Tensor, _: int | None, yardstick: Yardstick) -> _Comparison:
     """For training mode: does a call depend on which tokens were seen before it?
 
     On fresh copies, batch y is run once after batch x and once after y itself, which has the same shape; both must give

@@ -3,7 +3,7 @@
 import torch
 
 from assay.audit.probing.search import Search
-from assay.audit.subject.subject import RaisedError, Subject, logits_of
+from assay.audit.subject.subject import RaisedError, Subject
 from assay.records import Finding
 
 NAMED = 6
@@ -17,14 +17,14 @@ def dead_parameters(subject: Subject, search: Search) -> Finding:
     gradient through, so that parameters before it would seem dead.
     """
     generator = torch.Generator().manual_seed(search.seed + 10)
-    tokens = min(TOKENS // search.multiple * search.multiple or search.multiple, search.longest)
+    tokens = subject.takes.fit(min(TOKENS, search.longest))
     ids = torch.randint(subject.vocab_size, (ROWS, tokens), generator=generator).to(subject.device)
     named = [(name, p) for name, p in subject.model.named_parameters() if p.requires_grad]
     if not named:
         return Finding(check="dead_parameters", status="skip", explanation="no parameter asks for a gradient")
     try:
-        with subject.running(dropout=False, gradients=True) as model:
-            logits = logits_of(model(ids), ids)
+        with subject.running(dropout=False, gradients=True):
+            logits = subject.called(ids)
             weights = torch.randn(logits.shape, generator=generator, dtype=torch.float64).to(logits)
             total = (logits.where(logits.isfinite(), 0.0) * weights).sum()
             if not total.requires_grad:

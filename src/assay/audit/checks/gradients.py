@@ -10,7 +10,7 @@ from assay.audit.blame.where import placed, trace_over_time
 from assay.audit.probing.search import Search
 from assay.audit.probing.yardstick import Yardstick
 from assay.audit.subject.embedding import AtEmbedding
-from assay.audit.subject.subject import RaisedError, Subject, logits_of
+from assay.audit.subject.subject import RaisedError, Subject
 from assay.records import Finding
 
 FLOOR = 1e-9
@@ -29,9 +29,9 @@ def by_gradient(subject: Subject, search: Search, yardstick: Yardstick) -> Findi
             parts = [slice(row, row + 1) for row in range(len(cuts))] if subject.alone else [slice(None)]
             rows = [embedding_gradients(subject, ids[part], cuts[part], generator) for part in parts]
         except RaisedError as error:
-            return _skip(str(error))
+            return _skip(subject, str(error))
         if any(part is None for part in rows):
-            return _skip("no differentiable lookup of the ids was seen")
+            return _skip(subject, "no differentiable lookup of the ids was seen")
         sizes = torch.cat([part for part in rows if part is not None])
         for row, cut in enumerate(cuts):
             later, earlier = sizes[row, cut + 1 :], sizes[row, : cut + 1].amax().item()
@@ -74,9 +74,9 @@ def embedding_gradients(
         leaves.append(vectors.detach().requires_grad_())
         return leaves[-1]
 
-    with subject.running(gradients=True) as model:
+    with subject.running(gradients=True):
         with AtEmbedding(ids, leaf):
-            logits = logits_of(model(ids), ids)
+            logits = subject.called(ids)
         if not leaves or not logits.requires_grad:
             return None
         weights = torch.randn(logits.shape[0], logits.shape[2], generator=generator, dtype=torch.float64)
@@ -97,12 +97,13 @@ def _located(subject: Subject, finding: Finding, ids: Tensor, token: int, yardst
         return vectors
 
     def second() -> None:
-        with subject.running() as model, AtEmbedding(ids, moved):
-            model(ids)
+        with subject.running(), AtEmbedding(ids, moved):
+            subject.called(ids)
 
     tracer, blames = trace_over_time(subject, token, yardstick.unit, ids, subject.logits, second)
     return placed(finding, tracer, blames, f"when the embedding of token {token} moves")
 
 
-def _skip(reason: str) -> Finding:
+def _skip(subject: Subject, reason: str) -> Finding:
+    subject.unsearched["gradients"] = reason
     return Finding(check="causality", status="skip", explanation=f"gradients were not looked at: {reason}")

@@ -10,6 +10,7 @@ from assay.audit.blame.where import placed, trace
 from assay.audit.probing.evidence import Change, finding_of, largest_change
 from assay.audit.probing.search import Search
 from assay.audit.probing.yardstick import Yardstick
+from assay.audit.subject.lengths import spans
 from assay.audit.subject.subject import RaisedError, Subject
 from assay.records import Finding
 
@@ -26,9 +27,11 @@ def length(subject: Subject, search: Search, yardstick: Yardstick, training: boo
     if subject.draws(training, dropout=False):
         return Finding(check="length", status="skip", explanation=CHANCE)
     if not lengths:
-        return Finding(check="length", status="skip", explanation="one token is all that the model takes")
+        words = f"the model takes {subject.takes.in_words()}: there is no shorter one"
+        return Finding(check="length", status="skip", explanation=words)
     ids = yardstick.ids
-    whole = subject.logits(ids, training, dropout=False) if training else yardstick.logits
+    drawn = training or subject.draws(training)
+    whole = subject.logits(ids, training, dropout=False) if drawn else yardstick.logits
     raised: dict[int, str] = {}
     largest: tuple[Change, int] | None = None
     for count in lengths:
@@ -47,7 +50,7 @@ def length(subject: Subject, search: Search, yardstick: Yardstick, training: boo
         "length",
         found,
         yardstick,
-        f"{len(lengths) - len(raised)} prefixes alone give what they give inside {ids.shape[1]} tokens",
+        f"prefixes of {spans(set(lengths) - set(raised))} tokens alone give what they give inside {ids.shape[1]}",
         f"the first {count} tokens alone give other logits than inside {ids.shape[1]} tokens",
     )
     if finding.status == "fail" and subject.draws(training, dropout=False):  # as the runs have shown
@@ -55,7 +58,7 @@ def length(subject: Subject, search: Search, yardstick: Yardstick, training: boo
     if finding.status == "fail":
         return _located(subject, finding, ids, count, yardstick, training)
     if raised:
-        words = f"raises at {', '.join(map(str, raised))} tokens ({next(iter(raised.values()))}); {finding.explanation}"
+        words = f"raises at {spans(raised)} tokens ({next(iter(raised.values()))}); {finding.explanation}"
         return finding.model_copy(update={"status": "warn", "explanation": words})
     return finding
 

@@ -66,7 +66,7 @@ def _narrowed(subject: Subject) -> Iterator[None]:
 
 def _replaced(subject: Subject, search: Search, length: int, unit: float, words: str) -> Finding | None:
     """Replace every token after the middle: no logit before it may move by more than repeated runs differ."""
-    length = max(min(length, search.longest) // search.multiple * search.multiple, min(search.multiple, search.longest))
+    length = subject.takes.fit(min(length, search.longest))
     cut = max(0, length // 2 - 2)
     generator = torch.Generator().manual_seed(search.seed + 11)
     base, other = (torch.randint(subject.vocab_size, (length,), generator=generator) for _ in range(2))

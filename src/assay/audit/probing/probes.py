@@ -56,7 +56,7 @@ def single_probes(search: Search, vocab_size: int) -> list[Probe]:
     base = _random(vocab_size, search.short, generator)
     other = _other(base, vocab_size, generator)
     probes = []
-    for place in range(1, search.short):
+    for place in range(1, search.short, search.stride):
         changed = base.clone()
         changed[place] = other[place]
         probes.append(Probe(base, changed, place - 1, "random ids"))

@@ -42,8 +42,8 @@ class Search:
     lengths: tuple[int, ...]
     batches: tuple[int, ...]
     seed: int
-    multiple: int = 1
-    """The model takes only lengths that are multiples of this."""
+    stride: int = 1
+    """Of the tokens that are replaced one at a time every so many-th is."""
     brief: bool = False
     """Set for a large model, whose search is reduced: its weights as given, say, are not run in training mode."""
 
@@ -72,22 +72,20 @@ def clear_of(length: int, widths: frozenset[int]) -> int:
 
 
 def plan_search(
-    longest: int, cost: int, thorough: bool, seed: int, multiple: int = 1, widths: frozenset[int] = frozenset()
+    longest: int, cost: int, thorough: bool, seed: int, widths: frozenset[int] = frozenset()
 ) -> Search:
     """The search for a model of this cost, up to `longest` tokens; `thorough` is not reduced for large models.
 
-    All lengths but those of prefixes are multiples of `multiple`; where that is 1, none of them is in `widths`.
+    None of the lengths but those of prefixes is in `widths`.
     """
 
     def whole(length: int) -> int:
-        if multiple == 1:
-            return clear_of(min(length, longest), widths)
-        return max(min(length, longest) // multiple * multiple, min(multiple, longest))
+        return clear_of(min(length, longest), widths)
 
     longest = whole(longest)
     if cost >= LARGE and not thorough:
         return _of_large(
-            Search(longest, whole(24), whole(20), whole(16), (), (), (), (), (2, 4), seed, multiple, brief=True)
+            Search(longest, whole(24), whole(20), whole(16), (), (), (), (), (2, 4), seed, brief=True)
         )
     further = range(512, longest, 256) if thorough else ()
     cuts = [0, 5, longest // 2 - 10, longest - 2, 240, 300, *(m - 1 for m in (*OTHERS, *range(16, longest, 16)))]
@@ -107,7 +105,6 @@ def plan_search(
         lengths=_prefixes((*(range(1, 67) if cost < TINY else ()), *LENGTHS, *further, longest - 1), longest),
         batches=(2, 4, 8),
         seed=seed,
-        multiple=multiple,
     )
 
 

@@ -51,7 +51,7 @@ def yardstick(subject: Subject, search: Search) -> Yardstick:
     """Measure the yardstick on one row of the search's longest length, in eval mode."""
     ids = mixed_row(search, subject.vocab_size, subject.special_ids)
     before = subject.reference(ids)
-    subject.unit = subject.unit or arithmetic_unit(subject, ids[:, : max(8, subject.multiple)])
+    subject.unit = subject.unit or arithmetic_unit(subject, ids[:, : subject.takes.fit(8)])
     scale = spread(before)
     allowed = _allowed(subject, ids, before, scale, search.seed)
     if allowed.amax() > SUSPICIOUS * scale:  # as in `measured_on`

@@ -35,8 +35,7 @@ class Bench:
 
     def fit(self, length: int) -> int:
         """The largest length up to `length` that the model takes, or the smallest it takes if that is longer."""
-        multiple = self.subject.multiple
-        return max(min(length, self.subject.longest) // multiple * multiple, multiple)
+        return self.subject.takes.fit(length)
 
     def logits(self, ids: Tensor) -> Tensor:
         """Logits [B, T, W] in float64, in eval mode."""
@@ -45,7 +44,7 @@ class Bench:
     def nats(self, ids: Tensor) -> Tensor:
         """The score of all rows together: [] or [B, T - 1] nats."""
         with self._scoring(ids), self.subject.running(dropout=False) as model:
-            return self.scorer.nats(model, ids)
+            return self.scorer.nats(model, ids, self.subject.called(ids) if self.scorer.on_logits else None)
 
     def nats_of_rows(self, ids: Tensor) -> list[Tensor]:
         """The score of each row on its own: one number [1] or [T - 1] nats each."""
@@ -74,8 +73,8 @@ class Bench:
 
     def settle(self, ids: Tensor) -> None:
         """Widen `slack` for a model that rounds more coarsely than float64, by what leaving a token out changes."""
-        subject, less = self.subject, ids.shape[1] - self.subject.multiple
-        if less > 0 and (subject.narrow_seen or not subject.wide):
+        subject, less = self.subject, self.subject.takes.shorter(ids.shape[1])
+        if less is not None and (subject.narrow_seen or not subject.wide):
             whole, alone = self.logits(ids)[:1, :less], self.logits(ids[:1, :less])
             noise = change(whole, alone).amax().item()
             self.slack = min(max(CLOSE, 20 * noise, 8 * torch.finfo(subject.own_type).eps), COARSEST)

@@ -59,10 +59,10 @@ def examined(bench: Bench, ids: Tensor, known: str | None) -> Verdict:
     `known` is how it combines the nats of tokens (as "mean"), where it was the cross-entropy on other ids; if None, a
     mean and a sum are both tried.
     """
-    if known is not None and bench.subject.multiple == 1:
+    if known is not None and bench.subject.takes.every:
         row, place = _where_it_parts(bench, ids, known)
         return _all_of([_judged(bench, row[:place], known, row[place]), _rows_apart(bench, ids, known)])
-    if bench.subject.multiple > 1:
+    if not bench.subject.takes.every:
         return _all_of([Verdict(None, _name(bench)), _rows_apart(bench, ids, known)])
     places = [place for place in PLACES if place < ids.shape[1]]
     found = []

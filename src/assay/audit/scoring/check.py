@@ -34,7 +34,7 @@ def scoring(subject: Subject, search: Search, loss: Score | None = None, log_pro
     """
     scorer = scorer_of(subject, loss, log_prob)
     generator = torch.Generator().manual_seed(search.seed + 9)
-    ids = torch.randint(subject.vocab_size, (2, min(search.content, 16)), generator=generator).to(subject.device)
+    ids = torch.randint(subject.vocab_size, (2, subject.takes.fit(min(search.content, 16))), generator=generator).to(subject.device)
     logits = subject.logits(ids, dropout=False).double()
     norm = logits[..., : subject.vocab_size].logsumexp(-1)
     if not bool(norm.isfinite().all()):
@@ -64,8 +64,8 @@ def scoring(subject: Subject, search: Search, loss: Score | None = None, log_pro
 
 def _reads_ahead(subject: Subject, ids: Tensor, logits: Tensor) -> bool:
     """Whether a prefix of `ids` [B, T] alone plainly gives other logits: a leak, which other checks report."""
-    less = ids.shape[1] - max(subject.multiple, ids.shape[1] // 2)
-    if less < subject.shortest or less % subject.multiple:
+    less = subject.takes.fit(ids.shape[1] - ids.shape[1] // 2)
+    if less >= ids.shape[1]:
         return False
     alone = subject.logits(ids[:, :less], dropout=False)
     return change(logits[:, :less], alone).amax().item() > PLAIN * spread(logits)

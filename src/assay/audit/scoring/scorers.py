@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from assay.audit.subject.subject import Subject, logits_of, parameters_of
+from assay.audit.subject.subject import Subject, parameters_of
 from assay.errors import RequestError
 from assay.model.lm import LanguageModel
 from assay.ops.cross_entropy import token_nats
@@ -41,10 +41,8 @@ class Scorer:
     sign: float = 1.0
 
     def nats(self, model: nn.Module, ids: Tensor, logits: Tensor | None = None) -> Tensor:
-        """One number [], or [B, T - 1] for tokens 1 to T - 1, in float64. `logits` saves computing them again."""
-        if self.on_logits:
-            return self._read(self.called(logits_of(model(ids), ids) if logits is None else logits, ids), ids)
-        return self._read(self.called(model, ids), ids)
+        """One number [], or [B, T - 1] for tokens 1 to T - 1, in float64, of the model or of the `logits` of `ids`."""
+        return self._read(self.called(logits if self.on_logits else model, ids), ids)
 
     def _read(self, given: Any, ids: Tensor) -> Tensor:
         B, T = ids.shape
@@ -101,7 +99,7 @@ def _runs(subject: Subject, scorer: Scorer) -> bool:
     ids = torch.zeros(1, subject.shortest, dtype=torch.long, device=subject.device)
     try:
         with subject.running() as model:
-            scorer.called(logits_of(model(ids), ids) if scorer.on_logits else model, ids)
+            scorer.called(subject.called(ids) if scorer.on_logits else model, ids)
     except (Exception, SystemExit):  # code from outside assay may raise anything on arguments it does not take
         return False
     return True

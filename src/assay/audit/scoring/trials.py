@@ -30,7 +30,7 @@ def trials(bench: Bench, search: Search, size: float | None) -> Iterator[Tensor]
 def _contents(bench: Bench, search: Search, size: float | None, generator: torch.Generator) -> Iterator[Tensor]:
     V, fit = bench.subject.vocab_size, bench.fit
     yield torch.randint(V, (2, fit(16)), generator=generator)
-    if size == HUGE and bench.subject.multiple == 1:
+    if size == HUGE and bench.subject.takes.every:
         length = min(4 if search.brief else 8, search.longest)
         yield extremes(bench, length, every=2)
         yield extremes(bench, length, every=1)

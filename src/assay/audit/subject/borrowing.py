@@ -3,20 +3,20 @@
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from assay.audit.subject import limits
 from assay.audit.subject.arithmetic import wide
+from assay.audit.subject.lengths import Lengths
 from assay.audit.subject.memory import Memory, reachable
 from assay.audit.subject.subject import RaisedError, Subject
+from assay.audit.subject.trial import lengths_taken, settle, settle_training
 from assay.errors import RequestError
 from assay.evaluation.generators import generators_put_back
 from assay.plugins.blame import blamed
-
-TRIAL_LENGTHS = (8, 16, 64, 256, 1)
-
 
 @contextmanager
 def borrowed(
@@ -26,11 +26,12 @@ def borrowed(
     max_length: int | None = None,
     longest: int = 320,
     measured: bool = True,
+    lengths: Any = None,
 ) -> Iterator[Subject]:
     """A subject on a deep copy of `model`; where it cannot be copied, on the model itself, put back afterwards.
 
     The global random generators are put back too. `longest` is the most tokens to search where neither `max_length` nor
-    the model sets a limit. With `measured` the subject is tried out first: what it draws at random in training mode,
+    the model sets a limit; `lengths` are the only ones to use. With `measured` the subject is tried out first: what it draws at random in training mode,
     which lengths it takes, and whether every call of torch must be watched to keep it in float64. A RequestError of one
     line where the model raises, or gives something else than logits.
     """
@@ -42,19 +43,24 @@ def borrowed(
     with generators_put_back():
         try:
             working = copy.deepcopy(model)
-        except Exception:  # code from outside assay: its __deepcopy__ may raise anything
+        except (Exception, SystemExit):  # code from outside assay: its __deepcopy__ may raise anything
             working = model
         # What a copy shares with the model (all of it where it cannot be copied; closures) is put back afterwards.
         theirs = {id(value) for value in reachable(model)}
         borrowed_memory = Memory(*(value for value in reachable(working) if id(value) in theirs))
         try:
-            subject = _running_subject(working)
+            only = limits.given_lengths(lengths)
+            subject = _running_subject(working, only)
             subject.vocab_size = limits.vocabulary(subject, vocab_size)
             subject.special_ids = limits.special_ids(subject, special_ids)
-            subject.longest = limits.longest(subject, max_length, longest)
-            subject.multiple = limits.multiple(subject) if measured else 1
+            if measured:
+                subject.takes = lengths_taken(subject, only, max_length, longest)
+                settle_training(subject)
+            else:
+                top = limits.most_tokens(subject, max_length, longest)
+                subject.takes = Lengths(range(1, limits.longest(subject, top, max_length) + 1))
             subject.memory.restore()
-            for training in (False, True) if measured else (False,):
+            for training in (False, True) if measured and subject.trains else (False,):
                 for dropout in (True, False):
                     subject.draws(training, dropout)
             if measured:
@@ -67,43 +73,29 @@ def borrowed(
             borrowed_memory.restore()
 
 
-def _running_subject(model: nn.Module) -> Subject:
-    """The subject in float64 where the model runs in that, else in its own type."""
+def _running_subject(model: nn.Module, lengths: Sequence[int] | None) -> Subject:
+    """The subject in float64 where the model runs in that, else in its own type, at usual lengths or any."""
     subject = Subject(model)
     for parameter in model.parameters():
         parameter.grad = None
     narrow = [(value, value.data) for value in reachable(model) if isinstance(value, Tensor)]
-    for tensor, values in narrow:
-        tensor.data = wide(values)
-    subject.memories["given"] = Memory(model)
-    try:
-        subject.outputs = _outputs(subject)
-        subject.narrow = [(tensor, values) for tensor, values in narrow if tensor.dtype != values.dtype]
-    except RaisedError:
+    for every, subject.wide in ((False, True), (False, False), (True, True), (True, False)):
         for tensor, values in narrow:
-            tensor.data = values
-        subject.wide = False
+            tensor.data = wide(values) if subject.wide else values
         subject.memories["given"] = Memory(model)
         try:
-            subject.outputs = _outputs(subject)
-        except RaisedError as error:
-            raise RequestError(
-                f"model: {subject.name} raised {error}; an audit needs a module from ids [B, T] to logits [B, T, V]"
-            ) from error
-    return subject
-
-
-def _outputs(subject: Subject) -> int:
-    """The width of the logits, from the first length at which the model runs; it becomes the subject's `shortest`."""
-    first = None
-    for length in TRIAL_LENGTHS:
-        try:
-            width = subject.logits(torch.zeros(1, length, dtype=torch.long)).shape[-1]
-            subject.shortest = length
-            return width
-        except RaisedError as error:
-            first = first or error
-    raise first or RaisedError("nothing was tried")
+            settle(subject, lengths, every)
+        except (RaisedError, RequestError) as error:
+            last = error
+            continue
+        if subject.wide:
+            subject.narrow = [(tensor, values) for tensor, values in narrow if tensor.dtype != values.dtype]
+        return subject
+    if isinstance(last, RequestError):
+        raise last
+    needs = "an audit needs a module from ids [B, T] to logits [B, T, V]"
+    option = "model" if lengths is None else "lengths"
+    raise RequestError(f"{option}: {subject.name} raised {last}; {needs}") from last
 
 
 def _asks_for_no_type(subject: Subject) -> bool:
@@ -115,7 +107,7 @@ def _asks_for_no_type(subject: Subject) -> bool:
     if not subject.wide or subject.narrow_seen:
         return False
     generator = torch.Generator().manual_seed(0)
-    for training in (False, True):
+    for training in (False, True) if subject.trains else (False,):
         ids, logits = torch.randint(subject.vocab_size, (2, subject.shortest), generator=generator), []
         try:
             for subject.asks_for_no_type in (False, True):

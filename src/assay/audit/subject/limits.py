@@ -82,23 +82,31 @@ def special_ids(subject: Subject, given: Any) -> tuple[int, ...]:
 
 def padding_id(subject: Subject) -> int | None:
     """The id that the model declares as padding, if it serves nothing else: a loss or positions may leave it out."""
-    config = getattr(subject.model, "config", None)
+    config = _held(subject.model, "config")
     pad, bos, eos = (getattr(config, f"{name}_token_id", None) for name in ("pad", "bos", "eos"))
     taken = [bos, *(eos if isinstance(eos, list | tuple) else [eos])]
     inside = isinstance(pad, int) and 0 <= pad < subject.vocab_size
     return pad if inside and pad not in taken else None
 
 
-def longest(subject: Subject, given: Any, limit: int) -> int:
-    """The most tokens to search: what is given, what the model declares or can run, at most `limit`."""
+def declared_lengths(model: nn.Module) -> list[int]:
+    """The numbers of tokens that the model declares as the most that it takes."""
+    return [value for value in _declared(model, _LENGTH_NAMES) if value > 0]
+
+
+def most_tokens(subject: Subject, given: Any, limit: int) -> int:
+    """The most tokens to search: what is given, or else what the model declares, and at most `limit`."""
     wanted = None if given is None else integer("max_length", given, 1)
-    declared = [value for value in _declared(subject.model, _LENGTH_NAMES) if value > 0]
-    length = min([limit, *([wanted] if wanted is not None else declared)])
-    if runs(subject, length):
-        return length
-    if wanted is not None and wanted <= limit:
-        raise RequestError(f"max_length: {wanted} given; {subject.name} raises on that many tokens")
-    low, high = 0, length
+    return min([limit, *([wanted] if wanted is not None else declared_lengths(subject.model))])
+
+
+def longest(subject: Subject, top: int, given: Any, least: int = 0) -> int:
+    """The most tokens up to `top` that the model runs on, which takes `least` and all lengths in between."""
+    if runs(subject, top):
+        return top
+    if given == top:
+        raise RequestError(f"max_length: {given} given; {subject.name} raises on that many tokens")
+    low, high = least, top
     for trial in (8, 16, 32, 64, 128, 256):
         if low < trial < high and runs(subject, trial):
             low = trial
@@ -108,12 +116,12 @@ def longest(subject: Subject, given: Any, limit: int) -> int:
             low = middle
         else:
             high = middle
-    if low < 2 <= length:
-        _raised_on_two(subject)
+    if low < 2 <= top:
+        raised_on_two(subject)
     return max(low, 1)
 
 
-def _raised_on_two(subject: Subject) -> None:
+def raised_on_two(subject: Subject) -> None:
     """A RequestError with what the model raises on two tokens: an audit of single tokens would find nothing."""
     try:
         subject.logits(torch.zeros(1, 2, dtype=torch.long))
@@ -125,24 +133,27 @@ def _raised_on_two(subject: Subject) -> None:
 def calls_per_token(subject: Subject) -> float:
     """How many more calls of torch one more token causes, as a loop over tokens does; 0 if calls are not watched."""
     counts, quick, subject.asks_for_no_type = [], subject.asks_for_no_type, False
-    for chunks in (4, 8):
-        length = min(chunks * subject.multiple, subject.longest)
+    few = subject.takes.fit(4)
+    lengths = [few, subject.takes.fit(2 * few)]
+    for length in lengths:
         before = subject.calls
         if not runs(subject, length):
             return 0.0
         counts.append(subject.calls - before)
     subject.asks_for_no_type = quick
-    tokens = min(8 * subject.multiple, subject.longest) - min(4 * subject.multiple, subject.longest)
+    tokens = lengths[1] - lengths[0]
     return max(0.0, (counts[1] - counts[0]) / tokens) if tokens else 0.0
 
 
-def multiple(subject: Subject) -> int:
-    """The smallest power of two such that the model takes its multiples as lengths; 1 if it takes any length."""
-    for size in (1, 2, 4, 8, 16, 32, 64, 128):
-        lengths = [length for length in (3 * size, 5 * size) if length <= subject.longest]
-        if lengths and all(runs(subject, length) for length in lengths):
-            return size
-    return 1
+def given_lengths(value: Any) -> tuple[int, ...] | None:
+    """The lengths that the user names: one, or several."""
+    if value is None:
+        return None
+    several = value if isinstance(value, Iterable) and not isinstance(value, str | Tensor) else [value]
+    found = tuple(integer("lengths", each, 1) for each in several)
+    if not found:
+        raise RequestError("lengths: none given; a number of tokens, or several, would do")
+    return found
 
 
 def runs(subject: Subject, length: int) -> bool:
@@ -156,10 +167,18 @@ def runs(subject: Subject, length: int) -> bool:
 
 def _declared(model: nn.Module, names: Sequence[str]) -> list[int]:
     """The integers that the model or its `config` holds under these names, in the order of the names."""
-    owners: list[Any] = [model, getattr(model, "config", None)]
-    values = [getattr(owner, name, None) for name in names for owner in owners if owner is not None]
+    owners: list[Any] = [model, _held(model, "config")]
+    values = [_held(owner, name) for name in names for owner in owners if owner is not None]
     flat = [item for value in values for item in (value if isinstance(value, list | tuple) else [value])]
     return [value for value in flat if isinstance(value, int) and not isinstance(value, bool)]
+
+
+def _held(owner: Any, name: str) -> Any:
+    """An attribute; None where there is none, or where code from outside assay raises."""
+    try:
+        return getattr(owner, name, None)
+    except Exception:
+        return None
 
 
 def _shown(value: Any) -> str:

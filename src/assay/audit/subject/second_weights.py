@@ -5,7 +5,7 @@ from torch import Tensor
 
 from assay.audit.redraw import draws
 from assay.audit.subject.memory import Memory
-from assay.audit.subject.subject import Subject, logits_of
+from assay.audit.subject.subject import RaisedError, Subject
 
 SHUT = 1e4
 """A value as large as this, or an infinity, masks what it is added to."""
@@ -45,8 +45,11 @@ def _masks(subject: Subject, suspects: list[Tensor]) -> list[Tensor]:
     if not trained:
         return suspects
     ids = torch.zeros(1, subject.shortest, dtype=torch.long, device=subject.device)
-    with subject.running(gradients=True) as model:
-        logits = logits_of(model(ids), ids)
+    try:
+        with subject.running(gradients=True):
+            logits = subject.called(ids)
+    except RaisedError:  # no backward on this machine
+        return suspects
     if not logits.requires_grad:
         return suspects
     gradients = torch.autograd.grad(logits.sum(), trained, allow_unused=True)

@@ -3,19 +3,24 @@
 Shapes: B batch, T tokens, V vocabulary.
 """
 
+import dis
 import inspect
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from assay.audit.subject.arithmetic import Widened, float64_by_default, in_float64, narrowest_type
+from assay.audit.subject.calling import Calling
+from assay.audit.subject.calling import logits_of as logits_of
 from assay.audit.subject.differences import change
 from assay.audit.subject.draws import Source, SteadyDraws
 from assay.audit.subject.dropout import estimates_kept, without_dropout
+from assay.audit.subject.lengths import Lengths
 from assay.audit.subject.memory import Memory, reachable
 from assay.errors import RequestError
 from assay.evaluation.generators import drawn_so_far, is_generator, reseed, seed_generators, state_of
@@ -57,11 +62,18 @@ class Subject:
         self.outputs = 1
         """The width of the logits, which may exceed the vocabulary."""
         self.vocab_size = 0
-        self.longest = 0
         self.shortest = 1
         """A length that the model is known to run on."""
-        self.multiple = 1
-        """The model takes only lengths that are multiples of this."""
+        self.takes = Lengths(range(1, 2))
+        """The lengths that the model takes, as far as they are searched."""
+        self.callings = {False: Calling(), True: Calling()}
+        """How the model is called in eval and in training mode (True)."""
+        self.trains = True
+        """Whether the model runs in training mode."""
+        self.differentiable = True
+        """Whether it runs where gradients are taken; flex attention on a CPU does not."""
+        self.unsearched: dict[str, str] = {}
+        """What could not be looked at, and why."""
         self.special_ids: tuple[int, ...] = ()
         self.narrow: list[tuple[Tensor, Tensor]] = []
         """Every tensor that was widened to float64, with its values in its own type."""
@@ -70,6 +82,11 @@ class Subject:
         self.references: dict[str, Tensor] = {}
         """For each set of weights, the logits of the longest row in eval mode on the fresh copy, every call watched."""
         self._draws: dict[tuple[bool, bool], bool] = {}
+
+    @property
+    def longest(self) -> int:
+        """The most tokens that are searched."""
+        return self.takes.longest
 
     @property
     def memory(self) -> Memory:
@@ -94,7 +111,6 @@ class Subject:
         masked = not dropout and any(self._draws.get((mode, True), False) for mode in (training, True))
         if self.restores:
             self.memory.restore()
-        self.model.train(training)
         seed_generators(seed)
         for generator in self.generators:
             reseed(generator, seed)
@@ -103,6 +119,7 @@ class Subject:
             warnings.simplefilter("ignore")
             stack.enter_context(drawn_by(self.model, torch.rand))
             stack.enter_context(torch.set_grad_enabled(gradients))
+            stack.enter_context(eagerly())
             mode: Widened | None = None
             if self.wide and self.asks_for_no_type:
                 stack.enter_context(float64_by_default())
@@ -118,10 +135,13 @@ class Subject:
                 stack.enter_context(SteadyDraws(self.steady))
             before = self.drawn()
             try:
+                self.model.train(training)
                 yield self.model
             except RequestError:
                 raise
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
+                if _is_the_users(error):
+                    raise
                 raise RaisedError(one_line(error) + (" (in training mode)" if training else "")) from error
             finally:
                 self.narrow_seen |= mode is not None and mode.narrow_seen
@@ -151,9 +171,9 @@ class Subject:
             logits = []
             for seed in (0, 1):
                 self.memory.restore()
-                with self.running(training, seed, dropout) as model:
+                with self.running(training, seed, dropout):
                     before = self.drawn()
-                    logits.append(logits_of(model(ids), ids))
+                    logits.append(self.called(ids))
                     drawn = self.drawn() != before
             self._draws[key] = drawn or bool(change(*logits).amax() > 0)
             self.memory.restore()
@@ -176,35 +196,39 @@ class Subject:
 
     def one_call(self, ids: Tensor, training: bool = False, seed: int = 0, dropout: bool = True) -> Tensor:
         """Logits [B, T, V] of all rows of `ids` [B, T] at once; in training mode gradients are on, as in training."""
-        with self.running(training, seed, dropout, gradients=training) as model:
-            return logits_of(model(ids.to(self.device)), ids).detach()
+        with self.running(training, seed, dropout, gradients=training and self.differentiable):
+            return self.called(ids.to(self.device)).detach()
+
+    def called(self, ids: Tensor) -> Tensor:
+        """Logits [B, T, V] of `ids` [B, T], inside a block of `running`."""
+        return self.callings[self.model.training].logits(self.model, ids)
 
 
-def logits_of(output: Any, ids: Tensor) -> Tensor:
-    """The logits [B, T, V] in what a model returned for `ids` [B, T]; else a RequestError of one line."""
-    found = output
-    if isinstance(output, Mapping):
-        found = output.get("logits")
-    elif hasattr(output, "logits"):
-        found = output.logits
-    elif isinstance(output, tuple | list) and output:
-        found = output[0]
-    if isinstance(found, Tensor) and _are_logits(found, ids):
-        return found
-    got = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else f"a {type(output).__name__}"
-    raise RequestError(
-        f"model: gives {got} for ids {list(ids.shape)}; logits [B, T, V], first in a tuple or as `logits`, would do"
-    )
+def eagerly() -> AbstractContextManager[Any]:
+    """Inside the block what `torch.compile` made runs as it was written: compiled anew in each mode it takes minutes.
+
+    torch's compiler, if anything was compiled, has been imported; importing it takes seconds.
+    """
+    compiler = sys.modules.get("torch._dynamo")
+    return nullcontext() if compiler is None else torch.compiler.set_stance("force_eager")
 
 
-def _are_logits(found: Tensor, ids: Tensor) -> bool:
-    dense = found.is_floating_point() and found.layout is torch.strided
-    return dense and found.ndim == 3 and found.shape[:2] == ids.shape and found.shape[2] > 0
+def _is_the_users(error: BaseException) -> bool:
+    """Whether the user interrupted the audit, rather than code of the model that raises a KeyboardInterrupt itself."""
+    place = error.__traceback__
+    if type(error) is not KeyboardInterrupt or place is None:
+        return False
+    while place.tb_next is not None:
+        place = place.tb_next
+    return place.tb_frame.f_code.co_code[place.tb_lasti] != dis.opmap["RAISE_VARARGS"]
 
 
 def one_line(error: BaseException) -> str:
     """The exception's type and the first line of its text."""
-    lines = str(error).strip().splitlines()
+    try:
+        lines = str(error).strip().splitlines()
+    except Exception:  # code from outside assay may raise even here
+        lines = []
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 

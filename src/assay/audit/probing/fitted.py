@@ -1,0 +1,28 @@
+"""Fits a search to a model that takes some lengths only, such as multiples of 64."""
+
+from dataclasses import replace
+
+from assay.audit.probing.search import Search
+from assay.audit.subject.lengths import Lengths
+
+TOKENS = 10_000
+"""The most tokens in rows that replace one token each: the smallest length that a model takes may be a long one."""
+PREFIXES = 24
+
+
+def fitted(search: Search, takes: Lengths) -> Search:
+    """The search with lengths that the model takes; where these are long, fewer tokens are replaced one at a time."""
+    if takes.every:
+        return search
+    short = takes.fit(search.short) if search.short > 1 else search.short
+    prefixes = [length for length in takes.taken if length < takes.longest]
+    known = [length for length in search.lengths if length in takes.taken]
+    return replace(
+        search,
+        longest=takes.longest,
+        middle=takes.fit(search.middle),
+        short=short,
+        content=takes.fit(search.content),
+        lengths=tuple(known if len(known) > PREFIXES else prefixes[:: max(1, len(prefixes) // PREFIXES)]),
+        stride=max(1, 2 * (short * short // TOKENS // 2) + 1),
+    )
