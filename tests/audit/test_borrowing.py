@@ -129,15 +129,15 @@ class Room(nn.Module):
 
 def test_the_most_tokens_a_model_takes_are_found() -> None:
     with borrowed(Room()) as subject:
-        assert (subject.longest, subject.multiple) == (93, 1)
+        assert (subject.longest, subject.takes.every) == (93, True)
 
 
 def test_a_model_for_multiples_of_a_chunk_is_audited_on_those() -> None:
     report = audit(Room(8))
     assert report.sound
-    length = next(finding for finding in report.findings if finding.check == "length")
-    assert length.status == "warn"
-    assert length.explanation.startswith("raises at 2, ")
+    assert report.searched.takes == "multiples of 8 up to 88"
+    assert report.summary().startswith("sound at T = multiples of 8 up to 88, both modes, float64")
+    assert report.searched.lengths == tuple(range(8, 88, 8))
 
 
 class Fails(nn.Module):

@@ -218,6 +218,9 @@ def test_pairings_find_the_part_that_must_agree() -> None:
 def test_a_report_is_json_and_says_what_was_searched() -> None:
     report = audit(seeded(lambda: Small([sound()]), 0), max_length=40)
     assert report.sound
-    assert report.summary() == "sound up to T = 40, both modes, float64"
+    words = (
+        "sound up to T = 40, both modes, float64; not looked at: scoring (no `loss` or `log_prob` is given or known)"
+    )
+    assert report.summary() == words
     assert AuditReport.model_validate(report.as_dict()) == report
     assert report.searched.special_ids == (0, 1, 60)

@@ -21,7 +21,7 @@ from assay.audit.probing.fitted import fitted
 from assay.audit.probing.probes import CONTENTS
 from assay.audit.probing.search import Search, cost_of, lighter, plan_search, widths_of
 from assay.audit.probing.yardstick import Yardstick, yardstick
-from assay.audit.report import DECIDING, AuditReport, Searched, named, unsearched, worst
+from assay.audit.report import DECIDING, SKIPPED, AuditReport, Searched, told, unsearched, worst
 from assay.audit.scoring.check import Score, scoring
 from assay.audit.subject.borrowing import borrowed
 from assay.audit.subject.draws import held, patterned
@@ -192,8 +192,8 @@ def _looked(check: str, look: Callable[[], Finding]) -> Finding:
     try:
         return look()
     except RaisedError as error:
-        told = blamed(error) or f"the model raised {error}"
-        return Finding(check=check, status="skip", explanation=f"not looked at: {told}")
+        why = blamed(error) or f"the model raised {error}"
+        return Finding(check=check, status="skip", explanation=f"{SKIPPED}{why}")
 
 
 def _without_chance(subject: Subject, training: bool, check: Callable[[], Finding], over_time: bool = False) -> Finding:
@@ -239,13 +239,13 @@ def report_on(
     return AuditReport(
         model=subject.name,
         sound=all(finding.status != "fail" for finding in merged if finding.check in DECIDING),
-        findings=tuple(finding if finding.status != "fail" else named(finding, subject.name) for finding in merged),
+        findings=tuple(told(finding, subject.name, search.lengths) for finding in merged),
         searched=Searched(
             longest=search.longest,
             lengths=search.lengths,
             takes="" if subject.takes.every else subject.takes.in_words(),
             called=subject.callings[False].in_words(),
-            unsearched=unsearched(merged, subject.unsearched),
+            unsearched=unsearched(merged, findings, subject.unsearched),
             modes=modes if subject.trains else modes[:1],
             weights=weights,
             contents=CONTENTS,

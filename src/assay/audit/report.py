@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from assay.audit.subject.lengths import spans
 from assay.records import Finding, Record
 
 DECIDING = ("causality", "length", "isolation", "determinism", "modes", "parity", "scoring")
@@ -62,15 +63,23 @@ class AuditReport(Record):
         return ", ".join(parts) + missing
 
 
-def unsearched(findings: Sequence[Finding], others: Mapping[str, str]) -> tuple[str, ...]:
-    """What was not looked at, and why: deciding checks that were skipped, and `others`, each with its reason."""
-    skipped = {f.check: f.explanation for f in findings if f.check in DECIDING and f.status == "skip"}
+SKIPPED = "not looked at: "
+"""The explanation of a check begins so that was skipped as the model raised, be it in one mode alone."""
+
+
+def unsearched(merged: Sequence[Finding], findings: Sequence[Finding], others: Mapping[str, str]) -> tuple[str, ...]:
+    """What was not looked at, and why: deciding checks that were skipped, and `others`, each with its reason.
+
+    `merged` are the worst findings of each check, which hide those that were skipped in one setting alone.
+    """
+    partly = [f for f in findings if f.explanation.startswith(SKIPPED)]
+    skipped = {f.check: f.explanation for f in (*partly, *merged) if f.check in DECIDING and f.status == "skip"}
     reasons = {**{check: why for check, why in skipped.items() if not why.startswith(NOTHING)}, **others}
     return tuple(f"{what.replace('_', ' ')} ({_shortened(why)})" for what, why in reasons.items())
 
 
 def _shortened(reason: str) -> str:
-    first = reason.removeprefix("not looked at: ").split(". ")[0]
+    first = reason.removeprefix(SKIPPED).split(". ")[0]
     return first if len(first) <= LONGEST_REASON else f"{first[: LONGEST_REASON - 3]}..."
 
 
@@ -87,8 +96,11 @@ def worst(findings: Sequence[Finding]) -> Finding:
     return max(findings, key=lambda f: (gravity[f.status], f.where is not None, len(f.modules), excess(f)))
 
 
-def named(finding: Finding, model: str) -> Finding:
-    """The finding; where no place was found for a failure, the whole model is named."""
-    if finding.where is not None:
+def told(finding: Finding, model: str, lengths: Sequence[int]) -> Finding:
+    """The finding as the report shows it: with the lengths compared on any weights; a failure always names a place."""
+    if finding.check == "length" and finding.status == "pass":
+        words = f"{finding.explanation}; on either weights those of {spans(lengths, most=16)} tokens"
+        return finding.model_copy(update={"explanation": words})
+    if finding.status != "fail" or finding.where is not None:
         return finding
     return finding.model_copy(update={"where": f"{model} itself: no part of it alone shows it", "modules": ("",)})

@@ -32,6 +32,9 @@ def audit(
     set_: Set = None,
     vocab_size: Annotated[str | None, typer.Option(help="Ids that the model takes.", show_default="found")] = None,
     max_length: Annotated[str | None, typer.Option(help="Tokens that it takes at most.", show_default="found")] = None,
+    lengths: Annotated[
+        str | None, typer.Option(help="The only lengths that it takes, as in 64,128,256.", show_default="found")
+    ] = None,
     seed: Annotated[str, typer.Option(help="Of the weights and of the tokens tried.")] = "0",
     plugin: Plugin = None,
     as_json: Json = False,
@@ -49,6 +52,7 @@ def audit(
         "vocab_size": None if vocab_size is None else parse_count("--vocab-size", vocab_size),
         "max_length": None if max_length is None else parse_count("--max-length", max_length),
     }
+    only = None if lengths is None else [parse_count("--lengths", length) for length in lengths.split(",")]
     with Stages() as stages:
         subjects = named_models(subject, fresh)
         results: list[tuple[NamedModel, AuditReport, dict[str, Any] | None]] = []
@@ -61,6 +65,7 @@ def audit(
                 log_prob=item.log_prob,
                 special_ids=item.special_ids,
                 max_length=limits["max_length"],
+                lengths=only,
                 thorough=thorough,
                 fresh=item.fresh,
                 seed=fresh.seed,

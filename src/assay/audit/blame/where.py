@@ -19,6 +19,8 @@ Runs of different shapes may use different kernels, which round differently.
 NOTABLE = 1e-6
 """A difference smaller than the largest by this factor is taken for rounding."""
 MOST_NAMED = 8
+COMPILED = "._orig_mod"
+"""The part that `torch.compile` puts into the names of modules."""
 
 
 def tolerance(unit: float, same_shape: bool) -> float:
@@ -103,7 +105,7 @@ def placed(finding: Finding, tracer: Tracer, blames: list[Blame], event: str, th
     return finding.model_copy(
         update={
             "where": sentences[0],
-            "modules": tuple(blame.module for blame in blames),
+            "modules": tuple(blame.module.replace(COMPILED, "") for blame in blames),
             "explanation": " ".join([f"{finding.explanation}.", *aside, *further])
             if aside or further
             else finding.explanation,
@@ -112,6 +114,6 @@ def placed(finding: Finding, tracer: Tracer, blames: list[Blame], event: str, th
 
 
 def _sentence(tracer: Tracer, blame: Blame, event: str, thing: str) -> str:
-    name = blame.module or tracer.title("")
+    name = blame.module.replace(COMPILED, "") or tracer.title("")
     moved = "its output" if blame.position is None else f"{thing} {blame.position}"
     return f"{name}: {moved} moves {event}, by {blame.moved:.2g}"

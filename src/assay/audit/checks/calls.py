@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from assay.audit.blame.pairing import everything
+from assay.audit.blame.remembered import remembered
 from assay.audit.blame.where import placed, trace
 from assay.audit.checks.rows import batches
 from assay.audit.probing.evidence import Change, finding_of, largest_change
@@ -107,4 +108,6 @@ def _located(
         lambda: subject.logits(ids, training),
         between=lambda: go_through(two),
     )
-    return placed(finding, tracer, blames, f"after {'other tokens' if training else f'{len(two)} other calls'}")
+    finding = placed(finding, tracer, blames, f"after {'other tokens' if training else f'{len(two)} other calls'}")
+    go_through(())
+    return remembered(finding, subject.model, lambda: subject.logits(ids, training))

@@ -50,7 +50,7 @@ def length(subject: Subject, search: Search, yardstick: Yardstick, training: boo
         "length",
         found,
         yardstick,
-        f"prefixes of {spans(set(lengths) - set(raised))} tokens alone give what they give inside {ids.shape[1]}",
+        f"{len(lengths) - len(raised)} prefixes alone give what they give inside {ids.shape[1]} tokens",
         f"the first {count} tokens alone give other logits than inside {ids.shape[1]} tokens",
     )
     if finding.status == "fail" and subject.draws(training, dropout=False):  # as the runs have shown

@@ -45,7 +45,7 @@ def parity(subject: Subject, search: Search, yardstick: Yardstick) -> Finding:
     """
     ways = decoders(subject.model)
     if not ways or search.content < 2:
-        reason = "nothing to compare: the model takes no state, as it has no `step` with `prefill` or `initial_state`, and no cache is given"
+        reason = "nothing to compare: no `step` with `prefill` or `initial_state`, and no argument that takes a state"
         return Finding(check="parity", status="skip", explanation=reason if not ways else "one token is all it takes")
     worst: tuple[Change, _Run] | None = None
     for run in _runs(subject, search, yardstick, ways):

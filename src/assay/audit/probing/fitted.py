@@ -8,6 +8,8 @@ from assay.audit.subject.lengths import Lengths
 TOKENS = 10_000
 """The most tokens in rows that replace one token each: the smallest length that a model takes may be a long one."""
 PREFIXES = 24
+LONG = 320
+"""Of a model that takes no fewer tokens than these, fewer positions are looked at, as of one that costs much."""
 
 
 def fitted(search: Search, takes: Lengths) -> Search:
@@ -17,6 +19,8 @@ def fitted(search: Search, takes: Lengths) -> Search:
     short = takes.fit(search.short) if search.short > 1 else search.short
     prefixes = [length for length in takes.taken if length < takes.longest]
     known = [length for length in search.lengths if length in takes.taken]
+    if takes.taken[0] > LONG:
+        search = replace(search, brief=True, cuts=tuple(cut for cut in search.cuts if (cut + 1) % 16 == 0))
     return replace(
         search,
         longest=takes.longest,

@@ -71,9 +71,7 @@ def clear_of(length: int, widths: frozenset[int]) -> int:
     return length
 
 
-def plan_search(
-    longest: int, cost: int, thorough: bool, seed: int, widths: frozenset[int] = frozenset()
-) -> Search:
+def plan_search(longest: int, cost: int, thorough: bool, seed: int, widths: frozenset[int] = frozenset()) -> Search:
     """The search for a model of this cost, up to `longest` tokens; `thorough` is not reduced for large models.
 
     None of the lengths but those of prefixes is in `widths`.
@@ -84,9 +82,7 @@ def plan_search(
 
     longest = whole(longest)
     if cost >= LARGE and not thorough:
-        return _of_large(
-            Search(longest, whole(24), whole(20), whole(16), (), (), (), (), (2, 4), seed, brief=True)
-        )
+        return _of_large(Search(longest, whole(24), whole(20), whole(16), (), (), (), (), (2, 4), seed, brief=True))
     further = range(512, longest, 256) if thorough else ()
     cuts = [0, 5, longest // 2 - 10, longest - 2, 240, 300, *(m - 1 for m in (*OTHERS, *range(16, longest, 16)))]
     if cost < TINY:  # so that every chunk of an even length ends at a cut

@@ -34,7 +34,9 @@ def scoring(subject: Subject, search: Search, loss: Score | None = None, log_pro
     """
     scorer = scorer_of(subject, loss, log_prob)
     generator = torch.Generator().manual_seed(search.seed + 9)
-    ids = torch.randint(subject.vocab_size, (2, subject.takes.fit(min(search.content, 16))), generator=generator).to(subject.device)
+    ids = torch.randint(subject.vocab_size, (2, subject.takes.fit(min(search.content, 16))), generator=generator).to(
+        subject.device
+    )
     logits = subject.logits(ids, dropout=False).double()
     norm = logits[..., : subject.vocab_size].logsumexp(-1)
     if not bool(norm.isfinite().all()):

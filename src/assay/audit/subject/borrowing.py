@@ -18,6 +18,7 @@ from assay.errors import RequestError
 from assay.evaluation.generators import generators_put_back
 from assay.plugins.blame import blamed
 
+
 @contextmanager
 def borrowed(
     model: nn.Module,
@@ -31,9 +32,9 @@ def borrowed(
     """A subject on a deep copy of `model`; where it cannot be copied, on the model itself, put back afterwards.
 
     The global random generators are put back too. `longest` is the most tokens to search where neither `max_length` nor
-    the model sets a limit; `lengths` are the only ones to use. With `measured` the subject is tried out first: what it draws at random in training mode,
-    which lengths it takes, and whether every call of torch must be watched to keep it in float64. A RequestError of one
-    line where the model raises, or gives something else than logits.
+    the model sets a limit; `lengths` are the only ones to use. With `measured` the subject is tried out first: what it
+    draws at random in training mode, which lengths it takes, and whether every call of torch must be watched to keep it
+    in float64. A RequestError of one line where the model raises, or gives something else than logits.
     """
     if not isinstance(model, nn.Module):
         raise RequestError(f"model: a {type(model).__name__} given; a torch.nn.Module from ids to logits would do")

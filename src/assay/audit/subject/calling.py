@@ -168,7 +168,7 @@ class _Losses(TorchFunctionMode):
             for chosen in (pieces, pieces[:1]):  # further heads may predict further tokens
                 same = len({piece.shape[1] for piece in chosen}) == 1
                 if same and sum(len(piece) for piece in chosen) == shape.numel():
-                    return torch.cat(chosen).unflatten(0, tuple(shape))
+                    return torch.cat(chosen).view(*shape, -1)
         return None
 
 

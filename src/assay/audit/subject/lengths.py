@@ -51,7 +51,7 @@ def spans(lengths: Iterable[int], most: int = FEW) -> str:
     while left:
         step = left[1] - left[0] if len(left) > 1 else 1
         run = next((n for n in range(1, len(left)) if left[n] - left[n - 1] != step), len(left))
-        if run < 3 and not (run == 2 and step == 1):
+        if run < 3:
             run, step = 1, 1
         named = str(left[0]) if run == 1 else f"{left[0]} to {left[run - 1]}"
         parts.append(named + (f" in steps of {step}" if step > 1 else ""))

@@ -17,7 +17,7 @@ from assay.errors import RequestError
 
 USUAL = (8, 16, 64, 256, 384, 1)
 """Lengths tried first; 384 is a multiple of 24, 32, 48, 96 and 128."""
-EACH = 520
+EACH = 1025
 """Every length up to this is tried where no usual one runs, and then the larger sizes of tables and buffers."""
 BATCHES = (2, 4, 8, 16, 32, 64)
 """Numbers of rows tried where a single row does not run."""
@@ -51,8 +51,9 @@ def _settled(subject: Subject, length: int) -> None:
     """Note the length, whether two rows can be called at once, and how the model is called in training mode."""
     subject.shortest = length
     calling = subject.callings[False]
+    subject.alone |= calling.flat
     if not (calling.flat or calling.batch) and not _runs(subject, length, 2):
-        calling = replace(calling, alone=True)
+        calling, subject.alone = replace(calling, alone=True), True
         subject.callings = {False: calling, True: calling}
 
 
@@ -102,7 +103,7 @@ def _unusual(subject: Subject) -> Iterator[int]:
     tensors = (*subject.model.parameters(), *subject.model.buffers())
     sizes = Counter(size for tensor in tensors for size in set(tensor.shape) if size >= EACH)
     yield from [size for size, _ in sizes.most_common(8)]
-    yield from (1024, 2048, 4096)
+    yield from (2048, 4096)
 
 
 def _in_batches(subject: Subject) -> bool:
@@ -128,11 +129,14 @@ def lengths_taken(subject: Subject, given: Sequence[int] | None, max_length: obj
     few = [length for length in (1, *MORE) if length < top]
     if top <= 2 or all(_runs(subject, length) for length in few):
         return Lengths(range(1, limits.longest(subject, top, max_length) + 1))
-    if subject.shortest > top:
-        if max_length is not None:
-            _refuse(subject, top)
-        return Lengths(tuple(n for n in (subject.shortest, 2 * subject.shortest) if _runs(subject, n)))
-    return _from_some_length_on(subject, top, max_length) or _multiples(subject, top) or _each(subject, top)
+    if subject.shortest <= top:
+        return _from_some_length_on(subject, top, max_length) or _multiples(subject, top) or _each(subject, top)
+    multiples = _multiples(subject, top)
+    if multiples is None and max_length is not None:
+        raise RequestError(
+            f"max_length: {max_length} given; {subject.name} raises on so few tokens; {subject.shortest} would do"
+        )
+    return multiples or Lengths(tuple(n for n in (subject.shortest, 2 * subject.shortest) if _runs(subject, n)))
 
 
 def _as_given(subject: Subject, given: Sequence[int], max_length: object) -> Lengths:
@@ -178,8 +182,3 @@ def _each(subject: Subject, top: int) -> Lengths:
     if taken == (1,):
         limits.raised_on_two(subject)
     return Lengths(taken)
-
-
-def _refuse(subject: Subject, top: int) -> None:
-    words = f"{top} given; {subject.name} raises on so few tokens"
-    raise RequestError(f"max_length: {words}; it takes {subject.shortest}, which would do")
