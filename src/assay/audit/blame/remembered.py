@@ -13,18 +13,18 @@ _NOT_MEMORY = ("_parameters", "_modules", "training")
 
 
 def remembered(finding: Finding, model: nn.Module, call: Callable[[], object]) -> Finding:
-    """The finding, with the attributes that `call` changes: in its `where`, if no module was found to blame."""
+    """The finding; its `where` names the attributes that `call` changes, alone if no module was found to blame."""
     before = _held(model)
     call()
     after = _held(model)
     names = [name for name in after if name not in before or not _same(before[name], after[name])][:MOST]
     if not names:
         return finding
-    words = f"a memory on the model: {', '.join(f'`{name}`' for name in names)}"
+    words = f"a cache on the model, {', '.join(f'`{name}`' for name in names)}, holds what earlier calls left"
     if finding.where is None:
         owners = tuple(dict.fromkeys(name.rpartition(".")[0] for name in names))
-        return finding.model_copy(update={"where": f"{words} holds what earlier calls left", "modules": owners})
-    return finding.model_copy(update={"explanation": f"{finding.explanation}; {words}"})
+        return finding.model_copy(update={"where": words, "modules": owners})
+    return finding.model_copy(update={"where": f"{finding.where}; {words}"})
 
 
 def _held(model: nn.Module) -> dict[str, Any]:

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from assay.audit.subject import limits
 from assay.audit.subject.arithmetic import wide
+from assay.audit.subject.calling import Calling
 from assay.audit.subject.lengths import Lengths
 from assay.audit.subject.memory import Memory, reachable
 from assay.audit.subject.subject import RaisedError, Subject
-from assay.audit.subject.trial import lengths_taken, settle, settle_training
+from assay.audit.subject.trial import lengths_taken, settle, settle_training, settle_unusually
 from assay.errors import RequestError
 from assay.evaluation.generators import generators_put_back
 from assay.plugins.blame import blamed
@@ -80,23 +81,32 @@ def _running_subject(model: nn.Module, lengths: Sequence[int] | None) -> Subject
     for parameter in model.parameters():
         parameter.grad = None
     narrow = [(value, value.data) for value in reachable(model) if isinstance(value, Tensor)]
-    for every, subject.wide in ((False, True), (False, False), (True, True), (True, False)):
+    why: RaisedError | RequestError | None = None
+
+    def runs(in_float64: bool, lengths: Sequence[int] | None, ways: Sequence[Calling] = ()) -> bool:
+        nonlocal why
         for tensor, values in narrow:
-            tensor.data = wide(values) if subject.wide else values
-        subject.memories["given"] = Memory(model)
+            tensor.data = wide(values) if in_float64 else values
+        subject.wide, subject.memories["given"] = in_float64, Memory(model)
         try:
-            settle(subject, lengths, every)
+            settle(subject, lengths, ways)
         except (RaisedError, RequestError) as error:
-            last = error
-            continue
-        if subject.wide:
-            subject.narrow = [(tensor, values) for tensor, values in narrow if tensor.dtype != values.dtype]
+            why = error
+            return False
+        subject.narrow = [(tensor, values) for tensor, values in narrow if tensor.dtype != values.dtype]
+        return True
+
+    if runs(True, lengths) or runs(False, lengths):
         return subject
-    if isinstance(last, RequestError):
-        raise last
     needs = "an audit needs a module from ids [B, T] to logits [B, T, V]"
     option = "model" if lengths is None else "lengths"
-    raise RequestError(f"{option}: {subject.name} raised {last}; {needs}") from last
+    if isinstance(why, RequestError):
+        raise why
+    if lengths is None and settle_unusually(subject):
+        found = [subject.shortest], [subject.callings[False]]
+        if runs(True, *found) or runs(False, *found):
+            return subject
+    raise RequestError(f"{option}: {subject.name} raised {why}; {needs}") from why
 
 
 def _asks_for_no_type(subject: Subject) -> bool:

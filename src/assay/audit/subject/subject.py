@@ -140,7 +140,7 @@ class Subject:
             except RequestError:
                 raise
             except BaseException as error:
-                if _is_the_users(error):
+                if is_the_users(error):
                     raise
                 raise RaisedError(one_line(error) + (" (in training mode)" if training else "")) from error
             finally:
@@ -213,7 +213,7 @@ def eagerly() -> AbstractContextManager[Any]:
     return nullcontext() if compiler is None else torch.compiler.set_stance("force_eager")
 
 
-def _is_the_users(error: BaseException) -> bool:
+def is_the_users(error: BaseException) -> bool:
     """Whether the user interrupted the audit, rather than code of the model that raises a KeyboardInterrupt itself."""
     place = error.__traceback__
     if type(error) is not KeyboardInterrupt or place is None:

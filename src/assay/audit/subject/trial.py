@@ -4,7 +4,7 @@ Shapes: B batch, T tokens.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -12,7 +12,7 @@ import torch
 from assay.audit.subject import limits
 from assay.audit.subject.calling import Calling, callings
 from assay.audit.subject.lengths import MORE, Lengths
-from assay.audit.subject.subject import RaisedError, Subject
+from assay.audit.subject.subject import RaisedError, Subject, is_the_users
 from assay.errors import RequestError
 
 USUAL = (8, 16, 64, 256, 384, 1)
@@ -23,16 +23,16 @@ BATCHES = (2, 4, 8, 16, 32, 64)
 """Numbers of rows tried where a single row does not run."""
 
 
-def settle(subject: Subject, given: Sequence[int] | None, every: bool) -> None:
+def settle(subject: Subject, given: Sequence[int] | None = None, ways: Sequence[Calling] = ()) -> None:
     """Find a way to call the model, and a length, at which it gives logits; set the subject's accordingly.
 
-    With `every` all lengths are tried, also those that are unusual, and numbers of rows. Raises what the plainest way
-    raised where none works: a RaisedError, or the RequestError of a model that gives something else.
+    The length is one of those `given`, or a usual one; the way one of `ways`, or any. Where none works, raises what the
+    plainest way raised: a RaisedError, or the RequestError of a model that gives something else.
     """
     first: RaisedError | RequestError | None = None
-    for calling in callings(subject.model):
+    for calling in ways or callings(subject.model):
         subject.callings = {False: calling, True: calling}
-        for length in given or (_unusual(subject) if every else _usual(subject)):
+        for length in given or _usual(subject):
             try:
                 subject.outputs = _width(subject, length)
                 _settled(subject, length)
@@ -42,9 +42,32 @@ def settle(subject: Subject, given: Sequence[int] | None, every: bool) -> None:
                 break
             except RaisedError as error:
                 first = first or error
-    if every and not given and _in_batches(subject):
-        return
     raise first or RaisedError("nothing was tried")
+
+
+def settle_unusually(subject: Subject) -> bool:
+    """As `settle`, with unusual numbers of rows and with every length; whether one was found."""
+    if _in_batches(subject):
+        return True
+    for calling in callings(subject.model):
+        subject.callings = {False: calling, True: calling}
+        length = _first_that_runs(subject, _unusual(subject))
+        if length is not None:
+            subject.shortest = length
+            return True
+    return False
+
+
+def _first_that_runs(subject: Subject, lengths: Iterable[int]) -> int | None:
+    with subject.running():
+        for length in lengths:
+            try:
+                subject.called(torch.zeros(1, length, dtype=torch.long, device=subject.device))
+                return length
+            except BaseException as error:  # a thousand attempts: `subject.running` around each takes seconds
+                if is_the_users(error):
+                    raise
+    return None
 
 
 def _settled(subject: Subject, length: int) -> None:
@@ -153,7 +176,8 @@ def _as_given(subject: Subject, given: Sequence[int], max_length: object) -> Len
 def _from_some_length_on(subject: Subject, top: int, max_length: object) -> Lengths | None:
     """All lengths between two, if the shortest known is followed by others that run."""
     least = subject.shortest
-    if not all(_runs(subject, n) for n in (*range(least, min(least + 4, top)), *MORE) if least <= n < top):
+    near = [n for n in range(least + 1, least + 4) if n <= top] or [least - 1]
+    if not all(_runs(subject, n) for n in (*near, *(n for n in MORE if least <= n < top))):
         return None
     low, high = 0, least
     while high - low > 1:
@@ -172,7 +196,7 @@ def _multiples(subject: Subject, top: int) -> Lengths | None:
         last = top // size
         while last > 3 and not _runs(subject, last * size):  # beyond the most that it takes
             last -= 1
-        return Lengths(range(size, last * size + 1, size))
+        return Lengths((*([1] if _runs(subject, 1) else []), *range(size, last * size + 1, size)))
     return None
 
 
