@@ -1,10 +1,12 @@
 """The audit names all modules to blame, in the order they run, whatever shapes their tensors have."""
 
+import re
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from assay.audit import AuditReport, audit
 from assay.audit.blame.pairing import from_position, prefix_of, rows_but, step_at, up_to
@@ -224,3 +226,80 @@ def test_a_report_is_json_and_says_what_was_searched() -> None:
     assert report.summary() == words
     assert AuditReport.model_validate(report.as_dict()) == report
     assert report.searched.special_ids == (0, 1, 60)
+
+
+class DropsAlways(nn.Module):
+    """Dropout that evaluation mode does not switch off: torch's own, or a mask of its own."""
+
+    def __init__(self, own: bool) -> None:
+        super().__init__()
+        self.value = nn.Linear(D, D)
+        self.own = own
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = causal_attention(self.value(x))
+        return x * (torch.rand_like(x) > 0.3) if self.own else F.dropout(x, 0.3)
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_dropout_left_on_is_a_failure_of_determinism_alone(own: bool) -> None:
+    report = audit(seeded(lambda: Small([sound(), DropsAlways(own)]), 0), max_length=16)
+    assert [found.check for found in report.findings if found.status == "fail"] == ["determinism"]
+
+
+class Caching(Small):
+    """Keeps the mean of each call under the number of its tokens, and adds that of the call before."""
+
+    def __init__(self) -> None:
+        super().__init__([sound()])
+        self.means: dict[int, Tensor] = {}
+
+    def forward(self, ids: Tensor) -> Tensor:
+        logits = self.head(self.hidden(ids))
+        before = self.means.get(ids.shape[1])
+        self.means[ids.shape[1]] = logits.detach().mean()
+        return logits if before is None else logits + before
+
+
+def test_a_cache_on_the_model_is_named() -> None:
+    found = finding(Caching, "isolation", max_length=16)
+    assert found.status == "fail"
+    assert found.where is not None
+    assert "a cache on the model, `means`, holds what earlier calls left" in found.where
+
+
+class Partial(nn.Module):
+    """Takes no multiples of 7 tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(V, V)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        if ids.shape[1] % 7 == 0:
+            raise ValueError("no multiple of 7")
+        return self.table(ids)
+
+
+def test_many_lengths_that_raise_are_shortened() -> None:
+    found = finding(Partial, "length", max_length=100)
+    assert found.status == "warn"
+    assert re.match(r"raises at \d+ to \d+ in steps of \d+ tokens \(ValueError: no multiple of 7\)", found.explanation)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_compiled_parts_are_run_as_written_and_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
+    @torch.compile
+    def squashed(x: Tensor) -> Tensor:
+        return x.tanh()
+
+    class Squashing(Mixing):
+        def forward(self, x: Tensor) -> Tensor:
+            return squashed(super().forward(x))
+
+    made: list[nn.Module] = [torch.compile(Squashing(causal_attention)), torch.compile(Mixing(flipped))]  # type: ignore[list-item]
+    report = audit(seeded(lambda: Small(made[:1]), 0), max_length=40)
+    assert report.sound
+    assert finding(lambda: Small(made)).modules[0] == "blocks.1"
+    assert "".join(capfd.readouterr()) == ""

@@ -66,6 +66,19 @@ def test_a_sound_stranger_passes(assay: Assay, stranger: Path) -> None:
     assert report["searched"]["vocab_size"] == 23
 
 
+def test_only_the_lengths_given_are_used(assay: Assay, stranger: Path) -> None:
+    stranger.write_text(
+        MODEL.replace("        return self.head", "        assert ids.shape[1] in (12, 20)\n        return self.head")
+    )
+    said = assay("audit", str(stranger), "--lengths", "12,20")
+    assert said.status == 0
+    words = "sound (at T = 12, 20, both modes, float64) not looked at: scoring"
+    assert words in " ".join(said.out.split())
+    said = assay("audit", str(stranger), "--lengths", "12,21")
+    assert (said.status, said.out) == (2, "")
+    assert said.err.startswith("lengths: 21 given; Model raised AssertionError on that many tokens")
+
+
 def test_a_strangers_leak_is_named(assay: Assay, stranger: Path) -> None:
     stranger.write_text(MODEL + "\n\ndef open_eyed():\n    return Model(causal=False)\n")
     status, report = answer(assay, f"{stranger}:open_eyed", "--max-length", "40")

@@ -85,7 +85,7 @@ def plan_search(longest: int, cost: int, thorough: bool, seed: int, widths: froz
         return _of_large(Search(longest, whole(24), whole(20), whole(16), (), (), (), (), (2, 4), seed, brief=True))
     further = range(512, longest, 256) if thorough else ()
     cuts = [0, 5, longest // 2 - 10, longest - 2, 240, 300, *(m - 1 for m in (*OTHERS, *range(16, longest, 16)))]
-    if cost < TINY:  # so that every chunk of an even length ends at a cut
+    if cost < TINY and not thorough:  # so that every chunk of an even length ends at a cut
         cuts += range(65, longest, 2)
     cuts += [t for m in (*POWERS, *further) for t in (m - 1, m)]
     if thorough:
