@@ -76,7 +76,7 @@ def test_only_the_lengths_given_are_used(assay: Assay, stranger: Path) -> None:
     assert words in " ".join(said.out.split())
     said = assay("audit", str(stranger), "--lengths", "12,21")
     assert (said.status, said.out) == (2, "")
-    assert said.err.startswith("lengths: 21 given; Model raised AssertionError on that many tokens")
+    assert said.err.startswith("assay: lengths: 21 given; Model raised AssertionError on that many tokens")
 
 
 def test_a_strangers_leak_is_named(assay: Assay, stranger: Path) -> None:
