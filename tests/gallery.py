@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 import gallery_decoding as decoding
+import gallery_drift as drift
 import gallery_layers as layers
 import gallery_memory as memory
 import gallery_models as models
@@ -203,6 +204,8 @@ GALLERY = [
     layer("rows-mixed-by-eight", lambda b: modes.InBatchesOf(b, 8), "isolation"),
     layer("mean-of-tokens-in-training", modes.MeanOfTokensInTraining, "isolation"),
     layer("memory-of-the-class", modes.MemoryOfTheClass, "isolation"),
+    layer("balanced-before-routing", lambda b: drift.Balanced(b, rate=0.03 * b)),
+    layer("scheduled-by-token-values", drift.Scheduled, "isolation"),
     planted(
         "packed-documents-leak",
         models.PackingModel,

@@ -185,6 +185,7 @@ QUICK_MUTANTS = {
     *("memory-of-the-last-call", "rows-mixed", "packed-documents-leak", "dropout-left-on", "loss-not-shifted"),
     *("rows-mixed-by-eight", "only-with-gradients-in-training", "mean-of-tokens-in-training", "no-finite-logit"),
     *("dropped-by-the-whole", "memory-of-the-class", "only-at-37-tokens", "only-in-narrow-numbers"),
+    "balanced-before-routing",
     *("mass-on-padded-ids", "dead-projection", "initialisation-overwritten", "decoding-shift-off-by-one"),
     *("window-cache-one-short", "nats-clamped", "real-id-ignored-as-padding", "dearest-tenth-left-out"),
 }
@@ -196,6 +197,7 @@ QUICK_TWINS = {
 QUICK_SOUND = {
     *("alibi", "attention-sinks", "token-shift", "running-mean", "float32-fourier-convolution", "dropout-0.9"),
     *("experts-with-dropout", "generator-of-numpy", "drops-long-rows"),
+    *("loss-free-balancing", "balanced-by-a-parameter"),
     *("draws-by-token", "spectral-norm", "mask-parameter-compared", "very-chaotic"),
     *("token-choice-experts", "large-weights", "bfloat16-weights", "tied", "zero-head", "float32-only"),
 }
