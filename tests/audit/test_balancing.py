@@ -1,4 +1,4 @@
-"""What training calls change: a bias balanced by counts is a warning, a memory of tokens a failure, each said as such."""
+"""What training calls change: a bias balanced by counts is a warning, a memory of tokens a failure."""
 
 import pytest
 import torch

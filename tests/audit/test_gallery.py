@@ -141,9 +141,10 @@ def nats_of_all(model: nn.Module, tokens: Tensor, score: Mapping[str, Any], time
 def away_from_marginal(model: nn.Module, score: Mapping[str, Any]) -> float:
     """How far the probability of a few tokens is from the sum over all tokens that can follow them."""
     worst = 0.0
-    for length, times in ((3, 1.0), (3, 8.0), (12, 1.0)):
-        start = ids(1, length, 0)
-        following = torch.cat([start.expand(V, length), torch.arange(V)[:, None]], 1)
+    starts = [(ids(1, 3, 0), 1.0), (ids(1, 3, 0), 8.0), *((ids(1, length, 0), 1.0) for length in (9, 12))]
+    starts.append((torch.cat([ids(1, 60, 0), ids(1, 6, 1).repeat(1, 4)], 1), 1.0))
+    for start, times in starts:
+        following = torch.cat([start.expand(V, -1), torch.arange(V)[:, None]], 1)
         whole, parts = (nats_of_all(model, tokens, score, times) for tokens in (start, following))
         off = abs((whole - parts).exp().sum().item() - 1)
         worst = max(worst, off if off == off else 1.0)

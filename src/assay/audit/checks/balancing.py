@@ -6,6 +6,7 @@ Shapes: B rows, T tokens, D width.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +64,7 @@ def balanced_by(subject: Subject, x: Tensor, y: Tensor, yardstick: Yardstick) ->
     if still is None or not all(torch.equal(still[name], after_x[name]) for name in nudges):
         return None
     for turn in TURNS:
-        turned = _after(subject, x, lambda vectors, turn=turn: vectors.roll(turn, -1))
+        turned = _after(subject, x, partial(torch.roll, shifts=turn, dims=-1))
         if turned is not None and any(not torch.equal(turned[name], after_x[name]) for name in nudges):
             return max(nudges.items(), key=lambda item: item[1])
     return None

@@ -20,13 +20,13 @@ from assay.audit.subject.subject import Subject
 from assay.records import Finding
 
 BALANCED = (
-    "training calls nudge `{name}`, by {nudge:.2g} at most and by counts of choices, which moves the next call's logits:"
-    " balancing, as training does; every other check begins from one state"
+    "training calls nudge `{name}`, by {nudge:.2g} at most and by counts of choices, which moves the next call's"
+    " logits: balancing, as training does; every other check begins from one state"
 )
 
 
 class _Comparison(NamedTuple):
-    """How far the logits of a call on `ids` differ between two `pasts`: lists of calls made before it on a fresh copy."""
+    """How far the logits of a call on `ids` differ between two `pasts`: calls made before it on a fresh copy."""
 
     found: Change
     ids: Tensor
@@ -98,7 +98,8 @@ def _by_contents(subject: Subject, x: Tensor, y: Tensor, _: int, yardstick: Yard
     subject.logits(x, training=True)
     after_x = subject.logits(y, training=True)
     subject.memory.restore()
-    _, after_y = (subject.logits(y, training=True) for _ in range(2))
+    subject.logits(y, training=True)
+    after_y = subject.logits(y, training=True)
     return _Comparison(largest_change(after_x, after_y, yardstick), y, ((x,), (y,)))
 
 
