@@ -6,7 +6,7 @@ from typing import Any
 
 from assay.records import Finding, Record
 
-DECIDING = ("causality", "length", "isolation", "determinism", "modes", "parity", "scoring")
+DECIDING = ("causality", "labels", "length", "isolation", "determinism", "modes", "parity", "scoring")
 """The checks whose failure makes a model unsound; the others can only warn."""
 
 
