@@ -8,8 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 
 import gallery_decoding as decoding
+import gallery_drift as drift
 import gallery_layers as layers
 import gallery_memory as memory
+import gallery_mixtures as mixtures
 import gallery_models as models
 import gallery_modes as modes
 import gallery_rules as rules
@@ -203,6 +205,8 @@ GALLERY = [
     layer("rows-mixed-by-eight", lambda b: modes.InBatchesOf(b, 8), "isolation"),
     layer("mean-of-tokens-in-training", modes.MeanOfTokensInTraining, "isolation"),
     layer("memory-of-the-class", modes.MemoryOfTheClass, "isolation"),
+    layer("balanced-before-routing", lambda b: drift.Balanced(b, rate=0.03 * b)),
+    layer("scheduled-by-token-values", drift.Scheduled, "isolation"),
     planted(
         "packed-documents-leak",
         models.PackingModel,
@@ -254,4 +258,13 @@ GALLERY = [
     scored("target-favoured-in-the-logits", "loss", scores.target_favoured, scores.next_token_loss),
     scored("last-chunk-left-out", "loss", scores.whole_chunks, scores.next_token_loss),
     scored("cache-of-the-whole-sequence", "log_prob", scores.cached(True), scores.cached(False)),
+    # scores of a whole row
+    scored("hashed-bigrams", "log_prob", mixtures.hashed(512), mixtures.hashed(0)),
+    scored("hashed-trigrams", "log_prob", mixtures.hashed(512, order=3), mixtures.hashed(0, order=3)),
+    scored("better-model-of-a-row", "log_prob", mixtures.better_of_a_row(9), mixtures.mixed(False)),
+    scored("temperature-of-a-row", "log_prob", mixtures.fitted_temperature(9), mixtures.fitted_temperature(999)),
+    scored("weight-fitted-to-a-row", "loss", *map(mixtures.mean_nats, (mixtures.mixed(True), mixtures.mixed(False)))),
+    scored("only-ids-of-the-row", "log_prob", mixtures.only_seen(True), mixtures.only_seen(False)),
+    scored("best-of-four-draws", "log_prob", mixtures.best_of_draws, mixtures.fitted_temperature(999)),
+    scored("scaled-by-the-batch", "log_prob", mixtures.scaled_by_the_batch, mixtures.fitted_temperature(999)),
 ]

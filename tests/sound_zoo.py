@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
+import gallery_drift as drift
 import gallery_scores as scores
 import sound_layers as layers
 import sound_modes as modes
@@ -205,6 +206,12 @@ SOUND_ZOO = [
     layer("generator-of-numpy", lambda: modes.OwnGenerator(np.random.default_rng(0))),
     layer("older-generator-of-numpy", lambda: modes.OwnGenerator(np.random.RandomState(0))),
     layer("drops-long-rows", modes.DropsLongRows),
+    # states that training calls move
+    layer("loss-free-balancing", drift.Balanced),
+    layer("balanced-by-a-parameter", lambda: drift.Balanced(rate=0.03, held="parameter")),
+    layer("balanced-by-shares", lambda: drift.Balanced(rate=0.1, held="attribute", by_sign=False)),
+    layer("scheduled-by-calls", lambda: drift.Scheduled(False)),
+    layer("average-of-weights", lambda: drift.AverageForEvaluation(False)),
     # whole models
     model("large-weights", lambda: scaled(plain(), 100.0)),
     model("bfloat16-weights", lambda: plain().bfloat16()),

@@ -141,9 +141,10 @@ def nats_of_all(model: nn.Module, tokens: Tensor, score: Mapping[str, Any], time
 def away_from_marginal(model: nn.Module, score: Mapping[str, Any]) -> float:
     """How far the probability of a few tokens is from the sum over all tokens that can follow them."""
     worst = 0.0
-    for length, times in ((3, 1.0), (3, 8.0), (12, 1.0)):
-        start = ids(1, length, 0)
-        following = torch.cat([start.expand(V, length), torch.arange(V)[:, None]], 1)
+    starts = [(ids(1, 3, 0), 1.0), (ids(1, 3, 0), 8.0), *((ids(1, length, 0), 1.0) for length in (9, 12))]
+    starts.append((torch.cat([ids(1, 60, 0), ids(1, 6, 1).repeat(1, 4)], 1), 1.0))
+    for start, times in starts:
+        following = torch.cat([start.expand(V, -1), torch.arange(V)[:, None]], 1)
         whole, parts = (nats_of_all(model, tokens, score, times) for tokens in (start, following))
         off = abs((whole - parts).exp().sum().item() - 1)
         worst = max(worst, off if off == off else 1.0)
@@ -185,6 +186,7 @@ QUICK_MUTANTS = {
     *("memory-of-the-last-call", "rows-mixed", "packed-documents-leak", "dropout-left-on", "loss-not-shifted"),
     *("rows-mixed-by-eight", "only-with-gradients-in-training", "mean-of-tokens-in-training", "no-finite-logit"),
     *("dropped-by-the-whole", "memory-of-the-class", "only-at-37-tokens", "only-in-narrow-numbers"),
+    "balanced-before-routing",
     *("mass-on-padded-ids", "dead-projection", "initialisation-overwritten", "decoding-shift-off-by-one"),
     *("window-cache-one-short", "nats-clamped", "real-id-ignored-as-padding", "dearest-tenth-left-out"),
 }
@@ -196,6 +198,7 @@ QUICK_TWINS = {
 QUICK_SOUND = {
     *("alibi", "attention-sinks", "token-shift", "running-mean", "float32-fourier-convolution", "dropout-0.9"),
     *("experts-with-dropout", "generator-of-numpy", "drops-long-rows"),
+    *("loss-free-balancing", "balanced-by-a-parameter"),
     *("draws-by-token", "spectral-norm", "mask-parameter-compared", "very-chaotic"),
     *("token-choice-experts", "large-weights", "bfloat16-weights", "tied", "zero-head", "float32-only"),
 }

@@ -11,6 +11,7 @@ from assay.audit.checks.causality import causality
 from assay.audit.checks.dead_parameters import dead_parameters
 from assay.audit.checks.determinism import determinism
 from assay.audit.checks.initialisation import initial_entropy, initialisation
+from assay.audit.checks.labels import labels
 from assay.audit.checks.length import length
 from assay.audit.checks.modes import modes
 from assay.audit.checks.own_type import own_type
@@ -181,6 +182,7 @@ def _over_time(
         yield _without_chance(subject, training, lambda: causality(subject, search, stick, training), over_time=True)
     if "length" not in known and not (training and search.brief):
         yield _looked("length", lambda: length(subject, search, stick, training))
+    yield from labels(subject, search, stick, training)
     if training:
         yield _looked("modes", lambda: modes(subject, stick))
     elif "parity" not in known:

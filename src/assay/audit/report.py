@@ -7,7 +7,7 @@ from typing import Any
 from assay.audit.subject.lengths import spans
 from assay.records import Finding, Record
 
-DECIDING = ("causality", "length", "isolation", "determinism", "modes", "parity", "scoring")
+DECIDING = ("causality", "labels", "length", "isolation", "determinism", "modes", "parity", "scoring")
 """The checks whose failure makes a model unsound; the others can only warn."""
 NOTHING = "nothing to compare: "
 """The explanation of a skipped check begins so where the model has not what the check is about, such as a state."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from assay.audit.blame.pairing import everything
 from assay.audit.blame.remembered import remembered
 from assay.audit.blame.where import placed, trace
+from assay.audit.checks.balancing import balanced_by
 from assay.audit.checks.rows import batches
 from assay.audit.probing.evidence import Change, finding_of, largest_change
 from assay.audit.probing.search import Search
@@ -19,28 +20,40 @@ from assay.audit.probing.yardstick import Yardstick, measured_on
 from assay.audit.subject.subject import Subject
 from assay.records import Finding
 
+BALANCED = (
+    "training calls nudge `{name}`, by {nudge:.2g} at most and by counts of choices, which moves the next call's"
+    " logits: balancing, as training does; every other check begins from one state"
+)
+
 
 class _Comparison(NamedTuple):
-    """How far the logits of a call on `ids` differ between two `pasts`: lists of calls made before it on a fresh copy.
-
-    `remembers` tells whether the model remembers anything that changes a logit, be it only the number of calls.
-    """
+    """How far the logits of a call on `ids` differ between two `pasts`: calls made before it on a fresh copy."""
 
     found: Change
     ids: Tensor
     pasts: tuple[Sequence[Tensor], Sequence[Tensor]]
-    remembers: bool
 
 
 def calls(subject: Subject, search: Search, yardstick: Yardstick, training: bool = False) -> Finding:
     """In eval mode a call gives what it gives on a fresh copy, whatever was called before: other ids, other shapes.
 
     In training mode a call gives the same after as many earlier calls on other ids: a layer may count its calls, or
-    refine an estimate of its own weights (spectral norm), but not remember tokens. Where the model does remember
-    something, its memory is put back before every later run of the audit.
+    refine an estimate of its own weights (spectral norm), but not remember tokens. A bias that balances loads by counts
+    (balancing.py) is a warning.
     """
     base, other = batches(subject, search, 2)
     restores, subject.restores = subject.restores, False
+    subject.keeps_changes = True
+    try:
+        return _compared(subject, search, yardstick, training, base, other)
+    finally:
+        subject.restores, subject.keeps_changes = restores, False
+        subject.memory.restore()
+
+
+def _compared(
+    subject: Subject, search: Search, yardstick: Yardstick, training: bool, base: Tensor, other: Tensor
+) -> Finding:
     pasts = _by_contents if training else _by_history
     compared = pasts(subject, base, other, subject.takes.shorter(base.shape[1]), yardstick)
     if compared.found.excess > 1:
@@ -48,11 +61,13 @@ def calls(subject: Subject, search: Search, yardstick: Yardstick, training: bool
         compared = pasts(subject, base, other, subject.takes.shorter(base.shape[1]), yardstick)
     words = "a call gives other logits after other calls" + ("" if training else " than on a fresh copy")
     finding = finding_of("isolation", compared.found, yardstick, "a call does not move the next", words)
-    if finding.status == "fail":
-        finding = _located(subject, finding, compared, yardstick, training)
-    subject.restores = restores or compared.remembers
-    subject.memory.restore()
-    return finding
+    if finding.status == "pass":
+        return finding
+    balanced = balanced_by(subject, base, other, yardstick) if training else None
+    if balanced is not None:
+        name, nudge = balanced
+        return finding.model_copy(update={"status": "warn", "explanation": BALANCED.format(name=name, nudge=nudge)})
+    return _located(subject, finding, compared, yardstick, training)
 
 
 def _by_history(subject: Subject, x: Tensor, y: Tensor, shorter: int | None, yardstick: Yardstick) -> _Comparison:
@@ -71,22 +86,22 @@ def _by_history(subject: Subject, x: Tensor, y: Tensor, shorter: int | None, yar
         (largest_change(fresh, second, yardstick), y, ((), (x, z))),
     ]
     found, ids, pasts = max(changes, key=lambda change: change[0].excess)
-    return _Comparison(found, ids, pasts, found.excess > 1)
+    return _Comparison(found, ids, pasts)
 
 
 def _by_contents(subject: Subject, x: Tensor, y: Tensor, _: int | None, yardstick: Yardstick) -> _Comparison:
     """For training mode: does a call depend on which tokens were seen before it?
 
     On fresh copies, batch y is run once after batch x and once after y itself, which has the same shape; both must give
-    the same. `remembers` is whether running y twice gives other logits the second time.
+    the same.
     """
     subject.memory.restore()
     subject.logits(x, training=True)
     after_x = subject.logits(y, training=True)
     subject.memory.restore()
-    first, after_y = (subject.logits(y, training=True) for _ in range(2))
-    remembers = largest_change(first, after_y, yardstick).excess > 1
-    return _Comparison(largest_change(after_x, after_y, yardstick), y, ((x,), (y,)), remembers)
+    subject.logits(y, training=True)
+    after_y = subject.logits(y, training=True)
+    return _Comparison(largest_change(after_x, after_y, yardstick), y, ((x,), (y,)))
 
 
 def _located(

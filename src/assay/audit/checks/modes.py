@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from assay.audit.blame.pairing import everything
@@ -43,17 +44,29 @@ def modes(subject: Subject, yardstick: Yardstick) -> Finding:
 def _refined(subject: Subject, ids: Tensor, yardstick: Yardstick, finding: Finding) -> Finding:
     """A warning instead of a failure, where eval mode gives the same after a call in training mode as that call did.
 
-    Then training mode refines an estimate, as spectral norm does. Whether what it stores depends on tokens is found by
-    the check of isolated calls.
+    Then training mode refines an estimate, as spectral norm does. Where eval mode gives something else after a training
+    call on other tokens, what a call refines of all its tokens moves its own logits: a leak.
     """
-    subject.memory.restore()
-    restores, subject.restores = subject.restores, False
-    trained, after = (subject.logits(ids, training, dropout=False) for training in (True, False))
-    subject.restores = restores
-    if largest_change(trained, after, yardstick).excess > 1:
-        return finding
+    others = [(ids + 1) % subject.vocab_size, ids.flip(1), torch.zeros_like(ids)]
+    restores, subject.restores, subject.keeps_changes = subject.restores, False, True
+    try:
+        trained, after = _trained_and_after(subject, ids, ids)
+        if largest_change(trained, after, yardstick).excess > 1:
+            return finding
+        moved = [largest_change(after, _trained_and_after(subject, other, ids)[1], yardstick) for other in others]
+    finally:
+        subject.restores, subject.keeps_changes = restores, False
+    if any(change.excess > 1 for change in moved):
+        words = f"{finding.explanation}: the tokens of a call move what it is computed with"
+        return finding.model_copy(update={"explanation": words})
     words = f"{finding.explanation}; eval mode gives the same after that call: something is refined in training mode"
     return finding.model_copy(update={"status": "warn", "explanation": words})
+
+
+def _trained_and_after(subject: Subject, others: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of a training call on `others`, then of `ids` in eval mode, on a fresh copy."""
+    subject.memory.restore()
+    return subject.logits(others, True, dropout=False), subject.logits(ids, dropout=False)
 
 
 def _run(subject: Subject, ids: Tensor, training: bool) -> Callable[[], Tensor]:

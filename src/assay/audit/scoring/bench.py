@@ -4,7 +4,7 @@ Shapes: B rows, T tokens, V vocabulary, W width of the logits.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -19,12 +19,15 @@ CLOSE = 1e-6
 COARSEST = 0.05
 """The largest difference that may count as none, however coarsely the model rounds."""
 ELEMENTS_AT_ONCE = 1 << 22
+TOKENS, MANY_TOKENS = 1 << 12, 1 << 15
+"""Values of `Bench.tokens`: many where there are few ids, and the model is small or need not be run for each."""
 
 
 class Bench:
     """A subject and its scorer. `each` says whether the score gives one number per token rather than one in all.
 
-    `slack` is the difference that counts as none: in nats up to one nat, above that relative to them.
+    `slack` is the difference that counts as none: in nats up to one nat, above that relative to them. `tokens` are the
+    most that may be scored to try all candidates of one place.
     """
 
     def __init__(self, subject: Subject, scorer: Scorer) -> None:
@@ -32,6 +35,7 @@ class Bench:
         self.scorer = scorer
         self.slack = CLOSE
         self.each = False
+        self.tokens = TOKENS
 
     def fit(self, length: int) -> int:
         """The largest length up to `length` that the model takes, or the smallest it takes if that is longer."""
@@ -46,20 +50,32 @@ class Bench:
         with self._scoring(ids), self.subject.running(dropout=False) as model:
             return self.scorer.nats(model, ids, self.subject.called(ids) if self.scorer.on_logits else None)
 
-    def nats_of_rows(self, ids: Tensor) -> list[Tensor]:
-        """The score of each row on its own: one number [1] or [T - 1] nats each."""
+    def nats_of_rows(self, ids: Tensor, logits: Tensor | None = None) -> list[Tensor]:
+        """The score of each row on its own: one number [1] or [T - 1] nats each.
+
+        `logits` [1, T, W], if given, are those of every row, which may differ in the last token alone.
+        """
         at_once = max(1, ELEMENTS_AT_ONCE // (ids.shape[1] * self.subject.outputs))
         found: list[Tensor] = []
         for part in ids.split(at_once):
-            if self.each:
+            if self.each and logits is None:
                 found += self.nats(part).reshape(len(part), -1)
                 continue
-            logits = self.subject.logits(part, dropout=False) if self.scorer.on_logits else None
+            own = self.subject.logits(part, dropout=False) if self.scorer.on_logits and logits is None else logits
             with self._scoring(ids[:1]), self.subject.running(dropout=False) as model:
                 for number, row in enumerate(part.split(1)):
-                    own = None if logits is None else logits[number : number + 1]
-                    found.append(self.scorer.nats(model, row, own).flatten())
+                    one = own if own is None or len(own) == 1 else own[number : number + 1]
+                    found.append(self.scorer.nats(model, row, one).flatten())
         return found
+
+    def totals_of_prefixes(self, row: Tensor, lengths: Sequence[int], reduction: str) -> Tensor:
+        """The nats [len(lengths)] of the first tokens of `row` [T], summed over tokens but the first."""
+        logits = self.subject.logits(row[None], dropout=False) if self.scorer.on_logits else None
+        sums = []
+        for length in lengths:
+            nats = self.nats_of_rows(row[None, :length], None if logits is None else logits[:, :length])[0]
+            sums.append(nats.sum() * (length - 1 if reduction == "mean" and not self.each else 1))
+        return torch.stack(sums)
 
     @contextmanager
     def _scoring(self, ids: Tensor) -> Iterator[None]:

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from assay.audit.probing.search import Search
-from assay.audit.scoring.bench import CLOSE, Bench
-from assay.audit.scoring.candidates import Verdict, examined
+from assay.audit.scoring.bench import CLOSE, MANY_TOKENS, Bench
+from assay.audit.scoring.candidates import examined
+from assay.audit.scoring.judging import Verdict
 from assay.audit.scoring.readings import Reading, cross_entropy, readings
 from assay.audit.scoring.scorers import Score as Score
 from assay.audit.scoring.scorers import ScoreError, scorer_of
-from assay.audit.scoring.trials import SIZES, trials
+from assay.audit.scoring.trials import SIZES, long_row, trials
 from assay.audit.subject.differences import change, spread
 from assay.audit.subject.limits import padding_id
 from assay.audit.subject.subject import Subject
@@ -23,6 +24,8 @@ from assay.records import Finding, Status
 
 PLAIN = 1e-2
 """A change of logits, relative to their spread, that is certainly more than rounding."""
+FEW_IDS = 512
+"""Up to this vocabulary all candidates are tried after many tokens, too."""
 LARGE_WORDS = " (where logits are large)"
 
 
@@ -84,6 +87,8 @@ class _Comparison:
         self.bench = bench
         self.search = search
         self.outside = outside
+        if bench.subject.vocab_size <= FEW_IDS and (bench.scorer.on_logits or not search.brief):
+            bench.tokens = MANY_TOKENS
         self.agreed: set[Reading] | None = None
         self.others: list[Verdict] = []
         self.raised: list[str] = []
@@ -139,7 +144,7 @@ class _Comparison:
             return None
         known = min(self.agreed, key=lambda reading: reading.reduction).reduction if self.agreed else None
         self.agreed = self.agreed or set()
-        verdict = examined(self.bench, ids, known)
+        verdict = examined(self.bench, ids, known, long_row(self.bench, self.search))
         if verdict.sound is False:
             told = "" if known else self._divided(nats, logits, ids)
             return Verdict(False, told or verdict.words, verdict.off)

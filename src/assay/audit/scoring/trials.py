@@ -17,6 +17,10 @@ LARGE, HUGE = 8.0, 40.0
 SHORTER = 99
 """The number of tokens of the longest row for a large model."""
 SIZES = (None, LARGE, HUGE)
+ROWS = 9
+"""The number of rows of the largest batch: a score may treat small batches and large ones differently."""
+PHRASE, BETWEEN = 8, 24
+"""The length of a phrase that comes again and again, and the number of random ids before each time."""
 
 
 def trials(bench: Bench, search: Search, size: float | None) -> Iterator[Tensor]:
@@ -30,6 +34,9 @@ def trials(bench: Bench, search: Search, size: float | None) -> Iterator[Tensor]
 def _contents(bench: Bench, search: Search, size: float | None, generator: torch.Generator) -> Iterator[Tensor]:
     V, fit = bench.subject.vocab_size, bench.fit
     yield torch.randint(V, (2, fit(16)), generator=generator)
+    if size is None:
+        yield torch.randint(V, (ROWS, fit(5)), generator=generator)
+        yield phrased(V, fit(SHORTER if search.brief else search.longest - 1), generator)
     if size == HUGE and bench.subject.takes.every:
         length = min(4 if search.brief else 8, search.longest)
         yield extremes(bench, length, every=2)
@@ -43,6 +50,26 @@ def _contents(bench: Bench, search: Search, size: float | None, generator: torch
     yield torch.randint(V, (1, fit(2)), generator=generator)
     T = fit(SHORTER if search.brief else search.longest - 1)
     yield covering(V, 1 if V <= T or search.brief else 2, T, generator)
+
+
+def long_row(bench: Bench, search: Search) -> Tensor:
+    """A row [T] on which scores that are no cross-entropy are examined: as long as all its candidates may be scored."""
+    generator = torch.Generator().manual_seed(search.seed + 10)
+    V, pad = bench.subject.vocab_size, padding_id(bench.subject)
+    longest = max(SHORTER, bench.tokens // V) if bench.scorer.on_logits else max(2, bench.tokens // V)
+    row = phrased(V, bench.fit(min(search.longest - 1, longest)), generator)[0]
+    return (row if pad is None else torch.where(row == pad, (pad + 1) % V, row)).to(bench.subject.device)
+
+
+def phrased(vocab_size: int, length: int, generator: torch.Generator) -> Tensor:
+    """Ids [1, length] that end with a phrase that came many times, other ids in between.
+
+    So contexts of any order repeat at the end, while the tables of a score that counts n-grams have filled.
+    """
+    phrase = torch.randint(vocab_size, (PHRASE,), generator=generator)
+    other = torch.randint(vocab_size, (length // (PHRASE + BETWEEN) + 1, BETWEEN), generator=generator)
+    whole = torch.cat([other, phrase.expand(len(other), -1)], 1).flatten()
+    return whole[None, -length:]
 
 
 def covering(vocab_size: int, rows: int, length: int, generator: torch.Generator) -> Tensor:

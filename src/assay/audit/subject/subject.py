@@ -54,6 +54,8 @@ class Subject:
         """Whether nothing inside asks for a type narrower than float64, so that weights in float64 are enough."""
         self.narrow_seen = False
         self.restores = False
+        self.keeps_changes = False
+        """Whether what a run in training mode changes stays, as in training; else it begins from the fresh copy."""
         self.alone = False
         self.steady: Source | None = None
         self.unit = 0.0
@@ -109,7 +111,7 @@ class Subject:
         # If training mode draws, attributes that look like dropout probabilities are set to 0 in eval mode too: one of
         # them may be a constant that only looks like one, and it must be the same in both modes.
         masked = not dropout and any(self._draws.get((mode, True), False) for mode in (training, True))
-        if self.restores:
+        if self.restores or (training and not self.keeps_changes):
             self.memory.restore()
         seed_generators(seed)
         for generator in self.generators:
