@@ -13,6 +13,7 @@ from assay.audit.checks.determinism import determinism
 from assay.audit.checks.initialisation import initial_entropy, initialisation
 from assay.audit.checks.length import length
 from assay.audit.checks.modes import modes
+from assay.audit.checks.near_calls import near_calls
 from assay.audit.checks.own_type import own_type
 from assay.audit.checks.packing import packing as packed
 from assay.audit.checks.parity import parity
@@ -148,13 +149,19 @@ def _isolation(
 ) -> Iterator[Finding]:
     if not training and not (search.brief and subject.weights == "redrawn"):
         yield determinism(subject, search, stick)
+    apart = True
     if not (search.brief and subject.weights == "given"):
         between_calls = _without_chance(subject, training, lambda: calls(subject, search, stick, training))
         subject.restores |= between_calls.status == "fail"
+        apart = between_calls.status == "pass"
         yield between_calls
     between_rows = _without_chance(subject, training, lambda: rows(subject, search, stick, training))
     subject.alone |= between_rows.status == "fail"
     yield between_rows
+    if subject.weights == "redrawn" and apart and between_rows.status == "pass":
+        between_near = _without_chance(subject, training, lambda: near_calls(subject, search, stick, training))
+        subject.restores |= between_near.status == "fail"
+        yield between_near
     if packing is not None and not training:
         yield packed(subject, search, stick, packing)
 
