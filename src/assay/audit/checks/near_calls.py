@@ -12,7 +12,7 @@ from assay.audit.blame.attributes import Contents, changed_attributes
 from assay.audit.blame.pairing import everything
 from assay.audit.blame.where import placed, trace
 from assay.audit.probing.evidence import Change, finding_of, largest_change
-from assay.audit.probing.near_rows import Link, chains
+from assay.audit.probing.near_rows import Link, chains, likenesses
 from assay.audit.probing.search import Search
 from assay.audit.probing.yardstick import Yardstick, measured_on
 from assay.audit.subject.subject import Subject
@@ -78,7 +78,7 @@ def _in_eval(subject: Subject, search: Search, yardstick: Yardstick) -> Iterator
 
     There the last call's rows come first in one batch: a memory that serves the first of its kind then serves others.
     """
-    for chain in chains(search, subject.vocab_size, few=False):
+    for chain in chains(search, subject.vocab_size):
         run = _Overwriting(subject, False)
         subject.memory.restore()
         in_turn = [run(link.ids) for link in chain]
@@ -101,12 +101,11 @@ def _fresh(subject: Subject, chain: Sequence[Link]) -> dict[int, Tensor]:
 
 
 def _in_training(subject: Subject, search: Search, yardstick: Yardstick) -> Iterator[tuple[Change, Case]]:
-    """Some calls of the chains, each after the one before it in the chain, against the call after itself."""
+    """A call after some that resemble it, the next the most, against the same call after as many like itself."""
     run = _Overwriting(subject, True)
-    for chain in chains(search, subject.vocab_size, few=True):
-        for before, link in zip(chain, chain[1:], strict=False):
-            case = [before.ids], [link.ids], link.ids, link.common
-            yield largest_change(run.after(case[1], link.ids), run.after(case[0], link.ids), yardstick), case
+    *links, (ids, _) = likenesses(search, subject.vocab_size)
+    case = [link.ids for link in links], [ids] * len(links), ids, f"{links[-1].common}, or less"
+    yield largest_change(run.after(case[1], ids), run.after(case[0], ids), yardstick), case
 
 
 def _again(subject: Subject, case: Case, yardstick: Yardstick, training: bool) -> Change:

@@ -24,53 +24,85 @@ class Link(NamedTuple):
     common: str
 
 
-def chains(search: Search, vocab_size: int, few: bool) -> list[list[Link]]:
+def chains(search: Search, vocab_size: int) -> list[list[Link]]:
     """The chains to try; each has rows of its own, so that none meets what another left behind.
 
     In the first one every row differs from the one before in a token or a few: so two rows agree in any part of a row
     that leaves out a token (the first four ids, the first and last, every second one), in their sums, or as sets.
     """
-    generator = torch.Generator().manual_seed(search.seed + 12)
+    generator, few = torch.Generator().manual_seed(search.seed + 12), search.brief
 
     def drawn(rows: int, length: int) -> Tensor:
         return torch.randint(vocab_size, (rows, length), generator=generator)
 
     length, step = search.content, search.multiple
-    tried = [_of_one_length(drawn(1, length), vocab_size, few or search.brief), _of_batches(drawn(4, length))]
-    if length > step and not few:
-        tried.append(_of_lengths(drawn(2, length), step))
-    if not few and not search.brief:
-        long = min(LONG, search.longest) // step * step
-        if long > length:
-            tried.append(_of_one_length(drawn(1, long), vocab_size, few=True))
+    tried = [_of_one_length(drawn(1, length), vocab_size, few), _of_batches(drawn(4, length))[: 3 if few else 4]]
+    if length > step:
+        tried.append(_of_lengths(drawn(2, length), step)[-3 if few else 0 :])
+    long = min(LONG, search.longest) // step * step
+    if not few and long > length:
+        tried.append(_of_one_length(drawn(1, long), vocab_size, few=True))
+    if not few:
         crowded = min(search.longest, max(CROWDED // step * step, step))
         tried.append([Link(drawn(CROWD, crowded), words) for words in ("", "the shape")])
     return tried
 
 
+def likenesses(search: Search, vocab_size: int) -> list[Link]:
+    """A batch of two rows, last, and before it batches that agree with it in what each says."""
+    generator = torch.Generator().manual_seed(search.seed + 13)
+    rows = torch.randint(vocab_size, (3, search.content), generator=generator)
+    places, links = _exchanged(rows, vocab_size), []
+    batch = rows[:2]
+    if places is not None:
+        swapped = batch.clone()
+        swapped[:, places] = batch[:, places[::-1]]
+        links.append(Link(swapped, "its tokens, in another order"))
+    links += [
+        Link(rows[[1, 0]], "its rows, in another order"),
+        Link(rows[[0, 2]], "its first row"),
+        Link(_changed(batch, batch.shape[1] - 1, vocab_size), "all tokens but the last"),
+        Link(_changed(batch, batch.shape[1] * 5 // 8, vocab_size), "all tokens but one"),
+    ]
+    return [*links, Link(batch, "")]
+
+
+def _changed(rows: Tensor, place: int, vocab_size: int) -> Tensor:
+    """The rows with another id at one place."""
+    changed = rows.clone()
+    changed[:, place] = (rows[:, place] + 1) % vocab_size
+    return changed
+
+
+def _exchanged(rows: Tensor, vocab_size: int) -> list[int] | None:
+    """Two places in the middle, at which each of the `rows` gets two different ids; None in the shortest rows."""
+    middle = rows.shape[1] // 2
+    if rows.shape[1] < 8:
+        return None
+    rows[:, middle] = (rows[:, middle + 2] + 1) % vocab_size
+    return [middle, middle + 2]
+
+
 def _of_one_length(row: Tensor, vocab_size: int, few: bool) -> list[Link]:
     """Single rows [1, T] that differ from the one before in one token, in the order of two, or in three with one sum."""
-    links, length = [Link(row, "")], row.shape[1]
-    even, odd = length * 5 // 8 // 2 * 2, (length * 5 // 8 - 3) | 1
-    places = {even: "all tokens but one", length - 1: "all tokens but the last"}
-    if not few:
-        places |= {odd: "all tokens but one", length - 2: "all tokens but one near the end", 0: "all but the first"}
-    for place, words in places.items():
-        if 0 <= place < length:
-            row = row.clone()
-            row[0, place] = (row[0, place] + 1) % vocab_size
-            links.append(Link(row, words))
-    middle = length // 2
-    if length >= 8:
+    length, places = row.shape[1], _exchanged(row, vocab_size)
+    links = [Link(row, "")]
+    if places is not None:
         row = row.clone()
-        row[0, middle] = (row[0, middle + 2] + 1) % vocab_size  # so that the two differ
-        swapped = row.clone()
-        swapped[0, [middle, middle + 2]] = row[0, [middle + 2, middle]]
-        links += [Link(row, "all tokens but one"), Link(swapped, "its tokens, in another order")]
-    if length >= 8 and vocab_size >= 4 and not few:
-        base, moved = swapped.clone(), swapped.clone()
-        base[0, middle - 2 : middle + 1] = torch.tensor([1, 2, 1])
-        moved[0, middle - 2 : middle + 1] = torch.tensor([2, 0, 2])
+        row[:, places] = row[:, places[::-1]]
+        links.append(Link(row, "its tokens, in another order"))
+    even, odd = length * 5 // 8 // 2 * 2, (length * 5 // 8 - 3) | 1
+    changes = {even: "all tokens but one", length - 1: "all tokens but the last"}
+    if not few:
+        changes |= {odd: "all tokens but one", length - 2: "all tokens but one near the end", 0: "all but the first"}
+    for place, words in changes.items():
+        if 0 <= place < length:
+            row = _changed(row, place, vocab_size)
+            links.append(Link(row, words))
+    if places is not None and vocab_size >= 4 and not few:
+        base, moved = row.clone(), row.clone()
+        base[0, places[0] - 2 : places[0] + 1] = torch.tensor([1, 2, 1])
+        moved[0, places[0] - 2 : places[0] + 1] = torch.tensor([2, 0, 2])
         links += [Link(base, "all tokens but three"), Link(moved, "the sums of its ids, also weighted by position")]
     return links
 
@@ -91,12 +123,13 @@ def _of_lengths(rows: Tensor, step: int) -> list[Link]:
     first, second = rows[:1], rows[1:]
     length = first.shape[1]
     half, quarter = (max(length // part // step * step, step) for part in (2, 4))
+    mixed = torch.cat([second[:, :quarter], first[:, quarter:]], 1)[:, : min(half + step, length)]
     return [
         Link(first[:, : length - step], ""),
         Link(first, "all its tokens, and more follow"),
         Link(first[:, :half], "the tokens that it has, and more followed"),
         Link(torch.cat([first[:, :half], second[:, half:]], 1), "all its tokens, and others follow"),
         Link(second[:, :half], "a part in the middle"),
-        Link(first[:, : min(half + step, length)], "nothing, and one token is added"),
-        Link(torch.cat([first[:, :quarter], second[:, quarter:]], 1), "the first tokens, and it is longer"),
+        Link(mixed, "the first tokens, and it is longer"),
+        Link(mixed[:, :half], "the tokens that it has, and more followed"),
     ]
