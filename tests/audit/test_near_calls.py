@@ -14,7 +14,7 @@ SEED = 7
 
 
 def found(model: nn.Module, training: bool = False, cost: int = 0) -> Finding:
-    """What the check says on redrawn weights; a `cost` above LARGE is that of a large model, whose search is smaller."""
+    """What the check says on redrawn weights; from a `cost` of LARGE on the search is smaller."""
     with borrowed(model, max_length=40) as subject:
         search = plan_search(subject.longest, cost, False, 0)
         add_redrawn(subject, 0)
@@ -53,7 +53,10 @@ def test_the_search_of_a_large_model_finds_it_too(name: str) -> None:
 
 
 def test_a_memory_outside_of_the_model_is_put_back_and_named() -> None:
-    for name, holder in (("last-row-in-a-global", "gallery_memos._LAST"), ("hidden-by-first-input", "HiddenByStart.known")):
+    for name, holder in (
+        ("last-row-in-a-global", "gallery_memos._LAST"),
+        ("hidden-by-first-input", "HiddenByStart.known"),
+    ):
         broken = found(named(name).make(SEED))
         assert broken.modules == ("blocks.1.mixer",)
         assert f"({holder} remembers)" in str(broken.where)

@@ -2,11 +2,12 @@
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from torch import Tensor, nn
 
+from assay.audit.blame.tracer import leaves_of
 from assay.audit.subject.memory import contents_of_cell
 from assay.audit.subject.statics import Cached, attributes_of, globals_of, is_own_class
 
@@ -29,6 +30,13 @@ def changed_attributes(model: nn.Module, before: Contents) -> list[str]:
     return changed[:MOST_NAMED]
 
 
+def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """(name, tensor) of every tensor that the model's modules, classes and functions' globals hold."""
+    for name, value in _named(model):
+        for path, tensor in leaves_of(value).items():
+            yield name + path, tensor
+
+
 def _named(model: nn.Module) -> Iterator[tuple[str, Any]]:
     functions: dict[str, FunctionType | Cached[Any]] = {}
     for path, module in model.named_modules():
@@ -48,7 +56,7 @@ def _named(model: nn.Module) -> Iterator[tuple[str, Any]]:
             yield name, function
             function = function.__wrapped__
         for known, value in globals_of(function).items():
-            if not isinstance(value, type | FunctionType):
+            if not (isinstance(value, ModuleType) or callable(value)):
                 yield f"{function.__module__}.{known}", value
 
 

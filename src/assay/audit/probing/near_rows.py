@@ -84,7 +84,7 @@ def _exchanged(rows: Tensor, vocab_size: int) -> list[int] | None:
 
 
 def _of_one_length(row: Tensor, vocab_size: int, few: bool) -> list[Link]:
-    """Single rows [1, T] that differ from the one before in one token, in the order of two, or in three with one sum."""
+    """Single rows [1, T] that differ from the one before in a token, in the order of two, or in three of one sum."""
     length, places = row.shape[1], _exchanged(row, vocab_size)
     links = [Link(row, "")]
     if places is not None:
