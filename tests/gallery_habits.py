@@ -200,7 +200,7 @@ class Stateful(Attentive):
 
 
 class SeveralStates(Attentive):
-    """step(token, keys, values) -> (logits, keys, values), begun by allocate_inference_cache(batch_size, max_seqlen)."""
+    """step(token, keys, values) -> (logits, keys, values), begun by allocate_inference_cache."""
 
     def allocate_inference_cache(self, batch_size: int, max_seqlen: int, dtype: Any = None) -> tuple[Tensor, Tensor]:
         return torch.zeros(batch_size, 0, D), torch.zeros(batch_size, 0, D)

@@ -96,6 +96,6 @@ def test_a_way_to_decode_can_be_given() -> None:
         return model(state)[:, -ids.shape[1] :], state
 
     assert found(seeded(Planned, 0), decode).status == "pass"
-    wrong = found(seeded(Planned, 0), lambda model, ids, state: (model(ids), ids))
+    wrong = found(seeded(Planned, 0), lambda model, ids, _: (model(ids), ids))
     assert wrong.status == "fail"
     assert "`decode` in pieces" in wrong.explanation

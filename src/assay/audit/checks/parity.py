@@ -208,7 +208,7 @@ def _located(subject: Subject, finding: Finding, run: _Run, yardstick: Yardstick
         where = run.where or f"{subject.name}: its own code for the state"
         return finding.model_copy(update={"where": where, "modules": ("",)})
     tracer = Tracer(subject.model, step_at(T, 0, lengths[0]), tolerance(yardstick.unit, same_shape=False))
-    if run.decoder.fresh:
+    if not run.decoder.explicit:
         subject.memory.restore()
     try:
         with tracer.recording():

@@ -32,8 +32,11 @@ class UnreadError(Exception):
 def decoded(
     subject: Subject, decoder: Decoder, ids: Tensor, whole: Tensor, lengths: Sequence[int], yardstick: Yardstick
 ) -> Change:
-    """The largest difference between the logits `whole` [B, T, V] and those of `ids` [B, T] in pieces of `lengths`."""
-    if decoder.fresh:
+    """The largest difference between the logits `whole` [B, T, V] and those of `ids` [B, T] in pieces of `lengths`.
+
+    Where the model keeps the state, on a fresh copy.
+    """
+    if not decoder.explicit:
         subject.memory.restore()
     with subject.running() as model:
         return largest_of(decoder.pieces(model, ids.to(subject.device), lengths), whole, yardstick)
