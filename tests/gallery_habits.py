@@ -249,3 +249,19 @@ class Rolling(nn.Module):
         x, place, ring = self.tokens(token), cache["length"], cache["ring"].clone()
         ring[:, (place + (self.broken and place >= 2 * self.window)) % self.window] = x
         return self.head(x + self.mixer(ring.sum(1))), {"ring": ring, "length": place + 1}
+
+
+class Generating(Attentive):
+    """Only generates, with a cache of its own; the broken one counts positions from one after the prompt."""
+
+    def __init__(self, broken: bool, greedy: bool = True) -> None:
+        super().__init__("position" if broken else "")
+        self.greedy = greedy
+
+    def generate(self, ids: Tensor, max_new_tokens: int) -> Tensor:
+        logits, past = self.read(ids)
+        for _ in range(max_new_tokens):
+            scores = logits[:, -1] if self.greedy else logits[:, -1] + torch.randn(V)
+            ids = torch.cat([ids, scores.argmax(-1, keepdim=True)], 1)
+            logits, past = self.read(ids[:, -1:], past)
+        return ids

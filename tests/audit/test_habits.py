@@ -14,6 +14,7 @@ from gallery_habits import (
     Attentive,
     CacheInside,
     Fault,
+    Generating,
     InPlaceCache,
     Moved,
     OneNumber,
@@ -47,7 +48,8 @@ HABITS: dict[type[Attentive], str] = {
 def found(model: nn.Module, decode: Any = None, length: int = 40) -> Finding:
     with borrowed(model, max_length=length) as subject:
         search = plan_search(subject.longest, 0, False, 0)
-        return parity(subject, search, yardstick(subject, search), decode)
+        subject.decode = decode
+        return parity(subject, search, yardstick(subject, search))
 
 
 @pytest.mark.parametrize("habit", HABITS, ids=lambda habit: habit.__name__)
@@ -99,3 +101,15 @@ def test_a_way_to_decode_can_be_given() -> None:
     wrong = found(seeded(Planned, 0), lambda model, ids, _: (model(ids), ids))
     assert wrong.status == "fail"
     assert "`decode` in pieces" in wrong.explanation
+
+
+@pytest.mark.parametrize(("broken", "status"), [(False, "pass"), (True, "fail")])
+def test_greedy_choices_are_compared_where_a_model_only_generates(broken: bool, status: str) -> None:
+    assert found(seeded(lambda: Generating(broken), 0)).status == status
+
+
+def test_choices_at_random_are_not_looked_at() -> None:
+    drawn = found(seeded(lambda: Generating(False, greedy=False), 0))
+    assert (
+        drawn.explanation == "not looked at: pass decode=; `generate` draws at random, or goes on from the call before"
+    )

@@ -27,7 +27,7 @@ from assay.audit.subject.borrowing import borrowed
 from assay.audit.subject.draws import held, patterned
 from assay.audit.subject.limits import calls_per_token, integer
 from assay.audit.subject.second_weights import add_redrawn
-from assay.audit.subject.subject import Subject
+from assay.audit.subject.subject import Decode, Subject
 from assay.errors import RequestError
 from assay.records import Finding
 
@@ -52,6 +52,7 @@ def audit(
     thorough: bool = False,
     fresh: bool = False,
     packing: int | None = None,
+    decode: Decode | None = None,
     seed: int = 0,
     on_progress: Tell | None = None,
 ) -> AuditReport:
@@ -63,6 +64,8 @@ def audit(
     besides 0, 1, V - 1, bos, eos and pad. `max_length` is the most tokens that the model takes. `thorough` searches
     up to 2048 tokens and at every multiple of 16. `fresh` says that the weights have not been trained. `packing` is the
     id of the separator between documents packed into one row, where the model claims that they do not see each other.
+    `decode(model, ids, state)` is how the model decodes, where it follows no known habit: ids [B, T] go on from the
+    state, None at first; it returns logits [B, T, V], or those of the last tokens, and the state after them.
 
     The model is left as it was. A RequestError of one line where it takes no ids, gives no logits, or raises.
     """
@@ -71,9 +74,12 @@ def audit(
     seed = integer("seed", seed, 0, MOST)
     if on_progress is not None and not callable(on_progress):
         raise RequestError(f"on_progress: a {type(on_progress).__name__} given; a function of one text would do")
+    if decode is not None and not callable(decode):
+        raise RequestError(f"decode: a {type(decode).__name__} given; a function of model, ids and state would do")
     with borrowed(model, vocab_size, special_ids, max_length, longest) as subject:
         if packing is not None:
             packing = integer("packing", packing, 0, subject.vocab_size - 1)
+        subject.decode = decode
         cost, widths = cost_of(subject.model, calls_per_token(subject)), widths_of(subject.model)
         search = plan_search(subject.longest, cost, thorough, seed, subject.multiple, widths)
         findings = _once(subject, search, fresh, loss, log_prob, tell)

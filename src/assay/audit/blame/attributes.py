@@ -54,10 +54,11 @@ def _named(model: nn.Module) -> Iterator[tuple[str, Any]]:
     for name, function in list(functions.items()):
         if isinstance(function, Cached):
             yield name, function
-            function = function.__wrapped__
-        for known, value in globals_of(function).items():
+        inner = function.__wrapped__ if isinstance(function, Cached) else function
+        named = globals_of(inner) if isinstance(inner, FunctionType) else {}
+        for known, value in named.items():
             if not (isinstance(value, ModuleType) or callable(value)):
-                yield f"{function.__module__}.{known}", value
+                yield f"{inner.__module__}.{known}", value
 
 
 def _summary(value: Any, depth: int = DEPTH) -> Any:

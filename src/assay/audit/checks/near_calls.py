@@ -84,7 +84,7 @@ def _in_eval(subject: Subject, search: Search, yardstick: Yardstick) -> Iterator
         in_turn = [run(link.ids) for link in chain]
         fresh = _fresh(subject, chain)
         for place, link in list(enumerate(chain))[1:]:
-            case = [earlier.ids for earlier in chain[:place]], [], link.ids, link.common
+            case: Case = [earlier.ids for earlier in chain[:place]], [], link.ids, link.common
             yield largest_change(fresh[place], in_turn[place], yardstick), case
 
 

@@ -14,13 +14,14 @@ from assay.audit.blame.pairing import step_at
 from assay.audit.blame.shared import shared_state
 from assay.audit.blame.tracer import Tracer
 from assay.audit.blame.where import notable, placed, tolerance
+from assay.audit.checks.generation import UngreedyError, generation
 from assay.audit.checks.reading import StatelessError, UnreadError, chosen, decoded, largest_of
 from assay.audit.probing.evidence import Change, finding_of, largest_change
 from assay.audit.probing.search import Search
 from assay.audit.probing.yardstick import SMALLEST_LEAK, TIMES_ROUNDING, Yardstick
 from assay.audit.subject.decoding import Decoder, long_splits, splits
 from assay.audit.subject.differences import change
-from assay.audit.subject.habits import Decode, habits
+from assay.audit.subject.habits import habits
 from assay.audit.subject.limits import padding_id
 from assay.audit.subject.subject import RaisedError, Subject
 from assay.errors import RequestError
@@ -47,27 +48,26 @@ class _Run:
     where: str | None = None
 
 
-def parity(subject: Subject, search: Search, yardstick: Yardstick, decode: Decode | None = None) -> Finding:
+def parity(subject: Subject, search: Search, yardstick: Yardstick) -> Finding:
     """Compare one forward pass with every way of decoding that the model has, in eval mode.
 
     Two rows of some tens of tokens are decoded in small pieces, and one row of the search's full length in large ones,
     so that windows, buffers and chunks of usual sizes are exceeded. Two sequences are decoded in turns, or, where the
-    state is kept on the model, one after the other. `decode` is a function from the model, ids [B, T] and a state (None
-    at first) to logits [B, T, V] and the state, for a model whose way of decoding is none of the known ones.
+    state is kept on the model, one after the other. Of a model that only generates, the greedy choices are compared.
     """
     if search.content < 2:
         return Finding(check="parity", status="skip", explanation="one token is all it takes")
     watched = subject.asks_for_no_type
     try:
         subject.memory.restore()
-        return _checked(subject, search, yardstick, decode)
+        return _checked(subject, search, yardstick)
     finally:
         subject.asks_for_no_type = watched
         subject.memory.restore()
 
 
-def _checked(subject: Subject, search: Search, yardstick: Yardstick, decode: Decode | None) -> Finding:
-    known = habits(subject.model, subject.outputs, decode)
+def _checked(subject: Subject, search: Search, yardstick: Yardstick) -> Finding:
+    known = habits(subject.model, subject.outputs, subject.decode)
     rows = _short(subject, search)
     whole, unread, ways = subject.logits(rows), list(known.unread), []
     stateless: list[str] = []
@@ -85,7 +85,11 @@ def _checked(subject: Subject, search: Search, yardstick: Yardstick, decode: Dec
         if found.excess > 1:
             break
     if worst is None:
-        return _nothing(unread, stateless)
+        try:
+            found_greedy = generation(subject, search, yardstick, rows)
+        except UngreedyError as error:
+            found_greedy, unread = None, [*unread, str(error)]
+        return found_greedy or _nothing(unread, stateless)
     found, run = worst
     names = ", ".join(dict.fromkeys(way.convention for way in ways))
     alone = " (one row at a time)" if any(way.rows == 1 for way in ways) else ""

@@ -13,6 +13,8 @@ Advance = Callable[[nn.Module, Tensor, Any, int], tuple[Tensor, Any]]
 """(model, ids [B, T], state or None, number of tokens before) -> (logits [B, k, V] of the last k tokens, state)."""
 Begin = Callable[[nn.Module, int, int], Any]
 """(model, number of rows, number of tokens to come) -> the state before the first token, or None."""
+Longer = Literal["none", "first", "all"]
+"""Which pieces may be longer than one token."""
 ROOM = 67
 """The least number of tokens that a state is given room for; an unusual one, by which a cache's axis is told."""
 
@@ -35,7 +37,7 @@ class Decoder:
     convention: str
     first: Advance
     later: Advance
-    longer: Literal["none", "first", "all"]
+    longer: Longer
     begin: Begin | None = None
     reset: Callable[[nn.Module], None] | None = None
     explicit: bool = True

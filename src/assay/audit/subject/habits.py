@@ -11,13 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from assay.audit.subject.decoding import Advance, Begin, Decoder
+from assay.audit.subject.decoding import Advance, Begin, Decoder, Longer
 from assay.audit.subject.readings import NAMES_OF_TRANSFORMERS, InferenceParams, PositionForm, Reading, TokenForm
 from assay.audit.subject.roles import Roles, arguments_to_begin, methods, roles_of
-from assay.audit.subject.subject import parameters_of
-
-Decode = Callable[[nn.Module, torch.Tensor, Any], tuple[torch.Tensor, Any]]
-"""A user's function (model, ids [B, T], state or None) -> (logits [B, T or 1, V], state), for the audit's `decode`."""
+from assay.audit.subject.subject import Decode, parameters_of
 
 
 @dataclass(frozen=True)
@@ -136,7 +133,7 @@ def _of_forward(model: nn.Module, roles: Roles, begins: Sequence[str], outputs: 
         for _, start in [("", None)] if held else _starts(model, roles, begins):
             for form in _positions(roles, held):
                 reading = Reading(roles, "rows", form, outputs)
-                longer = "first" if roles.flags or held or special else "all"
+                longer: Longer = "first" if roles.flags or held or special else "all"
                 way.append(
                     Decoder(
                         words,

@@ -43,9 +43,8 @@ _BEGIN = re.compile(
 _RESET = re.compile(
     r"^(reset|clear|flush|free|empty)(_.*)?(cache|state|memory|kv|hidden|decoding|decoder|inference)s?$|^reset$|^clear$"
 )
-_NO_METHOD = re.compile(
-    r"train|valid|optim|loss|test|param|weight|config|mask|generate|sample|embed|text|string|tokenizer"
-)
+_GENERATE = re.compile(r"^(generate|greedy|sample|complete|continuation)(_|$)")
+_NO_METHOD = re.compile(r"train|valid|optim|loss|test|param|weight|config|mask|embed|text|string|tokenizer|image|random")
 _LIBRARIES = ("torch", "transformers", "builtins", "lightning", "pytorch_lightning")
 
 
@@ -129,15 +128,16 @@ def _foremost(states: list[str], needed: list[str]) -> list[str]:
 
 
 def methods(model: nn.Module, kind: str) -> Iterator[str]:
-    """The names of the model's own methods that are, by their names, of a `kind`: step, prefill, begin or reset."""
-    pattern = {"step": _STEP, "prefill": _PREFILL, "begin": _BEGIN, "reset": _RESET}[kind]
+    """The model's own methods that are, by their names, of a `kind`: step, prefill, begin, reset or generate."""
+    pattern = {"step": _STEP, "prefill": _PREFILL, "begin": _BEGIN, "reset": _RESET, "generate": _GENERATE}[kind]
     seen: set[str] = set()
     for owner in type(model).__mro__:
         if owner.__module__.partition(".")[0] in _LIBRARIES:
             continue
         for name, value in vars(owner).items():
             usable = callable(value) and not name.startswith("_") and name != "forward" and name not in seen
-            if usable and pattern.search(name) and not _NO_METHOD.search(name):
+            generates = bool(_GENERATE.search(name)) and kind != "generate"
+            if usable and pattern.search(name) and not (generates or _NO_METHOD.search(name)):
                 seen.add(name)
                 yield name
 
