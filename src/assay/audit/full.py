@@ -14,6 +14,7 @@ from assay.audit.checks.initialisation import initial_entropy, initialisation
 from assay.audit.checks.labels import labels
 from assay.audit.checks.length import length
 from assay.audit.checks.modes import modes
+from assay.audit.checks.near_calls import near_calls
 from assay.audit.checks.own_type import own_type
 from assay.audit.checks.packing import packing as packed
 from assay.audit.checks.parity import parity
@@ -28,7 +29,7 @@ from assay.audit.subject.borrowing import borrowed
 from assay.audit.subject.draws import held, patterned
 from assay.audit.subject.limits import calls_per_token, integer
 from assay.audit.subject.second_weights import add_redrawn
-from assay.audit.subject.subject import RaisedError, Subject
+from assay.audit.subject.subject import Decode, RaisedError, Subject
 from assay.errors import RequestError
 from assay.plugins.blame import blamed
 from assay.records import Finding
@@ -55,6 +56,7 @@ def audit(
     thorough: bool = False,
     fresh: bool = False,
     packing: int | None = None,
+    decode: Decode | None = None,
     seed: int = 0,
     on_progress: Tell | None = None,
 ) -> AuditReport:
@@ -67,6 +69,8 @@ def audit(
     numbers of tokens to call it with; both are found by trying where they are not given. `thorough` searches up to 2048
     tokens and at every multiple of 16. `fresh` says that the weights have not been trained. `packing` is the id of the
     separator between documents packed into one row, where the model claims that they do not see each other.
+    `decode(model, ids, state)` is how the model decodes, where it follows no known habit: ids [B, T] go on from the
+    state, None at first; it returns logits [B, T, V], or those of the last tokens, and the state after them.
 
     The model is left as it was. A RequestError of one line where it takes no ids, gives no logits, or raises.
     """
@@ -75,9 +79,12 @@ def audit(
     seed = integer("seed", seed, 0, MOST)
     if on_progress is not None and not callable(on_progress):
         raise RequestError(f"on_progress: a {type(on_progress).__name__} given; a function of one text would do")
+    if decode is not None and not callable(decode):
+        raise RequestError(f"decode: a {type(decode).__name__} given; a function of model, ids and state would do")
     with borrowed(model, vocab_size, special_ids, max_length, longest, lengths=lengths) as subject:
         if packing is not None:
             packing = integer("packing", packing, 0, subject.vocab_size - 1)
+        subject.decode = decode
         cost, widths = cost_of(subject.model, calls_per_token(subject)), widths_of(subject.model)
         search = fitted(plan_search(subject.longest, cost, thorough, seed, widths), subject.takes)
         findings = _once(subject, search, fresh, loss, log_prob, tell)
@@ -155,17 +162,25 @@ def _isolation(
 ) -> Iterator[Finding]:
     if not training and not (search.brief and subject.weights == "redrawn"):
         yield _looked("determinism", lambda: determinism(subject, search, stick))
+    apart = True
     if not (search.brief and subject.weights == "given"):
         between_calls = _looked(
             "isolation", lambda: _without_chance(subject, training, lambda: calls(subject, search, stick, training))
         )
         subject.restores |= between_calls.status == "fail"
+        apart = between_calls.status == "pass"
         yield between_calls
     between_rows = _looked(
         "isolation", lambda: _without_chance(subject, training, lambda: rows(subject, search, stick, training))
     )
     subject.alone |= between_rows.status == "fail"
     yield between_rows
+    if subject.weights == "redrawn" and apart and between_rows.status == "pass":
+        between_near = _looked(
+            "isolation", lambda: _without_chance(subject, training, lambda: near_calls(subject, search, stick, training))
+        )
+        subject.restores |= between_near.status == "fail"
+        yield between_near
     if packing is not None and not training:
         yield _looked("isolation", lambda: packed(subject, search, stick, packing))
 

@@ -55,7 +55,7 @@ class _Trial:
         self.training = training
         self.way = way
         length = min(TOKENS if not search.brief else search.middle, search.longest)
-        length = max(length // search.multiple, 1) * search.multiple
+        length = subject.takes.fit(length)
         cuts = [cut for cut in CUTS if cut < length] if not search.brief else [0, length // 2, length - 2]
         self.cuts = torch.tensor(sorted({max(0, cut) for cut in cuts}))
         generator = torch.Generator().manual_seed(search.seed + 12)

@@ -4,19 +4,24 @@ One side is a single call without a state; on the other, calls over pieces of th
 Shapes: B batch, T tokens, V vocabulary.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from assay.audit.blame.pairing import step_at
+from assay.audit.blame.shared import shared_state
 from assay.audit.blame.tracer import Tracer
 from assay.audit.blame.where import notable, placed, tolerance
+from assay.audit.checks.generation import UngreedyError, generation
+from assay.audit.checks.reading import StatelessError, UnreadError, chosen, decoded, largest_of
 from assay.audit.probing.evidence import Change, finding_of, largest_change
 from assay.audit.probing.search import Search
 from assay.audit.probing.yardstick import SMALLEST_LEAK, TIMES_ROUNDING, Yardstick
-from assay.audit.subject.decoding import Decoder, NoStateError, concatenated, decoders, long_splits, splits
+from assay.audit.subject.decoding import Decoder, long_splits, splits
 from assay.audit.subject.differences import change
+from assay.audit.subject.habits import habits
 from assay.audit.subject.limits import padding_id
 from assay.audit.subject.subject import RaisedError, Subject
 from assay.errors import RequestError
@@ -25,6 +30,9 @@ from assay.records import Finding
 STEPS = 3
 SMALL = 1e-5
 """Relative changes up to this may come from constants that the model keeps in its own, narrower number type."""
+FIRST, SECOND = 5, 8
+"""Tokens in the first pieces of two sequences that are decoded in turns."""
+NOT_LOOKED_AT = "not looked at: pass decode="
 
 
 @dataclass(frozen=True)
@@ -35,64 +43,143 @@ class _Run:
     whole: Tensor
     decoder: Decoder
     lengths: list[int]
+    words: str = ""
+    """How it failed, where not by other logits in these pieces."""
+    where: str | None = None
 
 
 def parity(subject: Subject, search: Search, yardstick: Yardstick) -> Finding:
     """Compare one forward pass with every way of decoding that the model has, in eval mode.
 
     Two rows of some tens of tokens are decoded in small pieces, and one row of the search's full length in large ones,
-    so that windows, buffers and chunks of usual sizes are exceeded.
+    so that windows, buffers and chunks of usual sizes are exceeded. Two sequences are decoded in turns, or, where the
+    state is kept on the model, one after the other. Of a model that only generates, the greedy choices are compared.
     """
-    ways = decoders(subject.model)
-    if not ways or search.content < 2:
-        reason = "nothing to compare: no `step` with `prefill` or `initial_state`, and no argument that takes a state"
-        return Finding(check="parity", status="skip", explanation=reason if not ways else "one token is all it takes")
-    worst: tuple[Change, _Run] | None = None
-    for run in _runs(subject, search, yardstick, ways):
+    if search.content < 2:
+        return Finding(check="parity", status="skip", explanation="one token is all it takes")
+    watched = subject.asks_for_no_type
+    try:
+        subject.memory.restore()
+        return _checked(subject, search, yardstick)
+    finally:
+        subject.asks_for_no_type = watched
+        subject.memory.restore()
+
+
+def _checked(subject: Subject, search: Search, yardstick: Yardstick) -> Finding:
+    known = habits(subject.model, subject.outputs, subject.decode)
+    rows = _short(subject, search)
+    whole, unread, ways = subject.logits(rows), list(known.unread), []
+    stateless: list[str] = []
+    for readings in known.ways:
         try:
-            found = _compared(subject, run, yardstick)
-            if found.excess > 1 and run.decoder.otherwise is not None:
-                other = replace(run, decoder=run.decoder.otherwise)
-                found, run = min((found, run), (_compared(subject, other, yardstick), other), key=lambda p: p[0].excess)
-        except (RaisedError, RequestError) as error:  # logits of another shape are a RequestError
-            return _raised(run, error)
+            ways.append(chosen(subject, readings, rows, whole, yardstick))
+        except StatelessError as error:
+            stateless.append(str(error))
+        except UnreadError as error:
+            unread.append(str(error))
+    worst: tuple[Change, _Run] | None = None
+    for found, run in _compared(subject, search, yardstick, ways, rows, whole):
         if worst is None or found.excess > worst[0].excess:
             worst = found, run
         if found.excess > 1:
             break
-    assert worst is not None
+    if worst is None:
+        try:
+            found_greedy = generation(subject, search, yardstick, rows)
+        except UngreedyError as error:
+            found_greedy, unread = None, [*unread, str(error)]
+        return found_greedy or _nothing(unread, stateless)
     found, run = worst
-    names = ", ".join(way.convention for way in ways)
+    names = ", ".join(dict.fromkeys(way.convention for way in ways))
+    alone = " (one row at a time)" if any(way.rows == 1 for way in ways) else ""
+    failed = run.words or f"in pieces of {_pieces(run.lengths)} tokens give other logits than one forward"
     finding = finding_of(
         "parity",
-        _beside_constants(subject, found, run, yardstick),
+        found if run.words else _beside_constants(subject, found, run, yardstick),
         yardstick,
-        f"one forward is what {names} give, in every split tried",
-        f"{run.decoder.convention} in pieces of {_pieces(run.lengths)} tokens give other logits than one forward",
+        f"one forward is what {names} give{alone}, in every split tried",
+        f"{run.decoder.convention} {failed}",
     )
-    return finding if finding.status == "pass" else _located(subject, finding, run, yardstick)
+    if finding.status == "fail":
+        return _located(subject, finding, run, yardstick)
+    if unread:
+        return finding.model_copy(
+            update={"explanation": f"{finding.explanation}; {NOT_LOOKED_AT}, {'; '.join(unread)}"}
+        )
+    return finding
 
 
-def _compared(subject: Subject, run: _Run, yardstick: Yardstick) -> Change:
-    with subject.running() as model:
-        decoded = concatenated(list(run.decoder.pieces(model, run.ids.to(subject.device), run.lengths)))
-    return largest_change(run.whole[:, : decoded.shape[1]], decoded, yardstick)
-
-
-def _runs(subject: Subject, search: Search, yardstick: Yardstick, ways: list[Decoder]) -> list[_Run]:
-    """The runs to make, on short rows and a long one. Padding ids are left out, as a model may skip their positions."""
-    generator, V, pad = torch.Generator().manual_seed(search.seed + 8), subject.vocab_size, padding_id(subject)
+def _short(subject: Subject, search: Search, seed: int = 8) -> Tensor:
+    """Two random rows [2, T], without padding ids, as a model may skip their positions."""
+    generator, V, pad = torch.Generator().manual_seed(search.seed + seed), subject.vocab_size, padding_id(subject)
     short = torch.randint(V, (2, search.content), generator=generator)
-    short = short if pad is None else torch.where(short == pad, (pad + 1) % V, short)
-    few, whole = search.brief, subject.logits(short)
-    runs = [_Run(short, whole, way, lengths) for way in ways for lengths in splits(way, search.content, STEPS, few)]
-    if search.longest <= search.content:
-        return runs
-    long, whole = yardstick.ids, yardstick.logits
-    if pad is not None:
-        long = torch.where(long == pad, (pad + 1) % V, long)
-        whole = subject.logits(long)
-    return runs + [_Run(long, whole, way, n) for way in ways for n in long_splits(way, search.longest, STEPS, few)]
+    return short if pad is None else torch.where(short == pad, (pad + 1) % V, short)
+
+
+def _compared(
+    subject: Subject, search: Search, yardstick: Yardstick, ways: Sequence[Decoder], rows: Tensor, whole: Tensor
+) -> Iterator[tuple[Change, _Run]]:
+    """The largest change of each run: on short rows, on two sequences, on a long row, and of a forward afterwards."""
+    few, others = search.brief, _short(subject, search, 14)
+    runs = [
+        _Run(rows[: way.rows], whole[: way.rows], way, lengths)
+        for way in ways
+        for lengths in splits(way, search.content, STEPS, few)
+    ]
+    yield from ((decoded(subject, run.decoder, run.ids, run.whole, run.lengths, yardstick), run) for run in runs)
+    for way in ways:
+        if search.content > SECOND:
+            yield _of_two(subject, way, (rows[: way.rows], others[: way.rows]), whole, yardstick)
+    if search.longest > search.content:
+        long, logits, pad = yardstick.ids, yardstick.logits, padding_id(subject)
+        if pad is not None:
+            long = torch.where(long == pad, (pad + 1) % subject.vocab_size, long)
+            logits = subject.logits(long)
+        runs = [
+            _Run(long, logits, way, lengths) for way in ways for lengths in long_splits(way, search.longest, STEPS, few)
+        ]
+        yield from ((decoded(subject, run.decoder, run.ids, run.whole, run.lengths, yardstick), run) for run in runs)
+    if ways:
+        run = _Run(rows, whole, ways[-1], [1], "and then one forward give other logits than one forward before")
+        yield largest_change(whole, subject.logits(rows), yardstick), run
+
+
+def _of_two(
+    subject: Subject, way: Decoder, ids: tuple[Tensor, Tensor], whole: Tensor, yardstick: Yardstick
+) -> tuple[Change, _Run]:
+    """Two sequences in turns; where the state is kept on the model, one after the other."""
+    one, other = (rows.to(subject.device) for rows in ids)
+    rest = one.shape[1] - SECOND
+    lengths = [[1] * (first + rest) if way.longer == "none" else [first] + [1] * rest for first in (FIRST, SECOND)]
+    wholes = whole[: way.rows], subject.logits(other)
+    changes = []
+    with subject.running() as model:
+        if way.explicit:
+            decoding = [way.pieces(model, rows, pieces) for rows, pieces in zip((one, other), lengths, strict=True)]
+            turns = (0, 0, *(number % 2 for number in range(1, 2 * rest)))
+            changes += [largest_of(iter([next(decoding[turn])]), wholes[turn], yardstick) for turn in turns]
+        elif not way.fresh:
+            largest_of(way.pieces(model, other, lengths[1]), wholes[1], yardstick)
+            changes.append(largest_of(way.pieces(model, one, lengths[0]), wholes[0], yardstick))
+    words = "of two sequences in turns give other logits than one forward: they share a state"
+    if not way.explicit:
+        words = "of a sequence after another give other logits than one forward: the model keeps something of the other"
+    found = max(changes, key=lambda change: change.excess, default=Change(0, 0, 0.0, 1.0, 0.0))
+    where = None
+    if found.excess > 1:
+        subject.memory.restore()
+        with subject.running() as model:
+            kept = shared_state(model, way, one, other, lengths[0][:2])
+        where = f"{subject.name}: {kept or 'its state'} is the same for two sequences"
+    return found, _Run(one, wholes[0], way, lengths[0], words, where)
+
+
+def _nothing(unread: list[str], stateless: list[str]) -> Finding:
+    if unread:
+        return Finding(check="parity", status="skip", explanation=f"{NOT_LOOKED_AT}; {'; '.join(unread)}")
+    none = "the model takes no state: no method of it decodes, and its `forward` takes no cache"
+    return Finding(check="parity", status="skip", explanation="; ".join(stateless) or none)
 
 
 def _beside_constants(subject: Subject, found: Change, run: _Run, yardstick: Yardstick) -> Change:
@@ -121,13 +208,18 @@ def _beside_constants(subject: Subject, found: Change, run: _Run, yardstick: Yar
 
 def _located(subject: Subject, finding: Finding, run: _Run, yardstick: Yardstick) -> Finding:
     T, lengths = run.ids.shape[1], run.lengths
+    if run.words:
+        where = run.where or f"{subject.name}: its own code for the state"
+        return finding.model_copy(update={"where": where, "modules": ("",)})
     tracer = Tracer(subject.model, step_at(T, 0, lengths[0]), tolerance(yardstick.unit, same_shape=False))
+    if not run.decoder.explicit:
+        subject.memory.restore()
     try:
         with tracer.recording():
             subject.logits(run.ids)
         with tracer.comparing(), subject.running() as model:
-            for number, (start, _) in enumerate(run.decoder.pieces(model, run.ids.to(subject.device), lengths)):
-                following = start + lengths[number]
+            for number, _ in enumerate(run.decoder.pieces(model, run.ids.to(subject.device), lengths)):
+                following = sum(lengths[: number + 1])
                 if number + 1 < len(lengths):
                     tracer.next_pass(step_at(T, following, lengths[number + 1]))
     except (RaisedError, RequestError):
@@ -136,13 +228,6 @@ def _located(subject: Subject, finding: Finding, run: _Run, yardstick: Yardstick
     if not blames:
         return finding.model_copy(update={"where": f"{subject.name}: its own code for the state", "modules": ("",)})
     return placed(finding, tracer, blames, "between one forward and decoding")
-
-
-def _raised(run: _Run, error: Exception) -> Finding:
-    if isinstance(error.__cause__, NoStateError):
-        return Finding(check="parity", status="skip", explanation=str(error.__cause__))
-    words = f"{run.decoder.convention} in pieces of {_pieces(run.lengths)} tokens raised {error}"
-    return Finding(check="parity", status="warn", explanation=words)
 
 
 def _pieces(lengths: list[int]) -> str:

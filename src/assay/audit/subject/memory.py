@@ -1,8 +1,9 @@
 """Saves and restores everything a model can remember between two calls.
 
 Starting from a module, that is: submodules, parameters, buffers, plain attributes, and the containers, objects and
-closures they hold. They are restored in place, so that a dictionary that two layers share is still shared afterwards.
-Hooks are left alone: whoever registers one removes it.
+closures they hold; of the model's own code also attributes of classes, globals that functions name, and what
+`functools.lru_cache` keeps, which is emptied. They are restored in place, so that a dictionary that two layers share is
+still shared afterwards. Hooks are left alone: whoever registers one removes it.
 """
 
 from collections import deque
@@ -11,8 +12,16 @@ from types import BuiltinFunctionType, CellType, FunctionType, MethodType, Modul
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from assay.audit.subject.statics import (
+    Cached,
+    attributes_of,
+    globals_of,
+    is_own_class,
+    undo_attributes,
+    undo_globals,
+)
 from assay.evaluation.generators import is_generator, put_back
 
 _OPAQUE = (str, bytes, int, float, complex, bool, type, ModuleType, BuiltinFunctionType, torch.dtype, torch.device)
@@ -45,7 +54,7 @@ def reachable(*owners: object) -> Iterator[Any]:
     waiting: list[Any] = list(owners)
     while waiting and len(seen) < MAX_OBJECTS:
         value = waiting.pop()
-        if value is None or isinstance(value, _OPAQUE) or id(value) in seen:
+        if value is None or id(value) in seen or (isinstance(value, _OPAQUE) and not is_own_class(value)):
             continue
         seen.add(id(value))
         yield value
@@ -56,19 +65,24 @@ def _members(value: Any) -> list[Any]:
     if isinstance(value, Tensor) or is_generator(value):
         return []
     if isinstance(value, FunctionType):
-        return [*(value.__closure__ or ()), *(value.__defaults__ or ()), *vars(value).values()]
+        named = globals_of(value).values()
+        return [*(value.__closure__ or ()), *(value.__defaults__ or ()), *vars(value).values(), *named]
+    if isinstance(value, type):
+        return [*attributes_of(value).values(), *value.__bases__]
+    if isinstance(value, Cached | staticmethod | classmethod):
+        return [value.__wrapped__]
+    if isinstance(value, property):
+        return [value.fget]
     if isinstance(value, MethodType):
         return [value.__self__, value.__func__]
     if isinstance(value, CellType):
-        return [_contents(value)]
+        return [contents_of_cell(value)]
     if isinstance(value, MutableMapping):
         return list(value.values())
     if isinstance(value, list | tuple | deque | set | frozenset):
         return list(value)
     members = vars(value) if hasattr(value, "__dict__") else {}
-    if isinstance(value, nn.Module):
-        return [member for name, member in members.items() if "_hooks" not in name]
-    return list(members.values())
+    return [type(value), *(member for name, member in members.items() if "_hooks" not in name)]
 
 
 def _undo(value: Any) -> Callable[[], object] | None:
@@ -76,14 +90,20 @@ def _undo(value: Any) -> Callable[[], object] | None:
         return _undo_tensor(value)
     if is_generator(value):
         return put_back(value)
+    if isinstance(value, type):
+        return undo_attributes(value)
+    if isinstance(value, Cached):
+        return value.cache_clear
+    if isinstance(value, FunctionType):
+        return undo_globals(value)
     if isinstance(value, CellType):
-        contents = _contents(value)
+        contents = contents_of_cell(value)
         return lambda: setattr(value, "cell_contents", contents)
     if isinstance(value, MutableMapping):
         return _refill(value, dict(value))
     if isinstance(value, MutableSequence | MutableSet | deque):
         return _refill(value, list(value))
-    if hasattr(value, "__dict__") and not isinstance(value, FunctionType | MethodType):
+    if hasattr(value, "__dict__") and not isinstance(value, MethodType | staticmethod | classmethod):
         # Written to the dictionary itself: a module's own __setattr__ would register things.
         return _refill(vars(value), dict(vars(value)))
     return None
@@ -123,7 +143,7 @@ def _refill(container: Any, members: Any) -> Callable[[], None]:
     return undo
 
 
-def _contents(cell: CellType) -> Any:
+def contents_of_cell(cell: CellType) -> Any:
     """The value of a closure's variable; None for one that has not been set."""
     try:
         return cell.cell_contents

@@ -28,6 +28,9 @@ from assay.layers.randomness import drawn_by
 
 LOGITS_AT_ONCE = 1 << 23
 
+Decode = Callable[[nn.Module, Tensor, Any], tuple[Tensor, Any]]
+"""(model, ids [B, T], state or None) -> (logits [B, T, V], or those of the last tokens, state)."""
+
 
 class RaisedError(Exception):
     """The model raised; the text is one line."""
@@ -58,6 +61,8 @@ class Subject:
         """Whether what a run in training mode changes stays, as in training; else it begins from the fresh copy."""
         self.alone = False
         self.steady: Source | None = None
+        self.decode: Decode | None = None
+        """The user's own way to decode."""
         self.unit = 0.0
         self.calls = 0
         """How often torch has been called in runs where every call was watched."""

@@ -1,0 +1,141 @@
+"""Isolation of calls whose rows agree in part: a memory keyed by a part of a row takes one for the other.
+
+Shapes: B rows, T tokens, V vocabulary.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from assay.audit.blame.attributes import Contents, changed_attributes
+from assay.audit.blame.pairing import everything
+from assay.audit.blame.where import placed, trace
+from assay.audit.probing.evidence import Change, finding_of, largest_change
+from assay.audit.probing.near_rows import Link, chains, likenesses
+from assay.audit.probing.search import Search
+from assay.audit.probing.yardstick import Yardstick, measured_on
+from assay.audit.subject.subject import Subject
+from assay.records import Finding
+
+Case = tuple[list[Tensor], list[Tensor], Tensor, str]
+"""Two pasts (the calls made before on a fresh copy), the ids of the call, and what it shares with the one before."""
+
+
+def near_calls(subject: Subject, search: Search, yardstick: Yardstick, training: bool = False) -> Finding:
+    """A call gives what it gives on a fresh copy although calls went before that agree with it in part of their rows.
+
+    In training mode, where a layer may count its calls, it is compared with a call after as many calls on itself. The
+    ids of one shape stand in the same storage, which each call overwrites.
+    """
+    restores, subject.restores = subject.restores, False
+    compared = _in_training if training else _in_eval
+    try:
+        largest: tuple[Change, Case] | None = None
+        for found, case in compared(subject, search, yardstick):
+            if found.excess > 1:
+                yardstick = measured_on(subject, yardstick, case[2])
+                found = _again(subject, case, yardstick, training)
+            if largest is None or found.excess > largest[0].excess:
+                largest = found, case
+            if found.excess > 1:
+                break
+        if largest is None:
+            return Finding(check="isolation", status="skip", explanation="one token is all that the model takes")
+        found, case = largest
+        passed = "calls that agree with the one before in part do not move"
+        words = f"a call gives other logits after one that has in common with it {case[3]}"
+        finding = finding_of("isolation", found, yardstick, passed, words)
+        if finding.status == "fail":
+            finding = _located(subject, finding, case, yardstick, training)
+    finally:
+        subject.restores = restores
+        subject.memory.restore()
+    return finding
+
+
+class _Overwriting:
+    """Runs calls whose ids of one shape stand in one storage."""
+
+    def __init__(self, subject: Subject, training: bool) -> None:
+        self._subject, self._training = subject, training
+        self._storage: dict[torch.Size, Tensor] = {}
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        place = self._storage.setdefault(ids.shape, torch.empty_like(ids, memory_format=torch.contiguous_format))
+        return self._subject.one_call(place.copy_(ids), self._training)
+
+    def after(self, past: Sequence[Tensor], ids: Tensor) -> Tensor:
+        """The logits of `ids` on a fresh copy after the calls of `past`."""
+        self._subject.memory.restore()
+        for earlier in past:
+            self(earlier)
+        return self(ids)
+
+
+def _in_eval(subject: Subject, search: Search, yardstick: Yardstick) -> Iterator[tuple[Change, Case]]:
+    """Each call of a chain but the first, against its rows run on a fresh copy.
+
+    There the last call's rows come first in one batch: a memory that serves the first of its kind then serves others.
+    """
+    for chain in chains(search, subject.vocab_size, subject.takes):
+        run = _Overwriting(subject, False)
+        subject.memory.restore()
+        in_turn = [run(link.ids) for link in chain]
+        fresh = _fresh(subject, chain)
+        for place, link in list(enumerate(chain))[1:]:
+            case: Case = [earlier.ids for earlier in chain[:place]], [], link.ids, link.common
+            yield largest_change(fresh[place], in_turn[place], yardstick), case
+
+
+def _fresh(subject: Subject, chain: Sequence[Link]) -> dict[int, Tensor]:
+    """The logits [B, T, V] on a fresh copy of each call but the first, by its place in the chain."""
+    logits: dict[int, Tensor] = {}
+    for length in dict.fromkeys(link.ids.shape[1] for link in chain[1:]):
+        places = [place for place, link in enumerate(chain) if place and link.ids.shape[1] == length]
+        for group in [[place] for place in places] if subject.draws(False) else [places[::-1]]:
+            subject.memory.restore()
+            together = subject.logits(torch.cat([chain[place].ids for place in group]))
+            logits |= zip(group, together.split([len(chain[place].ids) for place in group]), strict=True)
+    return logits
+
+
+def _in_training(subject: Subject, search: Search, yardstick: Yardstick) -> Iterator[tuple[Change, Case]]:
+    """A call after some that resemble it, the next the most, against the same call after as many like itself."""
+    run = _Overwriting(subject, True)
+    *links, (ids, _) = likenesses(search, subject.vocab_size)
+    case = [link.ids for link in links], [ids] * len(links), ids, f"{links[-1].common}, or less"
+    yield largest_change(run.after(case[1], ids), run.after(case[0], ids), yardstick), case
+
+
+def _again(subject: Subject, case: Case, yardstick: Yardstick, training: bool) -> Change:
+    run = _Overwriting(subject, training)
+    return largest_change(run.after(case[1], case[2]), run.after(case[0], case[2]), yardstick)
+
+
+def _located(subject: Subject, finding: Finding, case: Case, yardstick: Yardstick, training: bool) -> Finding:
+    past, other, ids, common = case
+    run = _Overwriting(subject, training)
+
+    def go_through(calls: Sequence[Tensor]) -> Callable[[], None]:
+        def go() -> None:
+            subject.memory.restore()
+            for earlier in calls:
+                run(earlier)
+
+        return go
+
+    go_through(other)()
+    tracer, blames = trace(
+        subject, everything, yardstick.unit, lambda: run(ids), lambda: run(ids), between=go_through(past)
+    )
+    finding = placed(finding, tracer, blames, f"after a call that shares {common}")
+    subject.memory.restore()
+    before = Contents(subject.model)
+    go_through(past)()
+    kept = changed_attributes(subject.model, before)
+    if not kept:
+        return finding
+    where = finding.where or f"{subject.name}: its output moves after a call that shares {common}"
+    verb = "remembers" if len(kept) == 1 else "remember"
+    return finding.model_copy(update={"where": f"{where} ({', '.join(kept)} {verb})"})

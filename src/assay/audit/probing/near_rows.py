@@ -1,0 +1,139 @@
+"""Chains of calls, each of which agrees with the one before in a part of its rows.
+
+A memory that is keyed by a part of a row takes one call of such a chain for another. Shapes: B rows, T tokens.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from assay.audit.probing.search import Search
+from assay.audit.subject.lengths import Lengths
+
+LONG = 160
+"""The length of rows that agree in more tokens than the shorter ones have."""
+CROWD, CROWDED = 32, 8
+"""Rows, and tokens in each, of two batches of which some rows fall together in a table of up to a thousand places."""
+
+
+class Link(NamedTuple):
+    """A call on `ids` [B, T], and what it has in common with the call before, in words."""
+
+    ids: Tensor
+    common: str
+
+
+def chains(search: Search, vocab_size: int, takes: Lengths) -> list[list[Link]]:
+    """The chains to try; each has rows of its own, so that none meets what another left behind.
+
+    In the first one every row differs from the one before in a token or a few: so two rows agree in any part of a row
+    that leaves out a token (the first four ids, the first and last, every second one), in their sums, or as sets.
+    """
+    generator, few = torch.Generator().manual_seed(search.seed + 12), search.brief
+
+    def drawn(rows: int, length: int) -> Tensor:
+        return torch.randint(vocab_size, (rows, length), generator=generator)
+
+    length = search.content
+    tried = [_of_one_length(drawn(1, length), vocab_size, few), _of_batches(drawn(4, length))[: 3 if few else 4]]
+    if takes.shorter(length) is not None:
+        tried.append(_of_lengths(drawn(2, length), takes)[-3 if few else 0 :])
+    long = takes.fit(min(LONG, search.longest))
+    if not few and long > length:
+        tried.append(_of_one_length(drawn(1, long), vocab_size, few=True))
+    if not few:
+        crowded = takes.fit(min(search.longest, CROWDED))
+        tried.append([Link(drawn(CROWD, crowded), words) for words in ("", "the shape")])
+    return tried
+
+
+def likenesses(search: Search, vocab_size: int) -> list[Link]:
+    """A batch of two rows, last, and before it batches that agree with it in what each says."""
+    generator = torch.Generator().manual_seed(search.seed + 13)
+    rows = torch.randint(vocab_size, (3, search.content), generator=generator)
+    places, links = _exchanged(rows, vocab_size), []
+    batch = rows[:2]
+    if places is not None:
+        swapped = batch.clone()
+        swapped[:, places] = batch[:, places[::-1]]
+        links.append(Link(swapped, "its tokens, in another order"))
+    links += [
+        Link(rows[[1, 0]], "its rows, in another order"),
+        Link(rows[[0, 2]], "its first row"),
+        Link(_changed(batch, batch.shape[1] - 1, vocab_size), "all tokens but the last"),
+        Link(_changed(batch, batch.shape[1] * 5 // 8, vocab_size), "all tokens but one"),
+    ]
+    return [*links, Link(batch, "")]
+
+
+def _changed(rows: Tensor, place: int, vocab_size: int) -> Tensor:
+    """The rows with another id at one place."""
+    changed = rows.clone()
+    changed[:, place] = (rows[:, place] + 1) % vocab_size
+    return changed
+
+
+def _exchanged(rows: Tensor, vocab_size: int) -> list[int] | None:
+    """Two places in the middle, at which each of the `rows` gets two different ids; None in the shortest rows."""
+    middle = rows.shape[1] // 2
+    if rows.shape[1] < 8:
+        return None
+    rows[:, middle] = (rows[:, middle + 2] + 1) % vocab_size
+    return [middle, middle + 2]
+
+
+def _of_one_length(row: Tensor, vocab_size: int, few: bool) -> list[Link]:
+    """Single rows [1, T] that differ from the one before in a token, in the order of two, or in three of one sum."""
+    length, places = row.shape[1], _exchanged(row, vocab_size)
+    links = [Link(row, "")]
+    if places is not None:
+        row = row.clone()
+        row[:, places] = row[:, places[::-1]]
+        links.append(Link(row, "its tokens, in another order"))
+    even, odd = length * 5 // 8 // 2 * 2, (length * 5 // 8 - 3) | 1
+    changes = {even: "all tokens but one", length - 1: "all tokens but the last"}
+    if not few:
+        changes |= {odd: "all tokens but one", length - 2: "all tokens but one near the end", 0: "all but the first"}
+    for place, words in changes.items():
+        if 0 <= place < length:
+            row = _changed(row, place, vocab_size)
+            links.append(Link(row, words))
+    if places is not None and vocab_size >= 4 and not few:
+        base, moved = row.clone(), row.clone()
+        base[0, places[0] - 2 : places[0] + 1] = torch.tensor([1, 2, 1])
+        moved[0, places[0] - 2 : places[0] + 1] = torch.tensor([2, 0, 2])
+        links += [Link(base, "all tokens but three"), Link(moved, "the sums of its ids, also weighted by position")]
+    return links
+
+
+def _of_batches(rows: Tensor) -> list[Link]:
+    """Batches of two of the four `rows` [4, T]: the same rows in other places, and the same first or last row."""
+    told: Sequence[tuple[list[int], str]] = (
+        ([0, 1], ""),
+        ([1, 0], "its rows, in another order"),
+        ([1, 2], "its first row"),
+        ([3, 2], "its last row"),
+    )
+    return [Link(rows[these], words) for these, words in told]
+
+
+def _of_lengths(rows: Tensor, takes: Lengths) -> list[Link]:
+    """Single rows of several lengths that the model takes, made of two `rows` [2, T]; T is not the shortest."""
+    first, second = rows[:1], rows[1:]
+    length = first.shape[1]
+    shorter = takes.shorter(length) or length
+    half = min(takes.fit(length // 2), shorter)
+    longer = min(taken for taken in takes.taken if taken > half)
+    quarter = max(half // 2, 1)
+    mixed = torch.cat([second[:, :quarter], first[:, quarter:]], 1)[:, :longer]
+    return [
+        Link(first[:, :shorter], ""),
+        Link(first, "all its tokens, and more follow"),
+        Link(first[:, :half], "the tokens that it has, and more followed"),
+        Link(torch.cat([first[:, :half], second[:, half:]], 1), "all its tokens, and others follow"),
+        Link(second[:, :half], "a part in the middle"),
+        Link(mixed, "the first tokens, and it is longer"),
+        Link(mixed[:, :half], "the tokens that it has, and more followed"),
+    ]
