@@ -20,7 +20,7 @@ from assay.audit.checks.rows import rows
 from assay.audit.probing.probes import CONTENTS
 from assay.audit.probing.search import Search, cost_of, lighter, plan_search, widths_of
 from assay.audit.probing.yardstick import Yardstick, yardstick
-from assay.audit.report import DECIDING, AuditReport, Searched, worst
+from assay.audit.report import DECIDING, AuditReport, Searched, merged
 from assay.audit.scoring.check import Score, scoring
 from assay.audit.subject.borrowing import borrowed
 from assay.audit.subject.draws import held, patterned
@@ -216,11 +216,11 @@ def report_on(
         *(check for check in DECIDING if check in answered),
         *(check for check in answered if check not in DECIDING),
     ]
-    merged = [worst([f for f in findings if f.check == name]) for name in names]
+    found = [merged([f for f in findings if f.check == name]) for name in names]
     return AuditReport(
         model=subject.name,
-        sound=all(finding.status != "fail" for finding in merged if finding.check in DECIDING),
-        findings=tuple(merged),
+        sound=all(finding.status != "fail" for finding in found if finding.check in DECIDING),
+        findings=tuple(found),
         searched=Searched(
             longest=search.longest,
             lengths=search.lengths,

@@ -101,6 +101,17 @@ def mixed_row(search: Search, vocab_size: int, special: tuple[int, ...]) -> Tens
     return ids
 
 
+def repeating_rows(search: Search, vocab_size: int) -> Tensor:
+    """Sequences [3, T] of the longest length: a constant id, a repeated pair, and random ids before a constant one."""
+    generator = torch.Generator().manual_seed(search.seed + 7)
+    T, few = search.longest, search.longest // 4
+    constant, *pair = _random(vocab_size, 3, generator).tolist()
+    rows = torch.full((3, T), constant)
+    rows[1] = torch.tensor(pair).repeat(T // 2 + 1)[:T]
+    rows[2, :few] = _random(vocab_size, few, generator)
+    return rows
+
+
 CONTENTS = ("random ids", "a constant id", "a repeated pair", "a repeated triple", "each special id")
 
 
