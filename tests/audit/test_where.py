@@ -220,4 +220,4 @@ def test_a_report_is_json_and_says_what_was_searched() -> None:
     assert report.sound
     assert report.summary() == "sound up to T = 40, both modes, float64"
     assert AuditReport.model_validate(report.as_dict()) == report
-    assert report.searched.special_ids == (0, 1, 60)
+    assert report.searched.special_ids[:3] == (0, 1, 60)

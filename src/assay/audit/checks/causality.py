@@ -10,8 +10,8 @@ from functools import partial
 import torch
 
 from assay.audit.blame.where import placed, trace_over_time
-from assay.audit.checks.gradients import by_gradient
 from assay.audit.checks.chunk_ends import suspects
+from assay.audit.checks.gradients import by_gradient
 from assay.audit.probing.ends import in_words, lengths_ended
 from assay.audit.probing.evidence import Change, finding_of, largest_change
 from assay.audit.probing.probes import Probe, content_probes, long_probes, single_probes

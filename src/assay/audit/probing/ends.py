@@ -1,8 +1,8 @@
 """Which tokens to replace so that chunks of as many lengths as possible begin at one: there a model may read ahead.
 
-A model that works in chunks of c tokens goes wrong, if it does, at the end of a chunk (position c - 1 reads token c) or at
-its beginning (position c reads token c + 1). Replacing token p and those after it shows the ends of chunks of every
-length that divides p, and the beginnings of those of every length that divides p - 1.
+A model that works in chunks of c tokens may read ahead at the end of a chunk (position c - 1 reads token c) or at its
+beginning (position c reads token c + 1). Replacing token p and those after it shows the ends of chunks of every length
+that divides p, and the beginnings of those of every length that divides p - 1.
 """
 
 import heapq

@@ -72,9 +72,10 @@ def content_probes(search: Search, vocab_size: int, special: tuple[int, ...]) ->
     cut = max(0, min(T - 2, T // 2 + 1))
     base = _random(vocab_size, T, generator)
     contents = list(_contents(T, vocab_size, special, generator))
-    if search.brief:  # each content only once before the cut, paired with the next one after it
+    if search.brief:  # each content once before the cut, paired with the next one after it, and once after it
         following = [content for _, content in (*contents[1:], contents[0])]
         pairs = [(name, content, base, after) for (name, content), after in zip(contents, following, strict=True)]
+        pairs += [(name, base, base, content) for name, content in contents]
     else:
         pairs = [
             (name, *sides)

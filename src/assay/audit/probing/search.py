@@ -99,7 +99,9 @@ def plan_search(
     replaced = () if cost < TINY else replaced_tokens(longest, (10 if thorough else 1) * _tokens_at_ends(cost))
     if cost >= LARGE and not thorough:
         return _of_large(
-            Search(longest, whole(24), whole(20), whole(16), (), (), (), (), (2, 4), seed, multiple, replaced, brief=True)
+            Search(
+                longest, whole(24), whole(20), whole(16), (), (), (), (), (2, 4), seed, multiple, replaced, brief=True
+            )
         )
     further = range(512, longest, 256) if thorough else ()
     cuts = [0, 5, longest // 2 - 10, longest - 2, 240, 300, *(m - 1 for m in (*OTHERS, *range(16, longest, 16)))]
