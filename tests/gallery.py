@@ -14,6 +14,7 @@ import gallery_memory as memory
 import gallery_mixtures as mixtures
 import gallery_models as models
 import gallery_modes as modes
+import gallery_normal as normal
 import gallery_rules as rules
 import gallery_scores as scores
 from plain_models import (
@@ -136,6 +137,11 @@ def fourier(broken: bool) -> Rule:
     return lambda x: rules.fourier_convolution(x, x.shape[1] * (1 if broken else 2))
 
 
+def of_normal_size(name: str, broken: Rule, length: int) -> Mutant:
+    """A mutant of more than a million parameters whose second mixer follows `broken` where the twin's is causal."""
+    return planted(name, lambda b: normal.reading(broken if b else causal_attention), length=length)
+
+
 GALLERY = [
     # a rule over time that reads ahead
     rule("final-state-read", rules.final_state_read, rules.own_state_read),
@@ -186,7 +192,22 @@ GALLERY = [
     layer("trained-mask", modes.TrainedMask),
     layer("only-in-narrow-numbers", modes.InNarrowNumbers),
     layer("behind-a-shut-gate", modes.BehindAShutGate),
+    # of normal size: chunks of any length
+    *(of_normal_size(f"ahead-at-ends-of-{c}", normal.at_ends(c), 2 * c) for c in (36, 56, 72, 112, 160, 201)),
+    *(of_normal_size(f"ahead-at-beginnings-of-{c}", normal.at_beginnings(c), 2 * c + 2) for c in (45, 130)),
+    of_normal_size("ahead-to-ends-of-160", normal.to_ends(160), 160),
+    planted(
+        "next-id-at-ends-of-56",
+        lambda b: normal.normal(Mixing(causal_attention), normal.Pairs(56, b)),
+        module="embedding",
+        length=112,
+    ),
+    # contents
+    embedding("ahead-at-line-feeds", normal.AheadAtLineFeeds),
+    embedding("ahead-to-the-separator", normal.ToTheSeparator),
     # the length of the sequence
+    planted("capacity-by-length", lambda b: normal.normal(normal.CapacityByLength(b)), "length"),
+    planted("rotation-beyond-declared-length", normal.DeclaresItsLength, "length", length=80),
     layer("only-at-37-tokens", lambda b: modes.AtOneLength(b, 37), "length"),
     embedding("position-scaled-by-length", models.ScaledPositions, "length"),
     embedding("positions-from-the-right", models.PositionsFromTheRight, "length"),

@@ -142,5 +142,3 @@ class LossOnly(Labelled):
 
     def forward(self, idx: Tensor, targets: Tensor) -> Tensor:
         return mean_nats(self.logits(idx, targets), targets)
-
-

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from assay.audit import audit, borrowed
+from assay.audit.subject.usual_ids import usual_ids
 from assay.errors import RequestError
 from plain_models import D, Mixing, Small, V, causal_attention, seeded
 
@@ -85,14 +86,42 @@ class Declaring(nn.Module):
         return self.head(self.table(ids))
 
 
+class Limited(Declaring):
+    """Raises, or keeps the last tokens, beyond 50."""
+
+    def __init__(self, raises: bool) -> None:
+        super().__init__(n_positions=50)
+        self.raises = raises
+
+    def forward(self, ids: Tensor) -> Tensor:
+        if self.raises and ids.shape[1] > 50:
+            raise ValueError("too many tokens")
+        return super().forward(ids[:, -50:])
+
+
+@pytest.mark.parametrize(
+    ("model", "length"), [(Declaring(n_positions=50), 320), (Limited(True), 50), (Limited(False), 50)]
+)
+def test_a_declared_length_is_the_limit_where_the_model_takes_no_more(model: nn.Module, length: int) -> None:
+    with borrowed(model) as subject:
+        assert subject.longest == length
+
+
+def test_separators_of_usual_tokenizers_are_tried_where_they_fit() -> None:
+    with borrowed(Declaring(), 33) as subject:
+        assert subject.special_ids == (0, 1, 32, 2, 3, 10, 13)
+    assert {10, 50256} < set(usual_ids(50304))
+    assert {100257, 128001, 151643} < set(usual_ids(151936))
+
+
 def test_vocabulary_special_ids_and_length_are_found() -> None:
     with borrowed(Declaring(vocab_size=61, eos_token_id=7, n_positions=50)) as subject:
-        assert (subject.vocab_size, subject.outputs, subject.longest) == (61, 80, 50)
-        assert subject.special_ids == (7, 0, 1, 60)
+        assert (subject.vocab_size, subject.outputs) == (61, 80)
+        assert subject.special_ids[:4] == (7, 0, 1, 60)
     with borrowed(Declaring()) as subject:
         assert (subject.vocab_size, subject.longest) == (70, 320)
     with borrowed(Declaring(n_positions=50), 33, [5], 40) as subject:
-        assert (subject.vocab_size, subject.special_ids, subject.longest) == (33, (5, 0, 1, 32), 40)
+        assert (subject.vocab_size, subject.special_ids[:4], subject.longest) == (33, (5, 0, 1, 32), 40)
 
 
 class Tables(nn.Module):

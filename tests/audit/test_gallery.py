@@ -58,8 +58,10 @@ def moved_by_the_future(model: nn.Module, length: int) -> float:
         model.train(mode)
         base = ids(1, length, 0)
         base[:, length // 2 : length // 2 + 2] = V - 1
+        base[:, length - 5] = 10
+        base[:, length - 2] = 2
         before = seeded_logits(model, base, gradients)
-        for t in (0, length // 2, length - 5, 63, 99, 256):
+        for t in (0, length // 2 - 1, length // 2, length - 5, 63, 99, 256):
             if t < length - 1:
                 others = (base + 1 + ids(1, length, 1) % (V - 1)) % V
                 changed = torch.cat([base[:, : t + 1], others[:, t + 1 :]], 1)
@@ -70,8 +72,9 @@ def moved_by_the_future(model: nn.Module, length: int) -> float:
 
 
 def moved_by_the_length(model: nn.Module, length: int) -> float:
-    whole = logits(model.eval(), ids(1, length, 0))
-    return max(moved(whole[:, :t], logits(model, ids(1, length, 0)[:, :t])) for t in (1, length // 2, 37, length - 1))
+    rows = torch.cat([ids(1, length, 0), torch.zeros(1, length, dtype=torch.long)])
+    whole = logits(model.eval(), rows)
+    return max(moved(whole[:, :t], logits(model, rows[:, :t])) for t in (1, length // 2, 37, length - 1))
 
 
 def moved_by_company(model: nn.Module, length: int) -> float:

@@ -9,7 +9,8 @@ from torch import nn
 
 from assay.audit import plan_search
 from assay.audit.checks.rows import halves
-from assay.audit.probing.search import LARGE, MODULE_COST, cost_of, lighter
+from assay.audit.probing.ends import every_end, in_words, lengths_ended
+from assay.audit.probing.search import LARGE, MODULE_COST, SOME_ENDS, cost_of, lighter
 from assay.audit.subject.limits import integer
 from assay.errors import RequestError
 
@@ -38,11 +39,32 @@ def test_a_large_model_is_searched_at_fewer_places() -> None:
     assert set(large.batches) < set(small.batches) == set(thorough.batches)
 
 
-@pytest.mark.parametrize("chunk", [16, 32, 40, 48, 50, 64, 75, 80, 96, 100, 120, 128, 150, 192, 256])
-def test_the_few_places_end_chunks_of_usual_lengths(chunk: int) -> None:
-    """A chunk ends at a cut, or at the end of a prefix: both show a chunk's last token that reads the next one."""
-    large = plan_search(320, LARGE, False, 0)
-    assert any((end + 1) % chunk == 0 for end in (*large.cuts, *(length - 1 for length in large.lengths)))
+@pytest.mark.parametrize("longest", [2, 3, 16, 47, 320])
+def test_every_position_of_half_a_row_ends_chunks_of_every_length(longest: int) -> None:
+    tokens = [end + 1 for end in every_end(longest)]
+    assert lengths_ended(tokens, longest) == list(range(1, longest))
+
+
+@pytest.mark.parametrize("longest", [2, 3, 16, 47, 320])
+def test_chunks_of_every_length_end_and_begin_at_a_replaced_token(longest: int) -> None:
+    tokens = plan_search(longest, LARGE, False, 0).replaced
+    assert lengths_ended(tokens, longest) == list(range(1, longest))
+    begun = {length for token in tokens for length in range(1, longest) if (token - 1) % length == 0}
+    assert begun >= set(range(1, longest - 1))
+    assert all(0 < token < longest for token in tokens)
+
+
+@pytest.mark.parametrize("cost", [5_000_000, 20_000_000])
+def test_of_a_large_model_the_likeliest_chunks_come_first(cost: int) -> None:
+    tokens = plan_search(320, cost, False, 0).replaced
+    assert sum(token + 1 for token in tokens) * cost <= 1.1 * SOME_ENDS
+    assert {16, 32, 64, 128} <= set(lengths_ended(tokens, 320))
+    usual = {36, 40, 48, 50, 56, 72, 80, 96, 100, 112, 120, 144, 150, 160, 192, 200, 240, 256, 300}
+    assert usual <= set(lengths_ended(tokens, 320)) or cost > 5_000_000
+
+
+def test_numbers_in_words() -> None:
+    assert in_words([1, 2, 3, 7, 9, 10]) == "1 to 3, 7, 9 to 10"
 
 
 @pytest.mark.parametrize("longest", [1, 2, 3, 7, 16, 40, 129, 320])

@@ -225,7 +225,7 @@ def test_a_report_is_json_and_says_what_was_searched() -> None:
     )
     assert report.summary() == words
     assert AuditReport.model_validate(report.as_dict()) == report
-    assert report.searched.special_ids == (0, 1, 60)
+    assert report.searched.special_ids[:3] == (0, 1, 60)
 
 
 class DropsAlways(nn.Module):

@@ -23,7 +23,7 @@ from assay.audit.probing.fitted import fitted
 from assay.audit.probing.probes import CONTENTS
 from assay.audit.probing.search import Search, cost_of, lighter, plan_search, widths_of
 from assay.audit.probing.yardstick import Yardstick, yardstick
-from assay.audit.report import DECIDING, SKIPPED, AuditReport, Searched, told, unsearched, worst
+from assay.audit.report import DECIDING, SKIPPED, AuditReport, Searched, merged, told, unsearched
 from assay.audit.scoring.check import Score, scoring
 from assay.audit.subject.borrowing import borrowed
 from assay.audit.subject.draws import held, patterned
@@ -177,7 +177,8 @@ def _isolation(
     yield between_rows
     if subject.weights == "redrawn" and apart and between_rows.status == "pass":
         between_near = _looked(
-            "isolation", lambda: _without_chance(subject, training, lambda: near_calls(subject, search, stick, training))
+            "isolation",
+            lambda: _without_chance(subject, training, lambda: near_calls(subject, search, stick, training)),
         )
         subject.restores |= between_near.status == "fail"
         yield between_near
@@ -252,17 +253,17 @@ def report_on(
         *(check for check in DECIDING if check in answered),
         *(check for check in answered if check not in DECIDING),
     ]
-    merged = [worst([f for f in findings if f.check == name]) for name in names]
+    found = [merged([f for f in findings if f.check == name]) for name in names]
     return AuditReport(
         model=subject.name,
-        sound=all(finding.status != "fail" for finding in merged if finding.check in DECIDING),
-        findings=tuple(told(finding, subject.name, search.lengths) for finding in merged),
+        sound=all(finding.status != "fail" for finding in found if finding.check in DECIDING),
+        findings=tuple(told(finding, subject.name, search.lengths) for finding in found),
         searched=Searched(
             longest=search.longest,
             lengths=search.lengths,
             takes="" if subject.takes.every else subject.takes.in_words(),
             called=subject.callings[False].in_words(),
-            unsearched=unsearched(merged, findings, subject.unsearched),
+            unsearched=unsearched(found, findings, subject.unsearched),
             modes=modes if subject.trains else modes[:1],
             weights=weights,
             contents=CONTENTS,

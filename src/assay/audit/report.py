@@ -90,6 +90,15 @@ def excess(finding: Finding) -> float:
     return math.inf if math.isnan(finding.measured) else finding.measured / finding.threshold
 
 
+def merged(findings: Sequence[Finding]) -> Finding:
+    """The worst of several findings of one check; where all pass, in the words of the one that says most."""
+    found = worst(findings)
+    if found.status != "pass":
+        return found
+    words = max((finding.explanation for finding in findings if finding.status == "pass"), key=len)
+    return found.model_copy(update={"explanation": words})
+
+
 def worst(findings: Sequence[Finding]) -> Finding:
     """The worst of several findings of one check: by status, then by the number of modules named, then by excess."""
     gravity = {"fail": 3, "warn": 2, "pass": 1, "skip": 0}

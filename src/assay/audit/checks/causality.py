@@ -10,7 +10,9 @@ from functools import partial
 import torch
 
 from assay.audit.blame.where import placed, trace_over_time
+from assay.audit.checks.chunk_ends import suspects
 from assay.audit.checks.gradients import by_gradient
+from assay.audit.probing.ends import in_words, lengths_ended
 from assay.audit.probing.evidence import Change, finding_of, largest_change
 from assay.audit.probing.probes import Probe, content_probes, long_probes, single_probes
 from assay.audit.probing.search import Search
@@ -44,21 +46,31 @@ def by_replacement(subject: Subject, search: Search, yardstick: Yardstick, train
     """Replace the tokens after many positions (cuts), one token or all of them: logits up to a cut must not move."""
     V, special = subject.vocab_size, subject.special_ids
     cuts = search.training_cuts if training else search.cuts
-    probes = long_probes(search, V, special, cuts)
+    suspicious = () if training else suspects(subject, search, yardstick)
+    probes = long_probes(search, V, special, tuple(sorted({*cuts, *(suspicious or ())})))
     if not (training and search.brief and probes):
         probes += content_probes(search, V, special)
     if not training:
         probes += single_probes(search, V)
     changes = [pair for group in _groups(subject, probes) for pair in _changes(subject, group, yardstick, training)]
     probe, found = _confirmed(subject, changes, yardstick, training)
+    looked_at = search.replaced if suspicious is not None and not training else ()
+    replaced = len(probes) + len(looked_at)
     finding = finding_of(
         "causality",
         found,
         yardstick,
-        f"{len(probes)} replacements of later tokens moved no earlier logit",
+        f"{replaced} replacements of later tokens moved no earlier logit{_ended(search, cuts, looked_at)}",
         f"logits move when later tokens are replaced ({probe.content})",
     )
     return finding if finding.status == "pass" else _located(subject, finding, probe, yardstick, training)
+
+
+def _ended(search: Search, cuts: Sequence[int], replaced: Sequence[int]) -> str:
+    """In words, the lengths of chunks whose ends were looked at: a token after an end was replaced there."""
+    tokens = {*replaced, *(cut + 1 for cut in cuts), *range(1, search.short)}
+    lengths = lengths_ended(tokens, search.longest)
+    return f"; ends of chunks of {in_words(lengths)} tokens were among the places" if lengths else ""
 
 
 def _groups(subject: Subject, probes: Sequence[Probe]) -> Iterator[list[Probe]]:

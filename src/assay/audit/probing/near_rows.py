@@ -125,7 +125,7 @@ def _of_lengths(rows: Tensor, takes: Lengths) -> list[Link]:
     length = first.shape[1]
     shorter = takes.shorter(length) or length
     half = min(takes.fit(length // 2), shorter)
-    longer = min(taken for taken in takes.taken if taken > half)
+    longer = takes.reaching(half + 1)
     quarter = max(half // 2, 1)
     mixed = torch.cat([second[:, :quarter], first[:, quarter:]], 1)[:, :longer]
     return [

@@ -72,9 +72,10 @@ def content_probes(search: Search, vocab_size: int, special: tuple[int, ...]) ->
     cut = max(0, min(T - 2, T // 2 + 1))
     base = _random(vocab_size, T, generator)
     contents = list(_contents(T, vocab_size, special, generator))
-    if search.brief:  # each content only once before the cut, paired with the next one after it
+    if search.brief:  # each content once before the cut, paired with the next one after it, and once after it
         following = [content for _, content in (*contents[1:], contents[0])]
         pairs = [(name, content, base, after) for (name, content), after in zip(contents, following, strict=True)]
+        pairs += [(name, base, base, content) for name, content in contents]
     else:
         pairs = [
             (name, *sides)
@@ -99,6 +100,17 @@ def mixed_row(search: Search, vocab_size: int, special: tuple[int, ...]) -> Tens
     places = torch.arange(min(3, search.longest), search.longest, 11)
     ids[0, places] = torch.tensor(special)[torch.arange(len(places)) % len(special)]
     return ids
+
+
+def repeating_rows(search: Search, vocab_size: int) -> Tensor:
+    """Sequences [3, T] of the longest length: a constant id, a repeated pair, and random ids before a constant one."""
+    generator = torch.Generator().manual_seed(search.seed + 7)
+    T, few = search.longest, search.longest // 4
+    constant, *pair = _random(vocab_size, 3, generator).tolist()
+    rows = torch.full((3, T), constant)
+    rows[1] = torch.tensor(pair).repeat(T // 2 + 1)[:T]
+    rows[2, :few] = _random(vocab_size, few, generator)
+    return rows
 
 
 CONTENTS = ("random ids", "a constant id", "a repeated pair", "a repeated triple", "each special id")

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
+from assay.audit.probing.ends import every_end, replaced_tokens
+
 POWERS = (16, 32, 64, 128, 256)
 OTHERS = (80, 96, 100, 120, 144, 150, 160, 192, 200, 240, 250, 300)
 """Chunk lengths that are no powers of two and longer than `short`, where every token is replaced anyway."""
@@ -16,6 +18,11 @@ LENGTHS = (1, 2, 3, 7, 15, 16, 17, 33, 48, 63, 64, 65, 96, 100, 128, 129, 150, 1
 MANY, FEW = 3, 4
 TINY = 400_000
 """Below this cost every prefix length up to `middle` is tried, and every other cut."""
+ALL_ENDS, SOME_ENDS = 42_000, 24_000_000_000
+"""So many tokens are run to see what the ends of chunks of every length read; of a larger model fewer, but so many
+times the cost of a token."""
+EVERY_END = 2_000_000
+"""Up to this cost the ends of chunks of every length are looked at."""
 LARGE = 900_000
 """Cost from which a search looks at fewer positions, to stay within seconds."""
 MODULE_COST, CALL_COST = 8_000, 50_000
@@ -44,6 +51,10 @@ class Search:
     seed: int
     stride: int = 1
     """Of the tokens that are replaced one at a time every so many-th is."""
+    replaced: tuple[int, ...] = ()
+    """The tokens that are replaced, with all after them, to see what chunks' ends and beginnings read (ends.py)."""
+    repeated: tuple[int, ...] = ()
+    """The prefixes that are compared on rows that repeat themselves."""
     brief: bool = False
     """Set for a large model, whose search is reduced: its weights as given, say, are not run in training mode."""
 
@@ -81,12 +92,17 @@ def plan_search(longest: int, cost: int, thorough: bool, seed: int, widths: froz
         return clear_of(min(length, longest), widths)
 
     longest = whole(longest)
+    replaced = () if cost < TINY else replaced_tokens(longest, (10 if thorough else 1) * _tokens_at_ends(cost))
     if cost >= LARGE and not thorough:
-        return _of_large(Search(longest, whole(24), whole(20), whole(16), (), (), (), (), (2, 4), seed, brief=True))
+        return _of_large(
+            Search(
+                longest, whole(24), whole(20), whole(16), (), (), (), (), (2, 4), seed, replaced=replaced, brief=True
+            )
+        )
     further = range(512, longest, 256) if thorough else ()
     cuts = [0, 5, longest // 2 - 10, longest - 2, 240, 300, *(m - 1 for m in (*OTHERS, *range(16, longest, 16)))]
-    if cost < TINY and not thorough:  # so that every chunk of an even length ends at a cut
-        cuts += range(65, longest, 2)
+    if cost < TINY:  # so that chunks of every length end at a cut
+        cuts += every_end(longest)
     cuts += [t for m in (*POWERS, *further) for t in (m - 1, m)]
     if thorough:
         cuts += [t for m in range(16, longest, 16) for t in (m - 1, m, m + 1)]
@@ -101,7 +117,14 @@ def plan_search(longest: int, cost: int, thorough: bool, seed: int, widths: froz
         lengths=_prefixes((*(range(1, 67) if cost < TINY else ()), *LENGTHS, *further, longest - 1), longest),
         batches=(2, 4, 8),
         seed=seed,
+        replaced=replaced,
+        repeated=_prefixes([longest * n // 20 for n in (3, 9, 15)], longest),
     )
+
+
+def _tokens_at_ends(cost: int) -> int:
+    """The number of tokens that are run to see what chunks' ends read."""
+    return ALL_ENDS if cost <= EVERY_END else max(int(ALL_ENDS * (EVERY_END / cost) ** 3), SOME_ENDS // cost)
 
 
 def _of_large(search: Search) -> Search:
@@ -116,6 +139,7 @@ def _of_large(search: Search) -> Search:
         training_cuts=_inside([239], search.longest) or _inside([(search.longest - 1) // 2], search.longest),
         gradient_cuts=_inside([255], search.longest),
         lengths=_prefixes((1, 17, 100, 192, 257), search.longest),
+        repeated=_prefixes([search.longest * 9 // 20], search.longest),
     )
 
 
@@ -129,6 +153,8 @@ def lighter(search: Search) -> Search:
         gradient_cuts=(),
         lengths=search.lengths[1::3] or search.lengths,
         batches=search.batches[:1],
+        replaced=(),
+        repeated=search.repeated[1:2],
     )
 
 

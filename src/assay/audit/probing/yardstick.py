@@ -83,17 +83,26 @@ def measured_on(subject: Subject, yardstick: Yardstick, ids: Tensor) -> Yardstic
 
 def _allowed(subject: Subject, ids: Tensor, before: Tensor, scale: float, seed: int) -> Tensor:
     """How far the logits at each position [T] of `ids` [B, T] may move."""
+    largest = rounding(subject, ids, before, scale, seed, subject.unit)
+    return (TIMES_ROUNDING * largest).clamp_min(SMALLEST_LEAK * scale)
+
+
+def rounding(subject: Subject, ids: Tensor, before: Tensor, scale: float, seed: int, unit: float) -> Tensor:
+    """How far rounding moves the logits at each position [T] of `ids` [B, T], never less than those before it.
+
+    `unit` is the relative spacing of the numbers that the model computes with.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def moved() -> Tensor:
         directions = _directions(subject, generator)
-        return change(before, _jittered(subject, ids, UNITS * subject.unit, directions)).amax((0, 2))
+        return change(before, _jittered(subject, ids, UNITS * unit, directions)).amax((0, 2))
 
     largest = moved()
-    if largest.amax() > CHAOTIC * subject.unit * scale:
+    if largest.amax() > CHAOTIC * unit * scale:
         largest = torch.stack([largest, *(moved() for _ in range(REPEATS - 1))]).amax(0)
         largest = torch.cat([largest[AHEAD:], largest[-1:].expand(min(AHEAD, len(largest)))]).maximum(largest)
-    return (TIMES_ROUNDING * largest).clamp_min(SMALLEST_LEAK * scale).cummax(0).values.cpu()
+    return largest.cummax(0).values.cpu()
 
 
 def arithmetic_unit(subject: Subject, ids: Tensor) -> float:

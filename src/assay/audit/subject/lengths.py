@@ -1,6 +1,6 @@
 """Which numbers of tokens a model takes: as the user says, or found by trying."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +29,10 @@ class Lengths:
     def fit(self, length: int) -> int:
         """The largest length up to `length`, or the smallest of all."""
         return self.taken[max(0, bisect_right(self.taken, length) - 1)]
+
+    def reaching(self, length: int) -> int:
+        """The smallest length that is at least `length`, or the longest of all."""
+        return self.taken[min(bisect_left(self.taken, length), len(self.taken) - 1)]
 
     def shorter(self, length: int) -> int | None:
         """The largest length below `length`; None where there is none."""

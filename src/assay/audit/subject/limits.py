@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from assay.audit.subject.embedding import InBounds
 from assay.audit.subject.subject import RaisedError, Subject
+from assay.audit.subject.usual_ids import usual_ids
 from assay.errors import RequestError
 
 _LENGTH_NAMES = ("max_positions", "max_position_embeddings", "n_positions", "n_ctx", "block_size", "max_seq_len")
@@ -71,13 +72,13 @@ def _takes(subject: Subject, id_: int) -> bool:
 
 
 def special_ids(subject: Subject, given: Any) -> tuple[int, ...]:
-    """The special ids, each once: 0, 1, V - 1, those that the model declares and those given."""
+    """The special ids, each once: those given, those that the model declares, 0, 1, V - 1, and usual separators."""
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise RequestError(f"special_ids: {_shown(given)} given; a list of ids would do")
     most = subject.vocab_size - 1
     wanted = [integer("special_ids", value, 0, most) for value in given]
     declared = [value for value in _declared(subject.model, _SPECIAL_NAMES) if 0 <= value <= most]
-    return tuple(dict.fromkeys([*wanted, *declared, 0, 1, most]))
+    return tuple(dict.fromkeys([*wanted, *declared, 0, 1, most, *usual_ids(subject.vocab_size)]))
 
 
 def padding_id(subject: Subject) -> int | None:
@@ -95,9 +96,14 @@ def declared_lengths(model: nn.Module) -> list[int]:
 
 
 def most_tokens(subject: Subject, given: Any, limit: int) -> int:
-    """The most tokens to search: what is given, or else what the model declares, and at most `limit`."""
-    wanted = None if given is None else integer("max_length", given, 1)
-    return min([limit, *([wanted] if wanted is not None else declared_lengths(subject.model))])
+    """The most tokens to search: what is given, or else what the model declares, and at most `limit`.
+
+    What it declares is its limit only if it raises beyond: a rotation that is rescaled there is searched too.
+    """
+    if given is not None:
+        return min(limit, integer("max_length", given, 1))
+    declared = min([limit, *declared_lengths(subject.model)])
+    return limit if declared < limit and _runs_beyond(subject, limit) else declared
 
 
 def longest(subject: Subject, top: int, given: Any, least: int = 0) -> int:
@@ -154,6 +160,15 @@ def given_lengths(value: Any) -> tuple[int, ...] | None:
     if not found:
         raise RequestError("lengths: none given; a number of tokens, or several, would do")
     return found
+
+
+def _runs_beyond(subject: Subject, length: int) -> bool:
+    """Whether the model takes `length` tokens, more than it declares, and gives logits for each."""
+    try:
+        with InBounds():
+            return runs(subject, length)
+    except RequestError:  # logits of other tokens: it keeps the last ones, say
+        return False
 
 
 def runs(subject: Subject, length: int) -> bool:

@@ -44,7 +44,9 @@ _RESET = re.compile(
     r"^(reset|clear|flush|free|empty)(_.*)?(cache|state|memory|kv|hidden|decoding|decoder|inference)s?$|^reset$|^clear$"
 )
 _GENERATE = re.compile(r"^(generate|greedy|sample|complete|continuation)(_|$)")
-_NO_METHOD = re.compile(r"train|valid|optim|loss|test|param|weight|config|mask|embed|text|string|tokenizer|image|random")
+_NO_METHOD = re.compile(
+    r"train|valid|optim|loss|test|param|weight|config|mask|embed|text|string|tokenizer|image|random"
+)
 _LIBRARIES = ("torch", "transformers", "builtins", "lightning", "pytorch_lightning")
 
 
