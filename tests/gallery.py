@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import gallery_decoding as decoding
 import gallery_drift as drift
+import gallery_labels as labels
 import gallery_layers as layers
 import gallery_memory as memory
 import gallery_mixtures as mixtures
@@ -186,6 +187,9 @@ GALLERY = [
     layer("trained-mask", modes.TrainedMask),
     layer("only-in-narrow-numbers", modes.InNarrowNumbers),
     layer("behind-a-shut-gate", modes.BehindAShutGate),
+    # labels that move logits
+    planted("labels-in-the-input", labels.Targets, "labels", ""),
+    planted("labels-in-training", labels.NextTokens, "labels", ""),
     # the length of the sequence
     layer("only-at-37-tokens", lambda b: modes.AtOneLength(b, 37), "length"),
     embedding("position-scaled-by-length", models.ScaledPositions, "length"),

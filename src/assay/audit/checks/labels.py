@@ -47,9 +47,7 @@ def labels(subject: Subject, search: Search, yardstick: Yardstick, training: boo
 class _Trial:
     """Calls of a model with labels under one name. `cuts` [B] are the places from which on each row is changed."""
 
-    def __init__(
-        self, subject: Subject, search: Search, yardstick: Yardstick, training: bool, way: Labels
-    ) -> None:
+    def __init__(self, subject: Subject, search: Search, yardstick: Yardstick, training: bool, way: Labels) -> None:
         self.subject = subject
         self.yardstick = yardstick
         self.training = training

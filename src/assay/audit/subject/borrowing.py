@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from assay.audit.subject import limits
 from assay.audit.subject.arithmetic import wide
+from assay.audit.subject.batches import take_ids
 from assay.audit.subject.memory import Memory, reachable
 from assay.audit.subject.subject import RaisedError, Subject
 from assay.errors import RequestError
@@ -48,6 +49,7 @@ def borrowed(
         theirs = {id(value) for value in reachable(model)}
         borrowed_memory = Memory(*(value for value in reachable(working) if id(value) in theirs))
         try:
+            take_ids(working)
             subject = _running_subject(working)
             subject.vocab_size = limits.vocabulary(subject, vocab_size)
             subject.special_ids = limits.special_ids(subject, special_ids)
