@@ -33,7 +33,8 @@ def own_loss(subject: Subject) -> tuple[Labels, OwnLoss] | None:
         ways: list[OwnLoss] = [partial(_of_next_tokens, way, subject.outputs)]
         if subject.multiple > 1:
             ways = [partial(_of_ignoring, way, subject.outputs, fill) for fill in IGNORED]
-        found = [loss for loss in (*ways, partial(_shifting_itself, way, subject.outputs)) if _gives(subject, loss)]
+        ways.append(partial(_shifting_itself, way, subject.outputs))
+        found = [loss for loss in ways if _gives(subject, loss)]
         fitting = [loss for loss in found if _fits(subject, loss)]
         if found:
             return way, (fitting or found)[0]
