@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import gallery_decoding as decoding
 import gallery_drift as drift
+import gallery_labels as labels
 import gallery_layers as layers
 import gallery_memory as memory
 import gallery_mixtures as mixtures
@@ -205,6 +206,9 @@ GALLERY = [
     # contents
     embedding("ahead-at-line-feeds", normal.AheadAtLineFeeds),
     embedding("ahead-to-the-separator", normal.ToTheSeparator),
+    # labels that move logits
+    planted("labels-in-the-input", labels.Targets, "labels", ""),
+    planted("labels-in-training", labels.NextTokens, "labels", ""),
     # the length of the sequence
     planted("capacity-by-length", lambda b: normal.normal(normal.CapacityByLength(b)), "length"),
     planted("rotation-beyond-declared-length", normal.DeclaresItsLength, "length", length=80),

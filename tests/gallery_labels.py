@@ -142,3 +142,12 @@ class LossOnly(Labelled):
 
     def forward(self, idx: Tensor, targets: Tensor) -> Tensor:
         return mean_nats(self.logits(idx, targets), targets)
+
+
+class Pair(Labelled):
+    """Takes a pair of ids and targets."""
+
+    def forward(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        ids, targets = batch
+        logits = self.logits(ids, targets)
+        return logits, mean_nats(logits, targets)

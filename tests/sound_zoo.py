@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 import gallery_drift as drift
+import gallery_labels as labels
 import gallery_scores as scores
 import sound_layers as layers
 import sound_modes as modes
@@ -238,6 +239,11 @@ SOUND_ZOO = [
     model("returns-a-tuple", lambda: Wrapped(plain(), lambda logits: (logits, logits.mean(1)))),
     model("returns-an-object", lambda: Wrapped(plain(), lambda logits: SimpleNamespace(logits=logits))),
     model("float32-logits", lambda: Wrapped(plain(), lambda logits: logits.float())),
+    # labels that make a loss, or leave places out
+    model("labels-of-the-past", lambda: labels.PastLabels(False)),
+    model("places-left-out-by-labels", lambda: labels.LeavesOut(False)),
+    model("auxiliary-loss", lambda: labels.WithAuxiliary(False)),
+    model("sharper-without-targets", lambda: labels.LastUnlessTargets(False)),
     # scores that are no cross-entropy of the logits, or leave out what is no token
     model("temperature-of-two", plain, options={"loss": scores.half_as_sharp}),
     model("mixed-with-a-cache", plain, options={"log_prob": scores.cached(False)}),

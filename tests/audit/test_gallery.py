@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from assay.audit import audit
 from assay.audit.redraw import redrawn
+from assay.audit.subject.labels import labels_of, parts_of
 from gallery import GALLERY, Mutant
 from gallery_decoding import WindowModel
 from gallery_memory import OwnDecay
@@ -88,6 +89,17 @@ def moved_by_company(model: nn.Module, length: int) -> float:
         worst = max(worst, moved(before[-1], seeded_logits(changed, rows)[-1]))
         logits(used, other)
         worst = max(worst, moved(before, seeded_logits(used, both)))
+    return worst
+
+
+def moved_by_labels(model: nn.Module, length: int) -> float:
+    """How far logits move when the labels that come with them change, in both modes."""
+    worst, tokens, way = 0.0, ids(2, length, 0), labels_of(model)[0]
+    for mode in (False, True):
+        model.train(mode)
+        outputs = [parts_of(way.call(model, tokens, ids(2, length, seed)), tokens, V)[0] for seed in (1, 2)]
+        first, second = (output for output in outputs if output is not None)
+        worst = max(worst, moved(first, second))
     return worst
 
 
@@ -172,6 +184,7 @@ def away_from_own_initialisation(model: nn.Module, _: int) -> float:
 
 EXPERIMENTS: dict[str, Callable[[nn.Module, int], float]] = {
     "causality": moved_by_the_future,
+    "labels": moved_by_labels,
     "length": moved_by_the_length,
     "isolation": moved_by_company,
     "determinism": moved_by_repeating,

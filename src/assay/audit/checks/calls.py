@@ -45,15 +45,13 @@ def calls(subject: Subject, search: Search, yardstick: Yardstick, training: bool
     restores, subject.restores = subject.restores, False
     subject.keeps_changes = True
     try:
-        return _compared(subject, search, yardstick, training, base, other)
+        return _compared(subject, yardstick, training, base, other)
     finally:
         subject.restores, subject.keeps_changes = restores, False
         subject.memory.restore()
 
 
-def _compared(
-    subject: Subject, search: Search, yardstick: Yardstick, training: bool, base: Tensor, other: Tensor
-) -> Finding:
+def _compared(subject: Subject, yardstick: Yardstick, training: bool, base: Tensor, other: Tensor) -> Finding:
     pasts = _by_contents if training else _by_history
     compared = pasts(subject, base, other, subject.takes.shorter(base.shape[1]), yardstick)
     if compared.found.excess > 1:

@@ -23,7 +23,7 @@ MODEL_CALLS = 128
 SHARED = 16
 """From this many tokens before a place on, a score of logits is given those of one run for all its candidates."""
 SAMPLED, RECENT = 24, 48
-"""Where scoring all candidates costs too much: how many are tried of the likeliest, the unlikeliest, and others, and how
+"""Where scoring all candidates costs too much: how many are tried of the likeliest, the unlikeliest and others; and how
 many of the last tokens before the place.
 """
 

@@ -26,6 +26,7 @@ PLAIN = 1e-2
 """A change of logits, relative to their spread, that is certainly more than rounding."""
 FEW_IDS = 512
 """Up to this vocabulary all candidates are tried after many tokens, too."""
+DEARER = "costs more than the cross-entropy of the logits, never less: a term is added, and it is no score"
 LARGE_WORDS = " (where logits are large)"
 
 
@@ -76,6 +77,14 @@ def _reads_ahead(subject: Subject, ids: Tensor, logits: Tensor) -> bool:
     return change(logits[:, :less], alone).amax().item() > PLAIN * spread(logits)
 
 
+def _is_dearer(nats: Tensor, logits: Tensor, ids: Tensor) -> bool:
+    """Whether a loss costs no less than the cross-entropy, as one with another term added, such as a router's."""
+    expected = cross_entropy(logits, ids)
+    mean, total = expected.mean().item(), expected.sum().item()
+    given = nats.mean().item()
+    return mean * (1 - CLOSE) <= given < 2 * mean or given >= max(total * (1 - CLOSE), 2 * mean)
+
+
 class _Comparison:
     """Compares one score with the logits, trial by trial.
 
@@ -92,6 +101,8 @@ class _Comparison:
         self.agreed: set[Reading] | None = None
         self.others: list[Verdict] = []
         self.raised: list[str] = []
+        self.dearer: Verdict | None = None
+        """The verdict on the model's own loss where it is no distribution, but so far never below the cross-entropy."""
 
     def finding(self) -> Finding:
         """The finding of all trials; the first that fails decides."""
@@ -138,6 +149,8 @@ class _Comparison:
             self.bench.settle(ids)
         widths = (self.bench.subject.vocab_size, self.bench.subject.outputs)
         found = readings(nats, logits, ids, widths, self.bench.slack)
+        if self.dearer is not None and not found and not _is_dearer(nats, logits[..., : widths[0]], ids):
+            return self.dearer
         both = found if self.agreed is None else found & self.agreed
         if both or (self.agreed is not None and not self.agreed and not examine):
             self.agreed = both or self.agreed
@@ -147,6 +160,11 @@ class _Comparison:
         verdict = examined(self.bench, ids, known, long_row(self.bench, self.search))
         if verdict.sound is False:
             told = "" if known else self._divided(nats, logits, ids)
+            if self.bench.scorer.of_labels and not told and _is_dearer(nats, logits[..., : widths[0]], ids):
+                self.dearer = verdict
+                words = f"{self._name} {DEARER}"
+                self.others.append(Verdict(None, words))
+                return None
             return Verdict(False, told or verdict.words, verdict.off)
         self.others.append(verdict)
         return None

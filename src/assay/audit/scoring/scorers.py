@@ -4,7 +4,7 @@ Shapes: B rows, T tokens, V vocabulary.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from assay.audit.subject.subject import Subject, parameters_of
+from assay.audit.scoring.own_loss import own_loss
+from assay.audit.subject.subject import Subject
 from assay.errors import RequestError
 from assay.model.lm import LanguageModel
 from assay.ops.cross_entropy import token_nats
@@ -31,13 +32,15 @@ class ScoreError(Exception):
 class Scorer:
     """A score. `called` takes (model, ids [B, T]), or (logits, ids) where `on_logits`; messages call it `name`.
 
-    `known` says that it comes with the model and was not given by the user; `sign` is -1 for log probabilities.
+    `known` says that it comes with the model and was not given by the user, `of_labels` that it is a loss to train
+    with, which may have other terms; `sign` is -1 for log probabilities.
     """
 
     name: str
     called: Callable[[Any, Tensor], Any]
     on_logits: bool = False
     known: bool = False
+    of_labels: bool = False
     sign: float = 1.0
 
     def nats(self, model: nn.Module, ids: Tensor, logits: Tensor | None = None) -> Tensor:
@@ -70,16 +73,15 @@ class Scorer:
 
 
 def scorer_of(subject: Subject, loss: Score | None, log_prob: Score | None) -> Scorer | None:
-    """The score given by the user, else the model's own: assay's loss, or that of a `labels` argument of `forward`."""
+    """The score given by the user, else the model's own: assay's loss, or that of labels that `forward` takes."""
     if log_prob is not None:
         return _given(subject, "log_prob", log_prob, -1.0)
     if loss is not None:
         return _given(subject, "loss", loss, 1.0)
     if isinstance(subject.model, LanguageModel):
         return Scorer("assay's loss", _own_loss, known=True)
-    if "labels" in parameters_of(subject.model.forward):
-        return Scorer("the loss of `labels`", _loss_in, known=True)
-    return None
+    own = own_loss(subject)
+    return None if own is None else Scorer(f"the loss of {own[0].places()}", own[1], known=True, of_labels=True)
 
 
 def _given(subject: Subject, name: str, score: Any, sign: float) -> Scorer:
@@ -119,20 +121,6 @@ def _first_name(name: str, score: Callable[..., Any]) -> str:
         count = len(needed) if len(needed) > 2 else len(parameters)
         raise RequestError(f"{name}: takes {count} arguments; (model, ids) or (logits, ids) would do") from None
     return parameters[0].name
-
-
-def _loss_in(model: nn.Module, ids: Tensor) -> Any:
-    """The loss that the model returns for `labels`, without the auxiliary loss of a mixture-of-experts router."""
-    output = model(ids, labels=ids)
-    if isinstance(output, tuple):
-        return next((part for part in output if isinstance(part, Tensor) and part.ndim == 0), None)
-    loss, added = (
-        output.get(k) if isinstance(output, Mapping) else getattr(output, k, None) for k in ("loss", "aux_loss")
-    )
-    weight = getattr(getattr(model, "config", None), "router_aux_loss_coef", None)
-    if isinstance(loss, Tensor) and isinstance(added, Tensor) and isinstance(weight, float):
-        return loss - weight * added
-    return loss
 
 
 def _own_loss(model: nn.Module, ids: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from assay.audit.subject import limits
 from assay.audit.subject.arithmetic import wide
+from assay.audit.subject.batches import take_ids
 from assay.audit.subject.calling import Calling
 from assay.audit.subject.lengths import Lengths
 from assay.audit.subject.memory import Memory, reachable
@@ -52,6 +53,7 @@ def borrowed(
         borrowed_memory = Memory(*(value for value in reachable(working) if id(value) in theirs))
         try:
             only = limits.given_lengths(lengths)
+            take_ids(working)
             subject = _running_subject(working, only)
             subject.vocab_size = limits.vocabulary(subject, vocab_size)
             subject.special_ids = limits.special_ids(subject, special_ids)
