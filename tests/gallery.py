@@ -14,6 +14,7 @@ import gallery_models as models
 import gallery_modes as modes
 import gallery_rules as rules
 import gallery_scores as scores
+import gallery_shapes as shapes
 from plain_models import (
     Block,
     D,
@@ -184,6 +185,16 @@ GALLERY = [
     layer("trained-mask", modes.TrainedMask),
     layer("only-in-narrow-numbers", modes.InNarrowNumbers),
     layer("behind-a-shut-gate", modes.BehindAShutGate),
+    # a model that takes some lengths alone
+    planted(
+        "takes-multiples-of-24",
+        lambda b: shapes.AtLengths(b, lambda tokens: tokens % 24 == 0),
+        module=f"model.{MIXER}",
+        length=48,
+    ),
+    planted(
+        "takes-96-alone", lambda b: shapes.AtLengths(b, lambda tokens: tokens == 96), module=f"model.{MIXER}", length=96
+    ),
     # the length of the sequence
     layer("only-at-37-tokens", lambda b: modes.AtOneLength(b, 37), "length"),
     embedding("position-scaled-by-length", models.ScaledPositions, "length"),
