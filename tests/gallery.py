@@ -18,6 +18,7 @@ import gallery_modes as modes
 import gallery_normal as normal
 import gallery_rules as rules
 import gallery_scores as scores
+import gallery_shapes as shapes
 from plain_models import (
     Block,
     D,
@@ -209,6 +210,16 @@ GALLERY = [
     # labels that move logits
     planted("labels-in-the-input", labels.Targets, "labels", ""),
     planted("labels-in-training", labels.NextTokens, "labels", ""),
+    # a model that takes some lengths alone
+    planted(
+        "takes-multiples-of-24",
+        lambda b: shapes.AtLengths(b, lambda tokens: tokens % 24 == 0),
+        module=f"model.{MIXER}",
+        length=48,
+    ),
+    planted(
+        "takes-96-alone", lambda b: shapes.AtLengths(b, lambda tokens: tokens == 96), module=f"model.{MIXER}", length=96
+    ),
     # the length of the sequence
     planted("capacity-by-length", lambda b: normal.normal(normal.CapacityByLength(b)), "length"),
     planted("rotation-beyond-declared-length", normal.DeclaresItsLength, "length", length=80),

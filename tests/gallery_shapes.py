@@ -57,19 +57,24 @@ class LossAlone(Shaped):
 
 
 class FlatLoss(Shaped):
-    """Takes one row [T] of multiples of 32 tokens, and its targets, and returns a loss."""
+    """Takes one row [T] of multiples of 12 tokens, and its targets, and returns a loss."""
 
     def forward(self, inputs: Tensor, target_seq: Tensor) -> Tensor:
         assert inputs.ndim == 1
-        assert len(inputs) % 32 == 0
+        assert len(inputs) % 12 == 0
         logits = self.model(inputs[None]).squeeze(0)
         return F.cross_entropy(logits, target_seq, reduction="sum" if self.training else "mean")
 
 
 class ShiftsInside(Shaped):
-    """Scores each token of what it is given but the first, and returns the loss."""
+    """Scores each token of what it is given but the first, and returns the loss; takes one length, if one is given."""
+
+    def __init__(self, broken: bool, length: int | None) -> None:
+        super().__init__(broken)
+        self.length = length
 
     def forward(self, seq: Tensor) -> Tensor:
+        assert self.length is None or seq.shape[1] == self.length + 1
         logits = self.model(seq[:, :-1]).log_softmax(-1)
         return -logits.gather(-1, seq[:, 1:, None]).mean()
 

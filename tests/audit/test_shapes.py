@@ -28,14 +28,19 @@ from plain_models import V, seeded
 Build = Callable[[bool], nn.Module]
 
 SHAPES: dict[str, tuple[Build, dict[str, object], str]] = {
-    "multiples of 24": (lambda b: AtLengths(b, lambda T: T % 24 == 0), {"max_length": 72}, "at T = multiples of 24"),
-    "96 alone": (lambda b: AtLengths(b, lambda T: T == 96), {}, "at T = 96 only"),
-    "9 to 40": (lambda b: AtLengths(b, lambda T: 9 <= T <= 40), {}, "at T = 9 to 40,"),
+    "multiples of 24": (lambda b: AtLengths(b, lambda T: T % 24 == 0), {"max_length": 48}, "at T = 24, 48,"),
+    "28 alone": (lambda b: AtLengths(b, lambda T: T == 28), {}, "at T = 28 only"),
+    "9 to 20": (lambda b: AtLengths(b, lambda T: 9 <= T <= 20), {}, "at T = 9 to 20,"),
     "as given": (lambda b: AtLengths(b, lambda T: T in (20, 31)), {"lengths": [31, 20]}, "at T = 20, 31,"),
     "last position only": (LastOnly, {"max_length": 24}, "`targets` are the next tokens"),
     "a loss alone": (LossAlone, {"max_length": 24}, "logits are what the model's own loss gets"),
-    "a flat row": (FlatLoss, {"max_length": 64}, "at T = 32, 64, both modes"),
-    "shifted inside": (ShiftsInside, {"max_length": 24}, "logits are what the model's own loss gets"),
+    "a flat row": (FlatLoss, {"max_length": 24}, "at T = 12, 24, both modes"),
+    "shifted inside": (
+        lambda b: ShiftsInside(b, None),
+        {"max_length": 24},
+        "logits are what the model's own loss gets",
+    ),
+    "a loss of 22 alone": (lambda b: ShiftsInside(b, 22), {}, "at T = 22 only"),
     "a loss in training": (LossInTraining, {"max_length": 24}, "up to T = 24, both modes"),
     "positions and documents": (Positioned, {"max_length": 24}, "`positions` is filled in"),
     "one row": (lambda b: Rows(b, 1), {"max_length": 24}, "one row a call"),

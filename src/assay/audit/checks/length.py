@@ -72,11 +72,12 @@ def _rows(
 ) -> Iterator[tuple[Tensor, Tensor, tuple[int, ...]]]:
     """(ids [B, T], their logits [B, T, V], prefixes to compare): the yardstick's row, then rows that repeat."""
     ids = yardstick.ids
-    yield ids, subject.logits(ids, training, dropout=False) if training else yardstick.logits, lengths
+    drawn = training or subject.draws(training)
+    yield ids, subject.logits(ids, training, dropout=False) if drawn else yardstick.logits, lengths
     counts = tuple(count for count in search.repeated if count < search.longest)
     if counts and not training:
         ids = repeating_rows(search, subject.vocab_size)
-        yield ids, subject.logits(ids), counts
+        yield ids, subject.logits(ids, dropout=False), counts
 
 
 def _located(

@@ -29,6 +29,7 @@ def near_calls(subject: Subject, search: Search, yardstick: Yardstick, training:
     ids of one shape stand in the same storage, which each call overwrites.
     """
     restores, subject.restores = subject.restores, False
+    subject.keeps_changes = True
     compared = _in_training if training else _in_eval
     try:
         largest: tuple[Change, Case] | None = None
@@ -49,7 +50,7 @@ def near_calls(subject: Subject, search: Search, yardstick: Yardstick, training:
         if finding.status == "fail":
             finding = _located(subject, finding, case, yardstick, training)
     finally:
-        subject.restores = restores
+        subject.restores, subject.keeps_changes = restores, False
         subject.memory.restore()
     return finding
 

@@ -178,8 +178,8 @@ def _of_two(
 def _nothing(unread: list[str], stateless: list[str]) -> Finding:
     if unread:
         return Finding(check="parity", status="skip", explanation=f"{NOT_LOOKED_AT}; {'; '.join(unread)}")
-    none = "the model takes no state: no method of it decodes, and its `forward` takes no cache"
-    return Finding(check="parity", status="skip", explanation="; ".join(stateless) or none)
+    none = "no method of it decodes, and its `forward` takes no cache"
+    return Finding(check="parity", status="skip", explanation=f"{NOTHING}{'; '.join(stateless) or none}")
 
 
 def _beside_constants(subject: Subject, found: Change, run: _Run, yardstick: Yardstick) -> Change:

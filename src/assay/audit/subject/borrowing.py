@@ -105,7 +105,8 @@ def _running_subject(model: nn.Module, lengths: Sequence[int] | None) -> Subject
     if isinstance(why, RequestError):
         raise why
     if lengths is None and settle_unusually(subject):
-        found = [subject.shortest], [subject.callings[False]]
+        calling, length = subject.callings[False], subject.shortest
+        found = [length, max(1, length - 1)], [calling] if calling.batch else []
         if runs(True, *found) or runs(False, *found):
             return subject
     raise RequestError(f"{option}: {subject.name} raised {why}; {needs}") from why

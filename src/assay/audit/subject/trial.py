@@ -46,10 +46,10 @@ def settle(subject: Subject, given: Sequence[int] | None = None, ways: Sequence[
 
 
 def settle_unusually(subject: Subject) -> bool:
-    """As `settle`, with unusual numbers of rows and with every length; whether one was found."""
+    """Find an unusual number of rows, or a length at which the model gives anything; whether one was found."""
     if _in_batches(subject):
         return True
-    for calling in callings(subject.model):
+    for calling in (way for way in callings(subject.model) if not way.captured):
         subject.callings = {False: calling, True: calling}
         length = _first_that_runs(subject, _unusual(subject))
         if length is not None:
@@ -63,6 +63,8 @@ def _first_that_runs(subject: Subject, lengths: Iterable[int]) -> int | None:
         for length in lengths:
             try:
                 subject.called(torch.zeros(1, length, dtype=torch.long, device=subject.device))
+                return length
+            except RequestError:  # something else than logits, such as a loss
                 return length
             except BaseException as error:  # a thousand attempts: `subject.running` around each takes seconds
                 if is_the_users(error):
