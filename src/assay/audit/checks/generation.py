@@ -28,7 +28,7 @@ _GREEDY: dict[str, Any] = {
     **dict.fromkeys(("greedy", "argmax"), True),
     "repetition_penalty": 1.0,
 }
-COLD = 1e-5
+COLD = 1e-7
 """The temperature at which sampling is taken for greedy, where nothing else makes it so."""
 
 
@@ -47,14 +47,14 @@ def generation(subject: Subject, search: Search, yardstick: Yardstick, rows: Ten
     tokens = min(FEW_TOKENS if search.brief else TOKENS, search.longest - max(PROMPTS))
     if tokens < 1 or rows.shape[1] < max(PROMPTS):
         raise UngreedyError(f"`{name}` on so few tokens")
-    worst = Change(0, 0, 0.0, 1.0, 0.0)
+    changes: list[Change] = []
     for prompt, ids in zip(PROMPTS, (rows, rows.flip(0).roll(1, 1)), strict=True):
         try:
             grown = _grown(subject, name, ids[:, :prompt], tokens)
         except (RaisedError, RequestError) as error:
             raise UngreedyError(f"`{name}` raised {error}") from error
-        for found in _choices(subject, grown, prompt, yardstick):
-            worst = max(worst, found, key=lambda change: change.excess)
+        changes += _choices(subject, grown, prompt, yardstick)
+    worst = max(changes, key=lambda change: change.excess)
     finding = finding_of(
         "parity",
         worst,
@@ -118,5 +118,5 @@ def _choices(subject: Subject, grown: Tensor, prompt: int, yardstick: Yardstick)
     own = logits.gather(2, grown[:, prompt:, None].to(logits.device))[..., 0]
     behind = (logits.amax(2) - own).amax(0)
     for place, moved in enumerate(behind.tolist()):
-        allowed = max(yardstick.allowed[min(prompt - 1 + place, len(yardstick.allowed) - 1)].item(), COLD)
+        allowed = yardstick.allowed[min(prompt - 1 + place, len(yardstick.allowed) - 1)].item()
         yield Change(0, prompt - 1 + place, moved, allowed, moved / allowed if moved else 0.0)

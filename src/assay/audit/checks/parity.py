@@ -30,8 +30,8 @@ from assay.records import Finding
 STEPS = 3
 SMALL = 1e-5
 """Relative changes up to this may come from constants that the model keeps in its own, narrower number type."""
-FIRST, SECOND = 5, 8
-"""Tokens in the first pieces of two sequences that are decoded in turns."""
+FIRST, SECOND, IN_TURNS = 5, 8, 6
+"""Tokens in the first pieces of two sequences that are decoded in turns, and single ones after these."""
 NOT_LOOKED_AT = "not looked at: pass decode="
 
 
@@ -150,7 +150,7 @@ def _of_two(
 ) -> tuple[Change, _Run]:
     """Two sequences in turns; where the state is kept on the model, one after the other."""
     one, other = (rows.to(subject.device) for rows in ids)
-    rest = one.shape[1] - SECOND
+    rest = min(one.shape[1] - SECOND, IN_TURNS)
     lengths = [[1] * (first + rest) if way.longer == "none" else [first] + [1] * rest for first in (FIRST, SECOND)]
     wholes = whole[: way.rows], subject.logits(other)
     changes = []
@@ -178,8 +178,8 @@ def _of_two(
 def _nothing(unread: list[str], stateless: list[str]) -> Finding:
     if unread:
         return Finding(check="parity", status="skip", explanation=f"{NOT_LOOKED_AT}; {'; '.join(unread)}")
-    none = "no method of it decodes, and its `forward` takes no cache"
-    return Finding(check="parity", status="skip", explanation=f"{NOTHING}{'; '.join(stateless) or none}")
+    none = "the model takes no state: no method of it decodes, and its `forward` takes no cache"
+    return Finding(check="parity", status="skip", explanation=f"nothing to compare: {'; '.join(stateless) or none}")
 
 
 def _beside_constants(subject: Subject, found: Change, run: _Run, yardstick: Yardstick) -> Change:

@@ -66,10 +66,12 @@ def chosen(subject: Subject, readings: Sequence[Decoder], rows: Tensor, whole: T
         subject.asks_for_no_type = False
     if found is None:
         cause = errors[0].__cause__
-        if isinstance(cause, NoStateError):
-            raise StatelessError(str(cause))
-        raise UnreadError(f"{readings[0].convention} raised {errors[0]}")
-    if not found[0].explicit and not _depends(subject, found[0], rows):
+        if readings[0].fresh:  # a method of tokens alone, and nothing else that decodes
+            raise StatelessError(f"{readings[0].convention} raised {errors[0]}")
+        raise UnreadError(
+            str(cause) if isinstance(cause, NoStateError) else f"{readings[0].convention} raised {errors[0]}"
+        )
+    if (found[0].guessed or not found[0].explicit) and not _depends(subject, found[0], rows):
         raise StatelessError(f"{found[0].convention} keep nothing of the tokens before")
     return found[0]
 

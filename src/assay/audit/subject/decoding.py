@@ -30,7 +30,8 @@ class Decoder:
     `first` runs the first piece, `later` every other; `longer` says which may be longer than a token: "none", the
     "first" or "all". `begin` makes the state, `reset` makes the model forget the sequence before. The state is
     `explicit`, or kept on the model; then it is one sequence at a time, and where nothing begins a new one, each is
-    decoded on a `fresh` copy. `rows` is the number of rows decoded at once; `single` tokens are scalars. It `promises`
+    decoded on a `fresh` copy. It is `guessed` if nothing said that the
+    model takes such a state. `rows` is the number of rows decoded at once; `single` tokens are scalars. It `promises`
     to read pieces of many tokens at any place where it has a method for that.
     """
 
@@ -41,6 +42,7 @@ class Decoder:
     begin: Begin | None = None
     reset: Callable[[nn.Module], None] | None = None
     explicit: bool = True
+    guessed: bool = False
     rows: int = 2
     fresh: bool = False
     single: bool = False

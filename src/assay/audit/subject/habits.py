@@ -4,9 +4,11 @@ Each way has several readings (is the token [B] or [B, 1]? does the state begin 
 is right is found by trying. Shapes: B batch, T tokens.
 """
 
+import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -14,7 +16,18 @@ from torch import nn
 from assay.audit.subject.decoding import Advance, Begin, Decoder, Longer
 from assay.audit.subject.readings import NAMES_OF_TRANSFORMERS, InferenceParams, PositionForm, Reading, TokenForm
 from assay.audit.subject.roles import Roles, arguments_to_begin, methods, roles_of
+from assay.audit.subject.statics import is_own_class
 from assay.audit.subject.subject import Decode, parameters_of
+
+_STATE_CLASS = re.compile(r"(cache|state|memory|past|kv|params)s?$", re.IGNORECASE)
+
+
+class _Start(NamedTuple):
+    """How a state begins; `words` name the method that makes it; it is `guessed` where nothing says that it is one."""
+
+    words: str = ""
+    begin: Begin | None = None
+    guessed: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,7 @@ def _of_step(
     alone = [Reading(step, form, position, outputs) for position in positions for form in every]
     readings = [*((later, 1 if step.one_number else 2) for later in together), *((later, 1) for later in alone)]
 
-    def decoders(words: str, first: Reading | None, continues: bool, start: Begin | None) -> Iterator[Decoder]:
+    def decoders(words: str, first: Reading | None, continues: bool, start: _Start) -> Iterator[Decoder]:
         anew = first is None and reset is None and preparing is None and not step.positions
         for later, rows in readings:
             yield Decoder(
@@ -77,9 +90,10 @@ def _of_step(
                 later if first is None else first,
                 _either(later, first) if first is not None and continues else later,
                 "none" if first is None else "all" if continues else "first",
-                begin=start or preparing,
+                begin=start.begin or preparing,
                 reset=reset if held else None,
                 explicit=not held,
+                guessed=start.guessed,
                 rows=rows,
                 fresh=held and anew,
                 single=later.tokens in ("number", "int"),
@@ -92,21 +106,21 @@ def _of_step(
         words = f"`{prefill.method}` and `{step.method}`"
         continues = bool(prefill.states) and not prefill.needed
         starts = _starts(model, prefill, begins)
-        yield [each for first in firsts for _, start in starts for each in decoders(words, first, continues, start)]
+        yield [each for first in firsts for start in starts for each in decoders(words, first, continues, start)]
     if held:
-        yield [] if prefills else list(decoders(f"`{step.method}`", None, False, None))
+        yield [] if prefills else list(decoders(f"`{step.method}`", None, False, _Start()))
         return
     starts = _starts(model, step, begins)
-    made = [start for start in starts if start[0]]
-    for words, start in made:
-        yield list(decoders(f"{words} and `{step.method}`", None, False, start))
+    made = [start for start in starts if start.words]
+    for start in made:
+        yield list(decoders(f"{start.words} and `{step.method}`", None, False, start))
     if made or prefills:
         return
-    way = [each for _, start in starts for each in decoders(f"`{step.method}`", None, False, start)]
+    way = [each for start in starts for each in decoders(f"`{step.method}`", None, False, start)]
     forward = roles_of(model, "forward", False)
     if forward is not None and not forward.unknown:
         first = Reading(replace(forward, states=step.states, needed=()), "rows", "none", outputs)
-        way += decoders(f"`forward` and `{step.method}`", first, False, None)
+        way += decoders(f"`forward` and `{step.method}`", first, False, _Start())
     yield way
 
 
@@ -129,10 +143,11 @@ def _of_forward(model: nn.Module, roles: Roles, begins: Sequence[str], outputs: 
         words = f"`{roles.method}` and `{roles.positions[0]}`"
     special = not held and roles.states[0] == "inference_params"
     way = []
-    for rows in (2, 1):
-        for _, start in [("", None)] if held else _starts(model, roles, begins):
-            for form in _positions(roles, held):
-                reading = Reading(roles, "rows", form, outputs)
+    taking = [roles, *(replace(roles, states=(name,)) for name in roles.optional if not roles.needed)]
+    for rows, taken in [(rows, taken) for rows in (2, 1) for taken in taking]:
+        for start in [_Start()] if held else _starts(model, taken, begins):
+            for form in _positions(taken, held):
+                reading = Reading(taken, "rows", form, outputs)
                 longer: Longer = "first" if roles.flags or held or special else "all"
                 way.append(
                     Decoder(
@@ -140,9 +155,10 @@ def _of_forward(model: nn.Module, roles: Roles, begins: Sequence[str], outputs: 
                         reading,
                         reading,
                         longer,
-                        begin=start or (_preparing(begins) if held else None),
+                        begin=start.begin or (_preparing(begins) if held else None),
                         reset=reset if held else None,
                         explicit=not held,
+                        guessed=start.guessed,
                         rows=rows,
                         fresh=held and reset is None and not roles.positions,
                     )
@@ -160,26 +176,42 @@ def _positions(roles: Roles, held: bool) -> list[PositionForm]:
     return forms if roles.position_needed or held else [*forms, "none"]
 
 
-def _starts(model: nn.Module, roles: Roles, begins: Sequence[str]) -> list[tuple[str, Begin | None]]:
-    """(words, how the state begins): by methods of the model, left out where it need not be given, or empty."""
+def _starts(model: nn.Module, roles: Roles, begins: Sequence[str]) -> list[_Start]:
+    """How the state may begin: by methods of the model, left out, or as something empty."""
     if not roles.states:
-        return [("", None)]
-    starts: list[tuple[str, Begin | None]] = []
+        return [_Start()]
     if roles.states[0] == "inference_params":
-        return [("", _parameters("")), *(("", _parameters(name)) for name in begins)]
+        return [_Start("", _parameters(name), guessed=True) for name in ("", *begins)]
+    starts = []
     for name in begins:
         for room in (False, True):
             start = _made_by(model, name, room)
             if start is not None:
-                starts.append((f"`{name}`{' with a capacity' if room else ''}", start))
+                starts.append(_Start(f"`{name}`{' with a capacity' if room else ''}", start))
     if not roles.needed:
-        starts = [("", None), *starts] if roles.method == "forward" else [*starts, ("", None)]
-    layers = max((len(m) for m in model.modules() if isinstance(m, nn.ModuleList)), default=1)
+        starts = [_Start(), *starts] if roles.method == "forward" else [*starts, _Start()]
     if len(roles.states) == 1:
-        empty: list[Callable[[], Any]] = [dict, list, lambda: [None] * layers, lambda: [{} for _ in range(layers)]]
-        starts += [("", lambda *_, make=make: make()) for make in empty]
-        starts += [("", lambda *_: None)] if roles.needed else []
+        layers = max((len(m) for m in model.modules() if isinstance(m, nn.ModuleList)), default=1)
+        empty: list[Begin] = [*_objects(model, layers), lambda *_: {}, lambda *_: [], lambda *_: [None] * layers]
+        starts += [_Start("", make, guessed=True) for make in (*empty, lambda *_: [{} for _ in range(layers)])]
+        starts += [_Start("", lambda *_: None)] if roles.needed else []
     return starts
+
+
+def _objects(model: nn.Module, layers: int) -> Iterator[Begin]:
+    """Objects of the classes for states that stand beside the model's own class, one in all or one for each layer."""
+    places = dict.fromkeys(kind.__module__ for kind in type(model).__mro__ if is_own_class(kind))
+    kinds = [kind for place in places for kind in vars(sys.modules[place]).values() if is_own_class(kind)]
+    for kind in kinds:
+        given = arguments_to_begin(kind, 2, 2, layers)
+        if given is None or issubclass(kind, nn.Module) or not _STATE_CLASS.search(kind.__name__):
+            continue
+
+        def make(_: nn.Module, rows: int, tokens: int, kind: type = kind) -> Any:
+            return kind(**(arguments_to_begin(kind, rows, tokens, layers) or {}))
+
+        yield make
+        yield lambda model, rows, tokens, make=make: [make(model, rows, tokens) for _ in range(layers)]
 
 
 def _made_by(model: nn.Module, name: str, room: bool) -> Begin | None:

@@ -29,6 +29,7 @@ _STEP_POSITION = re.compile(r"^(t|i|n|step|index|idx|time|timestep|length|seq_le
 """Names of positions in a method that takes one token, after the token itself."""
 _FLAG = re.compile(r"^(use|return|with|keep|get|update)_.*(cache|state|states|kv|kvs|mems|past|present|presents)$")
 _BATCH = re.compile(r"^(max_)?(batch|batch_size|bsz|bs|b|n|rows|num_(seqs|sequences|rows))$", re.IGNORECASE)
+_LAYERS = re.compile(r"^(n|num)_?(layers?|blocks)$|^(layers|depth|n_layer)$")
 _ROOM = re.compile(r"(len|length|seqlen|capacity|size|tokens|ctx|context|positions?|max_t|^t$)", re.IGNORECASE)
 
 _STEP = re.compile(
@@ -45,7 +46,7 @@ _RESET = re.compile(
 )
 _GENERATE = re.compile(r"^(generate|greedy|sample|complete|continuation)(_|$)")
 _NO_METHOD = re.compile(
-    r"train|valid|optim|loss|test|param|weight|config|mask|embed|text|string|tokenizer|image|random"
+    r"train|valid|optim|loss|test|param|weight|config|mask|embed|text|string|tokenizer|image|random|rope|rotary|freq"
 )
 _LIBRARIES = ("torch", "transformers", "builtins", "lightning", "pytorch_lightning")
 
@@ -64,6 +65,8 @@ class Roles:
     positions: tuple[str, ...]
     position_needed: bool
     flags: tuple[str, ...]
+    optional: tuple[str, ...]
+    """Arguments that may be the state instead of the one in `states`, the likeliest first."""
     unknown: tuple[str, ...]
     one_number: bool
     """Whether the annotation says that the tokens are one Python int."""
@@ -89,7 +92,8 @@ def roles_of(model: nn.Module, method: str, stepping: bool) -> Roles | None:
     needed = [name for name in others if given[name].default is inspect.Parameter.empty]
     if "past_key_values" in states and keywords and not flags:
         flags = ["use_cache"]
-    states = _foremost(states, needed)
+    optional = sorted((name for name in states if name not in needed), key=_likeliness)
+    states = [name for name in states if name in needed] or optional[:1]
     return Roles(
         method=method,
         tokens=rest[0],
@@ -98,6 +102,7 @@ def roles_of(model: nn.Module, method: str, stepping: bool) -> Roles | None:
         positions=_chosen_positions(positions, needed),
         position_needed=any(name in needed for name in positions),
         flags=tuple(flags),
+        optional=tuple(name for name in optional if name not in states),
         unknown=tuple(name for name in rest[1:] if name in needed),
         one_number=given[rest[0]].annotation in (int, "int"),
     )
@@ -121,12 +126,9 @@ def _chosen_positions(positions: list[str], needed: list[str]) -> tuple[str, ...
     return must or known or tuple(positions[:1])
 
 
-def _foremost(states: list[str], needed: list[str]) -> list[str]:
-    """All states that must be given; of optional ones only the likeliest."""
-    must = [name for name in states if name in needed]
-    if must or not states:
-        return must
-    return [min(states, key=lambda name: STATES.index(name) if name in STATES else len(STATES))]
+def _likeliness(name: str) -> int:
+    """A smaller number for likelier names of a state."""
+    return STATES.index(name) if name in STATES else 2 if re.search("cache|past|kv", name) else len(STATES)
 
 
 def methods(model: nn.Module, kind: str) -> Iterator[str]:
@@ -138,14 +140,16 @@ def methods(model: nn.Module, kind: str) -> Iterator[str]:
             continue
         for name, value in vars(owner).items():
             usable = callable(value) and not name.startswith("_") and name != "forward" and name not in seen
-            generates = bool(_GENERATE.search(name)) and kind != "generate"
-            if usable and pattern.search(name) and not (generates or _NO_METHOD.search(name)):
+            others = (_GENERATE, _BEGIN, _RESET) if kind in ("step", "prefill") else ()
+            if usable and pattern.search(name) and not any(no.search(name) for no in (_NO_METHOD, *others)):
                 seen.add(name)
                 yield name
 
 
-def arguments_to_begin(function: Callable[..., Any], rows: int, room: int) -> dict[str, Any] | None:
-    """What to pass to a function that makes an empty state for `rows` of up to `room` tokens; None if unknown."""
+def arguments_to_begin(
+    function: Callable[..., Any], rows: int, room: int, layers: int | None = None
+) -> dict[str, Any] | None:
+    """What to pass to what makes an empty state of `rows` of `room` tokens in so many layers; None if unknown."""
     given: dict[str, Any] = {}
     for name, parameter in parameters_of(function).items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -153,6 +157,8 @@ def arguments_to_begin(function: Callable[..., Any], rows: int, room: int) -> di
         needed = parameter.default is parameter.empty
         if _BATCH.search(name):
             given[name] = rows
+        elif layers is not None and needed and _LAYERS.search(name):
+            given[name] = layers
         elif _ROOM.search(name) and (needed or parameter.default is None):
             given[name] = room
         elif needed and name not in ("device", "dtype"):
