@@ -210,8 +210,11 @@ def _objects(model: nn.Module, layers: int) -> Iterator[Begin]:
         def make(_: nn.Module, rows: int, tokens: int, kind: type = kind) -> Any:
             return kind(**(arguments_to_begin(kind, rows, tokens, layers) or {}))
 
+        def for_each(model: nn.Module, rows: int, tokens: int, make: Begin = make) -> Any:
+            return [make(model, rows, tokens) for _ in range(layers)]
+
         yield make
-        yield lambda model, rows, tokens, make=make: [make(model, rows, tokens) for _ in range(layers)]
+        yield for_each
 
 
 def _made_by(model: nn.Module, name: str, room: bool) -> Begin | None:
