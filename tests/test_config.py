@@ -137,6 +137,8 @@ def test_last_part_is_enough_where_it_is_unique() -> None:
         resolve_key("warmup", PATHS)
     with pytest.raises(RequestError, match="unknown key; did you mean 'learning_rate'"):
         resolve_key("learningrate", PATHS)
+    with pytest.raises(RequestError, match=r"^--set foo: unknown key; there is looks, size$"):
+        resolve_key("foo", ["size", "looks"])
 
 
 def test_whole_path_wins_over_a_last_part() -> None:

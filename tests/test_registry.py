@@ -16,6 +16,8 @@ from assay.plugins.blame import blamed, place_of
 from assay.plugins.loading import load_plugin
 from assay.registry import Registry, suggestion
 
+REFUSE = "from assay.errors import RequestError\nfrom assay.plugins.blame import place_of"
+
 
 @pytest.fixture
 def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Registry[object]]:
@@ -59,6 +61,7 @@ def test_unknown_name_offers_the_nearest(registry: Registry[object]) -> None:
 
 def test_far_name_lists_what_there_is_without_a_guess() -> None:
     assert suggestion("zzz", ["rwkv6", "gpt1"]) == "there is gpt1, rwkv6"
+    assert suggestion("foo", ["looks", "gpt1"]) == "there is gpt1, looks"
 
 
 def test_name_is_taken_once(registry: Registry[object]) -> None:
@@ -120,6 +123,8 @@ def test_two_plugins_of_one_name_are_two(tmp_path: Path) -> None:
         ("import sys\nsys.exit('enough')\n", "line 2: SystemExit: enough"),
         ("class Odd(BaseException):\n    pass\nraise Odd('end')\n", "line 3: Odd: end"),
         ("x = 'a\0b'\n", "SyntaxError: source code"),
+        (f"{REFUSE}\nraise RequestError('a whole line')\n", "line 3: a whole line"),
+        (f"{REFUSE}\ndef f(): ...\nraise RequestError(f'{{place_of(f)}}: a name')\n", "line 3: a name"),
     ],
 )
 def test_broken_plugin_is_one_line_with_file_and_line(tmp_path: Path, source: str, says: str) -> None:
@@ -132,7 +137,7 @@ def test_broken_plugin_is_one_line_with_file_and_line(tmp_path: Path, source: st
 def test_name_that_a_plugin_takes_twice_is_refused_at_its_line(tmp_path: Path) -> None:
     taken = "from assay.registry import Registry\nfruits = Registry('fruit', 'fruits')\n"
     path = write_plugin(tmp_path, taken + "fruits.register('fig', 1)\nfruits.register('fig', 2)\n")
-    assert refusal(path).startswith(f"--plugin {path}: line 4: RequestError: fruit 'fig' is registered twice")
+    assert refusal(path).startswith(f"--plugin {path}: line 4: fruit 'fig' is registered twice")
 
 
 def test_what_is_no_python_file_is_refused(tmp_path: Path) -> None:

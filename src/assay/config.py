@@ -188,7 +188,7 @@ def resolve_key(key: str, paths: Iterable[str]) -> str:
 def nearest_path(key: str, paths: list[str]) -> str:
     """A suggestion for `key`, by its whole path or by the last part of one; else the names that exist beside it."""
     last_parts = list(dict.fromkeys(path.split(".")[-1] for path in paths))
-    near = difflib.get_close_matches(key, [*paths, *last_parts] if "." in key else last_parts, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key, [*paths, *last_parts] if "." in key else last_parts, n=1)
     if near:
         return f"did you mean {near[0]!r}?"
     prefix = key.rpartition(".")[0] + "." if "." in key else ""

@@ -102,6 +102,6 @@ def forget(registrant: Registrant, heirs: Mapping[str, Registrant] | None = None
 
 def suggestion(given: str, known: list[str]) -> str:
     """Return "did you mean X?" where a similar name exists, followed by the known names."""
-    near = difflib.get_close_matches(given, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(given, known, n=1)
     there_is = f"there is {', '.join(sorted(known))}"
     return f"did you mean {near[0]!r}? ({there_is})" if near else there_is

@@ -8,7 +8,7 @@ import pytest
 from assay.analysis.comparison import compare_runs
 from assay.analysis.rule import Rule
 from assay.errors import RequestError
-from assay.records import Addition, StudyRecord
+from assay.records import Addition, Floor, StudyRecord
 from report.factory import (
     CORPUS,
     ENVIRONMENT,
@@ -135,7 +135,8 @@ def test_texts_of_few_sources_have_no_interval_and_the_reason_is_said() -> None:
     assert not any("these texts alone" in line for line in study(clear()).headline)
 
 
-def test_what_holds_for_these_texts_alone_is_named() -> None:
+def one_text_better() -> list[MadeUp]:
+    """gpt1 is ahead by a third of the texts alone."""
     some = []
     for of in clear():
         test = dict(of.inside["test"])
@@ -145,13 +146,27 @@ def test_what_holds_for_these_texts_alone_is_named() -> None:
             shift = shift - (shift * tokens).sum() / tokens.sum()
             nats = nats + shift * tokens
         some.append(changed(of, test={**test, "document_nats": nats.tolist()}))
-    record = study(some)
+    return some
+
+
+def test_what_holds_for_these_texts_alone_is_named() -> None:
+    record = study(one_text_better())
     assert (
         "On other texts of this kind the order may be another for gpt1 and rwkv6; gpt1 and mamba2." in record.headline
     )
     by_names = {(pair.a, pair.b): pair for pair in record.pairs}
     assert by_names["gpt1", "rwkv6"].sentence.endswith("resolved on these texts.")
     assert by_names["rwkv6", "mamba2"].sentence.endswith(": resolved.")
+
+
+def test_of_a_task_sequences_are_named() -> None:
+    floors = {"chance": Floor(nats_per_token=9.0, perplexity=8103.0, bits_per_byte=None)}
+    record = compare_runs(one_text_better(), PROTOCOL, CORPUS, floors, ENVIRONMENT, "total")
+    assert any(line.startswith("On other sequences of this kind ") for line in record.headline)
+    said = " ".join([*record.headline, *(pair.sentence for pair in record.pairs)])
+    assert "for other sequences too" in said
+    assert "resolved on these sequences." in said
+    assert "texts" not in said
 
 
 def test_only_pairs_that_rest_on_additions_after_a_look_are_nominal() -> None:

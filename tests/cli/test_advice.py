@@ -131,6 +131,10 @@ def test_a_run_shows_floors_and_the_sizes_of_its_splits(assay: Assay) -> None:
 def test_describe_says_where_its_dimensions_are_from(assay: Assay) -> None:
     plain, sized = assay("describe", "gpt1").out, assay("describe", "gpt1", "--size", "1M").out
     assert "the defaults of its recipe" in plain
-    assert "solved for --size 1,000,000" in sized
+    assert "solved for --size 1,000,000 and text as bytes" in sized
+    assert re.search(r"vocab_size +258\b", sized)
+    other = assay("describe", "gpt1", "--set", "vocab_size=500", "--size", "1M").out
+    assert re.search(r"vocab_size +500\b", other)
+    assert "text as bytes" not in other
     assert "untied, published tied: --set heads=published" in plain
     assert "tied, as published" in assay("describe", "gpt1", "--set", "heads=published").out

@@ -139,7 +139,7 @@ def test_a_study_is_audited_with_its_data_and_batches(assay: Assay) -> None:
         (("raising.py",), "raising.py: line 6: ValueError: no ids today"),
         (("number.py",), "number.py:model: makes a int; a torch.nn.Module would do"),
         (("gpt1", "--set", "d_modell=3"), "--set d_modell: unknown key"),
-        (("hf:nowhere/at/all",), "hf:nowhere/at/all: "),
+        (("hf:nowhere/at/all",), "hf:nowhere/at/all: no such folder; one with config.json and model.safetensors"),
     ],
 )
 def test_a_wrong_request_is_one_line(assay: Assay, arguments: tuple[str, ...], says: str) -> None:

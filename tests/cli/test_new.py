@@ -118,7 +118,8 @@ def test_the_corpus_is_listed_and_trained_on(assay: Assay) -> None:
     assert Path("run/record.json").exists()
 
 
-def test_the_task_is_described_and_trained_on(assay: Assay) -> None:
+def test_the_task_is_described_and_trained_on(assay: Assay, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = dict(TASKS._items)
     said = assay("new", "--task", "my_task")
     assert said.status == 0
     assert "assay train transformer++ --task my_task --context 64 --plugin my_task.py" in said.out
@@ -128,6 +129,10 @@ def test_the_task_is_described_and_trained_on(assay: Assay) -> None:
     more = ["--set", "n_layers=1", "--set", "evaluation.test_tokens=512"]
     trained = assay("train", "gpt1", "--task", "my_task", "--plugin", "my_task.py", *options, *more, "--out", "run")
     assert trained.status == 0, trained.err
+    monkeypatch.setattr(TASKS, "_items", before)
+    unknown = assay("measure", "run", "--only", "honest_likelihood")
+    brings = f"--plugin {assay.cwd / 'my_task.py'} brings it"
+    assert (unknown.status, unknown.lines[-1:]) == (2, [f"assay: run: its task 'my_task' is not known here; {brings}"])
 
 
 def test_the_measurement_measures(assay: Assay) -> None:

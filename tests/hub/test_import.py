@@ -270,8 +270,9 @@ def test_a_name_that_is_no_folder_is_downloaded(exported: Path, monkeypatch: pyt
         with pytest.raises(RequestError, match=r"no such folder; one with config\.json"):
             read_model(path)
     for path in ("theirs", "hf:"):
-        with pytest.raises(RequestError, match="hf:PATH of a folder or hf:NAME"):
+        with pytest.raises(RequestError, match="hf:PATH of a folder or hf:NAME") as caught:
             read_model(path)
+        assert str(caught.value).endswith("; hf:theirs would do" if path == "theirs" else "is needed")
     assert asked == ["someone/model", "someone/absent"]
 
 

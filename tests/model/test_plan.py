@@ -102,7 +102,10 @@ def test_what_is_asked_is_obeyed() -> None:
 
 @pytest.mark.parametrize("name", ARCHITECTURES.names())
 def test_a_record_has_the_forms_that_run(name: str) -> None:
-    """What the layers declare and the plan decides is what is seen to run; a plan from before `forms` says the same."""
+    """What the layers declare and the plan decides is what is seen to run; a plan from before `forms` says the same.
+
+    An architecture whose recurrences are loops in its layers names no op, and none runs.
+    """
     architecture = ARCHITECTURES.get(name)
     model = build_model(architecture, architecture.config.parse(architecture.tiny), 0)
     for form in ("loop", "chunked"):
@@ -112,7 +115,7 @@ def test_a_record_has_the_forms_that_run(name: str) -> None:
             model(torch.zeros(1, 3, dtype=torch.long))
         assert plan.forms_of(model) == {op: [form] for op in ran}
         assert plan.model_copy(update={"forms": {}}).forms_of(model) == plan.forms_of(model)
-        assert ran
+        assert ran or name != "gpt1", "nothing was seen to run, though attention did"
 
 
 @pytest.mark.usefixtures("_no_units")

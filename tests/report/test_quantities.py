@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from assay.records import Interval
+from assay.records import Column, Interval
 from assay.report import quantities
 
 COUNTS: dict[float, str] = {0: "0", 412: "412", 999: "999", 1000: "1.00k", 12_345: "12.3k", 999_499: "999k"}
@@ -42,3 +42,10 @@ def test_ratio_and_interval() -> None:
     ]
     assert quantities.interval(Interval(mean=4.0, low=3.9, high=4.1), quantities.nats) == "3.900-4.100"
     assert quantities.interval(Interval(mean=4.0, low=None, high=None), quantities.nats) == "-"
+
+
+@pytest.mark.parametrize(("low", "high", "text"), [(0.1, 0.2, "0.100-0.200"), (-0.1, 0.2, "-0.100 to 0.200")])
+def test_the_ends_of_a_column(low: float, high: float, text: str) -> None:
+    ends = Column(key="gain", head="gain", format="nats", low=low, high=high)
+    assert quantities.ends(ends) == text
+    assert quantities.ends(ends.model_copy(update={"low": -1e-5})) == f"0.000-{high:.3f}"

@@ -44,7 +44,8 @@ def compare_runs(
     refuse_strangers(runs, split)
     points, results = points or {}, results or {}
     fields = contests(gather(runs, points, split, audits), match, under_floors.least(floors))
-    pairs = compare_pairs(_rankings(fields, rule), rule, _nominal(fields, added))
+    rankings = _rankings(fields, rule, under_floors.scored_on(floors))
+    pairs = compare_pairs(rankings, rule, _nominal(fields, added))
     hidden = mixed(run.results for run in runs)
     arms = [arm(of, field, rule.level, results, hidden) for field in fields for of in field.compared + field.others]
     reasons = [field.named(field.reason) for field in fields if field.reason is not None]
@@ -72,14 +73,14 @@ def compare_runs(
     )
 
 
-def _rankings(fields: Sequence[Contest], rule: Rule) -> list[Ranking]:
+def _rankings(fields: Sequence[Contest], rule: Rule, scored_on: str) -> list[Ranking]:
     """The arms of each size that are compared; with a baseline none where it is not among them."""
     rankings = []
     for field in fields:
         baseline = next((of.label for of in field.compared if of.point.group == rule.baseline), None)
         if rule.baseline is None or baseline is not None:
             arms = {of.label: of.scores for of in field.compared}
-            rankings.append(Ranking(arms, field.ranked, "size" if field.name else "study", baseline))
+            rankings.append(Ranking(arms, field.ranked, "size" if field.name else "study", baseline, scored_on))
     return rankings
 
 

@@ -50,7 +50,7 @@ def headline(of: Findings, body: str) -> list[str]:
     lines += choosing.said(choices, entrants, of.tuning, of.split)
     lines += differences.said({contest.name: contest.entrants for contest in of.contests}, body)
     lines += initial_spread.said(of.contests)
-    lines += evidence.said(of.contests, of.pairs, of.rule, of.split)
+    lines += evidence.said(of.contests, of.pairs, of.rule, of.split, under_floors.scored_on(of.floors))
     lines += _audited(of.arms, of.audits)
     lines += additions.said(of.added)
     runs = [run.record for run in of.measured]

@@ -21,6 +21,11 @@ def in_words(name: str, floor: Floor) -> str:
     return name if floor.ngram is None else f"best n-gram (order {floor.ngram.order})"
 
 
+def scored_on(floors: Mapping[str, Floor]) -> str:
+    """What the arms are scored on, in a word: texts, or of a task sequences."""
+    return "sequences" if "chance" in floors else "texts"
+
+
 def least(floors: Mapping[str, Floor]) -> tuple[str, float] | None:
     """The name and the nats per token of the floor that an arm must beat to be ranked; None where there is none."""
     return next(((name, floors[name].nats_per_token) for name in LEAST if name in floors), None)

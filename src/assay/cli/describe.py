@@ -36,8 +36,9 @@ def describe(
 ) -> None:
     """Describe an architecture: citation, dimensions, parameters by group, FLOPs per token, state bytes.
 
-    Without --size: the defaults of its recipe and what --set gives. Of a measurement: question, unit, what it needs;
-    of a task: axes, vocabulary, floor.
+    Without --size: the defaults of its recipe and what --set gives. With it: those of a study of bytes, unless
+    --set vocab_size=N says otherwise. Of a measurement: question, unit, what it needs; of a task: axes, vocabulary,
+    floor.
     """
     checked = load_plugins(plugin)
     if (asked := _measurement(architecture)) is not None:
@@ -146,6 +147,7 @@ def _facts(
     arm: "ArmConfig", size: str | None, match: str | None, context: int, assignments: list[str]
 ) -> dict[str, Any]:
     from assay.config import parse_assignment
+    from assay.data.text.tokenizer import BYTES_VOCAB_SIZE
     from assay.model.accounting import count_flops, count_parameters, count_state_bytes
     from assay.model.architecture import ARCHITECTURES
     from assay.model.optimizer_roles import optimizer_roles
@@ -163,7 +165,8 @@ def _facts(
         dimensions[path.split(".")[-1]] = value
     size_asked = arm.size if size is None else parse_count("--size", size)
     arm = arm.model_copy(update={"model": dimensions})
-    config = arm_config(arm, size_asked, match or DEFAULT_MATCH, Decoding(context))
+    vocab_size = None if size_asked is None else BYTES_VOCAB_SIZE
+    config = arm_config(arm, size_asked, match or DEFAULT_MATCH, Decoding(context), vocab_size)
     model = build_on_meta(item, config)
     return {
         "architecture": item.name,
@@ -172,7 +175,7 @@ def _facts(
         "unsound": item.unsound,
         "sound_twin": item.sound_twin,
         "dimensions": config.model_dump(mode="json"),
-        "dimensions_from": "the defaults of its recipe" if size_asked is None else f"solved for --size {size_asked:,}",
+        "dimensions_from": _dimensions_from(size_asked, vocab_size if "vocab_size" not in dimensions else None),
         "parameters": count_parameters(model).model_dump(),
         "flops_per_token": count_flops(model, context).model_dump(),
         "state_bytes": count_state_bytes(model, context),
@@ -182,6 +185,13 @@ def _facts(
         "shapes": {name: list(parameter.shape) for name, parameter in model.named_parameters()},
         "optimizer": {name: role._asdict() for name, _, role in optimizer_roles(model)},
     }
+
+
+def _dimensions_from(size: int | None, vocab_size: int | None) -> str:
+    """Where the dimensions are from; `vocab_size` is that of bytes, None where another is set."""
+    if size is None:
+        return "the defaults of its recipe"
+    return f"solved for --size {size:,}{'' if vocab_size is None else ' and text as bytes'}"
 
 
 def _show(facts: dict[str, Any]) -> None:

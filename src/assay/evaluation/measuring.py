@@ -57,7 +57,7 @@ class Measuring:
 
     def of_study(self, item: StudyMeasurement[Any], given: GivenStudy, measured: Measured) -> MeasurementResult | None:
         """The result of a measurement of all arms, None where it fails."""
-        return self.attempt(item, lambda: as_result(item, item.measure(given), measured))
+        return self.attempt(item, lambda: as_result(item, _of_its_record(item, item.measure(given)), measured))
 
     def values(self, measurements: Sequence[Measurement[Any]]) -> dict[str, Any]:
         """Name -> values of those that do not fail."""
@@ -70,7 +70,7 @@ class Measuring:
         values = {}
         for item in measurements:
             if item.name not in self.failures and not self.spoilt:
-                of = self._ask(item, lambda item=item: item.measure(given, readers[item.name]))  # type: ignore[misc]
+                of = self._ask(item, lambda item=item: _values(item, given, readers[item.name]))  # type: ignore[misc]
                 if item.name not in self.failures:
                     values[item.name] = of
         return values
@@ -124,6 +124,18 @@ class Measuring:
                 if (changed := _changed(before[need], fingerprint(model))) is not None:
                     self.spoilt = True
                     raise ChangedError(changed)
+
+
+def _values(item: Measurement[Any], given: Given, readers: Sequence[Reader]) -> Record:
+    """What `measure` returns."""
+    return _of_its_record(item, item.measure(given, readers))
+
+
+def _of_its_record(item: AnyMeasurement, values: object) -> Record:
+    """`values` where they are of the measurement's `record`; else a RequestError."""
+    if isinstance(values, item.record):
+        return values
+    raise RequestError(f"measure returns {type(values).__name__}; {item.record.__name__}, its `record`, would do")
 
 
 def _read(reader: Reader, batch: ScoredBatch) -> None:

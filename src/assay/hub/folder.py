@@ -26,7 +26,8 @@ def locate(source: str) -> Path:
     """The folder that hf:PATH names, or a download of the repository hf:NAME where there is no such folder."""
     name = source.removeprefix("hf:")
     if name == source or not name:
-        raise RequestError(f"{source}: hf:PATH of a folder or hf:NAME of a repository is needed")
+        here = f"; hf:{source} would do" if (Path(source) / CONFIG).is_file() else ""
+        raise RequestError(f"{source}: hf:PATH of a folder or hf:NAME of a repository is needed{here}")
     folder = Path(os.path.expanduser(name))
     if folder.is_dir():
         return folder

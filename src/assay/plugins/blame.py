@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import CodeType
 
+from assay.errors import RequestError
+
 _outside: dict[str, str] = {}
 """{file that is not assay's: what messages call it}."""
 _packages: dict[str, str] = {}
@@ -24,18 +26,27 @@ def know_folders(folders: Iterable[str], package: str) -> None:
 
 
 def blamed(error: BaseException) -> str | None:
-    """One line that says where in a plug-in `error`, or its cause, was raised; None where no plug-in was involved."""
+    """One line that says where in a plug-in `error`, or its cause, was raised; None where no plug-in was involved.
+
+    A text that names the plug-in's file itself stays as it is.
+    """
     if isinstance(error, SyntaxError) and error.filename and (name := _called(error.filename)):
         return f"{name}: line {error.lineno}: {described(error)}"
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if name := _called(frame.filename):
-            return f"{name}: line {frame.lineno}: {described(error, frame.line)}"
+            text = described(error, frame.line)
+            return text if text.startswith(f"{name}: ") else f"{name}: line {frame.lineno}: {text}"
     return None if error.__cause__ is None else blamed(error.__cause__)
 
 
 def described(error: BaseException, line: str | None = None) -> str:
-    """The exception's type and text in one line; without a text, the source line that raised it."""
+    """The exception's type and text in one line; without a text, the source line that raised it.
+
+    The text of a RequestError is the whole line.
+    """
     text = " ".join(str(error).split()) or line
+    if isinstance(error, RequestError) and text:
+        return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

@@ -75,7 +75,7 @@ def _up_to_date(path: Path, given: str) -> ModuleType:
         current = _read(path, {}, [folder.root])
     except (OSError, RequestError) as error:
         _unload(path, folder)
-        raise RequestError(f"{given}: {error if isinstance(error, RequestError) else described(error)}") from error
+        raise RequestError(f"{given}: {described(error)}") from error
     return _load(path, folder, current, given)
 
 

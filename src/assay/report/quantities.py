@@ -100,7 +100,8 @@ def ends(column: Column) -> str:
     if column.low is None or column.high is None:
         return ""
     form = count if column.format == "rate" else FORMS[column.format]
-    return f"{form(column.low)}{' to ' if column.low < 0 else '-'}{form(column.high)}"
+    low = form(column.low)
+    return f"{low}{' to ' if low.startswith('-') else '-'}{form(column.high)}"
 
 
 def _scaled(number: float) -> tuple[str, str]:

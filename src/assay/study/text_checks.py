@@ -12,7 +12,7 @@ from assay.model.lm import LanguageModel
 from assay.model.plan import resolve_plan
 from assay.records import Finding, RunRecord
 from assay.study.resolve import refuse_other_data
-from assay.study.subject.run import read_run_config
+from assay.study.subject.run import read_run_config, refuse_unknown_data
 from assay.study.subject.subject import NamedModel
 
 
@@ -38,6 +38,7 @@ def honest_scores(item: NamedModel, tell: Tell) -> HonestLikelihood:
     if item.run is None or (item.run / RECORD).exists() or not isinstance(item.model, LanguageModel):
         raise RequestError(f"--honest: {item.name} was not trained here; the folder of a run or study would do")
     config = read_run_config(item.run)
+    refuse_unknown_data(item.run, config)
     plan = config.plan or resolve_plan(config.execution, tell)
     dataset, evaluation = load_dataset(config.data, tell), config.evaluation
     refuse_other_data(config, dataset)

@@ -16,11 +16,16 @@ from assay.records import Likelihood, Pair, Split
 ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 
-def said(contests: Sequence[Contest], pairs: Sequence[Pair], rule: Rule, split: Split) -> list[str]:
-    """One sentence each, in this order; those that have nothing to say are left out."""
+def said(
+    contests: Sequence[Contest], pairs: Sequence[Pair], rule: Rule, split: Split, scored_on: str = "texts"
+) -> list[str]:
+    """One sentence each, in this order; those that have nothing to say are left out.
+
+    `scored_on`: what the arms are scored on, in a word.
+    """
     lines = [_rule(pairs, rule, split), *_promise(contests, pairs, rule), *_looks(pairs, rule)]
     lines += [line for contest in contests for line in _apart(contest)]
-    return lines + _texts(contests, pairs)
+    return lines + _texts(contests, pairs, scored_on)
 
 
 def _rule(pairs: Sequence[Pair], rule: Rule, split: Split) -> str:
@@ -85,27 +90,27 @@ def _apart(contest: Contest) -> list[str]:
     return [f"{text[0].upper()}{text[1:]}."]
 
 
-def _texts(contests: Sequence[Contest], pairs: Sequence[Pair]) -> list[str]:
+def _texts(contests: Sequence[Contest], pairs: Sequence[Pair], scored_on: str) -> list[str]:
     """Which verdicts hold for the texts that were read alone, or why that is not known."""
     able = [pair for pair in pairs if pair.low is not None and pair.low != pair.high]
     if not able:
         return []
     if all(pair.text_low is None for pair in able):
-        return [_why_no_texts(contests)]
+        return [_why_no_texts(contests, scored_on)]
     only = [
         f"{pair.a} and {pair.b}"
         for pair in able
         if pair.resolved and pair.text_low is not None and pair.text_high is not None
         if pair.text_low <= 0 <= pair.text_high
     ]
-    return [f"On other texts of this kind the order may be another for {'; '.join(only)}."] if only else []
+    return [f"On other {scored_on} of this kind the order may be another for {'; '.join(only)}."] if only else []
 
 
-def _why_no_texts(contests: Sequence[Contest]) -> str:
+def _why_no_texts(contests: Sequence[Contest], scored_on: str) -> str:
     scores: list[Likelihood] = [s for contest in contests for of in contest.compared for s in of.scores.values()]
     sources = scores[0].document_sources if scores else None
-    start = "The intervals speak of these texts alone"
+    start = f"The intervals speak of these {scored_on} alone"
     if sources is None:
-        return f"{start}: from which sources they are is not known, so there is no interval for other texts."
+        return f"{start}: from which sources they are is not known, so there is no interval for other {scored_on}."
     few = counted(len(set(sources)), "source")
-    return f"{start}: they are from {few}, and an interval for other texts takes {FEWEST_SOURCES}."
+    return f"{start}: they are from {few}, and an interval for other {scored_on} takes {FEWEST_SOURCES}."

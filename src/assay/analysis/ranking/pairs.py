@@ -28,6 +28,8 @@ class Ranking(NamedTuple):
     """What is not ranked where it is not: the study, or one size of it."""
     baseline: str | None = None
     """The arm with which the others are compared; None compares every two."""
+    scored_on: str = "texts"
+    """What they are scored on, in a word."""
 
 
 class _Field(NamedTuple):
@@ -120,6 +122,7 @@ class _Judge:
             power=self.rule.power,
             detectable=self._detectable(error) if open_ and error else None,
             seeds_needed=self._seeds_needed(mean, error) if open_ and error else None,
+            scored_on=ranking.scored_on,
         )
         return _record(verdict, self._p_value(mean, error), sentence(verdict))
 

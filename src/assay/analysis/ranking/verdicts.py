@@ -33,6 +33,8 @@ class Verdict(NamedTuple):
     detectable: float | None
     """The difference that would be resolved in a share `power` of such studies, of a pair that is not."""
     seeds_needed: SeedRange | None
+    scored_on: str = "texts"
+    """What the arms are scored on, in a word: texts, or sequences of a task."""
 
 
 def sentence(of: Verdict) -> str:
@@ -68,14 +70,16 @@ def _intervals(of: Verdict, digits: int) -> str:
     text += f" over {of.seeds} seeds"
     if of.half_with_texts is not None:
         low, high = size - of.half_with_texts, size + of.half_with_texts
-        text += f", {low:.{digits}f} to {high:.{digits}f} for other texts too"
+        text += f", {low:.{digits}f} to {high:.{digits}f} for other {of.scored_on} too"
     return text + together
 
 
 def _verdict(of: Verdict, digits: int) -> str:
     """Resolved or not, whether that is nominal, and what would be resolved."""
     if of.resolved:
-        where = "" if of.half_with_texts is None or abs(of.difference) > of.half_with_texts else " on these texts"
+        where = (
+            "" if of.half_with_texts is None or abs(of.difference) > of.half_with_texts else f" on these {of.scored_on}"
+        )
         few = f", {TWO_SEEDS}" if of.seeds == 2 else ""
         return f"resolved{where}{few}" if of.nominal is None else f"nominally resolved{where}{few}, as {of.nominal}"
     if of.not_ranked is not None:

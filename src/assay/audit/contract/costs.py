@@ -90,5 +90,5 @@ def sizing(architecture: Architecture) -> Finding:
     except RequestError as error:
         return Finding(check="sizing", status="warn", explanation=str(error))
     built = sum(parameter.numel() for parameter in build_on_meta(architecture, config).parameters())
-    words = f"--size 1M gives {built:,} parameters: width {config.d_model}, {config.n_layers} layers"
+    words = f"--size 1M --match total gives {built:,} parameters: width {config.d_model}, {config.n_layers} layers"
     return Finding(check="sizing", status="pass", explanation=words)

@@ -22,7 +22,9 @@ BOS, EOS, GPT2_END = "<|bos|>", "<|eos|>", "<|endoftext|>"
 _BOS_NAMES = (BOS, "<s>", "<bos>", "[BOS]", "<|begin_of_text|>", "<|startoftext|>", GPT2_END, "[CLS]")
 _EOS_NAMES = (EOS, "</s>", "<eos>", "[EOS]", "<|end_of_text|>", GPT2_END, "<|im_end|>", "[SEP]")
 
-_LEAST_BPE, _MOST_BPE = 258, 1_000_000
+BYTES_VOCAB_SIZE = 258
+"""Ids of the tokenizer `bytes`: 256, BOS and EOS."""
+_LEAST_BPE, _MOST_BPE = BYTES_VOCAB_SIZE, 1_000_000
 """The allowed vocabulary sizes of BPE. The least is 256 bytes, BOS and EOS; the most is more than any text needs."""
 
 

@@ -2,6 +2,7 @@
 
 import altair as alt
 
+from assay.analysis.under_floors import scored_on
 from assay.records import Pair, StudyRecord
 from assay.report.drawing.charts import GREY, Chart, layer
 from assay.report.drawing.figure import Drawn, Figure
@@ -58,7 +59,8 @@ def differences(of: Drawn, pairs: list[Pair], study: StudyRecord) -> Figure | No
 
     together = f"{percent(study.level)} interval over seeds"
     only = " Only the pairs with the best arm are drawn." if len(shown) < len(pairs) else ""
-    thin = " The thin line is for other texts of the kind too." if any(row["text_low"] != "" for row in rows) else ""
+    with_texts = any(row["text_low"] != "" for row in rows)
+    thin = f" The thin line is for other {scored_on(study.floors)} of the kind too." if with_texts else ""
     return Figure(
         f"Differences of pairs, {count_of_seeds([pair.n_seeds for pair in shown])}",
         f"The thick line is the {together}, of all pairs together; where it crosses zero the pair is not resolved and "

@@ -32,7 +32,7 @@ from assay.study.measure.given import Who, given_folder, given_study
 from assay.study.measure.refresh import refresh
 from assay.study.measure.results import measure_folder, measure_study, missing, missing_of_study, unmet
 from assay.study.sources import arm_plugins
-from assay.study.subject.run import known_architecture, read_run_config, refuse_edited
+from assay.study.subject.run import known_architecture, read_run_config, refuse_edited, refuse_unknown_data
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,7 @@ def _measured_run(
     (arm,) = config.arms
     architecture = known_architecture(folder, config)
     dimensions = architecture.config.parse({**config.model, **arm.model})
+    refuse_unknown_data(folder, config)
     dataset = data(config.data.model_dump_json())
     if dataset.digest != run.record.corpus_digest:
         now, then = dataset.digest[:12], run.record.corpus_digest[:12]

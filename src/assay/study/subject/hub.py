@@ -4,6 +4,7 @@ import importlib.util
 
 from assay.errors import RequestError
 from assay.extras import brings
+from assay.hub.folder import locate
 from assay.study.subject.subject import NamedModel
 
 
@@ -13,10 +14,11 @@ def transformers_model(subject: str) -> NamedModel:
         raise RequestError(f"{subject}: needs transformers; {brings('transformers')}")
     import transformers
 
+    folder = locate(subject)
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
-        model = transformers.AutoModelForCausalLM.from_pretrained(subject.removeprefix("hf:"), use_safetensors=True)
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
     except Exception as error:
         raise RequestError(f"{subject}: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
     return NamedModel(subject, model)

@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from assay.data.corpus import CORPORA
+from assay.data.task import TASKS
 from assay.data.text.tokenizer import Tokenizer
 from assay.errors import RequestError
 from assay.hub.folder import CONFIG
@@ -12,6 +15,7 @@ from assay.hub.tensors import fill, read_safetensors
 from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig, assemble
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
+from assay.registry import Registry
 from assay.study.asked import StudyConfig
 from assay.study.sources import model_plugins
 
@@ -89,10 +93,22 @@ def load_run(folder: Path) -> LoadedRun:
 def known_architecture(folder: Path, run: StudyConfig) -> Architecture:
     """That of the run in `folder`; where it is not known here, a RequestError says what brings it."""
     name = run.arms[0].architecture
-    if name not in ARCHITECTURES.names():
-        brings = " ".join(f"--plugin {plugin.path}" for plugin in run.plugins) or "--plugin FILE.py"
-        raise RequestError(f"{folder}: its architecture {name!r} is not known here; {brings} brings it")
+    _refuse_unknown(folder, run, ARCHITECTURES, name)
     return ARCHITECTURES.get(name)
+
+
+def refuse_unknown_data(folder: Path, run: StudyConfig) -> None:
+    """Raise a RequestError, which says what brings it, where the task or corpus of the run is not known here."""
+    if run.data.task is not None:
+        _refuse_unknown(folder, run, TASKS, run.data.task.partition(":")[0])
+    else:
+        _refuse_unknown(folder, run, CORPORA, run.data.corpus.partition(":")[0])
+
+
+def _refuse_unknown(folder: Path, run: StudyConfig, registry: Registry[Any], name: str) -> None:
+    if name not in registry.names():
+        brings = " ".join(f"--plugin {plugin.path}" for plugin in run.plugins) or "--plugin FILE.py"
+        raise RequestError(f"{folder}: its {registry.kind} {name!r} is not known here; {brings} brings it")
 
 
 def refuse_edited(folder: Path, trained_with: Mapping[str, str], now: Mapping[str, str]) -> None:
