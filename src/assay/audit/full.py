@@ -74,7 +74,7 @@ def audit(
         if packing is not None:
             packing = integer("packing", packing, 0, subject.vocab_size - 1)
         cost, widths = cost_of(subject.model, calls_per_token(subject)), widths_of(subject.model)
-        search = plan_search(subject.longest, cost, thorough, seed, subject.multiple, widths)
+        search = plan_search(subject.longest, cost, thorough, seed, subject.multiple, widths, subject.pads)
         findings = _once(subject, search, fresh, loss, log_prob, tell)
         add_redrawn(subject, seed)
         light = search if thorough else lighter(search)

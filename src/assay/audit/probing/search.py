@@ -23,6 +23,8 @@ ALL_ENDS, SOME_ENDS = 42_000, 24_000_000_000
 times the cost of a token."""
 EVERY_END = 2_000_000
 """Up to this cost the ends of chunks of every length are looked at."""
+FEW_ROWS = 8
+"""With how many rows the ends of chunks are looked at in a model that fills rows up."""
 LARGE = 900_000
 """Cost from which a search looks at fewer positions, to stay within seconds."""
 MODULE_COST, CALL_COST = 8_000, 50_000
@@ -57,6 +59,8 @@ class Search:
     """The prefixes that are compared on rows that repeat themselves."""
     brief: bool = False
     """Set for a large model, whose search is reduced: its weights as given, say, are not run in training mode."""
+    lean: bool = False
+    """Set for a model that fills short rows up, so that each row counts and not its tokens."""
 
 
 def cost_of(model: nn.Module, calls_per_token: float = 0.0) -> int:
@@ -83,11 +87,18 @@ def clear_of(length: int, widths: frozenset[int]) -> int:
 
 
 def plan_search(
-    longest: int, cost: int, thorough: bool, seed: int, multiple: int = 1, widths: frozenset[int] = frozenset()
+    longest: int,
+    cost: int,
+    thorough: bool,
+    seed: int,
+    multiple: int = 1,
+    widths: frozenset[int] = frozenset(),
+    pads: bool = False,
 ) -> Search:
     """The search for a model of this cost, up to `longest` tokens; `thorough` is not reduced for large models.
 
-    All lengths but those of prefixes are multiples of `multiple`; where that is 1, none of them is in `widths`.
+    All lengths but those of prefixes are multiples of `multiple`; where that is 1, none of them is in `widths`. A model
+    that `pads` short rows is searched with as few rows as possible.
     """
 
     def whole(length: int) -> int:
@@ -97,7 +108,7 @@ def plan_search(
 
     longest = whole(longest)
     replaced = () if cost < TINY else replaced_tokens(longest, (10 if thorough else 1) * _tokens_at_ends(cost))
-    if cost >= LARGE and not thorough:
+    if (cost >= LARGE or pads) and not thorough:
         return _of_large(
             Search(
                 longest, whole(24), whole(20), whole(16), (), (), (), (), (2, 4), seed, multiple, replaced, brief=True
@@ -148,6 +159,18 @@ def _of_large(search: Search) -> Search:
     )
 
 
+def _of_padding(search: Search) -> Search:
+    """The search of a large model that fills short rows up: of each kind of rows one or two."""
+    return replace(
+        search,
+        short=1,
+        lengths=search.lengths[1::3],
+        batches=search.batches[:1],
+        replaced=replaced_tokens(search.longest, FEW_ROWS * search.longest, search.longest),
+        lean=True,
+    )
+
+
 def lighter(search: Search) -> Search:
     """The search for the weights as given, with fewer positions: the redrawn ones, which hide less, get all of them."""
     return replace(
@@ -158,6 +181,7 @@ def lighter(search: Search) -> Search:
         gradient_cuts=(),
         lengths=search.lengths[1::3] or search.lengths,
         batches=search.batches[:1],
+        content=1 if search.lean else search.content,
         replaced=(),
         repeated=search.repeated[1:2],
     )

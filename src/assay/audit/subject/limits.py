@@ -128,18 +128,31 @@ def _raised_on_two(subject: Subject) -> None:
         raise RequestError(f"model: {subject.name} {words}; max_length=1 would audit what is left") from error
 
 
+MUCH_MORE = 1.5
+"""How much more work 16 times as many tokens are at least, where rows are not filled up."""
+
+
 def calls_per_token(subject: Subject) -> float:
-    """How many more calls of torch one more token causes, as a loop over tokens does; 0 if calls are not watched."""
-    counts, quick, subject.asks_for_no_type = [], subject.asks_for_no_type, False
-    for chunks in (4, 8):
-        length = min(chunks * subject.multiple, subject.longest)
-        before = subject.calls
-        if not runs(subject, length):
+    """How many more calls of torch one more token causes, as a loop over tokens does; 0 if calls are not watched.
+
+    The subject also learns whether it fills short rows up (`pads`): 64 tokens then are hardly more work than 4.
+    """
+    chunks = [count for count in (4, 8, 64) if count * subject.multiple <= subject.longest]
+    calls, elements = [], []
+    quick, subject.asks_for_no_type = subject.asks_for_no_type, False
+    for count in chunks:
+        before = subject.calls, subject.elements
+        if not runs(subject, count * subject.multiple):
             return 0.0
-        counts.append(subject.calls - before)
+        calls.append(subject.calls - before[0])
+        elements.append(subject.elements - before[1])
+        if elements[-1] > MUCH_MORE * elements[0]:
+            break
     subject.asks_for_no_type = quick
-    tokens = min(8 * subject.multiple, subject.longest) - min(4 * subject.multiple, subject.longest)
-    return max(0.0, (counts[1] - counts[0]) / tokens) if tokens else 0.0
+    subject.pads = len(elements) == 3 and 0 < elements[2] <= MUCH_MORE * elements[0]
+    if len(calls) < 2:
+        return 0.0
+    return max(0.0, (calls[-1] - calls[0]) / ((chunks[len(calls) - 1] - chunks[0]) * subject.multiple))
 
 
 def multiple(subject: Subject) -> int:

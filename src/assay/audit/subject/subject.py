@@ -54,6 +54,10 @@ class Subject:
         self.unit = 0.0
         self.calls = 0
         """How often torch has been called in runs where every call was watched."""
+        self.elements = 0
+        """How many elements the tensors had that torch returned in these runs."""
+        self.pads = False
+        """Whether a few tokens take as much work as many: the model fills rows up to a length of its own."""
         self.outputs = 1
         """The width of the logits, which may exceed the vocabulary."""
         self.vocab_size = 0
@@ -126,6 +130,7 @@ class Subject:
             finally:
                 self.narrow_seen |= mode is not None and mode.narrow_seen
                 self.calls += 0 if mode is None else mode.calls
+                self.elements += 0 if mode is None else mode.elements
                 if self.drawn() != before:
                     self._draws[training, dropout] = True
 
