@@ -23,8 +23,9 @@ from assay.audit.probing.yardstick import Yardstick, yardstick
 from assay.audit.report import DECIDING, AuditReport, Searched, merged
 from assay.audit.scoring.check import Score, scoring
 from assay.audit.subject.borrowing import borrowed
+from assay.audit.subject.chunks import chunks_make_no_difference, restore_chunks
 from assay.audit.subject.draws import held, patterned
-from assay.audit.subject.limits import calls_per_token, integer
+from assay.audit.subject.limits import calls_per_token, integer, pads
 from assay.audit.subject.second_weights import add_redrawn
 from assay.audit.subject.subject import Subject
 from assay.errors import RequestError
@@ -70,13 +71,16 @@ def audit(
     seed = integer("seed", seed, 0, MOST)
     if on_progress is not None and not callable(on_progress):
         raise RequestError(f"on_progress: a {type(on_progress).__name__} given; a function of one text would do")
-    with borrowed(model, vocab_size, special_ids, max_length, longest) as subject:
+    with borrowed(model, vocab_size, special_ids, max_length, longest, shorter=not thorough) as subject:
         if packing is not None:
             packing = integer("packing", packing, 0, subject.vocab_size - 1)
-        cost, widths = cost_of(subject.model, calls_per_token(subject)), widths_of(subject.model)
-        search = plan_search(subject.longest, cost, thorough, seed, subject.multiple, widths, subject.pads)
+        search = _planned(subject, thorough, seed)
         findings = _once(subject, search, fresh, loss, log_prob, tell)
         add_redrawn(subject, seed)
+        subject.use("redrawn")
+        if subject.chunks and not chunks_make_no_difference(subject):
+            restore_chunks(subject)
+            search = _planned(subject, thorough, seed)
         light = search if thorough else lighter(search)
         findings += on_both_weights(subject, {"given": light, "redrawn": search}, packing, tell)
         tell("dead parameters")
@@ -86,6 +90,11 @@ def audit(
             tell("causality, in the model's own type")
             findings += own_type(subject, search)
         return report_on(subject, search, findings)
+
+
+def _planned(subject: Subject, thorough: bool, seed: int) -> Search:
+    cost, widths = cost_of(subject.model, calls_per_token(subject)), widths_of(subject.model)
+    return plan_search(subject.longest, cost, thorough, seed, subject.multiple, widths, pads(subject))
 
 
 def _once(

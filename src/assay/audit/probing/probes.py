@@ -111,7 +111,7 @@ def repeating_rows(search: Search, vocab_size: int) -> Tensor:
     rows = torch.full((3, T), constant)
     rows[1] = torch.tensor(pair).repeat(T // 2 + 1)[:T]
     rows[2, :few] = _random(vocab_size, few, generator)
-    return rows[:1] if search.lean else rows
+    return rows[: 1 if search.lean else 2] if search.brief else rows
 
 
 CONTENTS = ("random ids", "a constant id", "a repeated pair", "a repeated triple", "each special id")

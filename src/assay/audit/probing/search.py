@@ -18,7 +18,7 @@ LENGTHS = (1, 2, 3, 7, 15, 16, 17, 33, 48, 63, 64, 65, 96, 100, 128, 129, 150, 1
 MANY, FEW = 3, 4
 TINY = 400_000
 """Below this cost every prefix length up to `middle` is tried, and every other cut."""
-ALL_ENDS, SOME_ENDS = 42_000, 24_000_000_000
+ALL_ENDS, SOME_ENDS = 42_000, 30_000_000_000
 """So many tokens are run to see what the ends of chunks of every length read; of a larger model fewer, but so many
 times the cost of a token."""
 EVERY_END = 2_000_000
@@ -60,7 +60,7 @@ class Search:
     brief: bool = False
     """Set for a large model, whose search is reduced: its weights as given, say, are not run in training mode."""
     lean: bool = False
-    """Set for a model that fills short rows up, so that each row counts and not its tokens."""
+    """Set where rows are few: for a large model that fills short rows up, and for its weights as given."""
 
 
 def cost_of(model: nn.Module, calls_per_token: float = 0.0) -> int:
@@ -109,11 +109,8 @@ def plan_search(
     longest = whole(longest)
     replaced = () if cost < TINY else replaced_tokens(longest, (10 if thorough else 1) * _tokens_at_ends(cost))
     if (cost >= LARGE or pads) and not thorough:
-        return _of_large(
-            Search(
-                longest, whole(24), whole(20), whole(16), (), (), (), (), (2, 4), seed, multiple, replaced, brief=True
-            )
-        )
+        few = Search(longest, whole(24), whole(20), whole(16), (), (), (), (), (2, 4), seed, multiple, brief=True)
+        return _of_padding(_of_large(few)) if pads else _of_large(replace(few, replaced=replaced))
     further = range(512, longest, 256) if thorough else ()
     cuts = [0, 5, longest // 2 - 10, longest - 2, 240, 300, *(m - 1 for m in (*OTHERS, *range(16, longest, 16)))]
     if cost < TINY:  # so that chunks of every length end at a cut
@@ -183,6 +180,7 @@ def lighter(search: Search) -> Search:
         batches=search.batches[:1],
         content=1 if search.lean else search.content,
         replaced=(),
+        lean=search.brief,
         repeated=search.repeated[1:2],
     )
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from assay.audit.subject import limits
 from assay.audit.subject.arithmetic import wide
+from assay.audit.subject.chunks import shorten_chunks
 from assay.audit.subject.memory import Memory, reachable
 from assay.audit.subject.subject import RaisedError, Subject
 from assay.errors import RequestError
@@ -26,12 +27,14 @@ def borrowed(
     max_length: int | None = None,
     longest: int = 320,
     measured: bool = True,
+    shorter: bool = False,
 ) -> Iterator[Subject]:
     """A subject on a deep copy of `model`; where it cannot be copied, on the model itself, put back afterwards.
 
     The global random generators are put back too. `longest` is the most tokens to search where neither `max_length` nor
     the model sets a limit. With `measured` the subject is tried out first: what it draws at random in training mode,
-    which lengths it takes, and whether every call of torch must be watched to keep it in float64. A RequestError of one
+    which lengths it takes, and whether every call of torch must be watched to keep it in float64. With `shorter`
+    a model that fills short rows up to a chunk gets shorter chunks where they change no logit. A RequestError of one
     line where the model raises, or gives something else than logits.
     """
     if not isinstance(model, nn.Module):
@@ -54,6 +57,8 @@ def borrowed(
             subject.longest = limits.longest(subject, max_length, longest)
             subject.multiple = limits.multiple(subject) if measured else 1
             subject.memory.restore()
+            if shorter and limits.pads(subject):
+                shorten_chunks(subject)
             for training in (False, True) if measured else (False,):
                 for dropout in (True, False):
                     subject.draws(training, dropout)

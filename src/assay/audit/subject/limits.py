@@ -133,26 +133,31 @@ MUCH_MORE = 1.5
 
 
 def calls_per_token(subject: Subject) -> float:
-    """How many more calls of torch one more token causes, as a loop over tokens does; 0 if calls are not watched.
+    """How many more calls of torch one more token causes, as a loop over tokens does; 0 if calls are not watched."""
+    few, more = (min(chunks * subject.multiple, subject.longest) for chunks in (4, 8))
+    calls = [_work(subject, tokens)[0] for tokens in (few, more)]
+    return max(0.0, (calls[1] - calls[0]) / (more - few)) if more > few and all(calls) else 0.0
 
-    The subject also learns whether it fills short rows up (`pads`): 64 tokens then are hardly more work than 4.
-    """
-    chunks = [count for count in (4, 8, 64) if count * subject.multiple <= subject.longest]
-    calls, elements = [], []
-    quick, subject.asks_for_no_type = subject.asks_for_no_type, False
-    for count in chunks:
+
+def pads(subject: Subject) -> bool:
+    """Whether the model fills rows up: 64 tokens are hardly more work than 4, counted in elements of tensors."""
+    few = 4 * subject.multiple
+    elements = _work(subject, few)[1]
+    for tokens in (2 * few, 16 * few):  # most models are told apart by the first
+        if tokens > subject.longest or not elements or _work(subject, tokens)[1] > MUCH_MORE * elements:
+            return False
+    return True
+
+
+def _work(subject: Subject, tokens: int) -> tuple[int, int]:
+    """(calls of torch, elements of the tensors they return) of a row of so many tokens; (0, 0) if it raises."""
+    if tokens not in subject.work:
+        quick, subject.asks_for_no_type = subject.asks_for_no_type, False
         before = subject.calls, subject.elements
-        if not runs(subject, count * subject.multiple):
-            return 0.0
-        calls.append(subject.calls - before[0])
-        elements.append(subject.elements - before[1])
-        if elements[-1] > MUCH_MORE * elements[0]:
-            break
-    subject.asks_for_no_type = quick
-    subject.pads = len(elements) == 3 and 0 < elements[2] <= MUCH_MORE * elements[0]
-    if len(calls) < 2:
-        return 0.0
-    return max(0.0, (calls[-1] - calls[0]) / ((chunks[len(calls) - 1] - chunks[0]) * subject.multiple))
+        taken = runs(subject, tokens)
+        subject.asks_for_no_type = quick
+        subject.work[tokens] = (subject.calls - before[0], subject.elements - before[1]) if taken else (0, 0)
+    return subject.work[tokens]
 
 
 def multiple(subject: Subject) -> int:

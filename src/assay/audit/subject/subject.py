@@ -56,8 +56,10 @@ class Subject:
         """How often torch has been called in runs where every call was watched."""
         self.elements = 0
         """How many elements the tensors had that torch returned in these runs."""
-        self.pads = False
-        """Whether a few tokens take as much work as many: the model fills rows up to a length of its own."""
+        self.work: dict[int, tuple[int, int]] = {}
+        """By the number of tokens of a row, the (calls, elements) that it took."""
+        self.chunks: list[tuple[nn.Module, str, int]] = []
+        """(module, name, own value) of each length of chunks that was shortened for the audit."""
         self.outputs = 1
         """The width of the logits, which may exceed the vocabulary."""
         self.vocab_size = 0
