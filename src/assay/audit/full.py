@@ -26,8 +26,9 @@ from assay.audit.probing.yardstick import Yardstick, yardstick
 from assay.audit.report import DECIDING, SKIPPED, AuditReport, Searched, merged, told, unsearched
 from assay.audit.scoring.check import Score, scoring
 from assay.audit.subject.borrowing import borrowed
+from assay.audit.subject.chunks import chunks_make_no_difference, restore_chunks
 from assay.audit.subject.draws import held, patterned
-from assay.audit.subject.limits import calls_per_token, integer
+from assay.audit.subject.limits import calls_per_token, integer, pads
 from assay.audit.subject.second_weights import add_redrawn
 from assay.audit.subject.subject import Decode, RaisedError, Subject
 from assay.errors import RequestError
@@ -81,14 +82,19 @@ def audit(
         raise RequestError(f"on_progress: a {type(on_progress).__name__} given; a function of one text would do")
     if decode is not None and not callable(decode):
         raise RequestError(f"decode: a {type(decode).__name__} given; a function of model, ids and state would do")
-    with borrowed(model, vocab_size, special_ids, max_length, longest, lengths=lengths) as subject:
+    with borrowed(
+        model, vocab_size, special_ids, max_length, longest, lengths=lengths, shorter=not thorough
+    ) as subject:
         if packing is not None:
             packing = integer("packing", packing, 0, subject.vocab_size - 1)
         subject.decode = decode
-        cost, widths = cost_of(subject.model, calls_per_token(subject)), widths_of(subject.model)
-        search = fitted(plan_search(subject.longest, cost, thorough, seed, widths), subject.takes)
+        search = _planned(subject, thorough, seed)
         findings = _once(subject, search, fresh, loss, log_prob, tell)
         add_redrawn(subject, seed)
+        subject.use("redrawn")
+        if subject.chunks and not chunks_make_no_difference(subject):
+            restore_chunks(subject)
+            search = _planned(subject, thorough, seed)
         light = search if thorough else lighter(search)
         findings += on_both_weights(subject, {"given": light, "redrawn": search}, packing, tell)
         tell("dead parameters")
@@ -98,6 +104,11 @@ def audit(
             tell("causality, in the model's own type")
             findings += own_type(subject, search)
         return report_on(subject, search, findings)
+
+
+def _planned(subject: Subject, thorough: bool, seed: int) -> Search:
+    cost, widths = cost_of(subject.model, calls_per_token(subject)), widths_of(subject.model)
+    return fitted(plan_search(subject.longest, cost, thorough, seed, widths, pads(subject)), subject.takes)
 
 
 def _once(

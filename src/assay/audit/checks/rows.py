@@ -3,6 +3,8 @@
 Shapes: B rows, T tokens, V vocabulary.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -23,7 +25,8 @@ def rows(subject: Subject, search: Search, yardstick: Yardstick, training: bool 
 
     1. Half of the rows are replaced by rows of random or special ids, for several choices of the half: the other rows
     must not move. 2. A row alone must give what it gives in the batch (with dropout off, as masks depend on the shape).
-    Training mode takes the smallest batch only, a large model the largest only.
+    Training mode takes the smallest batch only, a large model the largest only: of it every row is run alone, and if it
+    draws nothing at random, rows are replaced only where one differs.
     """
     findings = []
     sizes = search.batches[:1] if training else search.batches[-1:] if search.brief else search.batches
@@ -53,6 +56,12 @@ def batches(subject: Subject, search: Search, count: int) -> tuple[Tensor, Tenso
 def _of_batch(subject: Subject, search: Search, yardstick: Yardstick, training: bool, count: int) -> Finding:
     base, other = batches(subject, search, count)
     before = subject.one_call(base, training)
+    alone = range(count) if search.brief else (0, count - 1)
+    if search.brief and not subject.draws(training):
+        good = Finding(check="isolation", status="pass", explanation="rows of a batch do not move each other")
+        company = _company(subject, base, before, yardstick, training, good, alone)
+        if company.status != "fail":
+            return company
 
     def replaced(these: Rows, yardstick: Yardstick) -> tuple[Change, Rows, Tensor]:
         changed, kept = base.clone(), [row for row in range(count) if row not in these]
@@ -66,7 +75,7 @@ def _of_batch(subject: Subject, search: Search, yardstick: Yardstick, training: 
     passed, failed = "rows of a batch do not move each other", f"of {count} rows one moves when another changes"
     finding = finding_of("isolation", found, yardstick, passed, failed)
     if finding.status == "pass":
-        return _company(subject, base, before, yardstick, training, finding)
+        return _company(subject, base, before, yardstick, training, finding, alone)
     singles = [replaced((row,), yardstick) for row in these]
     these, changed = next(((rows, ids) for found, rows, ids in singles if found.excess > 1), (these, changed))
     runs = [lambda ids=ids: subject.one_call(ids, training) for ids in (base, changed)]
@@ -75,9 +84,15 @@ def _of_batch(subject: Subject, search: Search, yardstick: Yardstick, training: 
 
 
 def _company(
-    subject: Subject, base: Tensor, before: Tensor, yardstick: Yardstick, training: bool, passed: Finding
+    subject: Subject,
+    base: Tensor,
+    before: Tensor,
+    yardstick: Yardstick,
+    training: bool,
+    passed: Finding,
+    these: Sequence[int],
 ) -> Finding:
-    """The second comparison: first and last row alone against the batch."""
+    """The second comparison: these rows alone against the batch."""
     if subject.draws(training, dropout=False):
         return passed
 
@@ -85,11 +100,10 @@ def _company(
         return subject.one_call(ids, training, dropout=False)
 
     together = run(base) if subject.draws(training) else before
-    ends = [0, len(base) - 1]
-    alone = torch.cat([run(base[row : row + 1]) for row in ends])
-    found = largest_change(together[ends], alone, yardstick)
+    together, alone = together[list(these)], torch.cat([run(base[row : row + 1]) for row in these])
+    found = largest_change(together, alone, yardstick)
     if found.excess > 1:
-        found = largest_change(together[ends], alone, measured_on(subject, yardstick, base))
+        found = largest_change(together, alone, measured_on(subject, yardstick, base))
     words = f"a row alone gives other logits than in a batch of {len(base)}"
     finding = finding_of("isolation", found, yardstick, passed.explanation, words)
     if finding.status == "fail" and subject.draws(training, dropout=False):  # as the runs have shown

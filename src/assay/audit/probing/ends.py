@@ -24,16 +24,20 @@ def every_end(longest: int) -> tuple[int, ...]:
 
 
 @cache
-def replaced_tokens(longest: int, tokens: int) -> tuple[int, ...]:
+def replaced_tokens(longest: int, tokens: int, least: int = 1) -> tuple[int, ...]:
     """The tokens to replace, chosen one after the other, in rows that end with them and have `tokens` tokens together.
 
-    Each time that one is chosen which ends the most likely chunks for its row's length, until all end somewhere.
+    Each time that one is chosen which ends the most likely chunks for its row's length, until all end somewhere. A row
+    counts as `least` tokens at least.
     """
     missing = {(length, side): _weight(length, side) for length in range(1, longest) for side in (0, 1)}
     sides = {token: list(_sides(token)) for token in range(1, longest)}
 
+    def size(token: int) -> int:
+        return max(least, token + 1)
+
     def worth(token: int) -> float:
-        return sum(missing.get(side, 0.0) for side in sides[token]) / (token + 1)
+        return sum(missing.get(side, 0.0) for side in sides[token]) / size(token)
 
     waiting = [(-worth(token), token) for token in sides]
     heapq.heapify(waiting)
@@ -43,8 +47,8 @@ def replaced_tokens(longest: int, tokens: int) -> tuple[int, ...]:
         now = worth(token)  # it may have become less since it was put there
         if waiting and now < -waiting[0][0]:
             heapq.heappush(waiting, (-now, token))
-        elif now > 0 and token + 1 <= tokens:
-            tokens -= token + 1
+        elif now > 0 and size(token) <= tokens:
+            tokens -= size(token)
             chosen.append(token)
             for side in sides[token]:
                 missing.pop(side, None)

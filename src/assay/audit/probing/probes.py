@@ -75,7 +75,8 @@ def content_probes(search: Search, vocab_size: int, special: tuple[int, ...]) ->
     if search.brief:  # each content once before the cut, paired with the next one after it, and once after it
         following = [content for _, content in (*contents[1:], contents[0])]
         pairs = [(name, content, base, after) for (name, content), after in zip(contents, following, strict=True)]
-        pairs += [(name, base, base, content) for name, content in contents]
+        if not search.lean:
+            pairs += [(name, base, base, content) for name, content in contents]
     else:
         pairs = [
             (name, *sides)
@@ -110,7 +111,7 @@ def repeating_rows(search: Search, vocab_size: int) -> Tensor:
     rows = torch.full((3, T), constant)
     rows[1] = torch.tensor(pair).repeat(T // 2 + 1)[:T]
     rows[2, :few] = _random(vocab_size, few, generator)
-    return rows
+    return rows[: 1 if search.lean else 2] if search.brief else rows
 
 
 CONTENTS = ("random ids", "a constant id", "a repeated pair", "a repeated triple", "each special id")

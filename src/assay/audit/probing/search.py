@@ -18,11 +18,13 @@ LENGTHS = (1, 2, 3, 7, 15, 16, 17, 33, 48, 63, 64, 65, 96, 100, 128, 129, 150, 1
 MANY, FEW = 3, 4
 TINY = 400_000
 """Below this cost every prefix length up to `middle` is tried, and every other cut."""
-ALL_ENDS, SOME_ENDS = 42_000, 24_000_000_000
+ALL_ENDS, SOME_ENDS = 42_000, 30_000_000_000
 """So many tokens are run to see what the ends of chunks of every length read; of a larger model fewer, but so many
 times the cost of a token."""
 EVERY_END = 2_000_000
 """Up to this cost the ends of chunks of every length are looked at."""
+FEW_ROWS = 8
+"""With how many rows the ends of chunks are looked at in a model that fills rows up."""
 LARGE = 900_000
 """Cost from which a search looks at fewer positions, to stay within seconds."""
 MODULE_COST, CALL_COST = 8_000, 50_000
@@ -57,6 +59,8 @@ class Search:
     """The prefixes that are compared on rows that repeat themselves."""
     brief: bool = False
     """Set for a large model, whose search is reduced: its weights as given, say, are not run in training mode."""
+    lean: bool = False
+    """Set where rows are few: for a large model that fills short rows up, and for its weights as given."""
 
 
 def cost_of(model: nn.Module, calls_per_token: float = 0.0) -> int:
@@ -82,10 +86,18 @@ def clear_of(length: int, widths: frozenset[int]) -> int:
     return length
 
 
-def plan_search(longest: int, cost: int, thorough: bool, seed: int, widths: frozenset[int] = frozenset()) -> Search:
+def plan_search(
+    longest: int,
+    cost: int,
+    thorough: bool,
+    seed: int,
+    widths: frozenset[int] = frozenset(),
+    pads: bool = False,
+) -> Search:
     """The search for a model of this cost, up to `longest` tokens; `thorough` is not reduced for large models.
 
-    None of the lengths but those of prefixes is in `widths`.
+    None of the lengths but those of prefixes is in `widths`. A model that `pads` short rows is searched with as few
+    rows as possible.
     """
 
     def whole(length: int) -> int:
@@ -93,12 +105,9 @@ def plan_search(longest: int, cost: int, thorough: bool, seed: int, widths: froz
 
     longest = whole(longest)
     replaced = () if cost < TINY else replaced_tokens(longest, (10 if thorough else 1) * _tokens_at_ends(cost))
-    if cost >= LARGE and not thorough:
-        return _of_large(
-            Search(
-                longest, whole(24), whole(20), whole(16), (), (), (), (), (2, 4), seed, replaced=replaced, brief=True
-            )
-        )
+    if (cost >= LARGE or pads) and not thorough:
+        few = Search(longest, whole(24), whole(20), whole(16), (), (), (), (), (2, 4), seed, brief=True)
+        return _of_padding(_of_large(few)) if pads else _of_large(replace(few, replaced=replaced))
     further = range(512, longest, 256) if thorough else ()
     cuts = [0, 5, longest // 2 - 10, longest - 2, 240, 300, *(m - 1 for m in (*OTHERS, *range(16, longest, 16)))]
     if cost < TINY:  # so that chunks of every length end at a cut
@@ -143,6 +152,18 @@ def _of_large(search: Search) -> Search:
     )
 
 
+def _of_padding(search: Search) -> Search:
+    """The search of a large model that fills short rows up: of each kind of rows one or two."""
+    return replace(
+        search,
+        short=1,
+        lengths=search.lengths[1::3],
+        batches=search.batches[:1],
+        replaced=replaced_tokens(search.longest, FEW_ROWS * search.longest, search.longest),
+        lean=True,
+    )
+
+
 def lighter(search: Search) -> Search:
     """The search for the weights as given, with fewer positions: the redrawn ones, which hide less, get all of them."""
     return replace(
@@ -153,7 +174,9 @@ def lighter(search: Search) -> Search:
         gradient_cuts=(),
         lengths=search.lengths[1::3] or search.lengths,
         batches=search.batches[:1],
+        content=1 if search.lean else search.content,
         replaced=(),
+        lean=search.brief,
         repeated=search.repeated[1:2],
     )
 

@@ -28,13 +28,14 @@ class Widened(TorchFunctionMode):
     """Inside the block, calls of torch that ask for a floating type narrower than float64 get float64.
 
     `narrow_seen` tells whether some result was narrower all the same, so that the model rounds as that type does.
-    `calls` counts the calls of torch.
+    `calls` counts the calls of torch, `elements` those of the tensors that they return.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.narrow_seen = False
         self.calls = 0
+        self.elements = 0
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -55,6 +56,7 @@ class Widened(TorchFunctionMode):
 
     def _seen(self, result: Any) -> Any:
         if isinstance(result, Tensor):
+            self.elements += result.numel()
             self.narrow_seen = self.narrow_seen or result.dtype in WIDE
         elif isinstance(result, tuple | list):
             self.narrow_seen |= any(isinstance(part, Tensor) and part.dtype in WIDE for part in result)

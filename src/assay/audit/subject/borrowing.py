@@ -12,6 +12,7 @@ from assay.audit.subject import limits
 from assay.audit.subject.arithmetic import wide
 from assay.audit.subject.batches import take_ids
 from assay.audit.subject.calling import Calling
+from assay.audit.subject.chunks import shorten_chunks
 from assay.audit.subject.lengths import Lengths
 from assay.audit.subject.memory import Memory, reachable
 from assay.audit.subject.subject import RaisedError, Subject
@@ -30,13 +31,15 @@ def borrowed(
     longest: int = 320,
     measured: bool = True,
     lengths: Any = None,
+    shorter: bool = False,
 ) -> Iterator[Subject]:
     """A subject on a deep copy of `model`; where it cannot be copied, on the model itself, put back afterwards.
 
     The global random generators are put back too. `longest` is the most tokens to search where neither `max_length` nor
     the model sets a limit; `lengths` are the only ones to use. With `measured` the subject is tried out first: what it
     draws at random in training mode, which lengths it takes, and whether every call of torch must be watched to keep it
-    in float64. A RequestError of one line where the model raises, or gives something else than logits.
+    in float64. A RequestError of one line where the model raises, or gives something else than logits. With `shorter`
+    a model that fills short rows up to a chunk gets shorter chunks where they change no logit.
     """
     if not isinstance(model, nn.Module):
         raise RequestError(f"model: a {type(model).__name__} given; a torch.nn.Module from ids to logits would do")
@@ -64,6 +67,8 @@ def borrowed(
                 top = limits.most_tokens(subject, max_length, longest)
                 subject.takes = Lengths(range(1, limits.longest(subject, top, max_length) + 1))
             subject.memory.restore()
+            if shorter and limits.pads(subject):
+                shorten_chunks(subject)
             for training in (False, True) if measured and subject.trains else (False,):
                 for dropout in (True, False):
                     subject.draws(training, dropout)

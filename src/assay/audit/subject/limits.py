@@ -136,19 +136,37 @@ def raised_on_two(subject: Subject) -> None:
         raise RequestError(f"model: {subject.name} {words}; max_length=1 would audit what is left") from error
 
 
+MUCH_MORE = 1.5
+"""How much more work 16 times as many tokens are at least, where rows are not filled up."""
+
+
 def calls_per_token(subject: Subject) -> float:
     """How many more calls of torch one more token causes, as a loop over tokens does; 0 if calls are not watched."""
-    counts, quick, subject.asks_for_no_type = [], subject.asks_for_no_type, False
     few = subject.takes.fit(4)
-    lengths = [few, subject.takes.fit(2 * few)]
-    for length in lengths:
-        before = subject.calls
-        if not runs(subject, length):
-            return 0.0
-        counts.append(subject.calls - before)
-    subject.asks_for_no_type = quick
-    tokens = lengths[1] - lengths[0]
-    return max(0.0, (counts[1] - counts[0]) / tokens) if tokens else 0.0
+    more = subject.takes.fit(2 * few)
+    calls = [_work(subject, tokens)[0] for tokens in (few, more)]
+    return max(0.0, (calls[1] - calls[0]) / (more - few)) if more > few and all(calls) else 0.0
+
+
+def pads(subject: Subject) -> bool:
+    """Whether the model fills rows up: 64 tokens are hardly more work than 4, counted in elements of tensors."""
+    few = subject.takes.fit(4)
+    elements = _work(subject, few)[1]
+    for tokens in (2 * few, 16 * few):  # most models are told apart by the first
+        if subject.takes.fit(tokens) != tokens or not elements or _work(subject, tokens)[1] > MUCH_MORE * elements:
+            return False
+    return True
+
+
+def _work(subject: Subject, tokens: int) -> tuple[int, int]:
+    """(calls of torch, elements of the tensors they return) of a row of so many tokens; (0, 0) if it raises."""
+    if tokens not in subject.work:
+        quick, subject.asks_for_no_type = subject.asks_for_no_type, False
+        before = subject.calls, subject.elements
+        taken = runs(subject, tokens)
+        subject.asks_for_no_type = quick
+        subject.work[tokens] = (subject.calls - before[0], subject.elements - before[1]) if taken else (0, 0)
+    return subject.work[tokens]
 
 
 def given_lengths(value: Any) -> tuple[int, ...] | None:

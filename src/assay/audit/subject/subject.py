@@ -66,6 +66,12 @@ class Subject:
         self.unit = 0.0
         self.calls = 0
         """How often torch has been called in runs where every call was watched."""
+        self.elements = 0
+        """How many elements the tensors had that torch returned in these runs."""
+        self.work: dict[int, tuple[int, int]] = {}
+        """By the number of tokens of a row, the (calls, elements) that it took."""
+        self.chunks: list[tuple[nn.Module, str, int]] = []
+        """(module, name, own value) of each length of chunks that was shortened for the audit."""
         self.outputs = 1
         """The width of the logits, which may exceed the vocabulary."""
         self.vocab_size = 0
@@ -153,6 +159,7 @@ class Subject:
             finally:
                 self.narrow_seen |= mode is not None and mode.narrow_seen
                 self.calls += 0 if mode is None else mode.calls
+                self.elements += 0 if mode is None else mode.elements
                 if self.drawn() != before:
                     self._draws[training, dropout] = True
 
