@@ -130,7 +130,9 @@ def _compared(
     yield from ((decoded(subject, run.decoder, run.ids, run.whole, run.lengths, yardstick), run) for run in runs)
     for way in ways:
         if search.content > SECOND:
-            yield _of_two(subject, way, (rows[: way.rows], others[: way.rows]), whole, yardstick)
+            yield _of_two(
+                subject, way, (rows[: way.rows], others[: way.rows]), whole, yardstick, 1 if few else IN_TURNS
+            )
     if search.longest > search.content:
         long, logits, pad = yardstick.ids, yardstick.logits, padding_id(subject)
         if pad is not None:
@@ -146,18 +148,23 @@ def _compared(
 
 
 def _of_two(
-    subject: Subject, way: Decoder, ids: tuple[Tensor, Tensor], whole: Tensor, yardstick: Yardstick
+    subject: Subject, way: Decoder, ids: tuple[Tensor, Tensor], whole: Tensor, yardstick: Yardstick, rest: int
 ) -> tuple[Change, _Run]:
-    """Two sequences in turns; where the state is kept on the model, one after the other."""
+    """Two sequences in turns; where the state is kept on the model, one after the other.
+
+    After the first pieces `rest` single tokens of each are decoded.
+    """
     one, other = (rows.to(subject.device) for rows in ids)
-    rest = min(one.shape[1] - SECOND, IN_TURNS)
-    lengths = [[1] * (first + rest) if way.longer == "none" else [first] + [1] * rest for first in (FIRST, SECOND)]
+    rest = min(one.shape[1] - SECOND, rest)
+    lengths = [[first] + [1] * rest for first in (FIRST, SECOND)]
+    if way.longer == "none":
+        lengths = [[1] * (1 + rest)] * 2
     wholes = whole[: way.rows], subject.logits(other)
     changes = []
     with subject.running() as model:
         if way.explicit:
             decoding = [way.pieces(model, rows, pieces) for rows, pieces in zip((one, other), lengths, strict=True)]
-            turns = (0, 0, *(number % 2 for number in range(1, 2 * rest)))
+            turns = (0, 1) * (1 + rest)
             changes += [largest_of(iter([next(decoding[turn])]), wholes[turn], yardstick) for turn in turns]
         elif not way.fresh:
             largest_of(way.pieces(model, other, lengths[1]), wholes[1], yardstick)

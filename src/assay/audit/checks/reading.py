@@ -116,7 +116,7 @@ def _among(
 
 
 def _lengths(reading: Decoder, most: int) -> list[int]:
-    most = min(most, PROMPT + STEPS)
+    most = min(most, PROMPT if reading.longer == "none" else PROMPT + STEPS)
     return [1] * most if reading.longer == "none" or most <= STEPS else [most - STEPS] + [1] * STEPS
 
 

@@ -73,25 +73,32 @@ SINGLES, FEW_SINGLES = 72, 24
 
 
 def splits(decoder: Decoder, length: int, steps: int, few: bool) -> list[list[int]]:
-    """Lengths of pieces to try: a first piece of 1, 5 or 16 tokens, then steps, or the rest."""
+    """Lengths of pieces to try: a first piece of 1, 5 or 16 tokens, then steps, or the rest.
+
+    With `few`, only what choosing a reading has not tried.
+    """
+    if few:
+        return [[5, length - 5]] if decoder.longer == "all" and length > 5 else []
     if decoder.longer == "none":
         return [[1] * length]
     ways = []
-    for start in (5, 16) if few and length > 5 else (1, 5, 16):
-        if 0 < start < length:
+    for start in (1, 5, 16):
+        if start < length:
             ways.append([start] + [1] * (length - start if start == 5 else min(steps, length - start)))
-            if decoder.longer == "all" and not (few and start != 5):
+            if decoder.longer == "all":
                 ways.append([start, length - start])
-    return [*ways, [3, 1, length - 5, 1]] if decoder.longer == "all" and length > 6 and not few else ways
+    return [*ways, [3, 1, length - 5, 1]] if decoder.longer == "all" and length > 6 else ways
 
 
 def long_splits(decoder: Decoder, length: int, steps: int, few: bool) -> list[list[int]]:
     """Lengths of pieces for a long row: single tokens across each boundary and at the end, long pieces in between."""
     if decoder.longer == "none":
         return [[1] * min(length, FEW_SINGLES if few else SINGLES)]
-    singles = min(FEW_SINGLES, length - 1)
     boundaries = [boundary for boundary in (FEW_BOUNDARIES if few else BOUNDARIES) if boundary + steps < length]
-    rolling = [min(40, length - singles)] + [1] * singles if few else [5] + [1] * (min(SINGLES, length) - 5)
+    rolling = [5] + [1] * (min(SINGLES, length) - 5)
+    if few:  # past the places 40, 48 and 50, where rings of 16, 20, 24, 40, 48 and 50 begin anew
+        singles = min(FEW_SINGLES // 2, length - 1)
+        rolling = [min(39, length - singles)] + [1] * singles
     if decoder.longer == "first":
         crossings = [] if few else [[cut - 1] + [1] * steps for cut in boundaries]
         return [rolling, *crossings, [length - steps] + [1] * steps]
