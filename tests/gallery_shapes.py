@@ -53,7 +53,9 @@ class LossAlone(Shaped):
 
     def forward(self, input_ids: Tensor, target_ids: Tensor) -> Tensor:
         logits = 30 * torch.tanh(self.model(input_ids) / 30)
-        return F.cross_entropy(logits.view(-1, V).float(), target_ids.reshape(-1))
+        routed = logits[..., :3].flatten(0, 1)  # as of a router of experts, whose loss is added
+        balance = F.cross_entropy(routed, routed.argmax(-1))
+        return F.cross_entropy(logits.view(-1, V).float(), target_ids.reshape(-1)) + 0.01 * balance
 
 
 class FlatLoss(Shaped):
@@ -80,11 +82,14 @@ class ShiftsInside(Shaped):
 
 
 class LossInTraining(Shaped):
-    """A loss in training mode, logits otherwise."""
+    """A loss in training mode, at another temperature than that of the logits otherwise."""
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         logits = self.model(x)
-        return logits if y is None else F.cross_entropy(logits.transpose(1, 2), y)
+        if not self.training:
+            return logits
+        assert y is not None
+        return F.cross_entropy(logits.transpose(1, 2) / 2, y)
 
 
 class Positioned(Shaped):

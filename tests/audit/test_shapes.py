@@ -77,6 +77,12 @@ def test_a_sound_twin_passes_and_its_first_line_says_how_it_was_called(name: str
     assert SHAPES[name][2] in report.summary()
 
 
+def test_a_loss_of_other_logits_in_training_mode_is_a_warning() -> None:
+    found = next(finding for finding in answer("a loss in training", broken=False).findings if finding.check == "modes")
+    assert found.status == "warn"
+    assert "logits are what the model's own loss gets" in found.explanation
+
+
 class Mapped(nn.Module):
     """Looks logits up in a table."""
 

@@ -34,6 +34,10 @@ def modes(subject: Subject, yardstick: Yardstick) -> Finding:
             names = ", ".join(tracer.title(blame.module) for blame in blames)
             words = f"not decided: {names} draws at random in training mode and could not be switched off"
             finding = Finding(check="modes", status="skip", explanation=words)
+        elif not blames and subject.callings[False] != subject.callings[True]:
+            # No module differs: the loss in training mode gets other logits than the model returns in eval mode.
+            words = f"{finding.explanation}: in training mode, {subject.callings[True].in_words()}"
+            finding = finding.model_copy(update={"status": "warn", "explanation": words})
         else:
             finding = placed(finding, tracer, fixed, "between eval and training mode")
             finding = _refined(subject, ids, yardstick, finding)

@@ -165,9 +165,10 @@ class _Losses(TorchFunctionMode):
     def logits(self, shape: torch.Size) -> Tensor | None:
         """The logits [B, T, V] for ids of this shape [B, T], in one piece or in several; None where none fit."""
         for pieces in (self._losses, self._softmaxes[-1:], self._softmaxes):
-            for chosen in (pieces, pieces[:1]):  # further heads may predict further tokens
-                same = len({piece.shape[1] for piece in chosen}) == 1
-                if same and sum(len(piece) for piece in chosen) == shape.numel():
+            widest = max((piece.shape[1] for piece in pieces), default=0)
+            logits = [piece for piece in pieces if piece.shape[1] == widest]  # others are of experts, say
+            for chosen in (logits, logits[:1]):  # further heads may predict further tokens
+                if chosen and sum(len(piece) for piece in chosen) == shape.numel():
                     return torch.cat(chosen).view(*shape, -1)
         return None
 
