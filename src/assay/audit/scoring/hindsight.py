@@ -6,13 +6,13 @@ Shapes: T tokens, V vocabulary.
 import torch
 from torch import Tensor
 
-from assay.audit.scoring.bench import Bench
+from assay.audit.scoring.bench import TOKENS, Bench
 from assay.audit.scoring.readings import close, cross_entropy
 
 COARSE = 2e-6
 """Relative to the nats of a row, what rounding to float32 may add to those of its last token."""
 LENGTHS, FEW_LENGTHS = 320, 24
-"""How many prefixes of a row are scored at most; few where the model must be run for each."""
+"""How many prefixes of a row are scored at most; few of many ids, or where the model must be run for each."""
 
 
 def in_hindsight(bench: Bench, row: Tensor) -> tuple[str, float] | None:
@@ -45,7 +45,7 @@ def surprising_places(bench: Bench, row: Tensor, reduction: str) -> dict[int, fl
     The first at which it does not cost its cross-entropy, and the one at which it costs least compared with that: there
     a score that is chosen or fitted in hindsight may change its choice. A cost below zero is that of no probability.
     """
-    most = LENGTHS if bench.scorer.on_logits else FEW_LENGTHS
+    most = LENGTHS if bench.scorer.on_logits and bench.tokens > TOKENS else FEW_LENGTHS
     lengths = list(range(2, min(len(row), most) + 1))
     if len(lengths) < 2:
         return {}
