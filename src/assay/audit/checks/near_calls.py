@@ -11,6 +11,8 @@ from torch import Tensor
 from assay.audit.blame.attributes import Contents, changed_attributes
 from assay.audit.blame.pairing import everything
 from assay.audit.blame.where import placed, trace
+from assay.audit.checks.balancing import balanced_by
+from assay.audit.checks.calls import BALANCED
 from assay.audit.probing.evidence import Change, finding_of, largest_change
 from assay.audit.probing.near_rows import Link, chains, likenesses
 from assay.audit.probing.search import Search
@@ -48,11 +50,23 @@ def near_calls(subject: Subject, search: Search, yardstick: Yardstick, training:
         words = f"a call gives other logits after one that has in common with it {case[3]}"
         finding = finding_of("isolation", found, yardstick, passed, words)
         if finding.status == "fail":
-            finding = _located(subject, finding, case, yardstick, training)
+            finding = _balanced(subject, finding, case, yardstick, training) or _located(
+                subject, finding, case, yardstick, training
+            )
     finally:
         subject.restores, subject.keeps_changes = restores, False
         subject.memory.restore()
     return finding
+
+
+def _balanced(subject: Subject, finding: Finding, case: Case, yardstick: Yardstick, training: bool) -> Finding | None:
+    """A warning where what moves the call is a bias that balances loads by counts, as `calls` warns; else None."""
+    for earlier in case[0] if training else ():
+        balanced = balanced_by(subject, earlier, case[2], yardstick)
+        if balanced is not None:
+            words = BALANCED.format(name=balanced[0], nudge=balanced[1])
+            return finding.model_copy(update={"status": "warn", "explanation": words})
+    return None
 
 
 class _Overwriting:
