@@ -106,7 +106,7 @@ class StudyOptions:
         """
         from assay.config import merge, nested, parse_assignment
         from assay.evaluation.measurement import expanded
-        from assay.study.asked import DEFAULT_MEASUREMENTS, StudyConfig
+        from assay.study.asked import StudyConfig, usual_measurements
         from assay.study.sources import with_digests
 
         values = _sections_of(self.config) if self.config is not None else {}
@@ -128,7 +128,8 @@ class StudyOptions:
             values["arms"] = [parse_arm(arm) for arm in arms]
             values.pop("architectures", None)
         if self.measure is not None:
-            usual = values.get("measurements", list(DEFAULT_MEASUREMENTS))
+            task = (values.get("data") or {}).get("task")
+            usual = values.get("measurements", usual_measurements(task))
             values["measurements"] = expanded([*usual, *parse_names("--measure", self.measure)])
         if given := {key: of for key, of in (rule or {}).items() if of is not None}:
             values = merge(values, {"rule": given})

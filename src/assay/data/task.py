@@ -11,6 +11,7 @@ import numpy as np
 from assay.config import Config, digest_of, parse_settings
 from assay.data.batches import Batch, Order
 from assay.data.corpus import SPLITS, Split
+from assay.data.questions import Questions, refuse_questions
 from assay.data.scoring import ScoringWindows
 from assay.data.text.tokenizer import Tokenizer
 from assay.errors import RequestError
@@ -41,6 +42,8 @@ class Task:
     """(axes, rows, context, generator) -> a batch [rows, context], with targets IGNORED where there is none."""
     chance_nats: Callable[[Any], float]
     """The mean nats per target of a predictor that knows the task but not the sequence: the chance level."""
+    questions: Callable[[Any, Batch], Questions] | None = None
+    """(axes, batch) -> what the task knows of each target: floors without memory, distances, difficulties."""
     version: int = 1
     """To be increased when `generate` changes what it returns."""
 
@@ -144,10 +147,23 @@ class TaskDataset:
             kept = min(fitting if blocks else max(1, fitting), most - rows)
             blocks.append(Batch(block.inputs[:kept], block.targets[:kept]))
             rows, left = rows + kept, left - int(targets_of.sum())
-        inputs, targets = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-        nothing = np.zeros(rows, dtype=np.int64)
-        numbers = np.arange(rows)
-        return ScoringWindows(inputs, targets, document=numbers, source=numbers, offset=nothing, bytes=nothing)
+        return _windows(blocks)
+
+    def trained_on(self, context: int, batch_size: int, seed: int, targets: int) -> ScoringWindows:
+        """The first sequences that a run with `seed` is trained on, whole batches that hold at least `targets`."""
+        batches = self.batches(context, batch_size, seed, "shuffled")
+        blocks = [batches.batch(0)]
+        while sum(block.scored for block in blocks) < targets:
+            blocks.append(batches.batch(len(blocks)))
+        return _windows(blocks)
+
+    def questions(self, windows: ScoringWindows) -> Questions | None:
+        """What the task knows of the targets of its own sequences; None where it does not say."""
+        if self.task.questions is None:
+            return None
+        made = self.task.questions(self.axes, Batch(windows.inputs, windows.targets))
+        refuse_questions(f"task {self.task.name}", made, windows.targets)
+        return made
 
     def description(self) -> list[str]:
         """None: the name of the task says it."""
@@ -164,6 +180,13 @@ class TaskDataset:
             "chance_nats_per_target": self.task.chance_nats(self.axes),
             "invertible": False,
         }
+
+
+def _windows(blocks: list[Batch]) -> ScoringWindows:
+    """Sequences as windows to score, each a document of its own without bytes."""
+    inputs, targets = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    nothing, numbers = np.zeros(len(inputs), dtype=np.int64), np.arange(len(inputs))
+    return ScoringWindows(inputs, targets, document=numbers, source=numbers, offset=nothing, bytes=nothing)
 
 
 def _generated(task: Task, axes: Any, rows: int, context: int, seed: int, split: Split, step: int = 0) -> Batch:

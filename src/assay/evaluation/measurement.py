@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from assay.data.scoring import ScoringWindows
+from assay.data.task import TaskDataset
 from assay.data.text.tokenizer import Tokenizer
 from assay.errors import RequestError
 from assay.evaluation.config import EvaluationConfig
@@ -26,10 +27,10 @@ from assay.registry import Registry, suggestion
 from assay.training.config import TrainingConfig
 from assay.training.loop import ModelObserver
 
-Need = Literal["initial", "trained", "course"]
-"""The untrained weights of a seed; the trained ones; the model again and again while it is trained."""
-Text = Literal["held_out", "validation"]
-"""What arms are scored on; the validation windows that training looks at."""
+Need = Literal["initial", "trained", "course", "task"]
+"""The untrained weights of a seed; the trained ones; the model again and again while it is trained; data of a task."""
+Text = Literal["held_out", "validation", "training"]
+"""What arms are scored on; the validation windows that training looks at; of a task, what the run was trained on."""
 Values = TypeVar("Values", bound=Record)
 
 
@@ -61,6 +62,8 @@ class Given:
     """None where sequences are generated and no text."""
     invertible: bool = False
     """Whether the tokenizer gives every text back, so that bytes can be counted."""
+    task: TaskDataset | None = None
+    """None where the data are a text."""
     courses: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """Name of a measurement -> what its observer returned each time, first to last, with the `step`."""
 
@@ -84,6 +87,11 @@ class Given:
         """The validation windows that training looks at."""
         return self.texts["validation"]()
 
+    @cached_property
+    def training(self) -> ScoringWindows:
+        """The first sequences of a task that the run was trained on, about as many as are looked at in validation."""
+        return self.texts["training"]()
+
     @property
     def split(self) -> Split:
         """Which split the held-out windows are of."""
@@ -95,7 +103,8 @@ class Given:
 
     def text(self, text: Text) -> ScoringWindows:
         """The windows that a reader reads."""
-        return self.held_out if text == "held_out" else self.validation
+        windows: ScoringWindows = getattr(self, text)
+        return windows
 
 
 @dataclass(frozen=True)
@@ -169,7 +178,7 @@ class Measurement(_Asked[Values]):
 
     def unmet(self, available: frozenset[Need]) -> str | None:
         """In words what is missing for it, None where nothing is."""
-        missing = [need for need in ("initial", "trained", "course") if need in self.needs - available]
+        missing = [need for need in NEEDED if need in self.needs - available]
         if not missing or (not self.needs_all and self.needs & available):
             return None
         return "needs " + " and ".join(NEEDED[need] for need in missing)
@@ -179,6 +188,7 @@ NEEDED: Mapping[str, str] = {
     "initial": "untrained weights, which a seed gives",
     "trained": "trained weights",
     "course": "the course of training, which only the training itself shows",
+    "task": "a task, whose sequences ask for answers (--task)",
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from assay.data.dataset import Dataset
 from assay.data.scoring import ScoringWindows
+from assay.data.task import TaskDataset
 from assay.evaluation.config import EvaluationConfig
 from assay.evaluation.measurement import Given, GivenArm, GivenStudy, Need, Text
 from assay.model.architecture import Architecture, ModelConfig, build_model
@@ -79,9 +80,10 @@ def given(
         plan=plan,
         evaluation=evaluation,
         models=models,
-        texts=texts(dataset, evaluation, training),
+        texts=texts(dataset, evaluation, training, who.seed),
         tokenizer=dataset.tokenizer,
         invertible=dataset.invertible,
+        task=dataset if isinstance(dataset, TaskDataset) else None,
         courses=courses or {},
     )
 
@@ -99,11 +101,14 @@ def given_study(
 
 
 def texts(
-    dataset: Dataset, evaluation: EvaluationConfig, training: TrainingConfig
+    dataset: Dataset, evaluation: EvaluationConfig, training: TrainingConfig, seed: int
 ) -> dict[Text, Callable[[], ScoringWindows]]:
-    """The windows that every run of a study is measured on."""
-    context = training.context
-    return {
+    """The windows that every run of a study is measured on; of a task also those that the run of `seed` learned."""
+    context, targets = training.context, training.validation_tokens
+    held_out: dict[Text, Callable[[], ScoringWindows]] = {
         "held_out": cache(lambda: dataset.held_out(evaluation.split, context, evaluation.test_tokens)),
-        "validation": cache(lambda: dataset.held_out("validation", context, training.validation_tokens)),
+        "validation": cache(lambda: dataset.held_out("validation", context, targets)),
     }
+    if not isinstance(dataset, TaskDataset):
+        return held_out
+    return {**held_out, "training": cache(lambda: dataset.trained_on(context, training.batch_size, seed, targets))}

@@ -19,7 +19,7 @@ from assay.model.plan import resolve_plan
 from assay.records import Measured
 from assay.records.results import in_order
 from assay.study.arm import ArmConfig, parse_arm
-from assay.study.asked import DEFAULT_MEASUREMENTS, DEFAULT_SIZE, StudyConfig
+from assay.study.asked import DEFAULT_SIZE, StudyConfig, usual_measurements
 from assay.study.measure.given import Who, given
 from assay.study.measure.runs import Looked, Row, of_studies
 from assay.study.resolve import resolve
@@ -85,8 +85,9 @@ def _tokenizer(subject: str, loaded: LoadedRun) -> Path:
 
 def _looked(name: str, only: Sequence[str] | None, of: Given, tell: Callable[[str], None]) -> Looked:
     """All of `only`, or of the defaults, that the model has what it takes for; a line for each of the others."""
-    available: frozenset[Need] = frozenset(of.models)
-    items = named(expanded(DEFAULT_MEASUREMENTS if only is None else only))
+    of_task: frozenset[Need] = frozenset() if of.task is None else frozenset({"task"})
+    available = of_task | of.models.keys()
+    items = named(expanded(usual_measurements(None if of.task is None else of.task.name) if only is None else only))
     of_models = [item for item in items if isinstance(item, Measurement)]
     able = [item for item in of_models if item.unmet(available) is None]
     notes = [f"{item.name}: {item.unmet(available)}; {name} has none" for item in of_models if item not in able]

@@ -13,7 +13,7 @@ from assay.training.course import course_file, observed_by, read_course
 from assay.training.environment import assay_version
 
 Tell = Callable[[str], None]
-NEEDS: tuple[Need, ...] = ("initial", "trained")
+NEEDS: tuple[Need, ...] = ("initial", "trained", "task")
 """What a run that has ended may have, the course apart."""
 
 
@@ -46,7 +46,11 @@ def unmet(item: Measurement[Any], folder: Path, run: RunRecord) -> str | None:
     One that diverged has no trained weights to speak of; of the course there is only what the observer saw, which is of
     use only to the code that observed it.
     """
-    there = {"initial": made_by_this_assay(run.environment), "trained": run.status == "finished"}
+    there = {
+        "initial": made_by_this_assay(run.environment),
+        "trained": run.status == "finished",
+        "task": run.spec.get("data", {}).get("task") is not None,
+    }
     ended: frozenset[Need] = frozenset(need for need in NEEDS if there[need])
     path = course_file(folder, item.name)
     if not path.exists() or "course" not in item.needs:
