@@ -31,6 +31,8 @@ class Questions:
     """[N, C], tokens from the query back to the farthest token that the answer rests on; `EVERYTHING` where to all."""
     difficulty: Mapping[str, Ints] = field(default_factory=dict)
     """Name of an axis -> [N, C], by which results are told apart, as the depth of a needle."""
+    context: Ints | None = None
+    """[N], how many tokens come before what asks; None where a sequence has no such place."""
 
     def window(self, tokens: int) -> Floats:
         """[N, C], the chance of one who remembers the last `tokens` tokens, the query among them, and nothing else.
@@ -44,6 +46,8 @@ class Questions:
 def refuse_questions(whose: str, questions: Questions, targets: Ints) -> None:
     """Raise a RequestError that names what of `whose` questions does not fit the `targets` [N, C]."""
     asked = targets != IGNORED
+    if questions.context is not None and questions.context.shape != targets.shape[:1]:
+        raise RequestError(f"{whose}: questions give context {list(questions.context.shape)}; one a sequence would do")
     arrays = {"uniform": questions.uniform, "bag": questions.bag, "distance": questions.distance}
     for name, values in {**arrays, **questions.difficulty}.items():
         if values.shape != targets.shape:

@@ -44,6 +44,8 @@ class Task:
     """The mean nats per target of a predictor that knows the task but not the sequence: the chance level."""
     questions: Callable[[Any, Batch], Questions] | None = None
     """(axes, batch) -> what the task knows of each target: floors without memory, distances, difficulties."""
+    twin: Callable[[Any, Batch, np.random.Generator], Batch] | None = None
+    """(axes, batch, generator) -> sequences that ask the same at the same places, and whose answers are all others."""
     version: int = 1
     """To be increased when `generate` changes what it returns."""
 
@@ -164,6 +166,19 @@ class TaskDataset:
         made = self.task.questions(self.axes, Batch(windows.inputs, windows.targets))
         refuse_questions(f"task {self.task.name}", made, windows.targets)
         return made
+
+    def twins(self, windows: ScoringWindows) -> ScoringWindows | None:
+        """Sequences that ask the same as its own `windows` and have other answers; None where the task makes none."""
+        if self.task.twin is None:
+            return None
+        generator = np.random.Generator(np.random.PCG64(derive(HELD_OUT_SEED, f"task {self.task.name} twin")))
+        made = self.task.twin(self.axes, Batch(windows.inputs, windows.targets), generator)
+        if any(np.shape(part) != windows.inputs.shape for part in made):
+            raise RequestError(f"task {self.task.name}: its twins have another shape; {windows.inputs.shape} would do")
+        asked = windows.targets != IGNORED
+        if not np.array_equal(asked, made.targets != IGNORED) or (made.targets == windows.targets)[asked].any():
+            raise RequestError(f"task {self.task.name}: a twin gives an answer of its original, or asks elsewhere")
+        return _windows([made])
 
     def description(self) -> list[str]:
         """None: the name of the task says it."""

@@ -94,7 +94,18 @@ def questions(axes: Axes, batch: Batch) -> Questions:
         uniform=np.full(asked.shape, 1 / axes.values),
         bag=np.full(asked.shape, 1 / axes.pairs),
         distance=back,
+        context=np.full(len(asked), 2 * axes.pairs),
     )
+
+
+def twin(axes: Axes, batch: Batch, generator: np.random.Generator) -> Batch:
+    """The same keys with other values: all values of a sequence moved on by the same number of places."""
+    half, n = axes.vocab // 2, axes.values
+    moved = generator.integers(1, n, size=(len(batch.inputs), 1))
+    inputs, stored = batch.inputs.copy(), slice(1, 2 * axes.pairs, 2)
+    inputs[:, stored] = half + (inputs[:, stored] - half + moved) % n
+    asked = batch.targets != IGNORED
+    return Batch(inputs, np.where(asked, half + (batch.targets - half + moved) % n, IGNORED))
 
 
 TASKS.register(
@@ -109,5 +120,6 @@ TASKS.register(
         generate=generate,
         chance_nats=lambda axes: math.log(axes.values),
         questions=questions,
+        twin=twin,
     ),
 )
