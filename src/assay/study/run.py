@@ -166,6 +166,7 @@ class _Run:
     def _record(self, trained: TrainingRun, progress: TrainingProgress) -> RunRecord:
         study, plan, model = self.study, self.study.plan, trained.model
         rows = read_metrics(self.folder)
+        best = self.training.weights == "best" and progress.status == "finished"
         return RunRecord(
             label=self.arm.label,
             architecture=self.arm.architecture.name,
@@ -186,6 +187,7 @@ class _Run:
             validation_curve=[
                 _point(row, "validation_nats_per_token") for row in rows if row["validation_nats_per_token"] is not None
             ],
+            weights_step=progress.best_step if best else progress.step,
             train_tokens_per_second=tokens_per_second(rows, self.training.batch_tokens),
             peak_memory_bytes=progress.peak_memory_bytes,
             data_chain=progress.chain,

@@ -1,6 +1,7 @@
 """The training loop of every run: batches in, checkpoints and metrics out, exact resume, and a stop at divergence."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -113,6 +114,7 @@ class TrainingRun:
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
             while progress.status == "running":
                 progress, event = self._advance(progress, chain)
+                progress = self._with_best(progress, event.validation_nats_per_token)
                 metrics.write(json.dumps(event.__dict__) + "\n")
                 metrics.flush()
                 self._show_model(progress)
@@ -121,10 +123,21 @@ class TrainingRun:
                 if progress.status != "running" or progress.step % interval == 0:
                     peaks = [peak for peak in (progress.peak_memory_bytes, memory.bytes()) if peak is not None]
                     progress = progress.model_copy(update={"peak_memory_bytes": max(peaks, default=None)})
+                    if progress.status == "finished" and self.config.weights == "best":
+                        checkpoint.load_best(self.folder, self.model, _best_step(progress))
                     checkpoint.save(self.folder / "checkpoint", self.model, self.optimizer, progress)
+                    checkpoint.drop_other_best(self.folder, progress.best_step)
                 for observer in self.observers:
                     observer(event)
         return progress
+
+    def _with_best(self, progress: TrainingProgress, validation: float | None) -> TrainingProgress:
+        """The progress with this validation, whose weights are stored where they are the best and will be measured."""
+        if validation is None or not validation < (math.inf if progress.best_nats is None else progress.best_nats):
+            return progress
+        if self.config.weights == "best":
+            checkpoint.keep(self.folder, self.model, progress.step, "best")
+        return progress.model_copy(update={"best_nats": validation, "best_step": progress.step})
 
     def _show_model(self, progress: TrainingProgress) -> None:
         """Call the observers whose interval it is; a RequestError where one has changed the model."""
@@ -205,6 +218,8 @@ class TrainingRun:
         )
         due = progress.status == "finished" or (step + 1) % config.interval(config.validation_interval) == 0
         validation = self.validate(self.model) if taken.finite and due else None
+        if progress.status == "running" and validation is not None and validation <= (config.stop_at_nats or 0.0):
+            progress = progress.model_copy(update={"status": "finished"})
         return progress, StepEvent(
             step=step + 1,
             steps=config.steps,
@@ -229,3 +244,12 @@ class TrainingRun:
         diverged = not finite or (full and sum(recent) / len(recent) > first + DIVERGENCE_NATS)
         status = "diverged" if diverged else "finished" if progress.step + 1 == self.config.steps else "running"
         return progress.model_copy(update={"first_nats": first, "recent_nats": recent, "status": status})
+
+
+def _best_step(progress: TrainingProgress) -> int:
+    """After how many steps validation was lowest; a finished run was validated at its end at the latest."""
+    if progress.best_step is None:
+        raise RequestError(
+            "training.weights best: no validation gave a finite number, so that there are none; last would do"
+        )
+    return progress.best_step

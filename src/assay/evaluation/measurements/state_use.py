@@ -188,7 +188,7 @@ def _of_document_001(effect: Effect) -> str:
     verdict = "yes" if low > 15 else "no" if high < 15 else "not resolved"
     return (
         f"The ablation of document 001 (a research note on GroundThink v7; state set to zero) loses "
-        f"{effect.points:.1f} points, standard error {effect.points_error:.1f}; more than 15, its sign of a state in use: "
+        f"{effect.points:.1f} points, standard error {effect.points_error:.1f}; more than 15, its sign of use: "
         f"{verdict}."
     )
 
