@@ -218,7 +218,8 @@ class TrainingRun:
         )
         due = progress.status == "finished" or (step + 1) % config.interval(config.validation_interval) == 0
         validation = self.validate(self.model) if taken.finite and due else None
-        if progress.status == "running" and validation is not None and validation <= (config.stop_at_nats or 0.0):
+        learned = validation is not None and config.stop_at_nats is not None and validation <= config.stop_at_nats
+        if progress.status == "running" and learned:
             progress = progress.model_copy(update={"status": "finished"})
         return progress, StepEvent(
             step=step + 1,
