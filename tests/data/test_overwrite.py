@@ -5,8 +5,16 @@ import pytest
 
 from assay.data.scoring import ScoringWindows
 from assay.errors import RequestError
+from assay.evaluation import controls
 from assay.targets import IGNORED
 from oracles import Guess, measured, task
+
+
+@pytest.fixture(autouse=True)
+def _small_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The controls are tested elsewhere."""
+    monkeypatch.setattr(controls, "COUNTED_TARGETS", 2_048)
+
 
 TEXT = "overwrite:vocab=64,pairs=4,rewrites=5"
 BOUND = 18
@@ -40,7 +48,9 @@ def test_each_key_is_asked_once_and_each_value_is_the_last_of_one() -> None:
         assert sorted(set(keys)) == sorted(ids[asked].tolist())
         assert sorted(set(values)) == sorted(targets[asked].tolist())
         assert all(1 <= key < 32 <= value < 64 for key, value in zip(keys, values, strict=True))
-        assert dict(zip(keys, values, strict=True)) == dict(zip(ids[asked].tolist(), targets[asked].tolist(), strict=True))
+        assert dict(zip(keys, values, strict=True)) == dict(
+            zip(ids[asked].tolist(), targets[asked].tolist(), strict=True)
+        )
         assert not set(np.delete(ids, asked)[BOUND:].tolist()) & set(keys), "filler would ask a key again"
 
 

@@ -5,8 +5,16 @@ import pytest
 
 from assay.data.questions import share_of_most_frequent
 from assay.errors import RequestError
+from assay.evaluation import controls
 from assay.targets import IGNORED
 from oracles import Guess, measured, task
+
+
+@pytest.fixture(autouse=True)
+def _small_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The controls are tested elsewhere."""
+    monkeypatch.setattr(controls, "COUNTED_TARGETS", 2_048)
+
 
 TEXT = "selective_copying:symbols=8,length=5"
 CONTEXT = 24

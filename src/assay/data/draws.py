@@ -18,7 +18,7 @@ def ordered_by(scores: np.ndarray, count: int) -> Ints:
 
 
 def filler_without(keys: Ints, vocab: int, context: int, generator: np.random.Generator) -> Ints:
-    """[rows, context] ids below `vocab`, each as likely, but for the `keys` [rows, n] of the row, which are distinct."""
+    """[rows, context] random ids below `vocab`, none of them among the `keys` [rows, n] of the row, all different."""
     rows, n = keys.shape
     drawn = generator.integers(0, vocab - n, size=(rows, context))
     for key in np.sort(keys, axis=1).T:

@@ -29,7 +29,7 @@ class TrackingAxes(Config):
     @model_validator(mode="after")
     def _shorter_ones_are_asked(self) -> Self:
         if self.at_most and self.targets == "every":
-            raise ValueError("at_most=true: targets=every asks after each shorter length already; targets=last would do")
+            raise ValueError("at_most=true: targets=every asks at each shorter length already; targets=last would do")
         return self
 
 

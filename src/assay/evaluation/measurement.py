@@ -27,8 +27,9 @@ from assay.registry import Registry, suggestion
 from assay.training.config import TrainingConfig
 from assay.training.loop import ModelObserver
 
-Need = Literal["initial", "trained", "course", "task"]
-"""The untrained weights of a seed; the trained ones; the model again and again while it is trained; data of a task."""
+Need = Literal["initial", "trained", "course", "task", "capacity"]
+"""The untrained weights of a seed; the trained ones; the model again and again while it is trained; data of a task; of
+one with an axis that says how many things are to be remembered."""
 Text = Literal["held_out", "validation", "training"]
 """What arms are scored on; the validation windows that training looks at; of a task, what the run was trained on."""
 Values = TypeVar("Values", bound=Record)
@@ -189,6 +190,7 @@ NEEDED: Mapping[str, str] = {
     "trained": "trained weights",
     "course": "the course of training, which only the training itself shows",
     "task": "a task, whose sequences ask for answers (--task)",
+    "capacity": "a task (--task) with an axis that says how many things are to be remembered",
 }
 
 

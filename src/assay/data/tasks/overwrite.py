@@ -6,9 +6,9 @@ two keys and two rewrites (letters are keys, digits values, lower case filler, `
     inputs    A 4 B 7 A 7 A 4 q B x A
     targets   . . . . . . . . . 7 . 4
 
-As many different values occur as there are keys. Each is the last one of one key, and every earlier binding draws any of
-them. So whoever answers with an earlier value of the key, as with its first, is right as often as one who guesses among
-the values that occur, one over `pairs`, wherever the key was overwritten; where it was not, its first is its last.
+As many different values occur as there are keys. Each is the last one of one key, and every earlier binding draws any
+of them. So whoever answers with an earlier value of the key, as with its first, is right as often as one who guesses
+among the values that occur, one over `pairs`, wherever the key was overwritten. Elsewhere its first is its last.
 """
 
 import math

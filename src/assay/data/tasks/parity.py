@@ -21,7 +21,7 @@ def generate(axes: TrackingAxes, rows: int, context: int, generator: np.random.G
     return read_and_ask(axes, np.arange(2), lambda read: read.cumsum(axis=1) % 2, rows, context, generator)
 
 
-def questions(axes: TrackingAxes, batch: Batch) -> Questions:
+def questions(_: TrackingAxes, batch: Batch) -> Questions:
     """The order of the bits says nothing, so to know the bag is to know the parity: its floor is the uniform one."""
     return tracking_questions(batch, 2, 1 / 2)
 
@@ -33,10 +33,10 @@ TASKS.register(
         summary="Say whether the ones read so far are odd in number",
         citation="Liu et al. 2023, Transformers Learn Shortcuts to Automata, arXiv 2210.10749",
         axes=TrackingAxes,
-        vocab_size=lambda axes: FIRST_ELEMENT + 2,
+        vocab_size=lambda _: FIRST_ELEMENT + 2,
         shortest=lambda axes: axes.length,
         generate=generate,
-        chance_nats=lambda axes: math.log(2),
+        chance_nats=lambda _: math.log(2),
         questions=questions,
         held_out_axes=exactly,
     ),

@@ -1,7 +1,7 @@
 """The task `permutations`: where some objects stand after the moves read so far, the word problem of S3, S4 or S5.
 
-A move takes the objects, wherever they stand, to other places. It is written as what it makes of `abc`, and an answer as
-what all moves so far made of it. With three objects:
+A move takes the objects, wherever they stand, to other places. It is written as what it makes of `abc`, and an answer
+as what all moves so far made of it. With three objects:
 
     inputs    bac acb cab
     targets   bac bca abc

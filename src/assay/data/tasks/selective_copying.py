@@ -1,4 +1,4 @@
-"""The task `selective_copying`: symbols among blanks, then repeated in order (Gu and Dao 2023, arXiv 2312.00752, 4.1.1).
+"""The task `selective_copying`: symbols among blanks, then repeated in order (Gu and Dao 2023, arXiv 2312.00752).
 
 It is the denoising task of Jing et al. 2019 (arXiv 1706.02761), with the answers after all that is read. With three
 symbols; `_` is a blank, `|` the sign to answer with the next symbol, `.` a position without a target:
@@ -6,7 +6,8 @@ symbols; `_` is a blank, `|` the sign to answer with the next symbol, `.` a posi
     inputs    _ d a _ _ _ c _ | | |
     targets   . . . . . . . . d a c
 
-Answers are not fed back, so that they cannot be found by the symbol before them as in `copying`. Blanks fill the context.
+Answers are not fed back, so that they cannot be found by the symbol before them as in `copying`. Blanks fill the rest
+of the context.
 """
 
 import math
