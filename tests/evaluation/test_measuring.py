@@ -188,7 +188,9 @@ def test_installed_packages_bring_theirs_by_an_entry_point() -> None:
 
 
 def test_groups_stand_for_their_measurements() -> None:
-    assert expanded(["memory", "likelihood", "recall"])[0] == "recall"
+    assert expanded(["memory", "likelihood", "recall"], of_task=False) == ["recall", "likelihood"]
+    assert {"answers", "capacity", "recall"} <= set(expanded(["memory"])), "of a task"
+    assert expanded(["answers"], of_task=False) == ["answers"], "what is named is asked"
     assert expanded(["speed"]) == ["speed"]
     with pytest.raises(
         RequestError, match="--measure recal: no measurement and no group of them; did you mean 'recall'"

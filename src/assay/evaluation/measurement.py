@@ -252,10 +252,11 @@ def refuse_incomplete(measurement: AnyMeasurement) -> None:
             )
 
 
-def expanded(names: Sequence[str], option: str = "--measure") -> list[str]:
+def expanded(names: Sequence[str], option: str = "--measure", of_task: bool = True) -> list[str]:
     """Names of measurements, those of groups in their place, each once; an unknown one is a RequestError.
 
-    `option`: where the names were given, for the message.
+    `option`: where the names were given, for the message. `of_task`: whether the data may be a task; of groups, what
+    needs one is left out where they are none.
     """
     known = MEASUREMENTS.names()
     found: list[str] = []
@@ -263,11 +264,15 @@ def expanded(names: Sequence[str], option: str = "--measure") -> list[str]:
         if name in known:
             found.append(name)
         elif name in GROUPS:
-            found += [item.name for item in MEASUREMENTS if item.group == name]
+            found += [item.name for item in MEASUREMENTS if item.group == name and (of_task or not _needs_task(item))]
         else:
             near = suggestion(name, sorted({*known, *GROUPS}))
             raise RequestError(f"{option} {name}: no measurement and no group of them; {near}")
     return list(dict.fromkeys(found))
+
+
+def _needs_task(item: AnyMeasurement) -> bool:
+    return isinstance(item, Measurement) and not item.needs.isdisjoint({"task", "capacity"})
 
 
 def named(names: Sequence[str]) -> list[AnyMeasurement]:
