@@ -46,7 +46,7 @@ def measured(item: AnyMeasurement, monkeypatch: pytest.MonkeyPatch) -> Record:
     model.train()
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     of = given(model, batch, models={"initial": tiny, "trained": lambda: model})
-    if "task" in item.needs:
+    if item.needs & {"task", "capacity"}:
         dataset = task("mqar:vocab=61,pairs=2")
         batch = dataset.held_out("test", 12, 24)
         texts = {"held_out": lambda: batch, "training": lambda: dataset.trained_on(12, 4, 0, 16)}

@@ -1,5 +1,8 @@
 """What every registered task must keep."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ from assay.data.task import TASKS, TaskDataset
 from assay.targets import IGNORED
 
 CONTEXT = 64
+PAGE = Path(__file__).parents[2] / "docs" / "tasks.md"
 
 
 @pytest.fixture(params=TASKS.names())
@@ -32,3 +36,15 @@ def test_it_generates_what_it_says(dataset: TaskDataset) -> None:
     assert dataset.task.shortest(dataset.axes) <= CONTEXT, f"6. {name}: its default axes do not fit {CONTEXT} tokens"
     assert dataset.task.summary, f"7. {name}: `assay list` shows its summary"
     assert dataset.task.citation, f"8. {name}: says where it is from, or that it is nobody's"
+
+
+def test_its_section_of_the_page_names_every_axis_and_how_it_can_mislead(dataset: TaskDataset) -> None:
+    sections = dict(
+        re.findall(r"^## (.*?)$(.*?)(?=^## |\Z)", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    )
+    section = sections[f"`{dataset.name}`"]
+    assert "*How it can mislead.*" in section
+    assert "Floors: uniform" in " ".join(section.split())
+    told = section + (sections["State tracking"] if "#state-tracking" in section else "")
+    assert [axis for axis in dataset.task.axes.model_fields if f"`{axis}`" not in told] == []
+    assert dataset.task.questions is not None, "what can be had without memory"

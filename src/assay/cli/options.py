@@ -130,7 +130,9 @@ class StudyOptions:
         if self.measure is not None:
             task = (values.get("data") or {}).get("task")
             usual = values.get("measurements", usual_measurements(task))
-            values["measurements"] = expanded([*usual, *parse_names("--measure", self.measure)])
+            values["measurements"] = expanded(
+                [*usual, *parse_names("--measure", self.measure)], of_task=task is not None
+            )
         if given := {key: of for key, of in (rule or {}).items() if of is not None}:
             values = merge(values, {"rule": given})
         if seeds is not None:

@@ -39,8 +39,9 @@ class Questions:
 
         What the answer rests on is known within the window; beyond it one of the possible answers is guessed.
         """
-        seen = (self.distance >= 0) & (self.distance < tokens)
-        return np.where(seen, 1.0, self.uniform)
+        from_first = np.broadcast_to(np.arange(self.distance.shape[1]), self.distance.shape)
+        back = np.where(self.distance == EVERYTHING, from_first, self.distance)
+        return np.where(back < tokens, 1.0, self.uniform)
 
 
 def refuse_questions(whose: str, questions: Questions, targets: Ints) -> None:
@@ -82,3 +83,13 @@ def last_before(wanted: Ints, among: Ints) -> Ints:
         hit = among[:, :t] == wanted[:, t, None]
         found[:, t] = np.where(hit.any(axis=1), t - 1 - hit[:, ::-1].argmax(axis=1), -1)
     return found
+
+
+def share_of_most_frequent(symbols: Ints) -> Floats:
+    """[N, 1], how much of each row of `symbols` [N, n] is the symbol that occurs most often in it."""
+    rows, n = symbols.shape
+    ids = symbols - symbols.min()
+    different = int(ids.max()) + 1
+    numbered = ids + different * np.arange(rows)[:, None]
+    counts = np.bincount(numbered.ravel(), minlength=rows * different).reshape(rows, different)
+    return np.asarray(counts.max(axis=1, keepdims=True) / n)

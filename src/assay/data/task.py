@@ -46,6 +46,10 @@ class Task:
     """(axes, batch) -> what the task knows of each target: floors without memory, distances, difficulties."""
     twin: Callable[[Any, Batch, np.random.Generator], Batch] | None = None
     """(axes, batch, generator) -> sequences that ask the same at the same places, and whose answers are all others."""
+    held_out_axes: Callable[[Any], Any] | None = None
+    """axes -> those that validation and test are drawn with; None where it is those of training."""
+    capacity: str | None = None
+    """The axis that says how many things are to be remembered, of which some are asked; None where there is none."""
     version: int = 1
     """To be increased when `generate` changes what it returns."""
 
@@ -207,6 +211,8 @@ def _windows(blocks: list[Batch]) -> ScoringWindows:
 def _generated(task: Task, axes: Any, rows: int, context: int, seed: int, split: Split, step: int = 0) -> Batch:
     """Generate sequences of a split; what breaks the contract is a RequestError that names the task."""
     generator = np.random.Generator(np.random.PCG64(derive(seed, f"task {task.name} {split}", step)))
+    if split != "train" and task.held_out_axes is not None:
+        axes = task.held_out_axes(axes)
     made = task.generate(axes, rows, context, generator)
     if not isinstance(made, tuple) or len(made) != 2:
         raise RequestError(f"task {task.name}: gives a {type(made).__name__}; Batch(inputs, targets) would do")

@@ -27,8 +27,9 @@ from assay.registry import Registry, suggestion
 from assay.training.config import TrainingConfig
 from assay.training.loop import ModelObserver
 
-Need = Literal["initial", "trained", "course", "task"]
-"""The untrained weights of a seed; the trained ones; the model again and again while it is trained; data of a task."""
+Need = Literal["initial", "trained", "course", "task", "capacity"]
+"""The untrained weights of a seed; the trained ones; the model again and again while it is trained; data of a task; of
+one with an axis that says how many things are to be remembered."""
 Text = Literal["held_out", "validation", "training"]
 """What arms are scored on; the validation windows that training looks at; of a task, what the run was trained on."""
 Values = TypeVar("Values", bound=Record)
@@ -189,6 +190,7 @@ NEEDED: Mapping[str, str] = {
     "trained": "trained weights",
     "course": "the course of training, which only the training itself shows",
     "task": "a task, whose sequences ask for answers (--task)",
+    "capacity": "a task (--task) with an axis that says how many things are to be remembered",
 }
 
 
@@ -250,10 +252,11 @@ def refuse_incomplete(measurement: AnyMeasurement) -> None:
             )
 
 
-def expanded(names: Sequence[str], option: str = "--measure") -> list[str]:
+def expanded(names: Sequence[str], option: str = "--measure", of_task: bool = True) -> list[str]:
     """Names of measurements, those of groups in their place, each once; an unknown one is a RequestError.
 
-    `option`: where the names were given, for the message.
+    `option`: where the names were given, for the message. `of_task`: whether the data may be a task; of groups, what
+    needs one is left out where they are none.
     """
     known = MEASUREMENTS.names()
     found: list[str] = []
@@ -261,11 +264,15 @@ def expanded(names: Sequence[str], option: str = "--measure") -> list[str]:
         if name in known:
             found.append(name)
         elif name in GROUPS:
-            found += [item.name for item in MEASUREMENTS if item.group == name]
+            found += [item.name for item in MEASUREMENTS if item.group == name and (of_task or not _needs_task(item))]
         else:
             near = suggestion(name, sorted({*known, *GROUPS}))
             raise RequestError(f"{option} {name}: no measurement and no group of them; {near}")
     return list(dict.fromkeys(found))
+
+
+def _needs_task(item: AnyMeasurement) -> bool:
+    return isinstance(item, Measurement) and not item.needs.isdisjoint({"task", "capacity"})
 
 
 def named(names: Sequence[str]) -> list[AnyMeasurement]:

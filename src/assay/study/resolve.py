@@ -152,7 +152,9 @@ def training_flops(arm: ResolvedArm) -> float:
 
 def with_measurements(config: StudyConfig) -> StudyConfig:
     """The names of groups replaced by those of their measurements, and the likelihood among them."""
-    return config.model_copy(update={"measurements": expanded([LIKELIHOOD, *config.measurements])})
+    return config.model_copy(
+        update={"measurements": expanded([LIKELIHOOD, *config.measurements], of_task=config.data.task is not None)}
+    )
 
 
 def resolve_arms(config: StudyConfig, vocab_size: int, decoding: Decoding) -> Iterator[ResolvedArm]:

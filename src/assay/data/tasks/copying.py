@@ -13,7 +13,7 @@ from pydantic import Field
 
 from assay.config import Config
 from assay.data.batches import Batch
-from assay.data.questions import Questions
+from assay.data.questions import Questions, share_of_most_frequent
 from assay.data.task import TASKS, Task
 from assay.targets import IGNORED
 
@@ -45,14 +45,12 @@ def generate(axes: Axes, rows: int, context: int, generator: np.random.Generator
 def questions(axes: Axes, batch: Batch) -> Questions:
     """Each symbol stands as far back as the sequence is long; the most frequent one is the best guess without order."""
     asked = batch.targets != IGNORED
-    length = asked.sum(axis=1, keepdims=True)
-    read = np.where(np.arange(batch.inputs.shape[1]) < length, batch.inputs, PADDING)
-    counts = np.stack([np.bincount(row, minlength=FIRST_SYMBOL + axes.symbols)[FIRST_SYMBOL:] for row in read])
+    length = int(asked[0].sum())
     return Questions(
         uniform=np.full(asked.shape, 1 / axes.symbols),
-        bag=np.broadcast_to(counts.max(axis=1, keepdims=True) / length, asked.shape),
-        distance=np.broadcast_to(length, asked.shape),
-        difficulty={"place": np.maximum(np.arange(asked.shape[1]) - length, 0)},
+        bag=np.broadcast_to(share_of_most_frequent(batch.inputs[:, :length]), asked.shape),
+        distance=np.full(asked.shape, length),
+        difficulty={"place": np.broadcast_to(np.maximum(np.arange(asked.shape[1]) - length, 0), asked.shape)},
     )
 
 
@@ -68,5 +66,6 @@ TASKS.register(
         generate=generate,
         chance_nats=lambda axes: math.log(axes.symbols),
         questions=questions,
+        capacity="length",
     ),
 )

@@ -18,6 +18,7 @@ from pydantic import Field, model_validator
 
 from assay.config import Config
 from assay.data.batches import Batch, Ints
+from assay.data.draws import distinct, filler_without, ordered_by
 from assay.data.questions import Questions, last_before
 from assay.data.task import TASKS, Task
 from assay.targets import IGNORED
@@ -61,27 +62,11 @@ def generate(axes: Axes, rows: int, context: int, generator: np.random.Generator
     return Batch(inputs, targets)
 
 
-def distinct(rows: int, n: int, count: int, generator: np.random.Generator) -> Ints:
-    """[rows, count] different numbers below `n` in each row, in random order."""
-    return ordered_by(generator.random((rows, n)), count)
-
-
-def ordered_by(scores: np.ndarray, count: int) -> Ints:
-    """[rows, count] the columns of the highest scores, from the highest on."""
-    top = np.argpartition(-scores, count - 1, axis=1)[:, :count]
-    order = np.argsort(-np.take_along_axis(scores, top, axis=1), axis=1)
-    return np.take_along_axis(top, order, axis=1).astype(np.int64)
-
-
 def _filler(axes: Axes, keys: Ints, context: int, generator: np.random.Generator) -> Ints:
-    """[rows, context] random ids; in the clean form the k-th id of those that are no key of the row."""
-    rows = len(keys)
+    """[rows, context] random ids; in the clean form none that is a key of the row."""
     if axes.filler == "random":
-        return generator.integers(0, axes.vocab, size=(rows, context))
-    drawn = generator.integers(0, axes.vocab - axes.pairs, size=(rows, context))
-    for key in np.sort(keys, axis=1).T:
-        drawn += drawn >= key[:, None]
-    return drawn
+        return generator.integers(0, axes.vocab, size=(len(keys), context))
+    return filler_without(keys, axes.vocab, context, generator)
 
 
 def questions(axes: Axes, batch: Batch) -> Questions:
@@ -121,5 +106,6 @@ TASKS.register(
         chance_nats=lambda axes: math.log(axes.values),
         questions=questions,
         twin=twin,
+        capacity="pairs",
     ),
 )

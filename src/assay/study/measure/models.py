@@ -85,8 +85,9 @@ def _tokenizer(subject: str, loaded: LoadedRun) -> Path:
 
 def _looked(name: str, only: Sequence[str] | None, of: Given, tell: Callable[[str], None]) -> Looked:
     """All of `only`, or of the defaults, that the model has what it takes for; a line for each of the others."""
-    of_task: frozenset[Need] = frozenset() if of.task is None else frozenset({"task"})
-    available = of_task | of.models.keys()
+    available: frozenset[Need] = frozenset(of.models)
+    if of.task is not None:
+        available |= {"task"} if of.task.task.capacity is None else {"task", "capacity"}
     items = named(expanded(usual_measurements(None if of.task is None else of.task.name) if only is None else only))
     of_models = [item for item in items if isinstance(item, Measurement)]
     able = [item for item in of_models if item.unmet(available) is None]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from assay.data.task import TASKS
 from assay.evaluation.measurement import Given, GivenStudy, Measurement, Need, StudyMeasurement
 from assay.evaluation.measuring import Measuring
 from assay.evaluation.results import code_in_words, outdated
@@ -13,7 +14,7 @@ from assay.training.course import course_file, observed_by, read_course
 from assay.training.environment import assay_version
 
 Tell = Callable[[str], None]
-NEEDS: tuple[Need, ...] = ("initial", "trained", "task")
+NEEDS: tuple[Need, ...] = ("initial", "trained", "task", "capacity")
 """What a run that has ended may have, the course apart."""
 
 
@@ -46,10 +47,12 @@ def unmet(item: Measurement[Any], folder: Path, run: RunRecord) -> str | None:
     One that diverged has no trained weights to speak of; of the course there is only what the observer saw, which is of
     use only to the code that observed it.
     """
+    task = run.spec.get("data", {}).get("task")
     there = {
         "initial": made_by_this_assay(run.environment),
         "trained": run.status == "finished",
-        "task": run.spec.get("data", {}).get("task") is not None,
+        "task": task is not None,
+        "capacity": task is not None and _sets_capacity(task),
     }
     ended: frozenset[Need] = frozenset(need for need in NEEDS if there[need])
     path = course_file(folder, item.name)
@@ -61,6 +64,12 @@ def unmet(item: Measurement[Any], folder: Path, run: RunRecord) -> str | None:
     if item.unmet(ended) is None:
         return None
     return f"the course of training was observed by {then or 'unknown code'}, and it is {now} now"
+
+
+def _sets_capacity(task: str) -> bool:
+    """Whether the task that a run names is known here and has an axis for how many things are to be remembered."""
+    name = task.partition(":")[0].strip()
+    return name in TASKS.names() and TASKS.get(name).capacity is not None
 
 
 def measure_folder(
