@@ -151,15 +151,6 @@ class StudyConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _reads_equal_tokens(self) -> Self:
-        if self.kind == "study" and self.training.stop_at_nats is not None:
-            raise ValueError(
-                f"training.stop_at_nats {self.training.stop_at_nats}: the arms of a study read equal tokens; "
-                "`assay train` takes it"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _rule_fits(self) -> "StudyConfig":
         if self.kind == "run":
             return self
