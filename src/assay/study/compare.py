@@ -86,8 +86,8 @@ def compare(
     listener = listener or Silent()
     if config.training.stop_at_nats is not None:
         raise RequestError(
-            f"training.stop_at_nats {config.training.stop_at_nats:g}: the arms of a study read equal tokens; `assay train` "
-            "takes it"
+            f"training.stop_at_nats {config.training.stop_at_nats:g}: the arms of a study read equal tokens; "
+            "`assay train` takes it"
         )
     stored = stored_config(folder, "study")
     config = with_measurements(config)
