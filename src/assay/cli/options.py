@@ -128,8 +128,8 @@ class StudyOptions:
             values["arms"] = [parse_arm(arm) for arm in arms]
             values.pop("architectures", None)
         if self.measure is not None:
-            task = (values.get("data") or {}).get("task")
-            usual = values.get("measurements", usual_measurements(task))
+            data = values.get("data") or {}
+            usual = values.get("measurements", usual_measurements(data.get("task")))
             values["measurements"] = expanded([*usual, *parse_names("--measure", self.measure)])
         if given := {key: of for key, of in (rule or {}).items() if of is not None}:
             values = merge(values, {"rule": given})

@@ -27,10 +27,12 @@ from assay.registry import Registry, suggestion
 from assay.training.config import TrainingConfig
 from assay.training.loop import ModelObserver
 
-Need = Literal["initial", "trained", "course", "task"]
-"""The untrained weights of a seed; the trained ones; the model again and again while it is trained; data of a task."""
-Text = Literal["held_out", "validation", "training"]
-"""What arms are scored on; the validation windows that training looks at; of a task, what the run was trained on."""
+Need = Literal["initial", "trained", "course", "task", "words", "mixture"]
+"""The untrained weights of a seed; the trained ones; the model again and again while it is trained; data of a task; of
+one in words; of one that is mixed with a text."""
+Text = Literal["held_out", "validation", "training", "mixed"]
+"""What arms are scored on; the validation windows that training looks at; of a task, what the run was trained on; of a
+mixture, held-out windows of its text."""
 Values = TypeVar("Values", bound=Record)
 
 
@@ -91,6 +93,11 @@ class Given:
     def training(self) -> ScoringWindows:
         """The first sequences of a task that the run was trained on, about as many as are looked at in validation."""
         return self.texts["training"]()
+
+    @cached_property
+    def mixed(self) -> ScoringWindows:
+        """Windows of the text that a task is mixed with, of the split that arms are scored on."""
+        return self.texts["mixed"]()
 
     @property
     def split(self) -> Split:
@@ -189,6 +196,8 @@ NEEDED: Mapping[str, str] = {
     "trained": "trained weights",
     "course": "the course of training, which only the training itself shows",
     "task": "a task, whose sequences ask for answers (--task)",
+    "words": "a task in words, whose answers are texts (--task needle)",
+    "mixture": "a task that is mixed with a text (--set data.mix=0.5)",
 }
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from assay.data.task import in_words
 from assay.evaluation.measurement import Given, GivenStudy, Measurement, Need, StudyMeasurement
 from assay.evaluation.measuring import Measuring
 from assay.evaluation.results import code_in_words, outdated
@@ -13,7 +14,7 @@ from assay.training.course import course_file, observed_by, read_course
 from assay.training.environment import assay_version
 
 Tell = Callable[[str], None]
-NEEDS: tuple[Need, ...] = ("initial", "trained", "task")
+NEEDS: tuple[Need, ...] = ("initial", "trained", "task", "words", "mixture")
 """What a run that has ended may have, the course apart."""
 
 
@@ -46,10 +47,10 @@ def unmet(item: Measurement[Any], folder: Path, run: RunRecord) -> str | None:
     One that diverged has no trained weights to speak of; of the course there is only what the observer saw, which is of
     use only to the code that observed it.
     """
-    there = {
+    there: dict[Need, bool] = {
         "initial": made_by_this_assay(run.environment),
         "trained": run.status == "finished",
-        "task": run.spec.get("data", {}).get("task") is not None,
+        **of_data(run.spec.get("data", {})),
     }
     ended: frozenset[Need] = frozenset(need for need in NEEDS if there[need])
     path = course_file(folder, item.name)
@@ -61,6 +62,16 @@ def unmet(item: Measurement[Any], folder: Path, run: RunRecord) -> str | None:
     if item.unmet(ended) is None:
         return None
     return f"the course of training was observed by {then or 'unknown code'}, and it is {now} now"
+
+
+def of_data(data: Mapping[str, Any]) -> dict[Need, bool]:
+    """Which of the needs that are about data those of a configuration meet."""
+    task = data.get("task")
+    return {
+        "task": task is not None,
+        "words": task is not None and in_words(task),
+        "mixture": task is not None and data.get("mix", 1) < 1,
+    }
 
 
 def measure_folder(
