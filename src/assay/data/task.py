@@ -117,6 +117,11 @@ class TaskDataset:
         return False
 
     @property
+    def inputs_per_target(self) -> int:
+        """The inputs that a held-out set reads at most for each target asked for."""
+        return INPUTS_PER_TARGET
+
+    @property
     def answers_are_whole(self) -> bool:
         """Whether all targets of a sequence are the tokens of one answer; else each is an answer of its own."""
         return False
@@ -145,9 +150,7 @@ class TaskDataset:
                     f"task {self.task.name}: the same generator gives other sequences; draw from `generator` alone"
                 )
 
-    def batches(
-        self, context: int, batch_size: int, seed: int, order: Order, steps: int | None = None
-    ) -> Batches:
+    def batches(self, context: int, batch_size: int, seed: int, order: Order, steps: int | None = None) -> Batches:
         """The training batches of a run of `steps`; `order` has no meaning for a task."""
         return TaskBatches(self, context, batch_size, seed, steps)
 
@@ -155,13 +158,13 @@ class TaskDataset:
         """As many sequences as hold `max_tokens` targets, at least one; None is a ValueError, as a task has no end.
 
         They are generated block by block, so that the number of targets may differ from sequence to sequence. Where few
-        targets stand in long sequences, there are fewer: at most `INPUTS_PER_TARGET` inputs are read for each asked.
+        targets stand in long sequences, there are fewer: at most `inputs_per_target` inputs are read for each asked.
         """
         if max_tokens is None:
             raise ValueError(f"{self.name} has no end")
         blocks: list[Batch] = []
         left, rows = max_tokens, 0
-        most = max(1, INPUTS_PER_TARGET * max_tokens // context)
+        most = max(1, self.inputs_per_target * max_tokens // context)
         while (left > 0 and rows < most) or not blocks:
             block = self.generated(HELD_OUT_BLOCK, context, HELD_OUT_SEED, split, len(blocks))
             targets_of = (block.targets != IGNORED).sum(axis=1)

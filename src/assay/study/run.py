@@ -145,9 +145,7 @@ class _Run:
         """Train to the end and write the record."""
         model = build_model(self.arm.architecture, self.arm.config, self.seed, self.arm.replicate)
         training, plan, dataset = self.training, self.study.plan, self.study.dataset
-        batches = dataset.batches(
-            training.context, training.batch_size, self.seed, training.order, training.steps
-        )
+        batches = dataset.batches(training.context, training.batch_size, self.seed, training.order, training.steps)
         validation = dataset.held_out("validation", training.context, training.validation_tokens)
         followed = [item for item in self.study.of_runs() if "course" in item.needs]
         run = TrainingRun(

@@ -65,7 +65,9 @@ class Axes(Config):
         if self.sentences is not None and self.length is not None:
             raise ValueError(f"length={self.length}: {self.sentences} distractors make the length; give one of them")
         if self.candidates < self.needles:
-            raise ValueError(f"needles={self.needles}: there are {self.candidates} candidates; at most as many would do")
+            raise ValueError(
+                f"needles={self.needles}: there are {self.candidates} candidates; at most as many would do"
+            )
         return self
 
     @property
@@ -86,8 +88,9 @@ def examples(
     axes: Axes, words: Words, split: Split, rows: int, context: int, generator: np.random.Generator
 ) -> list[Example]:
     """Independent examples."""
-    make = _fact if axes.kind == "facts" else _number
-    return [make(axes, words, split, context, generator) for _ in range(rows)]
+    if axes.kind == "facts":
+        return [_fact(axes, words, context, generator) for _ in range(rows)]
+    return [_number(axes, words, split, context, generator) for _ in range(rows)]
 
 
 def longest(axes: Axes, words: Words) -> int:
@@ -97,7 +100,7 @@ def longest(axes: Axes, words: Words) -> int:
     return _frame_of_facts(axes, words) + max(1, axes.sentences or 0) * words.tokens(DISTRACTOR)
 
 
-def _fact(axes: Axes, words: Words, split: Split, context: int, generator: np.random.Generator) -> Example:
+def _fact(axes: Axes, words: Words, context: int, generator: np.random.Generator) -> Example:
     names = [NAMES[at] for at in generator.permutation(len(NAMES))[: axes.needles]]
     colours = [COLOURS[at] for at in generator.permutation(len(COLOURS))[: axes.needles]]
     things = [OBJECTS[at] for at in generator.integers(0, len(OBJECTS), axes.needles)]
@@ -223,7 +226,7 @@ def _frame_of_facts(axes: Axes, words: Words) -> int:
 
 
 def _frame_of_number(axes: Axes, words: Words) -> int:
-    """The inputs that a sequence takes at most beside its noise or essay, a value counted with a token for each byte."""
+    """The inputs that a sequence takes at most beside its noise or essay; of a value each byte counts as a token."""
     value = 36 if axes.kind == "uuid" else DIGITS
     fact = words.most(_told(axes, key, "") for key in KEYS) + value
     return (

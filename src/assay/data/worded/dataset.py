@@ -28,6 +28,8 @@ from assay.targets import IGNORED
 FOR_CHANCE = 256
 """Examples over which the mean number of tokens of an answer is taken."""
 CHANCE_SEED = 1
+INPUTS_PER_TARGET = 16
+"""There is one answer a sequence, of several tokens or of one: more of them would cost more than they tell."""
 
 
 def text_task(config: DataConfig, task: TextTask, axes: Any, tell: Callable[[str], None]) -> "TextTaskDataset":
@@ -82,6 +84,10 @@ class TextTaskDataset(TaskDataset):
     @property
     def tokenizer(self) -> Tokenizer | None:
         return self.words.tokenizer
+
+    @property
+    def inputs_per_target(self) -> int:
+        return INPUTS_PER_TARGET
 
     @property
     def answers_are_whole(self) -> bool:
@@ -169,9 +175,7 @@ class TextTaskDataset(TaskDataset):
             "tokenizer": {"name": tokenizer.name, "vocab_size": tokenizer.vocab_size, "digest": tokenizer.digest},
         }
 
-    def _drawn(
-        self, rows: int, context: int, seed: int, split: Split, step: int, done: float | None
-    ) -> list[Example]:
+    def _drawn(self, rows: int, context: int, seed: int, split: Split, step: int, done: float | None) -> list[Example]:
         axes = self.axes if done is None else self.text_task.in_training(self.axes, done)
         generator = np.random.Generator(np.random.PCG64(derive(seed, f"task {self.text_task.name} {split}", step)))
         return self.text_task.examples(axes, self.words, split, rows, context, generator)
@@ -228,7 +232,7 @@ def _as_ids(task: TextTask, words: Words) -> Task:
         nats = [math.log(one.possible) for one in examples]
         return sum(nats) / sum(words.tokens(one.answer) for one in examples)
 
-    def generate(axes: Any, rows: int, context: int, generator: np.random.Generator) -> Batch:
+    def generate(*_: Any) -> Batch:
         raise TypeError(f"{task.name} is in words; TextTaskDataset.generated makes its sequences")
 
     return Task(
@@ -249,5 +253,7 @@ def _refuse_broken(name: str, example: Example) -> None:
     if example.answer not in example.candidates or len(set(example.candidates)) < max(2, len(example.candidates)):
         raise RequestError(f"task {name}: {example.answer!r} is not one of two or more different candidates")
     if not example.facts or max(example.facts) >= len(example.pieces) - 1:
-        raise RequestError(f"task {name}: facts {list(example.facts)} of {len(example.pieces)} pieces; those before "
-                           "the question would do")
+        raise RequestError(
+            f"task {name}: facts {list(example.facts)} of {len(example.pieces)} pieces; those before "
+            "the question would do"
+        )

@@ -22,8 +22,10 @@ class TextTask:
     axes: type[Config]
     """The configuration of its difficulty; each axis has a default."""
     examples: Callable[[Any, Words, Split, int, int, np.random.Generator], list[Example]]
-    """(axes, words, split, rows, context, generator) -> `rows` examples that fit: BOS, pieces and all but the last token
-    of the answer are at most `context` tokens."""
+    """(axes, words, split, rows, context, generator) -> `rows` examples that fit.
+
+    BOS, the pieces and all but the last token of the answer are at most `context` tokens.
+    """
     longest: Callable[[Any, Words], int]
     """The smallest context that holds every example."""
     reads_corpus: Callable[[Any], bool] = lambda _: False

@@ -92,4 +92,4 @@ class Words:
     @cached_property
     def _ends(self) -> NDArray[np.bool_]:
         texts = self.tokenizer.decode_batch([[number] for number in range(self.tokenizer.vocab_size)])
-        return np.array([text.endswith(("\n", ".", ".\"", "?", "!")) for text in texts])
+        return np.array([text.endswith(("\n", ".", '."', "?", "!")) for text in texts])

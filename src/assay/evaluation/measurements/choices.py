@@ -14,7 +14,7 @@ from assay.records import Column, FigurePoint, MeasuredFigure, Record, Split
 
 MOST, FEWEST = 512, 64
 """Examples that are asked, at most and at least."""
-READ_TOKENS = 4_000_000
+READ_TOKENS = 2_000_000
 """About so many tokens are read at most, where that leaves as many as FEWEST."""
 
 
@@ -198,8 +198,8 @@ def _groups(examples: Sequence[Example], scored: _Scored) -> list[Group]:
     groups = []
     for axis, levels in axes.items():
         there = set(levels) - {""}
-        for level in [*(of for of in DEPTHS if of in there), *sorted(there - set(DEPTHS))]:
-            groups.append(_group(axis, level, scored, np.array([of == level for of in levels])))
+        in_order = [*(of for of in DEPTHS if of in there), *sorted(there - set(DEPTHS))]
+        groups += [_group(axis, level, scored, np.array([of == level for of in levels])) for level in in_order]
     return groups
 
 

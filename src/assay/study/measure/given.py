@@ -104,8 +104,10 @@ def given_study(
 def texts(
     dataset: Dataset, evaluation: EvaluationConfig, training: TrainingConfig, seed: int
 ) -> dict[Text, Callable[[], ScoringWindows]]:
-    """The windows that every run of a study is measured on; of a task also those that the run of `seed` learned, and of a
-    mixture those of its text."""
+    """The windows that every run of a study is measured on.
+
+    Of a task also those that the run of `seed` learned, and of a mixture those of its text.
+    """
     context, targets = training.context, training.validation_tokens
     held_out: dict[Text, Callable[[], ScoringWindows]] = {
         "held_out": cache(lambda: dataset.held_out(evaluation.split, context, evaluation.test_tokens)),
