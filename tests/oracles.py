@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from assay.data.config import DataConfig
+from assay.data.corpus import CORPORA, SPLITS, CorpusSource, Document
 from assay.data.dataset import load_dataset
 from assay.data.scoring import ScoringWindows
 from assay.data.task import TaskDataset
@@ -61,6 +62,21 @@ def oracle_given(guess: Guess, dataset: TaskDataset, context: int, targets: int)
     texts = {"held_out": lambda: windows, "training": lambda: dataset.trained_on(context, 8, 0, 64)}
     return given(model, windows, task=dataset, texts=texts)
 
+
+BABBLE = "babble"
+"""A corpus of little text, each split of its own words."""
+CORPORA.register(
+    BABBLE,
+    CorpusSource(
+        name=BABBLE,
+        description="sentences of nothing",
+        citation="nobody's",
+        read=lambda *_: iter(
+            Document(split, " ".join(f"This is sentence {n} of the {split} text." for n in range(400)), split)
+            for split in SPLITS
+        ),
+    ),
+)
 
 ASKED = 160
 """Examples that oracles of tasks in words know."""

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from assay.data.config import DataConfig
-from assay.data.corpus import CORPORA, CorpusSource, Document
 from assay.data.dataset import load_dataset
 from assay.data.tasks.needle import DISTRACTOR
 from assay.data.worded.dataset import TextTaskDataset
 from assay.errors import RequestError
 from assay.targets import IGNORED
-from oracles import worded
+from oracles import BABBLE, worded
 
 
 def text_of(dataset: TextTaskDataset, ids: np.ndarray) -> str:
@@ -77,28 +76,10 @@ def test_several_needles_are_of_different_names_and_one_is_asked() -> None:
         assert f" {example.pairs[0][1]}" == example.answer
 
 
-@pytest.fixture
-def essays() -> str:
-    text = " ".join(f"This is sentence number {n} of an essay." for n in range(900))
-    if "essays-of-the-test" not in CORPORA.names():
-        CORPORA.register(
-            "essays-of-the-test",
-            CorpusSource(
-                name="essays-of-the-test",
-                description="",
-                citation="",
-                read=lambda *_: iter(
-                    Document(split, f"{split} {text}", split) for split in ("train", "validation", "test")
-                ),
-            ),
-        )
-    return "essays-of-the-test"
-
-
 @pytest.mark.parametrize("kind", ["number", "uuid"])
 @pytest.mark.parametrize("tokenizer", ["bytes", "bpe:320"])
-def test_numbers_lie_between_sentences_of_the_corpus(kind: str, tokenizer: str, essays: str) -> None:
-    dataset = worded(f"needle:kind={kind},needles=2", corpus=essays, tokenizer=tokenizer)
+def test_numbers_lie_between_sentences_of_the_corpus(kind: str, tokenizer: str) -> None:
+    dataset = worded(f"needle:kind={kind},needles=2", corpus=BABBLE, tokenizer=tokenizer)
     dataset.refuse(640, "shuffled", 100)
     held_out = dataset.held_out("test", 640, 300)
     assert held_out.lengths.min() > 600, "the context is filled"
@@ -110,10 +91,10 @@ def test_numbers_lie_between_sentences_of_the_corpus(kind: str, tokenizer: str, 
         assert len(set(example.candidates)) == 8
 
 
-def test_the_digest_is_of_task_tokenizer_and_mixture(essays: str) -> None:
+def test_the_digest_is_of_task_tokenizer_and_mixture() -> None:
     asked = [
-        {}, {"tokenizer": "bpe:320", "corpus": essays}, {"mix": 0.5, "corpus": essays},
-        {"mix": 0.25, "corpus": essays}, {"mix": 0.5, "task_weight": 0.5, "corpus": essays},
+        {}, {"tokenizer": "bpe:320", "corpus": BABBLE}, {"mix": 0.5, "corpus": BABBLE},
+        {"mix": 0.25, "corpus": BABBLE}, {"mix": 0.5, "task_weight": 0.5, "corpus": BABBLE},
     ]  # fmt: skip
     assert len({worded("needle", **data).digest for data in asked}) == len(asked)
     assert worded("needle:depth=0").digest != worded("needle").digest == worded("needle:needles=1").digest
