@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from assay.evaluation.measurements import choices
 from cli.command import Assay
 
 SMALL = ["--context", "96", "--batch-tokens", "384", "--tokens", "768", "--set", "d_model=64", "--set", "n_layers=1"]
@@ -13,7 +14,9 @@ CORPUS = "a small text"
 LITTLE = ["--set", "measurements=[likelihood,choices,mixed_text]"]
 
 
-def test_a_mixture_logs_its_parts_apart(assay: Assay) -> None:
+def test_a_mixture_logs_its_parts_apart(assay: Assay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choices, "FEWEST", 16)
+    monkeypatch.setattr(choices, "MOST", 16)
     text = f"text:{assay.corpus}"
     mixed = ["--task", "needle", "--corpus", text, "--tokenizer", "bpe:300", "--set", "data.mix=0.5"]
     done = assay("train", "gpt1", *mixed, *SMALL, *MORE, *LITTLE, "--out", "run", "--json")

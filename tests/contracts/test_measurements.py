@@ -17,7 +17,7 @@ from assay.evaluation.measurement import (
     Measurement,
     StudyMeasurement,
 )
-from assay.evaluation.measurements import speed
+from assay.evaluation.measurements import choices, speed
 from assay.evaluation.measuring import measure_model
 from assay.evaluation.results import as_result
 from assay.model.architecture import ARCHITECTURES
@@ -52,6 +52,8 @@ def measured(item: AnyMeasurement, monkeypatch: pytest.MonkeyPatch) -> Record:
         texts = {"held_out": lambda: batch, "training": lambda: dataset.trained_on(12, 4, 0, 16)}
         of = given(model, batch, models=of.models, texts=texts, task=dataset)
     if item.needs & {"words", "mixture"}:
+        monkeypatch.setattr(choices, "FEWEST", 8)
+        monkeypatch.setattr(choices, "MOST", 8)
         words = worded("needle", **({"mix": 0.5, "corpus": BABBLE} if "mixture" in item.needs else {}))
         model = tiny(vocab_size=words.vocab_size, max_positions=96)
         before = {name: weight.clone() for name, weight in model.state_dict().items()}

@@ -127,10 +127,6 @@ class StudyOptions:
         if arms:
             values["arms"] = [parse_arm(arm) for arm in arms]
             values.pop("architectures", None)
-        if self.measure is not None:
-            data = values.get("data") or {}
-            usual = values.get("measurements", usual_measurements(data.get("task")))
-            values["measurements"] = expanded([*usual, *parse_names("--measure", self.measure)])
         if given := {key: of for key, of in (rule or {}).items() if of is not None}:
             values = merge(values, {"rule": given})
         if seeds is not None:
@@ -142,6 +138,10 @@ class StudyOptions:
             key, value = parse_assignment(text)
             values = merge(values, nested(setting_path(key, architectures), value))
         values = _lists_as_flags(values)
+        if self.measure is not None:
+            data = values.get("data") or {}
+            usual = values.get("measurements", usual_measurements(data.get("task"), data.get("mix", 1) != 1))
+            values["measurements"] = expanded([*usual, *parse_names("--measure", self.measure)])
         if values.get("data") != text:  # another text than that of the file
             values.pop("corpus_digest", None)
         source = {} if self.config is None else {"": f"--config {self.config}"}

@@ -32,12 +32,12 @@ DEFAULT_MEASUREMENTS = ("likelihood", "recall", "signals", "output_health", "spe
 """What is measured where nothing else is asked for."""
 
 
-def usual_measurements(task: str | None, mix: float = 1) -> list[str]:
-    """What is measured where nothing else is asked for, of a text, or of a `task` in a mixture or alone."""
+def usual_measurements(task: str | None, mixed: bool = False) -> list[str]:
+    """What is measured where nothing else is asked for, of a text, or of a `task` alone or mixed with a text."""
     if task is None:
         return list(DEFAULT_MEASUREMENTS)
     choices = ["choices"] if in_words(task) else []
-    return [*DEFAULT_MEASUREMENTS, "answers", *choices, *(["mixed_text"] if mix < 1 else [])]
+    return [*DEFAULT_MEASUREMENTS, "answers", *choices, *(["mixed_text"] if mixed else [])]
 
 
 WRITTEN = ("version", "kind", "plan", "corpus_digest", "needs", "added")
@@ -262,7 +262,7 @@ def _with_answers(values: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(data, dict) or not isinstance(task, str) or "measurements" in values:
         return values
     mixed = data.get("mix", 1) != 1  # what else is wrong with it is said when all is parsed
-    return {**values, "measurements": usual_measurements(task, 0.5 if mixed else 1)}
+    return {**values, "measurements": usual_measurements(task, mixed)}
 
 
 def _with_own_dimensions(values: dict[str, Any]) -> dict[str, Any]:
