@@ -37,8 +37,7 @@ def test_rows_are_windows_of_the_text_and_then_sequences_of_the_task() -> None:
     assert portions_of(worded("needle").batches(CONTEXT, 2, 0, "shuffled")) == ()
 
 
-@pytest.mark.parametrize("weight", [None, 0.5, 0.9])
-@pytest.mark.parametrize("micro", [8, 3])
+@pytest.mark.parametrize(("weight", "micro"), [(None, 3), (0.5, 8), (0.9, 3)])
 def test_the_loss_of_a_mixture_is_that_of_its_parts(weight: float | None, micro: int) -> None:
     batches = mixture(0.25, task_weight=weight)
     batch, portions = batches.batch(0), portions_of(batches)

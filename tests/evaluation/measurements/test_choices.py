@@ -72,11 +72,12 @@ def test_who_guesses_gets_the_uniform_floor() -> None:
 
 def test_what_is_known_without_the_fact_is_no_memory() -> None:
     """A model that answers the same with and without the fact scores nothing, however often that is right."""
-    dataset = worded("needle:distractors=0")
-    reds = sum(example.answer == " red" for example in dataset.examples("test", 80, choices.MOST))
-    values = chosen(dataset, lambda *_: " red", 80)
+    dataset = worded("needle:distractors=1,depth=0")
+    reds = sum(example.answer == " red" for example in dataset.examples("test", 88, choices.MOST))
+    values = chosen(dataset, lambda *_: " red", 88)
     assert values.accuracy == values.without_fact == reds / choices.MOST
-    assert values.statefulness == min(0.0, (values.accuracy - 1 / 8) / (1 - 1 / 8))
+    floor = max(values.accuracy, values.last_mentioned, 1 / 8)
+    assert values.statefulness == (values.accuracy - floor) / (1 - floor) <= 0
 
 
 def test_the_depth_of_a_needle_tells_results_apart() -> None:

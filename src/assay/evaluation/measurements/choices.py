@@ -14,7 +14,7 @@ from assay.records import Column, FigurePoint, MeasuredFigure, Record, Split
 
 MOST, FEWEST = 512, 64
 """Examples that are asked, at most and at least."""
-READ_TOKENS = 2_000_000
+READ_TOKENS = 1_000_000
 """About so many tokens are read at most, where that leaves as many as FEWEST."""
 
 
