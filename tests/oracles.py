@@ -9,9 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from assay.data.config import DataConfig
+from assay.data.corpus import CORPORA, SPLITS, CorpusSource, Document
 from assay.data.dataset import load_dataset
 from assay.data.scoring import ScoringWindows
 from assay.data.task import TaskDataset
+from assay.data.worded.dataset import TextTaskDataset
+from assay.data.worded.examples import Example
 from assay.evaluation.measurement import MEASUREMENTS, Given, Measurement
 from assay.evaluation.measuring import measure_model
 from evaluation.small import given
@@ -58,3 +61,50 @@ def oracle_given(guess: Guess, dataset: TaskDataset, context: int, targets: int)
     model: Any = Oracle(guess, dataset.vocab_size)
     texts = {"held_out": lambda: windows, "training": lambda: dataset.trained_on(context, 8, 0, 64)}
     return given(model, windows, task=dataset, texts=texts)
+
+
+BABBLE = "babble"
+"""A corpus of little text, each split of its own words."""
+CORPORA.register(
+    BABBLE,
+    CorpusSource(
+        name=BABBLE,
+        description="sentences of nothing",
+        citation="nobody's",
+        read=lambda *_: iter(
+            Document(split, " ".join(f"This is sentence {n} of the {split} text." for n in range(400)), split)
+            for split in SPLITS
+        ),
+    ),
+)
+
+ASKED = 160
+"""Examples that oracles of tasks in words know."""
+
+
+def worded(text: str, **data: Any) -> TextTaskDataset:
+    """The dataset of a task in words as a user writes it, with the tokenizer and mixture of `data`."""
+    made = load_dataset(DataConfig.parse({"task": text, **data}), lambda _: None)
+    assert isinstance(made, TextTaskDataset)
+    return made
+
+
+def answering(dataset: TextTaskDataset, context: int, says: Callable[[Example, bool], str]) -> Guess:
+    """Answers held-out examples as `says` does, told whether what says the answer was taken out of the text."""
+    words, answer_to = dataset.words, dict[bytes, np.ndarray]()
+    for example in dataset.examples("test", context, ASKED):
+        for without in (False, True):
+            text = words.joined(example.without_facts() if without else example.pieces)
+            answer_to[text.tobytes()] = words.ids(says(example, without))
+    lengths = sorted({len(text) // 8 for text in answer_to})
+
+    def guess(inputs: np.ndarray) -> np.ndarray:
+        said = np.zeros_like(inputs)
+        for row, ids in enumerate(inputs):
+            for length in lengths:
+                answer = answer_to.get(ids[:length].tobytes()) if length <= len(ids) else None
+                if answer is not None:
+                    said[row, length - 1 : length - 1 + len(answer)] = answer[: len(ids) - length + 1]
+        return said
+
+    return guess

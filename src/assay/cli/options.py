@@ -127,12 +127,6 @@ class StudyOptions:
         if arms:
             values["arms"] = [parse_arm(arm) for arm in arms]
             values.pop("architectures", None)
-        if self.measure is not None:
-            task = (values.get("data") or {}).get("task")
-            usual = values.get("measurements", usual_measurements(task))
-            values["measurements"] = expanded(
-                [*usual, *parse_names("--measure", self.measure)], of_task=task is not None
-            )
         if given := {key: of for key, of in (rule or {}).items() if of is not None}:
             values = merge(values, {"rule": given})
         if seeds is not None:
@@ -144,6 +138,11 @@ class StudyOptions:
             key, value = parse_assignment(text)
             values = merge(values, nested(setting_path(key, architectures), value))
         values = _lists_as_flags(values)
+        if self.measure is not None:
+            data = values.get("data") or {}
+            usual = values.get("measurements", usual_measurements(data.get("task"), data.get("mix", 1) != 1))
+            asked = [*usual, *parse_names("--measure", self.measure)]
+            values["measurements"] = expanded(asked, of_task=data.get("task") is not None)
         if values.get("data") != text:  # another text than that of the file
             values.pop("corpus_digest", None)
         source = {} if self.config is None else {"": f"--config {self.config}"}

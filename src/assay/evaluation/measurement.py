@@ -27,11 +27,12 @@ from assay.registry import Registry, suggestion
 from assay.training.config import TrainingConfig
 from assay.training.loop import ModelObserver
 
-Need = Literal["initial", "trained", "course", "task", "capacity"]
+Need = Literal["initial", "trained", "course", "task", "capacity", "words", "mixture"]
 """The untrained weights of a seed; the trained ones; the model again and again while it is trained; data of a task; of
-one with an axis that says how many things are to be remembered."""
-Text = Literal["held_out", "validation", "training"]
-"""What arms are scored on; the validation windows that training looks at; of a task, what the run was trained on."""
+one with an axis that says how many things are to be remembered; of one in words; of one that is mixed with a text."""
+Text = Literal["held_out", "validation", "training", "mixed"]
+"""What arms are scored on; the validation windows that training looks at; of a task, what the run was trained on; of a
+mixture, held-out windows of its text."""
 Values = TypeVar("Values", bound=Record)
 
 
@@ -92,6 +93,11 @@ class Given:
     def training(self) -> ScoringWindows:
         """The first sequences of a task that the run was trained on, about as many as are looked at in validation."""
         return self.texts["training"]()
+
+    @cached_property
+    def mixed(self) -> ScoringWindows:
+        """Windows of the text that a task is mixed with, of the split that arms are scored on."""
+        return self.texts["mixed"]()
 
     @property
     def split(self) -> Split:
@@ -191,6 +197,8 @@ NEEDED: Mapping[str, str] = {
     "course": "the course of training, which only the training itself shows",
     "task": "a task, whose sequences ask for answers (--task)",
     "capacity": "a task (--task) with an axis that says how many things are to be remembered",
+    "words": "a task in words, whose answers are texts (--task needle)",
+    "mixture": "a task that is mixed with a text (--set data.mix=0.5)",
 }
 
 
@@ -272,7 +280,7 @@ def expanded(names: Sequence[str], option: str = "--measure", of_task: bool = Tr
 
 
 def _needs_task(item: AnyMeasurement) -> bool:
-    return isinstance(item, Measurement) and not item.needs.isdisjoint({"task", "capacity"})
+    return isinstance(item, Measurement) and not item.needs.isdisjoint({"task", "capacity", "words", "mixture"})
 
 
 def named(names: Sequence[str]) -> list[AnyMeasurement]:

@@ -10,6 +10,7 @@ from assay.analysis.rule import Rule, Tuning
 from assay.analysis.wording import short
 from assay.config import Config, digest_of, read_yaml
 from assay.data.config import DataConfig
+from assay.data.task import in_words
 from assay.errors import RequestError
 from assay.evaluation.config import EvaluationConfig
 from assay.model.architecture import ARCHITECTURES
@@ -31,9 +32,12 @@ DEFAULT_MEASUREMENTS = ("likelihood", "recall", "signals", "output_health", "spe
 """What is measured where nothing else is asked for."""
 
 
-def usual_measurements(task: str | None) -> list[str]:
-    """What is measured where nothing else is asked for, of a text or of a `task`."""
-    return [*DEFAULT_MEASUREMENTS, *(["answers"] if task is not None else [])]
+def usual_measurements(task: str | None, mixed: bool = False) -> list[str]:
+    """What is measured where nothing else is asked for, of a text, or of a `task` alone or mixed with a text."""
+    if task is None:
+        return list(DEFAULT_MEASUREMENTS)
+    choices = ["choices"] if in_words(task) else []
+    return [*DEFAULT_MEASUREMENTS, "answers", *choices, *(["mixed_text"] if mixed else [])]
 
 
 WRITTEN = ("version", "kind", "plan", "corpus_digest", "needs", "added")
@@ -253,8 +257,12 @@ def _with_seeds_of_looks(values: dict[str, Any]) -> dict[str, Any]:
 def _with_answers(values: dict[str, Any]) -> dict[str, Any]:
     """`values` with what is measured of a task, where the data are one and nothing is said of it."""
     data = values.get("data")
-    task = data.task if isinstance(data, DataConfig) else data.get("task") if isinstance(data, dict) else None
-    return values if task is None or "measurements" in values else {**values, "measurements": usual_measurements(task)}
+    data = data.departures() if isinstance(data, DataConfig) else data
+    task = data.get("task") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(task, str) or "measurements" in values:
+        return values
+    mixed = data.get("mix", 1) != 1  # what else is wrong with it is said when all is parsed
+    return {**values, "measurements": usual_measurements(task, mixed)}
 
 
 def _with_own_dimensions(values: dict[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,14 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from assay.data.batches import Batch, Batches, Chain
+from assay.data.mixing import portions_of
 from assay.errors import RequestError
 from assay.model.fingerprint import fingerprint
 from assay.model.lm import LanguageModel
@@ -25,7 +26,7 @@ from assay.training.environment import environment
 from assay.training.memory import PeakMemory
 from assay.training.objective import Objective
 from assay.training.optim import build_optimizer, learning_rate
-from assay.training.step import MicroBatch, micro_batches, take_step
+from assay.training.step import MicroBatch, micro_batches, shares_of, take_step
 
 DIVERGENCE_WINDOW = 20
 DIVERGENCE_NATS = 1.0
@@ -47,6 +48,8 @@ class StepEvent:
     validation_nats_per_token: float | None
     auxiliary: dict[str, float]
     """The auxiliary losses of layers, weighted, as they were added to the cross-entropy."""
+    portions: dict[str, float] = field(default_factory=dict)
+    """Source of a mixed batch, `text` or `task` -> nats per target of its rows; empty where there is one source."""
 
 
 Observer = Callable[[StepEvent], None]
@@ -92,6 +95,7 @@ class TrainingRun:
         self.folder = folder
         self.model = plan.apply(model)
         self.batches = batches
+        self.portions = portions_of(batches)
         self.config = config
         self.plan = plan
         self.validate = validate
@@ -157,7 +161,9 @@ class TrainingRun:
         begun = checkpoint.recover(folder)
         if self.plan.compile and not (begun and TrainingProgress.read(folder / "progress.json").status != "running"):
             forget_compiled_code()
-            self.compiled = compile_objective(self.objective, self._micro_batches(self.batches.batch(0), 0)[0])
+            parts = self._micro_batches(self.batches.batch(0), 0)
+            shapes = {part.inputs.shape: part for part in reversed(parts)}
+            self.compiled = compile_objective(self.objective, *reversed(shapes.values()))
         here = environment(self.plan, self.compiled)
         if not begun:
             self._drop_rows_after(0)
@@ -206,7 +212,8 @@ class TrainingRun:
         batch = self.batches.batch(step)
         chain.update(batch)
         parts = self._micro_batches(batch, step)
-        taken = take_step(self.objective, self.optimizer, parts, batch.scored, config, step)
+        shares = shares_of(batch, config, self.portions)
+        taken = take_step(self.objective, self.optimizer, parts, batch.scored, config, step, shares)
         seconds = time.perf_counter() - started
         progress = self._judge(progress, taken.losses.nats, taken.finite).model_copy(
             update={
@@ -232,10 +239,12 @@ class TrainingRun:
             chain=chain.head,
             validation_nats_per_token=validation,
             auxiliary=taken.losses.auxiliary,
+            portions=taken.losses.portions,
         )
 
     def _micro_batches(self, batch: Batch, step: int) -> list[MicroBatch]:
-        return micro_batches(batch, self.config, self.plan.device, self.batches.seed, step, self.replicate)
+        device, seed = self.plan.device, self.batches.seed
+        return micro_batches(batch, self.config, device, seed, step, self.replicate, self.portions)
 
     def _judge(self, progress: TrainingProgress, nats: float, finite: bool) -> TrainingProgress:
         """The progress with this step's loss added, and marked as diverged if it is (see DIVERGENCE_NATS)."""

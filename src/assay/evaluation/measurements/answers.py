@@ -55,7 +55,7 @@ class Answers(Record):
     bag_floor: float | None
     """One of the values that occur in the sequence, guessed."""
     controls: dict[str, float]
-    """Accuracy of tables that see the last 0, 1 and 4 tokens alone."""
+    """Accuracy of tables that see the last 0, 1 and 4 tokens alone; none of answers of several tokens."""
     stretches: list[Stretch]
     half_distance: int | None
     """The first distance in tokens from which on accuracy is closer to its floor than to the nearest stretch's."""
@@ -67,7 +67,7 @@ class Answers(Record):
     def floor(self) -> float:
         """The highest accuracy that needs no memory of what belongs where."""
         known = [floor for floor in (self.uniform_floor, self.bag_floor) if floor is not None]
-        return max([*known, *self.controls.values()])
+        return max([0.0, *known, *self.controls.values()])
 
 
 class RightAnswers(Reader):
@@ -101,15 +101,18 @@ class MeasureAnswers(Measurement[Answers]):
 
     def measure(self, given: Given, readers: Sequence[RightAnswers]) -> Answers:
         assert given.task is not None
-        tested, trained = readers
         windows, task = given.held_out, given.task
-        asked = windows.targets != IGNORED
-        right, answers = (tested.right & asked).sum(axis=1), asked.sum(axis=1)
+        whole = task.answers_are_whole
+        correct, asked = _answered(readers[0].right, windows.targets, whole)
+        correct_in_training, asked_in_training = _answered(readers[1].right, given.training.targets, whole)
+        right, answers = (correct & asked).sum(axis=1), asked.sum(axis=1)
         share = share_interval(right.tolist(), answers.tolist())
-        nats = tested.nats.sum(axis=1)
+        nats = readers[0].nats.sum(axis=1)
         chance = task.task.chance_nats(task.axes)
+        if whole:  # chance is per token, and an answer may have several
+            chance *= float((windows.targets != IGNORED).sum() / answers.sum())
         questions = task.questions(windows)
-        stretches = [] if questions is None else list(_stretches(tested.right, asked, questions))
+        stretches = [] if questions is None else list(_stretches(correct, asked, questions))
         return Answers(
             split=given.split,
             accuracy=share.mean,
@@ -120,10 +123,10 @@ class MeasureAnswers(Measurement[Answers]):
             sequences=len(answers),
             nats_per_answer=float(nats.sum() / answers.sum()),
             chance_nats=chance,
-            training_accuracy=float(trained.right[given.training.targets != IGNORED].mean()),
+            training_accuracy=float(correct_in_training[asked_in_training].mean()),
             uniform_floor=None if questions is None else float(questions.uniform[asked].mean()),
             bag_floor=None if questions is None else float(questions.bag[asked].mean()),
-            controls=control_accuracies(task, windows),
+            controls={} if whole else control_accuracies(task, windows),
             stretches=stretches,
             half_distance=half_distance(stretches),
             bits_recalled=max(0.0, float((chance * answers - nats).mean()) / math.log(2)),
@@ -198,6 +201,18 @@ class MeasureAnswers(Measurement[Answers]):
                 f"From {values.half_distance} tokens back on it recalls less than half of what it does nearby."
             )
         return lines
+
+
+def _answered(right: np.ndarray, targets: np.ndarray, whole: bool) -> tuple[np.ndarray, np.ndarray]:
+    """[N, C] which answers are right, and where there is one.
+
+    Where a sequence has one answer of several tokens it stands at the first, and is right where all of them are.
+    """
+    asked = targets != IGNORED
+    if not whole:
+        return right, asked
+    first = asked & (np.cumsum(asked, axis=1) == 1)
+    return np.broadcast_to((right | ~asked).all(axis=1)[:, None], right.shape), first
 
 
 def half_distance(stretches: Sequence[Stretch]) -> int | None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from assay.data.dataset import Dataset
 from assay.data.scoring import ScoringWindows
 from assay.data.task import TaskDataset
+from assay.data.worded.dataset import TextTaskDataset
 from assay.evaluation.config import EvaluationConfig
 from assay.evaluation.measurement import Given, GivenArm, GivenStudy, Need, Text
 from assay.model.architecture import Architecture, ModelConfig, build_model
@@ -103,7 +104,10 @@ def given_study(
 def texts(
     dataset: Dataset, evaluation: EvaluationConfig, training: TrainingConfig, seed: int
 ) -> dict[Text, Callable[[], ScoringWindows]]:
-    """The windows that every run of a study is measured on; of a task also those that the run of `seed` learned."""
+    """The windows that every run of a study is measured on.
+
+    Of a task also those that the run of `seed` learned, and of a mixture those of its text.
+    """
     context, targets = training.context, training.validation_tokens
     held_out: dict[Text, Callable[[], ScoringWindows]] = {
         "held_out": cache(lambda: dataset.held_out(evaluation.split, context, evaluation.test_tokens)),
@@ -111,4 +115,8 @@ def texts(
     }
     if not isinstance(dataset, TaskDataset):
         return held_out
-    return {**held_out, "training": cache(lambda: dataset.trained_on(context, training.batch_size, seed, targets))}
+    held_out["training"] = cache(lambda: dataset.trained_on(context, training.batch_size, seed, targets))
+    if isinstance(dataset, TextTaskDataset) and dataset.mixed_with is not None:
+        split, tokens = evaluation.split, evaluation.test_tokens
+        held_out["mixed"] = cache(lambda: dataset.text_held_out(split, context, tokens))
+    return held_out

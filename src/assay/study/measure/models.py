@@ -8,6 +8,8 @@ from assay.analysis.columns import columns_of
 from assay.analysis.statistics import LEVEL
 from assay.data.corpus import Tell
 from assay.data.dataset import load_dataset
+from assay.data.task import TaskDataset
+from assay.data.worded.dataset import TextTaskDataset
 from assay.errors import RequestError
 from assay.evaluation.config import EvaluationConfig
 from assay.evaluation.measurement import Given, Measurement, Need, expanded, named
@@ -83,11 +85,19 @@ def _tokenizer(subject: str, loaded: LoadedRun) -> Path:
     return folder / TOKENIZER
 
 
+def of_task(task: TaskDataset | None) -> frozenset[Need]:
+    """The needs that data of `task` meet."""
+    if task is None:
+        return frozenset()
+    met: set[Need] = {"task"} if task.task.capacity is None else {"task", "capacity"}
+    if isinstance(task, TextTaskDataset):
+        met |= {"words"} if task.mixed_with is None else {"words", "mixture"}
+    return frozenset(met)
+
+
 def _looked(name: str, only: Sequence[str] | None, of: Given, tell: Callable[[str], None]) -> Looked:
     """All of `only`, or of the defaults, that the model has what it takes for; a line for each of the others."""
-    available: frozenset[Need] = frozenset(of.models)
-    if of.task is not None:
-        available |= {"task"} if of.task.task.capacity is None else {"task", "capacity"}
+    available = of_task(of.task) | of.models.keys()
     items = named(expanded(usual_measurements(None if of.task is None else of.task.name) if only is None else only))
     of_models = [item for item in items if isinstance(item, Measurement)]
     able = [item for item in of_models if item.unmet(available) is None]

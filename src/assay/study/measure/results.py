@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from assay.data.task import TASKS
+from assay.data.task import TASKS, Task, in_words
 from assay.evaluation.measurement import Given, GivenStudy, Measurement, Need, StudyMeasurement
 from assay.evaluation.measuring import Measuring
 from assay.evaluation.results import code_in_words, outdated
@@ -14,7 +14,7 @@ from assay.training.course import course_file, observed_by, read_course
 from assay.training.environment import assay_version
 
 Tell = Callable[[str], None]
-NEEDS: tuple[Need, ...] = ("initial", "trained", "task", "capacity")
+NEEDS: tuple[Need, ...] = ("initial", "trained", "task", "capacity", "words", "mixture")
 """What a run that has ended may have, the course apart."""
 
 
@@ -47,12 +47,10 @@ def unmet(item: Measurement[Any], folder: Path, run: RunRecord) -> str | None:
     One that diverged has no trained weights to speak of; of the course there is only what the observer saw, which is of
     use only to the code that observed it.
     """
-    task = run.spec.get("data", {}).get("task")
-    there = {
+    there: dict[Need, bool] = {
         "initial": made_by_this_assay(run.environment),
         "trained": run.status == "finished",
-        "task": task is not None,
-        "capacity": task is not None and _sets_capacity(task),
+        **of_data(run.spec.get("data", {})),
     }
     ended: frozenset[Need] = frozenset(need for need in NEEDS if there[need])
     path = course_file(folder, item.name)
@@ -66,10 +64,24 @@ def unmet(item: Measurement[Any], folder: Path, run: RunRecord) -> str | None:
     return f"the course of training was observed by {then or 'unknown code'}, and it is {now} now"
 
 
+def of_data(data: Mapping[str, Any]) -> dict[Need, bool]:
+    """Which of the needs that are about data those of a configuration meet."""
+    task = data.get("task")
+    return {
+        "task": task is not None,
+        "capacity": task is not None and _sets_capacity(task),
+        "words": task is not None and in_words(task),
+        "mixture": task is not None and data.get("mix", 1) < 1,
+    }
+
+
 def _sets_capacity(task: str) -> bool:
     """Whether the task that a run names is known here and has an axis for how many things are to be remembered."""
     name = task.partition(":")[0].strip()
-    return name in TASKS.names() and TASKS.get(name).capacity is not None
+    if name not in TASKS.names():
+        return False
+    found = TASKS.get(name)
+    return isinstance(found, Task) and found.capacity is not None
 
 
 def measure_folder(

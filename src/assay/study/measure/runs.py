@@ -70,7 +70,8 @@ def wanted(config: StudyConfig, only: Sequence[str] | None) -> tuple[list[AnyMea
     asked = [name for name in config.measurements if name in MEASUREMENTS.names()]
     unknown = [name for name in config.measurements if name not in asked and name not in GROUPS]
     notes = [f"{name}: is not known here; --plugin FILE.py brings it" for name in unknown]
-    return named(expanded([LIKELIHOOD, *asked, *usual_measurements(config.data.task), *brought])), notes
+    usual = usual_measurements(config.data.task, config.data.mix < 1)
+    return named(expanded([LIKELIHOOD, *asked, *usual, *brought])), notes
 
 
 def look_at_run(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looked:
