@@ -148,3 +148,17 @@ def test_without_a_grid_learning_rates_that_differ_are_listed() -> None:
     assert study(runs).headline[1] == (
         "Learning rates differ, and none was tuned: 0.0001 for slow, 0.003 for the others."
     )
+
+
+def test_how_wide_the_window_of_rates_is() -> None:
+    """gpt1's best is 5.0 at 0.003 and the next 4% above it; with 1% of 4.7, rwkv6's reaches no second rate either."""
+    line = said(judged(*grid()), "Rates within")
+    assert line == "Rates within 1% or 0.01 nats of the best: gpt1 0.003 alone and rwkv6 0.01 alone."
+    wide = VALIDATION | {("rwkv6", 0.003): 4.74, ("rwkv6", 0.001): 4.9}
+    runs, points = [], {}
+    for (group, rate), nats in wide.items():
+        points[label(group, rate)] = Point(group, None, rate)
+        for seed in range(3):
+            made = arm_run(label(group, rate), seed, nats + NOISE[seed], group, learning_rate=rate)
+            runs.append(validated(made, nats + 0.01 * seed))
+    assert said(judged(runs, points), "Rates within").endswith("gpt1 0.003 alone and rwkv6 0.003 to 0.01 (3.33x).")

@@ -10,19 +10,21 @@ import torch
 from assay.evaluation import table
 from assay.evaluation.measurement import (
     MEASUREMENTS,
+    NEEDED,
     AnyMeasurement,
     GivenArm,
     GivenStudy,
     Measurement,
     StudyMeasurement,
 )
-from assay.evaluation.measurements import speed
+from assay.evaluation.measurements import choices, speed
 from assay.evaluation.measuring import measure_model
 from assay.evaluation.results import as_result
 from assay.model.architecture import ARCHITECTURES
 from assay.records import Measured, MeasurementResult, Record
 from assay.training.config import TrainingConfig
 from evaluation.small import PLAN, given, tiny, windows
+from oracles import BABBLE, task, worded
 
 PAGE = Path(__file__).parents[2] / "docs" / "measurements.md"
 NAMES = MEASUREMENTS.names()
@@ -44,6 +46,22 @@ def measured(item: AnyMeasurement, monkeypatch: pytest.MonkeyPatch) -> Record:
     model.train()
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     of = given(model, batch, models={"initial": tiny, "trained": lambda: model})
+    if item.needs & {"task", "capacity"}:
+        dataset = task("mqar:vocab=61,pairs=2")
+        batch = dataset.held_out("test", 12, 24)
+        texts = {"held_out": lambda: batch, "training": lambda: dataset.trained_on(12, 4, 0, 16)}
+        of = given(model, batch, models=of.models, texts=texts, task=dataset)
+    if item.needs & {"words", "mixture"}:
+        monkeypatch.setattr(choices, "FEWEST", 8)
+        monkeypatch.setattr(choices, "MOST", 8)
+        words = worded("needle", **({"mix": 0.5, "corpus": BABBLE} if "mixture" in item.needs else {}))
+        model = tiny(vocab_size=words.vocab_size, max_positions=96)
+        before = {name: weight.clone() for name, weight in model.state_dict().items()}
+        model.train()
+        texts = {"held_out": lambda: words.held_out("test", 96, 20)}
+        if words.mixed_with is not None:
+            texts["mixed"] = lambda: words.text_held_out("test", 96, 300)
+        of = given(model, batch, models={"trained": lambda: model}, texts=texts, task=words)
     first, again = (measure_model([item], of)[0] for _ in range(2))
     assert first == again, "the same model gives the same values"
     assert model.training
@@ -81,7 +99,7 @@ def test_it_says_what_it_asks_and_needs(name: str) -> None:
     assert item.version >= 1
     assert re.fullmatch(r"[a-z][a-z0-9_]*", name), "it is the name of a file"
     if isinstance(item, Measurement):
-        assert item.needs <= {"initial", "trained", "course"}
+        assert item.needs <= NEEDED.keys()
         assert item.unmet(item.needs) is None
         assert item.unmet(frozenset()) is not None
 

@@ -171,8 +171,11 @@ def test_a_broken_measurement_is_named_and_takes_no_other_with_it(
         ({"group": "beauty"}, "group: 'beauty'; one of likelihood, "),
         ({"record": dict}, "record: .*; a class of assay.records.Record would do"),
         ({"version": 0}, "version: 0; a whole number from 1 would do"),
-        ({"needs": {"trained"}}, "needs: .*; a frozenset of initial, trained, course would do"),
-        ({"needs": frozenset({"weights"})}, "needs: .*; a frozenset of initial, trained, course would do"),
+        ({"needs": {"trained"}}, "needs: .*; a frozenset of initial, trained, course, task, capacity would do"),
+        (
+            {"needs": frozenset({"weights"})},
+            "needs: .*; a frozenset of initial, trained, course, task, capacity would do",
+        ),
         ({"needs": frozenset({"course"})}, "needs the course and has no observer;"),
     ],
 )
@@ -189,7 +192,9 @@ def test_installed_packages_bring_theirs_by_an_entry_point() -> None:
 
 
 def test_groups_stand_for_their_measurements() -> None:
-    assert expanded(["memory", "likelihood", "recall"])[0] == "recall"
+    assert expanded(["memory", "likelihood", "recall"], of_task=False) == ["recall", "likelihood"]
+    assert {"answers", "capacity", "recall"} <= set(expanded(["memory"])), "of a task"
+    assert expanded(["answers"], of_task=False) == ["answers"], "what is named is asked"
     assert expanded(["speed"]) == ["speed"]
     with pytest.raises(
         RequestError, match="--measure recal: no measurement and no group of them; did you mean 'recall'"

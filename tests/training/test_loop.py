@@ -289,3 +289,54 @@ def test_an_observer_that_changes_the_model_is_named(way: str, tmp_path: Path) -
 def test_a_run_is_finished_at_its_last_step(tmp_path: Path) -> None:
     run, _ = training_run(tmp_path, tokens=3 * 32)
     assert [judged(run, [4.0] * n).status for n in (1, 2, 3)] == ["running", "running", "finished"]
+
+
+class FallingAndRising:
+    """A validation that is lowest the fourth time that it is asked for."""
+
+    def __init__(self, calls: int = 0) -> None:
+        self.calls = calls
+
+    def __call__(self, model: LanguageModel) -> float:
+        self.calls += 1
+        return abs(self.calls - 4) + 1.0
+
+
+@pytest.mark.parametrize("weights", ["last", "best"])
+def test_the_weights_that_are_measured_are_the_last_or_the_best(weights: str, tmp_path: Path) -> None:
+    run, _ = training_run(tmp_path, FallingAndRising(), validation_interval=3, weights=weights, keep=[12, 30])
+    progress = run.go()
+    assert (progress.best_step, progress.best_nats, progress.step) == (12, 1.0, 30)
+    kept = load_file(tmp_path / "kept" / f"step-{12 if weights == 'best' else 30}.safetensors")
+    final = load_file(tmp_path / "checkpoint" / "model.safetensors")
+    assert all(torch.equal(final[name], weight) for name, weight in kept.items())
+    assert [path.name for path in tmp_path.glob("best/*")] == (["step-12.safetensors"] if weights == "best" else [])
+
+
+def test_an_interrupted_run_finds_the_same_best_weights(tmp_path: Path) -> None:
+    """Killed after a better validation that no checkpoint knows of yet: the file is there, and is written again."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    for folder in (whole, broken):
+        folder.mkdir()
+    values = {"validation_interval": 3, "weights": "best", "checkpoint_interval": 10}
+    training_run(whole, FallingAndRising(), **values)[0].go()
+    run, _ = training_run(broken, FallingAndRising(), **values)
+
+    def killed(event: StepEvent) -> None:
+        if event.step == 14:
+            raise KeyboardInterrupt
+
+    run.observers = [killed]
+    with pytest.raises(KeyboardInterrupt):
+        run.go()
+    assert training_run(broken, FallingAndRising(3), **values)[0].go().best_step == 12
+    one, other = (load_file(folder / "checkpoint" / "model.safetensors") for folder in (whole, broken))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_run_stops_where_it_has_learned_enough(tmp_path: Path) -> None:
+    run, events = training_run(tmp_path, FallingAndRising(), validation_interval=3, stop_at_nats=2.0)
+    progress = run.go()
+    assert (progress.status, progress.step, progress.tokens) == ("finished", 9, 9 * 32)
+    assert [event.learning_rate for event in events] == [learning_rate(run.config, step) for step in range(9)]
+    assert training_run(tmp_path, stop_at_nats=2.0)[0].go().step == 9, "it is finished"

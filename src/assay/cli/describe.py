@@ -16,6 +16,8 @@ from assay.errors import RequestError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from assay.data.task import Task
+    from assay.data.worded.task import TextTask
     from assay.study.arm import ArmConfig
 
 
@@ -92,11 +94,22 @@ def _task(text: str) -> dict[str, Any] | None:
         "summary": task.summary,
         "citation": task.citation,
         "axes": axes.model_dump(mode="json"),
+        **_of_ids(task, axes),
+        "version": task.version,
+        "brought_by": f"{origin.kind} {origin.name}",
+    }
+
+
+def _of_ids(task: "Task | TextTask", axes: Any) -> dict[str, Any]:
+    """What follows from ids alone; a task in words has those of the run's tokenizer."""
+    from assay.data.task import Task
+
+    if not isinstance(task, Task):
+        return {"vocab_size": None, "shortest_context": None, "chance_nats_per_target": None}
+    return {
         "vocab_size": task.vocab_size(axes),
         "shortest_context": task.shortest(axes),
         "chance_nats_per_target": task.chance_nats(axes),
-        "version": task.version,
-        "brought_by": f"{origin.kind} {origin.name}",
     }
 
 
@@ -112,9 +125,12 @@ def _show_task(facts: dict[str, Any]) -> None:
     for name, value in facts["axes"].items():
         table.add_row(name, Text("by the context" if value is None else str(value)))
     table.add_row("", "")
-    table.add_row("vocabulary", f"{facts['vocab_size']:,} ids")
-    table.add_row("context", f"at least {facts['shortest_context']:,} tokens")
-    table.add_row("chance", f"{facts['chance_nats_per_target']:.4g} nats per target")
+    if facts["vocab_size"] is None:
+        table.add_row("in words", "vocabulary, shortest context and chance are those of --tokenizer")
+    else:
+        table.add_row("vocabulary", f"{facts['vocab_size']:,} ids")
+        table.add_row("context", f"at least {facts['shortest_context']:,} tokens")
+        table.add_row("chance", f"{facts['chance_nats_per_target']:.4g} nats per target")
     table.add_row("brought by", Text(facts["brought_by"]))
     console.print(table)
 

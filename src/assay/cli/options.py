@@ -106,7 +106,7 @@ class StudyOptions:
         """
         from assay.config import merge, nested, parse_assignment
         from assay.evaluation.measurement import expanded
-        from assay.study.asked import DEFAULT_MEASUREMENTS, StudyConfig
+        from assay.study.asked import StudyConfig, usual_measurements
         from assay.study.sources import with_digests
 
         values = _sections_of(self.config) if self.config is not None else {}
@@ -127,9 +127,6 @@ class StudyOptions:
         if arms:
             values["arms"] = [parse_arm(arm) for arm in arms]
             values.pop("architectures", None)
-        if self.measure is not None:
-            usual = values.get("measurements", list(DEFAULT_MEASUREMENTS))
-            values["measurements"] = expanded([*usual, *parse_names("--measure", self.measure)])
         if given := {key: of for key, of in (rule or {}).items() if of is not None}:
             values = merge(values, {"rule": given})
         if seeds is not None:
@@ -141,6 +138,11 @@ class StudyOptions:
             key, value = parse_assignment(text)
             values = merge(values, nested(setting_path(key, architectures), value))
         values = _lists_as_flags(values)
+        if self.measure is not None:
+            data = values.get("data") or {}
+            usual = values.get("measurements", usual_measurements(data.get("task"), data.get("mix", 1) != 1))
+            asked = [*usual, *parse_names("--measure", self.measure)]
+            values["measurements"] = expanded(asked, of_task=data.get("task") is not None)
         if values.get("data") != text:  # another text than that of the file
             values.pop("corpus_digest", None)
         source = {} if self.config is None else {"": f"--config {self.config}"}

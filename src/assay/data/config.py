@@ -1,15 +1,17 @@
 """The configuration of a run's data: a corpus, its tokenizer and how much of it is read, or a task."""
 
 import os
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from assay.config import Config
 
+ABOUT_TASKS = ("task", "mix", "task_weight")
+
 
 class DataConfig(Config):
-    """A corpus and its tokenizer, or a task."""
+    """A corpus and its tokenizer, or a task; one in words uses the tokenizer too."""
 
     corpus: str = "stdlib"
     """A registered name, followed by `:ARGUMENT` where the corpus takes one (`text:PATH`)."""
@@ -23,16 +25,27 @@ class DataConfig(Config):
     """Documents are read whole and in order until the next one would exceed this many UTF-8 bytes."""
 
     task: str | None = None
-    """A task that generates sequences, instead of a text: its name and axes of difficulty (`copying:length=24`)."""
+    """A task that generates sequences, instead of a text: its name and axes of difficulty (`copying:length=24`).
+
+    One in words goes through the tokenizer, and may take its filler from the corpus or be mixed with it.
+    """
+    mix: float = Field(default=1.0, gt=0, le=1)
+    """The share of the rows of a batch that are the task's; the others are windows of the corpus."""
+    task_weight: float | None = Field(default=None, gt=0, lt=1)
+    """What the mean over the task's targets weighs in the loss of a mixture, the mean over those of the corpus weighing
+    the rest; None: every target counts alike."""
 
     @model_validator(mode="after")
-    def _text_or_task(self) -> Self:
-        asked = {name: value for name, value in self.departures().items() if name != "task"}
-        if self.task is not None and asked:
-            name, value = next(iter(asked.items()))
-            option = f"--{name.replace('_', '-')}"
-            raise ValueError(f"{option} {value}: is about a text, and --task {self.task} makes its own sequences")
+    def _mixed_with_something(self) -> Self:
+        if self.mix < 1 and self.task is None:
+            raise ValueError(f"data.mix {self.mix}: there is nothing to mix the text with; --task needle would do")
+        if self.task_weight is not None and self.mix == 1:
+            raise ValueError(f"data.task_weight {self.task_weight}: nothing is mixed; data.mix=0.5 beside it would do")
         return self
+
+    def text_options(self) -> dict[str, Any]:
+        """What is about a text, and was asked for otherwise than by default."""
+        return {name: value for name, value in self.departures().items() if name not in ABOUT_TASKS}
 
     @property
     def name(self) -> str:

@@ -8,9 +8,10 @@ from assay.data.batches import Batches, Order, PackedWindows
 from assay.data.config import DataConfig
 from assay.data.corpus import SPLITS, Split
 from assay.data.scoring import ScoringWindows, scoring_windows
-from assay.data.task import TaskDataset, find_task
+from assay.data.task import Task, TaskDataset, find_task
 from assay.data.text.prepare import TokenizedCorpus, prepare
 from assay.data.text.tokenizer import Tokenizer
+from assay.data.worded.dataset import text_task
 from assay.errors import RequestError
 
 
@@ -33,11 +34,11 @@ class Dataset(Protocol):
     def invertible(self) -> bool:
         """Whether targets stand for a known number of bytes of text, so that bits per byte can be given."""
 
-    def refuse(self, context: int, order: Order, test_tokens: int | None) -> None:
+    def refuse(self, context: int, order: Order, test_tokens: int | None, batch_size: int | None = None) -> None:
         """Raise a RequestError where there is no window of `context` tokens, or another argument cannot be met."""
 
-    def batches(self, context: int, batch_size: int, seed: int, order: Order) -> Batches:
-        """The training batches: `batch_size` windows of `context` tokens per step."""
+    def batches(self, context: int, batch_size: int, seed: int, order: Order, steps: int | None = None) -> Batches:
+        """The training batches of a run of `steps`: `batch_size` windows of `context` tokens per step."""
 
     def held_out(self, split: Split, context: int, max_tokens: int | None) -> ScoringWindows:
         """The windows of `split` that every run is scored on, about `max_tokens` targets; None means all."""
@@ -71,7 +72,7 @@ class TextDataset:
     def invertible(self) -> bool:
         return self.corpus.invertible
 
-    def refuse(self, context: int, order: Order, test_tokens: int | None) -> None:
+    def refuse(self, context: int, order: Order, test_tokens: int | None, batch_size: int | None = None) -> None:
         """Raise a RequestError where a split is too short for one window."""
         for name in SPLITS:
             tokens = len(self.corpus.split(name).ids)
@@ -81,8 +82,10 @@ class TextDataset:
                     f"a longer text or --context {max(2, tokens // 2)} would do"
                 )
 
-    def batches(self, context: int, batch_size: int, seed: int, order: Order) -> PackedWindows:
-        """Packed windows of the training split."""
+    def batches(
+        self, context: int, batch_size: int, seed: int, order: Order, steps: int | None = None
+    ) -> PackedWindows:
+        """Packed windows of the training split, the same however many `steps` there are."""
         return PackedWindows(self.corpus.train.ids, context, batch_size, seed, order)
 
     def held_out(self, split: Split, context: int, max_tokens: int | None) -> ScoringWindows:
@@ -100,4 +103,12 @@ def load_dataset(config: DataConfig, tell: Callable[[str], None]) -> TextDataset
     """The text or the task that `config` asks for; RequestError where it cannot be had."""
     if config.task is None:
         return TextDataset(prepare(config, tell))
-    return TaskDataset(config.task, *find_task(config.task))
+    task, axes = find_task(config.task)
+    if not isinstance(task, Task):
+        return text_task(config, task, axes, tell)
+    for name, value in config.text_options().items():
+        option = f"--{name.replace('_', '-')}"
+        raise RequestError(f"{option} {value}: is about a text, and --task {config.task} makes its own sequences")
+    if config.mix < 1:
+        raise RequestError(f"data.mix {config.mix}: the ids of {config.task} stand for no text; --task needle would do")
+    return TaskDataset(config.task, task, axes)

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from assay.data.scoring import ScoringWindows
+from assay.data.task import TaskDataset
 from assay.data.text.tokenizer import Tokenizer
 from assay.errors import RequestError
 from assay.evaluation.config import EvaluationConfig
@@ -26,10 +27,12 @@ from assay.registry import Registry, suggestion
 from assay.training.config import TrainingConfig
 from assay.training.loop import ModelObserver
 
-Need = Literal["initial", "trained", "course"]
-"""The untrained weights of a seed; the trained ones; the model again and again while it is trained."""
-Text = Literal["held_out", "validation"]
-"""What arms are scored on; the validation windows that training looks at."""
+Need = Literal["initial", "trained", "course", "task", "capacity", "words", "mixture"]
+"""The untrained weights of a seed; the trained ones; the model again and again while it is trained; data of a task; of
+one with an axis that says how many things are to be remembered; of one in words; of one that is mixed with a text."""
+Text = Literal["held_out", "validation", "training", "mixed"]
+"""What arms are scored on; the validation windows that training looks at; of a task, what the run was trained on; of a
+mixture, held-out windows of its text."""
 Values = TypeVar("Values", bound=Record)
 
 
@@ -61,6 +64,8 @@ class Given:
     """None where sequences are generated and no text."""
     invertible: bool = False
     """Whether the tokenizer gives every text back, so that bytes can be counted."""
+    task: TaskDataset | None = None
+    """None where the data are a text."""
     courses: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """Name of a measurement -> what its observer returned each time, first to last, with the `step`."""
 
@@ -84,6 +89,16 @@ class Given:
         """The validation windows that training looks at."""
         return self.texts["validation"]()
 
+    @cached_property
+    def training(self) -> ScoringWindows:
+        """The first sequences of a task that the run was trained on, about as many as are looked at in validation."""
+        return self.texts["training"]()
+
+    @cached_property
+    def mixed(self) -> ScoringWindows:
+        """Windows of the text that a task is mixed with, of the split that arms are scored on."""
+        return self.texts["mixed"]()
+
     @property
     def split(self) -> Split:
         """Which split the held-out windows are of."""
@@ -95,7 +110,8 @@ class Given:
 
     def text(self, text: Text) -> ScoringWindows:
         """The windows that a reader reads."""
-        return self.held_out if text == "held_out" else self.validation
+        windows: ScoringWindows = getattr(self, text)
+        return windows
 
 
 @dataclass(frozen=True)
@@ -169,7 +185,7 @@ class Measurement(_Asked[Values]):
 
     def unmet(self, available: frozenset[Need]) -> str | None:
         """In words what is missing for it, None where nothing is."""
-        missing = [need for need in ("initial", "trained", "course") if need in self.needs - available]
+        missing = [need for need in NEEDED if need in self.needs - available]
         if not missing or (not self.needs_all and self.needs & available):
             return None
         return "needs " + " and ".join(NEEDED[need] for need in missing)
@@ -179,6 +195,10 @@ NEEDED: Mapping[str, str] = {
     "initial": "untrained weights, which a seed gives",
     "trained": "trained weights",
     "course": "the course of training, which only the training itself shows",
+    "task": "a task, whose sequences ask for answers (--task)",
+    "capacity": "a task (--task) with an axis that says how many things are to be remembered",
+    "words": "a task in words, whose answers are texts (--task needle)",
+    "mixture": "a task that is mixed with a text (--set data.mix=0.5)",
 }
 
 
@@ -240,10 +260,11 @@ def refuse_incomplete(measurement: AnyMeasurement) -> None:
             )
 
 
-def expanded(names: Sequence[str], option: str = "--measure") -> list[str]:
+def expanded(names: Sequence[str], option: str = "--measure", of_task: bool = True) -> list[str]:
     """Names of measurements, those of groups in their place, each once; an unknown one is a RequestError.
 
-    `option`: where the names were given, for the message.
+    `option`: where the names were given, for the message. `of_task`: whether the data may be a task; of groups, what
+    needs one is left out where they are none.
     """
     known = MEASUREMENTS.names()
     found: list[str] = []
@@ -251,11 +272,15 @@ def expanded(names: Sequence[str], option: str = "--measure") -> list[str]:
         if name in known:
             found.append(name)
         elif name in GROUPS:
-            found += [item.name for item in MEASUREMENTS if item.group == name]
+            found += [item.name for item in MEASUREMENTS if item.group == name and (of_task or not _needs_task(item))]
         else:
             near = suggestion(name, sorted({*known, *GROUPS}))
             raise RequestError(f"{option} {name}: no measurement and no group of them; {near}")
     return list(dict.fromkeys(found))
+
+
+def _needs_task(item: AnyMeasurement) -> bool:
+    return isinstance(item, Measurement) and not item.needs.isdisjoint({"task", "capacity", "words", "mixture"})
 
 
 def named(names: Sequence[str]) -> list[AnyMeasurement]:

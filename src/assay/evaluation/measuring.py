@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from assay.errors import RequestError
 from assay.evaluation.measurement import (
@@ -149,7 +149,7 @@ def _read(reader: Reader, batch: ScoredBatch) -> None:
 
 def _text(given: Given) -> dict[str, bytes]:
     """What the windows hold that have been made so far."""
-    made = {name: given.__dict__[name] for name in ("held_out", "validation") if name in given.__dict__}
+    made = {name: given.__dict__[name] for name in get_args(Text) if name in given.__dict__}
     return {name: windows.inputs.tobytes() + windows.targets.tobytes() for name, windows in made.items()}
 
 

@@ -88,6 +88,10 @@ class RunRecord(Versioned):
     """The resolved model configuration."""
     training_curve: list[CurvePoint]
     validation_curve: list[CurvePoint]
+    weights_step: int | None = None
+    """The steps after which the weights were taken that are measured; None in older records: after the last."""
+    portion_curves: dict[str, list[CurvePoint]] = {}
+    """Of a run on a task mixed with a text: `text` and `task` -> nats per target of that part of each batch."""
     train_tokens_per_second: float
     """The median over steps after the first, beside whatever else ran: no measure of an architecture's speed."""
     peak_memory_bytes: int | None

@@ -10,6 +10,7 @@ from assay.analysis.rule import Rule, Tuning
 from assay.analysis.wording import short
 from assay.config import Config, digest_of, read_yaml
 from assay.data.config import DataConfig
+from assay.data.task import in_words
 from assay.errors import RequestError
 from assay.evaluation.config import EvaluationConfig
 from assay.model.architecture import ARCHITECTURES
@@ -29,6 +30,16 @@ SCHEMA = 4
 """Of digests: a changed default of any section is a new version, a new key with a default is not."""
 DEFAULT_MEASUREMENTS = ("likelihood", "recall", "signals", "output_health", "speed")
 """What is measured where nothing else is asked for."""
+
+
+def usual_measurements(task: str | None, mixed: bool = False) -> list[str]:
+    """What is measured where nothing else is asked for, of a text, or of a `task` alone or mixed with a text."""
+    if task is None:
+        return list(DEFAULT_MEASUREMENTS)
+    choices = ["choices"] if in_words(task) else []
+    return [*DEFAULT_MEASUREMENTS, "answers", *choices, *(["mixed_text"] if mixed else [])]
+
+
 WRITTEN = ("version", "kind", "plan", "corpus_digest", "needs", "added")
 """The keys of a study's config.yaml that assay writes and users do not."""
 NOT_IDENTITY = (*WRITTEN, "seeds", "measurements", "plugins")
@@ -100,7 +111,7 @@ class StudyConfig(Config):
         """Fill in the default size; read what older versions called things, and what they took for granted."""
         if not isinstance(values, dict):
             return values
-        values = _with_seeds_of_looks(_with_own_dimensions(_with_heads(of_today(values))))
+        values = _with_answers(_with_seeds_of_looks(_with_own_dimensions(_with_heads(of_today(values)))))
         return values if says_size(values) else {**values, "size": DEFAULT_SIZE}
 
     @field_validator("plugins", mode="before")
@@ -241,6 +252,17 @@ def _with_seeds_of_looks(values: dict[str, Any]) -> dict[str, Any]:
     if "seeds" in values or not isinstance(looks, list) or not looks or type(looks[-1]) is not int or looks[-1] < 1:
         return values
     return {**values, "seeds": list(range(looks[-1]))}
+
+
+def _with_answers(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` with what is measured of a task, where the data are one and nothing is said of it."""
+    data = values.get("data")
+    data = data.departures() if isinstance(data, DataConfig) else data
+    task = data.get("task") if isinstance(data, dict) else None
+    if not isinstance(data, dict) or not isinstance(task, str) or "measurements" in values:
+        return values
+    mixed = data.get("mix", 1) != 1  # what else is wrong with it is said when all is parsed
+    return {**values, "measurements": usual_measurements(task, mixed)}
 
 
 def _with_own_dimensions(values: dict[str, Any]) -> dict[str, Any]:

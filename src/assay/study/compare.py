@@ -84,6 +84,11 @@ def compare(
     RequestError. `workers` is the number of runs at a time, None what suits.
     """
     listener = listener or Silent()
+    if config.training.stop_at_nats is not None:
+        raise RequestError(
+            f"training.stop_at_nats {config.training.stop_at_nats:g}: the arms of a study read equal tokens; "
+            "`assay train` takes it"
+        )
     stored = stored_config(folder, "study")
     config = with_measurements(config)
     config = config.model_copy(update={"kind": "study", "added": []})  # a repetition of a study has its own history

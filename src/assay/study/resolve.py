@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.data.dataset import Dataset, load_dataset
+from assay.data.task import in_words
 from assay.errors import RequestError
 from assay.evaluation.measurement import Measurement, StudyMeasurement, expanded, named
 from assay.model.accounting import count_flops, count_parameters
@@ -112,8 +113,8 @@ def resolve(config: StudyConfig, tell: Callable[[str], None]) -> Study:
     _refuse_budget(config)
     dataset = load_dataset(config.data, tell)
     refuse_other_data(config, dataset)
-    dataset.refuse(config.training.context, config.training.order, config.evaluation.test_tokens)
     training = config.training
+    dataset.refuse(training.context, training.order, config.evaluation.test_tokens, training.batch_size)
     if training.tokens % training.batch_tokens:
         whole = training.steps * training.batch_tokens
         tell(f"--tokens {training.tokens:,}: rounded up to {whole:,}, whole batches of {training.batch_tokens:,}")
@@ -152,7 +153,9 @@ def training_flops(arm: ResolvedArm) -> float:
 
 def with_measurements(config: StudyConfig) -> StudyConfig:
     """The names of groups replaced by those of their measurements, and the likelihood among them."""
-    return config.model_copy(update={"measurements": expanded([LIKELIHOOD, *config.measurements])})
+    return config.model_copy(
+        update={"measurements": expanded([LIKELIHOOD, *config.measurements], of_task=config.data.task is not None)}
+    )
 
 
 def resolve_arms(config: StudyConfig, vocab_size: int, decoding: Decoding) -> Iterator[ResolvedArm]:
@@ -216,8 +219,10 @@ def _dimensions_with_vocabulary(
     fixed = arm_dimensions(architecture, config, arm)
     if fixed.setdefault("vocab_size", vocab_size) != vocab_size:
         asked = fixed["vocab_size"]
-        data = "the tokenizer" if config.data.task is None else f"--task {config.data.task}"
-        leave = "leave it to --tokenizer" if config.data.task is None else "leave it to the task"
+        task = config.data.task
+        cut = task is None or in_words(task)
+        data = "the tokenizer" if cut else f"--task {task}"
+        leave = "leave it to --tokenizer" if cut else "leave it to the task"
         raise RequestError(f"model.vocab_size: {asked} given, {data} has {vocab_size}; {leave}")
     return fixed
 

@@ -145,7 +145,7 @@ class _Run:
         """Train to the end and write the record."""
         model = build_model(self.arm.architecture, self.arm.config, self.seed, self.arm.replicate)
         training, plan, dataset = self.training, self.study.plan, self.study.dataset
-        batches = dataset.batches(training.context, training.batch_size, self.seed, training.order)
+        batches = dataset.batches(training.context, training.batch_size, self.seed, training.order, training.steps)
         validation = dataset.held_out("validation", training.context, training.validation_tokens)
         followed = [item for item in self.study.of_runs() if "course" in item.needs]
         run = TrainingRun(
@@ -166,6 +166,7 @@ class _Run:
     def _record(self, trained: TrainingRun, progress: TrainingProgress) -> RunRecord:
         study, plan, model = self.study, self.study.plan, trained.model
         rows = read_metrics(self.folder)
+        best = self.training.weights == "best" and progress.status == "finished"
         return RunRecord(
             label=self.arm.label,
             architecture=self.arm.architecture.name,
@@ -186,6 +187,8 @@ class _Run:
             validation_curve=[
                 _point(row, "validation_nats_per_token") for row in rows if row["validation_nats_per_token"] is not None
             ],
+            weights_step=progress.best_step if best else progress.step,
+            portion_curves=_portion_curves(rows),
             train_tokens_per_second=tokens_per_second(rows, self.training.batch_tokens),
             peak_memory_bytes=progress.peak_memory_bytes,
             data_chain=progress.chain,
@@ -214,16 +217,22 @@ def course_observers(measurements: Sequence[Measurement[Any]], steps: int) -> li
     return observers
 
 
-def read_metrics(folder: Path) -> list[dict[str, float]]:
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl, one a step."""
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
-def tokens_per_second(rows: list[dict[str, float]], batch_tokens: int) -> float:
+def tokens_per_second(rows: list[dict[str, Any]], batch_tokens: int) -> float:
     """The median over steps after the first, which warms caches up."""
     seconds = [row["seconds"] for row in rows[1:] or rows]
-    return batch_tokens / statistics.median(seconds)
+    return float(batch_tokens / statistics.median(seconds))
 
 
-def _point(row: dict[str, float], key: str) -> CurvePoint:
+def _portion_curves(rows: list[dict[str, Any]]) -> dict[str, list[CurvePoint]]:
+    """The curves of the sources of mixed batches, by name."""
+    names = dict.fromkeys(name for row in rows for name in row.get("portions", {}))
+    return {name: [_point({**row, **row["portions"]}, name) for row in rows] for name in names}
+
+
+def _point(row: dict[str, Any], key: str) -> CurvePoint:
     return CurvePoint(step=int(row["step"]), tokens=int(row["tokens"]), nats_per_token=row[key])

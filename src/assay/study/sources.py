@@ -8,7 +8,7 @@ from typing import Any
 from assay.config import digest_of
 from assay.data.config import DataConfig
 from assay.data.corpus import CORPORA, find_corpus
-from assay.data.task import TASKS, find_task
+from assay.data.task import TASKS, find_task, in_words
 from assay.errors import RequestError
 from assay.evaluation.measurement import MEASUREMENTS, AnyMeasurement, expanded
 from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig
@@ -51,7 +51,7 @@ def with_digests(config: StudyConfig, also: Iterable[Path] = ()) -> StudyConfig:
     Two files of one name are a RequestError: messages, records and digests identify a plug-in by its name.
     """
     paths = [Path(plugin.path) for plugin in config.plugins]
-    origins = [*(ARCHITECTURES.origin(arm.architecture) for arm in config.arms), _of_data(config.data)]
+    origins = [*(ARCHITECTURES.origin(arm.architecture) for arm in config.arms), *_of_data(config.data)]
     origins += [MEASUREMENTS.origin(name) for name in expanded(config.measurements)]
     needed = [origin.path for origin in origins if origin.kind == "plug-in" and origin.path is not None]
     known = {path.resolve() for path in paths}
@@ -85,7 +85,7 @@ def arm_plugins(architecture: Architecture, config: ModelConfig, data: DataConfi
     Needed are those that registered its architecture and its corpus or task, and those that define any of its layers (a
     hybrid has layers of other architectures).
     """
-    return _digests([*_of_model(architecture, config), _of_data(data)])
+    return _digests([*_of_model(architecture, config), *_of_data(data)])
 
 
 def model_plugins(architecture: Architecture, config: ModelConfig) -> dict[str, str]:
@@ -135,17 +135,18 @@ def only_here(
     architecture: Architecture, config: ModelConfig, data: DataConfig, measurements: Iterable[AnyMeasurement] = ()
 ) -> str:
     """Why no other process can carry out a run of it and measure it, "" where one can."""
-    origins = [*_of_model(architecture, config), _of_data(data)]
+    origins = [*_of_model(architecture, config), *_of_data(data)]
     origins += [MEASUREMENTS.origin(measurement.name) for measurement in measurements]
     if any(origin.kind == "caller" for origin in origins):
         return f"{architecture.name}: needs what is registered in this Python only, so it runs in this process"
     return ""
 
 
-def _of_data(data: DataConfig) -> Origin:
-    if data.task is not None:
-        return TASKS.origin(find_task(data.task)[0].name)
-    return CORPORA.origin(find_corpus(data)[0].name)
+def _of_data(data: DataConfig) -> list[Origin]:
+    """The origins of the task, and of the corpus where one may be read."""
+    task = [] if data.task is None else [TASKS.origin(find_task(data.task)[0].name)]
+    read = data.task is None or in_words(data.task)
+    return [*task, *([CORPORA.origin(find_corpus(data)[0].name)] if read else [])]
 
 
 def _of_model(architecture: Architecture, config: ModelConfig) -> Iterator[Origin]:

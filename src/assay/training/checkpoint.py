@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -30,6 +31,10 @@ class TrainingProgress(Versioned):
     """The first loss, against which divergence is judged."""
     recent_nats: list[float] = []
     """The last losses, which are compared with it."""
+    best_nats: float | None = None
+    """The lowest validation so far."""
+    best_step: int | None = None
+    """The steps done before it."""
     interruptions: int = 0
     chain_broken: str | None = None
     environment: dict[str, str]
@@ -77,9 +82,9 @@ def load(folder: Path, model: LanguageModel, optimizer: torch.optim.Optimizer) -
     return TrainingProgress.read(folder / "progress.json")
 
 
-def keep(folder: Path, model: LanguageModel, step: int) -> None:
-    """Write the weights after `step` steps to kept/step-STEP.safetensors in the run's `folder`, where they stay."""
-    path = folder / "kept" / f"step-{step}.safetensors"
+def keep(folder: Path, model: LanguageModel, step: int, kind: Literal["kept", "best"] = "kept") -> None:
+    """Write the weights after `step` steps to KIND/step-STEP.safetensors in the run's `folder`."""
+    path = _kept(folder, step, kind)
     path.parent.mkdir(exist_ok=True)
     part = path.with_suffix(".new")
     try:
@@ -89,6 +94,22 @@ def keep(folder: Path, model: LanguageModel, step: int) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def load_best(folder: Path, model: LanguageModel, step: int) -> None:
+    """Fill `model` with the best weights, those after `step` steps."""
+    model.load_state_dict(load_file(_kept(folder, step, "best")))
+
+
+def drop_other_best(folder: Path, step: int | None) -> None:
+    """Remove best weights other than those after `step` steps: only once the checkpoint names these is it sure."""
+    for path in folder.glob("best/*"):
+        if step is None or path != _kept(folder, step, "best"):
+            path.unlink()
+
+
+def _kept(folder: Path, step: int, kind: str) -> Path:
+    return folder / kind / f"step-{step}.safetensors"
 
 
 def _write(tensors: dict[str, Tensor], path: Path) -> None:

@@ -15,10 +15,11 @@ DISTINCT_GRAPHS = 64
 """Graphs of one function that torch keeps; with its own limit of 8, the ninth model would run uncompiled, unsaid."""
 
 
-def compile_objective(objective: Objective, part: MicroBatch) -> str:
+def compile_objective(objective: Objective, part: MicroBatch, *others: MicroBatch) -> str:
     """Compile `objective` for the shape of `part`; the result is ONE_GRAPH, or says in words what it is instead.
 
-    It is tried on `part`, forward and backward, and the gradients are dropped. Where the compiler fails the objective
+    It is tried on `part`, forward and backward, and on `others`, which may have other shapes, each with a graph of its
+    own; the gradients are dropped. Where the compiler fails the objective
     stays as it was; where it breaks the graph the number of graphs and the first reason are given. Shapes are fixed,
     so that a resumed run has the graph that an uninterrupted one has.
     """
@@ -30,8 +31,9 @@ def compile_objective(objective: Objective, part: MicroBatch) -> str:
     objective.compile(dynamic=False)
     try:
         with torch._dynamo.config.patch(recompile_limit=DISTINCT_GRAPHS, fail_on_recompile_limit_hit=True):
-            outcome = objective(*part)
-            sum(outcome.auxiliary.values(), outcome.nats).backward()
+            for one in (part, *others):
+                outcome = objective(*one)
+                sum(outcome.auxiliary.values(), outcome.nats).backward()
     except (torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit) as error:
         objective.uncompile()
         return f"{UNCOMPILED}: {_first_line(getattr(error, 'inner_exception', error))}"

@@ -39,6 +39,10 @@ class TrainingConfig(Config):
     validation_interval: int | None = Field(None, gt=0)
     """Steps between validations; None is a tenth of the run."""
     validation_tokens: int = Field(4_096, gt=0)
+    stop_at_nats: float | None = Field(None, gt=0)
+    """End the run at the first validation at or below it, before `tokens` are read; the schedule stays that of all."""
+    weights: Literal["last", "best"] = "last"
+    """What is measured: the weights after the last step, or those of the lowest validation."""
     checkpoint_interval: int | None = Field(None, gt=0)
     """Steps between checkpoints; None is a tenth of the run."""
 

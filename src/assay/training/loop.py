@@ -1,15 +1,17 @@
 """The training loop of every run: batches in, checkpoints and metrics out, exact resume, and a stop at divergence."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
 from assay.data.batches import Batch, Batches, Chain
+from assay.data.mixing import portions_of
 from assay.errors import RequestError
 from assay.model.fingerprint import fingerprint
 from assay.model.lm import LanguageModel
@@ -24,7 +26,7 @@ from assay.training.environment import environment
 from assay.training.memory import PeakMemory
 from assay.training.objective import Objective
 from assay.training.optim import build_optimizer, learning_rate
-from assay.training.step import MicroBatch, micro_batches, take_step
+from assay.training.step import MicroBatch, micro_batches, shares_of, take_step
 
 DIVERGENCE_WINDOW = 20
 DIVERGENCE_NATS = 1.0
@@ -46,6 +48,8 @@ class StepEvent:
     validation_nats_per_token: float | None
     auxiliary: dict[str, float]
     """The auxiliary losses of layers, weighted, as they were added to the cross-entropy."""
+    portions: dict[str, float] = field(default_factory=dict)
+    """Source of a mixed batch, `text` or `task` -> nats per target of its rows; empty where there is one source."""
 
 
 Observer = Callable[[StepEvent], None]
@@ -91,6 +95,7 @@ class TrainingRun:
         self.folder = folder
         self.model = plan.apply(model)
         self.batches = batches
+        self.portions = portions_of(batches)
         self.config = config
         self.plan = plan
         self.validate = validate
@@ -113,6 +118,7 @@ class TrainingRun:
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
             while progress.status == "running":
                 progress, event = self._advance(progress, chain)
+                progress = self._with_best(progress, event.validation_nats_per_token)
                 metrics.write(json.dumps(event.__dict__) + "\n")
                 metrics.flush()
                 self._show_model(progress)
@@ -121,10 +127,21 @@ class TrainingRun:
                 if progress.status != "running" or progress.step % interval == 0:
                     peaks = [peak for peak in (progress.peak_memory_bytes, memory.bytes()) if peak is not None]
                     progress = progress.model_copy(update={"peak_memory_bytes": max(peaks, default=None)})
+                    if progress.status == "finished" and self.config.weights == "best":
+                        checkpoint.load_best(self.folder, self.model, _best_step(progress))
                     checkpoint.save(self.folder / "checkpoint", self.model, self.optimizer, progress)
+                    checkpoint.drop_other_best(self.folder, progress.best_step)
                 for observer in self.observers:
                     observer(event)
         return progress
+
+    def _with_best(self, progress: TrainingProgress, validation: float | None) -> TrainingProgress:
+        """The progress with this validation, whose weights are stored where they are the best and will be measured."""
+        if validation is None or not validation < (math.inf if progress.best_nats is None else progress.best_nats):
+            return progress
+        if self.config.weights == "best":
+            checkpoint.keep(self.folder, self.model, progress.step, "best")
+        return progress.model_copy(update={"best_nats": validation, "best_step": progress.step})
 
     def _show_model(self, progress: TrainingProgress) -> None:
         """Call the observers whose interval it is; a RequestError where one has changed the model."""
@@ -144,7 +161,9 @@ class TrainingRun:
         begun = checkpoint.recover(folder)
         if self.plan.compile and not (begun and TrainingProgress.read(folder / "progress.json").status != "running"):
             forget_compiled_code()
-            self.compiled = compile_objective(self.objective, self._micro_batches(self.batches.batch(0), 0)[0])
+            parts = self._micro_batches(self.batches.batch(0), 0)
+            shapes = {part.inputs.shape: part for part in reversed(parts)}
+            self.compiled = compile_objective(self.objective, *reversed(shapes.values()))
         here = environment(self.plan, self.compiled)
         if not begun:
             self._drop_rows_after(0)
@@ -193,7 +212,8 @@ class TrainingRun:
         batch = self.batches.batch(step)
         chain.update(batch)
         parts = self._micro_batches(batch, step)
-        taken = take_step(self.objective, self.optimizer, parts, batch.scored, config, step)
+        shares = shares_of(batch, config, self.portions)
+        taken = take_step(self.objective, self.optimizer, parts, batch.scored, config, step, shares)
         seconds = time.perf_counter() - started
         progress = self._judge(progress, taken.losses.nats, taken.finite).model_copy(
             update={
@@ -205,6 +225,9 @@ class TrainingRun:
         )
         due = progress.status == "finished" or (step + 1) % config.interval(config.validation_interval) == 0
         validation = self.validate(self.model) if taken.finite and due else None
+        learned = validation is not None and config.stop_at_nats is not None and validation <= config.stop_at_nats
+        if progress.status == "running" and learned:
+            progress = progress.model_copy(update={"status": "finished"})
         return progress, StepEvent(
             step=step + 1,
             steps=config.steps,
@@ -216,10 +239,12 @@ class TrainingRun:
             chain=chain.head,
             validation_nats_per_token=validation,
             auxiliary=taken.losses.auxiliary,
+            portions=taken.losses.portions,
         )
 
     def _micro_batches(self, batch: Batch, step: int) -> list[MicroBatch]:
-        return micro_batches(batch, self.config, self.plan.device, self.batches.seed, step, self.replicate)
+        device, seed = self.plan.device, self.batches.seed
+        return micro_batches(batch, self.config, device, seed, step, self.replicate, self.portions)
 
     def _judge(self, progress: TrainingProgress, nats: float, finite: bool) -> TrainingProgress:
         """The progress with this step's loss added, and marked as diverged if it is (see DIVERGENCE_NATS)."""
@@ -229,3 +254,12 @@ class TrainingRun:
         diverged = not finite or (full and sum(recent) / len(recent) > first + DIVERGENCE_NATS)
         status = "diverged" if diverged else "finished" if progress.step + 1 == self.config.steps else "running"
         return progress.model_copy(update={"first_nats": first, "recent_nats": recent, "status": status})
+
+
+def _best_step(progress: TrainingProgress) -> int:
+    """After how many steps validation was lowest; a finished run was validated at its end at the latest."""
+    if progress.best_step is None:
+        raise RequestError(
+            "training.weights best: no validation gave a finite number, so that there are none; last would do"
+        )
+    return progress.best_step

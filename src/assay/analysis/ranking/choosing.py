@@ -8,6 +8,9 @@ from assay.analysis.rule import Tuning
 from assay.analysis.wording import join_names, number, who_has_which
 from assay.records import Split
 
+NEARLY = 0.01
+"""A rate works as well as the best where validation is at most 1%, or 0.01 nats, above it."""
+
 
 class Choice(NamedTuple):
     """The points of one group at one size, and the one that was chosen, where one could be."""
@@ -27,6 +30,24 @@ class Choice(NamedTuple):
     def at_an_end(self) -> bool:
         """Whether a wider grid might hold a better point."""
         return self.chosen is not None and self.chosen.point.learning_rate in (self.rates[:1] + self.rates[-1:])
+
+    @property
+    def window(self) -> tuple[float, float] | None:
+        """The lowest and the highest rate around the chosen one with a validation as good, as `NEARLY` has it."""
+        if self.chosen is None or self.chosen.validation_nats is None:
+            return None
+        best = self.chosen.validation_nats
+        worst = best + max(NEARLY * best, NEARLY)
+        by_rate = {point.point.learning_rate or 0.0: point for point in self.points}
+        good = [
+            why_not(by_rate[rate]) is None and (by_rate[rate].validation_nats or 0.0) <= worst for rate in self.rates
+        ]
+        low = high = self.rates.index(self.chosen.point.learning_rate or 0.0)
+        while low > 0 and good[low - 1]:
+            low -= 1
+        while high + 1 < len(good) and good[high + 1]:
+            high += 1
+        return self.rates[low], self.rates[high]
 
     @property
     def where(self) -> str:
@@ -65,7 +86,10 @@ def said(choices: Sequence[Choice], entrants: Sequence[Entrant], tuning: Tuning,
     """What was chosen among what, and where that was not alike; without a grid, the learning rates there were."""
     if not choices:
         return [_untuned(entrants)]
-    lines = [_chosen(of, split) for of in _by_rates(choices)]
+    best = any(run.spec.get("training", {}).get("weights") == "best" for of in entrants for run in of.runs.values())
+    lines = [_chosen(of, split, best) for of in _by_rates(choices)]
+    if windows := [_window(choice) for choice in choices if choice.chosen is not None]:
+        lines.append(f"Rates within 1% or 0.01 nats of the best: {join_names(windows)}.")
     ends = [choice for choice in choices if choice.at_an_end]
     if ends:
         verb = "is" if len(ends) == 1 else "are"
@@ -97,12 +121,21 @@ def _by_rates(choices: Sequence[Choice]) -> list[list[Choice]]:
     return list(together.values())
 
 
-def _chosen(choices: Sequence[Choice], split: Split) -> str:
-    """One sentence for choices among the same learning rates."""
+def _window(choice: Choice) -> str:
+    """ "gpt1 0.001 to 0.01 (10x)": where only one rate works, a small change of anything else may end that."""
+    low, high = choice.window or (0.0, 0.0)
+    if low == high:
+        return f"{choice.where} {number(low)} alone"
+    return f"{choice.where} {number(low)} to {number(high)} ({high / low:.3g}x)"
+
+
+def _chosen(choices: Sequence[Choice], split: Split, best: bool) -> str:
+    """One sentence for choices among the same learning rates; `best`: whether each run's best weights are measured."""
     rates = ", ".join(number(rate) for rate in choices[0].rates)
     also = "; the arms are scored on that split too, so the chosen points look better than they are"
     return (
-        f"Learning rate chosen among {rates} by the lowest mean nats on the validation split at the end of training"
+        f"Learning rate chosen among {rates} by the lowest mean nats on the validation split "
+        f"{'at the best step of each run' if best else 'at the end of training'}"
         f"{also if split == 'validation' else ''}: {_rates_of(choices, choices)}."
     )
 

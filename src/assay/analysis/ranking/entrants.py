@@ -65,12 +65,19 @@ class Entrant:
 
     @property
     def validation_nats(self) -> float | None:
-        """Mean over the seeds at the end of training; None where a run diverged, or was not validated at its end."""
-        curves = [(run.validation_curve[-1], run.steps) for run in self.runs.values() if run.validation_curve]
-        at_the_end = [point.nats_per_token for point, steps in curves if point.step == steps]
-        if self.diverged or len(at_the_end) < len(self.runs):
+        """Mean over the seeds, of the weights that are measured; None where a run diverged, or has no validation there.
+
+        Those are the weights at the end of training, unless the best ones were asked for.
+        """
+        of_weights = [
+            point.nats_per_token
+            for run in self.runs.values()
+            for point in run.validation_curve
+            if point.step == (run.steps if run.weights_step is None else run.weights_step)
+        ]
+        if self.diverged or len(of_weights) < len(self.runs):
             return None
-        mean = statistics.fmean(at_the_end)
+        mean = statistics.fmean(of_weights)
         return mean if math.isfinite(mean) else None
 
 

@@ -13,6 +13,7 @@ from pydantic import Field
 
 from assay.config import Config
 from assay.data.batches import Batch
+from assay.data.questions import Questions, share_of_most_frequent
 from assay.data.task import TASKS, Task
 from assay.targets import IGNORED
 
@@ -41,6 +42,18 @@ def generate(axes: Axes, rows: int, context: int, generator: np.random.Generator
     return Batch(inputs, targets)
 
 
+def questions(axes: Axes, batch: Batch) -> Questions:
+    """Each symbol stands as far back as the sequence is long; the most frequent one is the best guess without order."""
+    asked = batch.targets != IGNORED
+    length = int(asked[0].sum())
+    return Questions(
+        uniform=np.full(asked.shape, 1 / axes.symbols),
+        bag=np.broadcast_to(share_of_most_frequent(batch.inputs[:, :length]), asked.shape),
+        distance=np.full(asked.shape, length),
+        difficulty={"place": np.broadcast_to(np.maximum(np.arange(asked.shape[1]) - length, 0), asked.shape)},
+    )
+
+
 TASKS.register(
     "copying",
     Task(
@@ -52,5 +65,7 @@ TASKS.register(
         shortest=lambda axes: 2 * (axes.length or 1),
         generate=generate,
         chance_nats=lambda axes: math.log(axes.symbols),
+        questions=questions,
+        capacity="length",
     ),
 )

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from assay.data.dataset import Dataset
 from assay.data.scoring import ScoringWindows
+from assay.data.task import TaskDataset
+from assay.data.worded.dataset import TextTaskDataset
 from assay.evaluation.config import EvaluationConfig
 from assay.evaluation.measurement import Given, GivenArm, GivenStudy, Need, Text
 from assay.model.architecture import Architecture, ModelConfig, build_model
@@ -79,9 +81,10 @@ def given(
         plan=plan,
         evaluation=evaluation,
         models=models,
-        texts=texts(dataset, evaluation, training),
+        texts=texts(dataset, evaluation, training, who.seed),
         tokenizer=dataset.tokenizer,
         invertible=dataset.invertible,
+        task=dataset if isinstance(dataset, TaskDataset) else None,
         courses=courses or {},
     )
 
@@ -99,11 +102,21 @@ def given_study(
 
 
 def texts(
-    dataset: Dataset, evaluation: EvaluationConfig, training: TrainingConfig
+    dataset: Dataset, evaluation: EvaluationConfig, training: TrainingConfig, seed: int
 ) -> dict[Text, Callable[[], ScoringWindows]]:
-    """The windows that every run of a study is measured on."""
-    context = training.context
-    return {
+    """The windows that every run of a study is measured on.
+
+    Of a task also those that the run of `seed` learned, and of a mixture those of its text.
+    """
+    context, targets = training.context, training.validation_tokens
+    held_out: dict[Text, Callable[[], ScoringWindows]] = {
         "held_out": cache(lambda: dataset.held_out(evaluation.split, context, evaluation.test_tokens)),
-        "validation": cache(lambda: dataset.held_out("validation", context, training.validation_tokens)),
+        "validation": cache(lambda: dataset.held_out("validation", context, targets)),
     }
+    if not isinstance(dataset, TaskDataset):
+        return held_out
+    held_out["training"] = cache(lambda: dataset.trained_on(context, training.batch_size, seed, targets))
+    if isinstance(dataset, TextTaskDataset) and dataset.mixed_with is not None:
+        split, tokens = evaluation.split, evaluation.test_tokens
+        held_out["mixed"] = cache(lambda: dataset.text_held_out(split, context, tokens))
+    return held_out

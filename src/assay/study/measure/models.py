@@ -8,6 +8,8 @@ from assay.analysis.columns import columns_of
 from assay.analysis.statistics import LEVEL
 from assay.data.corpus import Tell
 from assay.data.dataset import load_dataset
+from assay.data.task import TaskDataset
+from assay.data.worded.dataset import TextTaskDataset
 from assay.errors import RequestError
 from assay.evaluation.config import EvaluationConfig
 from assay.evaluation.measurement import Given, Measurement, Need, expanded, named
@@ -19,7 +21,7 @@ from assay.model.plan import resolve_plan
 from assay.records import Measured
 from assay.records.results import in_order
 from assay.study.arm import ArmConfig, parse_arm
-from assay.study.asked import DEFAULT_MEASUREMENTS, DEFAULT_SIZE, StudyConfig
+from assay.study.asked import DEFAULT_SIZE, StudyConfig, usual_measurements
 from assay.study.measure.given import Who, given
 from assay.study.measure.runs import Looked, Row, of_studies
 from assay.study.resolve import resolve
@@ -83,10 +85,20 @@ def _tokenizer(subject: str, loaded: LoadedRun) -> Path:
     return folder / TOKENIZER
 
 
+def of_task(task: TaskDataset | None) -> frozenset[Need]:
+    """The needs that data of `task` meet."""
+    if task is None:
+        return frozenset()
+    met: set[Need] = {"task"} if task.task.capacity is None else {"task", "capacity"}
+    if isinstance(task, TextTaskDataset):
+        met |= {"words"} if task.mixed_with is None else {"words", "mixture"}
+    return frozenset(met)
+
+
 def _looked(name: str, only: Sequence[str] | None, of: Given, tell: Callable[[str], None]) -> Looked:
     """All of `only`, or of the defaults, that the model has what it takes for; a line for each of the others."""
-    available: frozenset[Need] = frozenset(of.models)
-    items = named(expanded(DEFAULT_MEASUREMENTS if only is None else only))
+    available = of_task(of.task) | of.models.keys()
+    items = named(expanded(usual_measurements(None if of.task is None else of.task.name) if only is None else only))
     of_models = [item for item in items if isinstance(item, Measurement)]
     able = [item for item in of_models if item.unmet(available) is None]
     notes = [f"{item.name}: {item.unmet(available)}; {name} has none" for item in of_models if item not in able]

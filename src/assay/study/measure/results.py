@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from assay.data.task import TASKS, Task, in_words
 from assay.evaluation.measurement import Given, GivenStudy, Measurement, Need, StudyMeasurement
 from assay.evaluation.measuring import Measuring
 from assay.evaluation.results import code_in_words, outdated
@@ -13,7 +14,7 @@ from assay.training.course import course_file, observed_by, read_course
 from assay.training.environment import assay_version
 
 Tell = Callable[[str], None]
-NEEDS: tuple[Need, ...] = ("initial", "trained")
+NEEDS: tuple[Need, ...] = ("initial", "trained", "task", "capacity", "words", "mixture")
 """What a run that has ended may have, the course apart."""
 
 
@@ -46,7 +47,11 @@ def unmet(item: Measurement[Any], folder: Path, run: RunRecord) -> str | None:
     One that diverged has no trained weights to speak of; of the course there is only what the observer saw, which is of
     use only to the code that observed it.
     """
-    there = {"initial": made_by_this_assay(run.environment), "trained": run.status == "finished"}
+    there: dict[Need, bool] = {
+        "initial": made_by_this_assay(run.environment),
+        "trained": run.status == "finished",
+        **of_data(run.spec.get("data", {})),
+    }
     ended: frozenset[Need] = frozenset(need for need in NEEDS if there[need])
     path = course_file(folder, item.name)
     if not path.exists() or "course" not in item.needs:
@@ -57,6 +62,26 @@ def unmet(item: Measurement[Any], folder: Path, run: RunRecord) -> str | None:
     if item.unmet(ended) is None:
         return None
     return f"the course of training was observed by {then or 'unknown code'}, and it is {now} now"
+
+
+def of_data(data: Mapping[str, Any]) -> dict[Need, bool]:
+    """Which of the needs that are about data those of a configuration meet."""
+    task = data.get("task")
+    return {
+        "task": task is not None,
+        "capacity": task is not None and _sets_capacity(task),
+        "words": task is not None and in_words(task),
+        "mixture": task is not None and data.get("mix", 1) < 1,
+    }
+
+
+def _sets_capacity(task: str) -> bool:
+    """Whether the task that a run names is known here and has an axis for how many things are to be remembered."""
+    name = task.partition(":")[0].strip()
+    if name not in TASKS.names():
+        return False
+    found = TASKS.get(name)
+    return isinstance(found, Task) and found.capacity is not None
 
 
 def measure_folder(

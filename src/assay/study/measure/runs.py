@@ -26,7 +26,7 @@ from assay.model.plan import resolve_plan
 from assay.records import ArmColumn, MeasuredRun, Results
 from assay.records.measurement import GROUPS
 from assay.records.results import LIKELIHOOD, read_study_results
-from assay.study.asked import DEFAULT_MEASUREMENTS, StudyConfig
+from assay.study.asked import StudyConfig, usual_measurements
 from assay.study.folder import lock
 from assay.study.measure.given import Who, given_folder, given_study
 from assay.study.measure.refresh import refresh
@@ -70,7 +70,8 @@ def wanted(config: StudyConfig, only: Sequence[str] | None) -> tuple[list[AnyMea
     asked = [name for name in config.measurements if name in MEASUREMENTS.names()]
     unknown = [name for name in config.measurements if name not in asked and name not in GROUPS]
     notes = [f"{name}: is not known here; --plugin FILE.py brings it" for name in unknown]
-    return named(expanded([LIKELIHOOD, *asked, *DEFAULT_MEASUREMENTS, *brought])), notes
+    usual = usual_measurements(config.data.task, config.data.mix < 1)
+    return named(expanded([LIKELIHOOD, *asked, *usual, *brought])), notes
 
 
 def look_at_run(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looked:
