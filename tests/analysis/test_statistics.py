@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from assay.analysis.columns import columns_of
 from assay.analysis.statistics import mean_interval, perplexity_interval
+from assay.records import Code, Column, Measured, MeasurementResult
 
 
 @pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
@@ -43,3 +45,28 @@ def test_perplexity_interval_is_that_of_the_nats_exponentiated() -> None:
     assert over_nats.high is not None
     assert (found.low, found.high) == pytest.approx((math.exp(over_nats.low), math.exp(over_nats.high)))
     assert perplexity_interval([1000.0]).mean == math.inf
+
+
+def test_shares_stay_between_none_and_all() -> None:
+    """Student's interval of 90%, 100% and 100% would reach beyond 100%."""
+    of_runs = [
+        {
+            "answers": MeasurementResult(
+                measurement="answers",
+                measurement_version=1,
+                question="?",
+                unit="share",
+                group="memory",
+                scope="run",
+                measured=Measured(label="gpt1"),
+                code=Code(kind="built-in", name="assay"),
+                values={},
+                columns=[Column(key="accuracy", head="accuracy", format="percent", value=value)],
+            )
+        }
+        for value in (0.9, 1.0, 1.0)
+    ]
+    (column,) = columns_of("gpt1", of_runs, {}, 0.95)
+    assert column.high == 1.0
+    assert column.low is not None
+    assert 0.0 <= column.low < 0.9

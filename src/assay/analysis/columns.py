@@ -143,4 +143,7 @@ def _number(of: Sequence[Column], level: float) -> Mapping[str, float | None]:
         return {"value": mean_interval(values).mean, "low": min(values), "high": max(values)}
     over = perplexity_interval if of[0].format == "perplexity" else mean_interval
     interval = over([math.log(value) for value in values] if of[0].format == "perplexity" else values, level)
-    return interval.model_dump(exclude={"mean"}) | {"value": interval.mean}
+    low, high = interval.low, interval.high
+    if of[0].format == "percent" and all(0 <= value <= 1 for value in values):  # a share lies between 0% and 100%
+        low, high = None if low is None else max(0.0, low), None if high is None else min(1.0, high)
+    return {"value": interval.mean, "low": low, "high": high}

@@ -114,7 +114,7 @@ class StudyOptions:
             raise RequestError("--config: its plan fixes device and precision; remove `plan` from the file to set them")
         values, checked = self._with_plugins(values)
         values.pop("needs", None)
-        text = values.get("data")
+        data_of_file = values.get("data")
         for name, path in PATHS.items():
             if (given := getattr(self, name)) is not None:
                 value = parse_count(f"--{name.replace('_', '-')}", given) if name in COUNTS else given
@@ -134,8 +134,8 @@ class StudyOptions:
         elif default_seeds is not None:
             values.setdefault("seeds", default_seeds)
         architectures = _architectures(values)
-        for text in self.set or []:
-            key, value = parse_assignment(text)
+        for assignment in self.set or []:
+            key, value = parse_assignment(assignment)
             values = merge(values, nested(setting_path(key, architectures), value))
         values = _lists_as_flags(values)
         if self.measure is not None:
@@ -143,7 +143,7 @@ class StudyOptions:
             usual = values.get("measurements", usual_measurements(data.get("task"), data.get("mix", 1) != 1))
             asked = [*usual, *parse_names("--measure", self.measure)]
             values["measurements"] = expanded(asked, of_task=data.get("task") is not None)
-        if values.get("data") != text:  # another text than that of the file
+        if values.get("data") != data_of_file:  # another text than that of the file
             values.pop("corpus_digest", None)
         source = {} if self.config is None else {"": f"--config {self.config}"}
         study = StudyConfig.parse(values, FLAGS | source)
