@@ -181,8 +181,12 @@ class Subject:
 
     def one_call(self, ids: Tensor, training: bool = False, seed: int = 0, dropout: bool = True) -> Tensor:
         """Logits [B, T, V] of all rows of `ids` [B, T] at once; in training mode gradients are on, as in training."""
-        with self.running(training, seed, dropout, gradients=training) as model:
-            return logits_of(model(ids.to(self.device)), ids).detach()
+        with self.running(training, seed, dropout, gradients=training):
+            return self.called(ids.to(self.device)).detach()
+
+    def called(self, ids: Tensor) -> Tensor:
+        """Logits [B, T, V] of `ids` [B, T], inside a block of `running`."""
+        return logits_of(self.model(ids), ids)
 
 
 def logits_of(output: Any, ids: Tensor) -> Tensor:
