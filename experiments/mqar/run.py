@@ -143,10 +143,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--scale", choices=list(SCALES), default="pocket")
     parser.add_argument("--only", help="arms, separated by commas")
+    parser.add_argument("--rates", help="learning rates in place of the scale's, separated by commas")
+    parser.add_argument("--sequences", type=int, help="the most sequences of a run, in place of the scale's")
     parser.add_argument("--out", type=Path, default=Path("runs/mqar"), help="folder of the runs")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     options = parser.parse_args()
     scale = SCALES[options.scale]
+    if options.rates:
+        scale = scale._replace(rates=tuple(map(float, options.rates.split(","))))
+    scale = scale._replace(sequences=options.sequences or scale.sequences)
     arms = {**ARMS, **CONTROLS}
     names = options.only.split(",") if options.only else list(arms)
     if unknown := [name for name in names if name not in arms]:

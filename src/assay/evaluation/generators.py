@@ -4,6 +4,7 @@ Strangers' models draw from the global generators of torch, NumPy and Python. Th
 and only between a copy and its return; NumPy and `random` are reached through sys.modules, where they are loaded.
 """
 
+import ctypes
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,9 @@ from functools import partial
 from typing import Any
 
 import torch
+
+MT19937_BYTES = 4 * 624 + 4
+"""The state of NumPy's usual generator: its words, and the place in them."""
 
 
 @contextmanager
@@ -52,9 +56,17 @@ def drawn_so_far() -> tuple[object, ...]:
     if torch.cuda.is_available() and torch.cuda.is_initialized():
         states += [generator.get_state().numpy().tobytes() for generator in torch.cuda.default_generators]
     if numpy is not None:
-        name, keys, place, *rest = numpy.get_state()
-        states.append((name, keys.tobytes(), place, *rest))
+        states.append(_fingerprint(numpy))
     return tuple(states)
+
+
+def _fingerprint(numpy: Any) -> object:
+    """NumPy's global state: its memory as it stands, as `get_state` takes longer than a small model's whole call."""
+    source = numpy.get_bit_generator() if hasattr(numpy, "get_bit_generator") else None
+    if type(source).__name__ == "MT19937":
+        return ctypes.string_at(source.ctypes.state_address, MT19937_BYTES)
+    name, keys, place, *rest = numpy.get_state()
+    return (name, keys.tobytes(), place, *rest)
 
 
 def is_generator(value: object) -> bool:

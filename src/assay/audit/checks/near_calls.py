@@ -77,15 +77,24 @@ class _Overwriting:
         self._storage: dict[torch.Size, Tensor] = {}
 
     def __call__(self, ids: Tensor) -> Tensor:
-        place = self._storage.setdefault(ids.shape, torch.empty_like(ids, memory_format=torch.contiguous_format))
-        return self._subject.one_call(place.copy_(ids), self._training)
+        return self._subject.one_call(self._placed(ids), self._training).clone()
+
+    def in_turn(self, calls: Sequence[Tensor]) -> list[Tensor]:
+        """The logits of each call on a fresh copy after those before it."""
+        self._subject.memory.restore()
+        if self._training or self._subject.draws(False):  # every call is to draw the same numbers
+            return [self(ids) for ids in calls]
+        with self._subject.running():
+            return [self._subject.called(self._placed(ids)).clone() for ids in calls]
+
+    def _placed(self, ids: Tensor) -> Tensor:
+        device = self._subject.device
+        place = self._storage.setdefault(ids.shape, torch.empty(ids.shape, dtype=ids.dtype, device=device))
+        return place.copy_(ids)
 
     def after(self, past: Sequence[Tensor], ids: Tensor) -> Tensor:
         """The logits of `ids` on a fresh copy after the calls of `past`."""
-        self._subject.memory.restore()
-        for earlier in past:
-            self(earlier)
-        return self(ids)
+        return self.in_turn([*past, ids])[-1]
 
 
 def _in_eval(subject: Subject, search: Search, yardstick: Yardstick) -> Iterator[tuple[Change, Case]]:
@@ -95,8 +104,7 @@ def _in_eval(subject: Subject, search: Search, yardstick: Yardstick) -> Iterator
     """
     for chain in chains(search, subject.vocab_size, subject.takes):
         run = _Overwriting(subject, False)
-        subject.memory.restore()
-        in_turn = [run(link.ids) for link in chain]
+        in_turn = run.in_turn([link.ids for link in chain])
         fresh = _fresh(subject, chain)
         for place, link in list(enumerate(chain))[1:]:
             case: Case = [earlier.ids for earlier in chain[:place]], [], link.ids, link.common

@@ -19,6 +19,8 @@ from assay.errors import RequestError
 
 PROMPT, STEPS = 5, 3
 """Tokens of the first piece, and single ones after it, by which a reading is judged."""
+NARROW = 0.03
+"""Relative changes up to this may come from a state that was made in a narrower type."""
 
 
 class StatelessError(Exception):
@@ -61,7 +63,8 @@ def chosen(subject: Subject, readings: Sequence[Decoder], rows: Tensor, whole: T
         found = _among(subject, readings, rows, whole, yardstick, errors)
         if found is not None and found[1].excess <= 1:
             return _continuing(subject, found[0], rows, whole, yardstick)
-        if not (subject.wide and subject.asks_for_no_type):
+        narrow = found is None or found[1].moved <= NARROW * yardstick.scale
+        if not (narrow and subject.wide and subject.asks_for_no_type):
             break
         subject.asks_for_no_type = False
     if found is None:
