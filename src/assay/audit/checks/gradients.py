@@ -53,7 +53,7 @@ def by_gradient(subject: Subject, search: Search, yardstick: Yardstick) -> Findi
 def gradient_rows(search: Search) -> list[tuple[int, tuple[int, ...]]]:
     """(length, positions whose logits are differentiated in sequences of that length, one row for each)."""
     middle = search.middle
-    tried = (0, 5, 15, 16, middle // 2, 31, 32, middle - 2)
+    tried: tuple[int, ...] = (0, 5, 15, 16, middle // 2, 31, 32, middle - 2)
     if search.brief:
         tried = (15,) if search.lean else (5, 15, middle - 2)
     cuts = {t for t in tried if 0 <= t < middle - 1}

@@ -55,10 +55,10 @@ def borrowed(
             subject.vocab_size = limits.vocabulary(subject, vocab_size)
             subject.special_ids = limits.special_ids(subject, special_ids)
             subject.longest = limits.longest(subject, max_length, longest)
-            subject.multiple = limits.multiple(subject) if measured else 1
-            subject.memory.restore()
             if shorter and limits.pads(subject):
                 shorten_chunks(subject)
+            subject.multiple = limits.multiple(subject) if measured else 1
+            subject.memory.restore()
             for training in (False, True) if measured else (False,):
                 for dropout in (True, False):
                     subject.draws(training, dropout)
