@@ -66,9 +66,9 @@ def borrowed(
             else:
                 top = limits.most_tokens(subject, max_length, longest)
                 subject.takes = Lengths(range(1, limits.longest(subject, top, max_length) + 1))
-            subject.memory.restore()
             if shorter and limits.pads(subject):
                 shorten_chunks(subject)
+            subject.memory.restore()
             for training in (False, True) if measured and subject.trains else (False,):
                 for dropout in (True, False):
                     subject.draws(training, dropout)
