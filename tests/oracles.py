@@ -1,6 +1,10 @@
 """Models that answer tasks by a rule: with perfect memory, with one that ends, with none."""
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from assay.data.config import DataConfig
-from assay.data.corpus import CORPORA, SPLITS, CorpusSource, Document
 from assay.data.dataset import load_dataset
 from assay.data.scoring import ScoringWindows
 from assay.data.task import TaskDataset
@@ -63,20 +66,14 @@ def oracle_given(guess: Guess, dataset: TaskDataset, context: int, targets: int)
     return given(model, windows, task=dataset, texts=texts)
 
 
-BABBLE = "babble"
+_BABBLE = Path(tempfile.mkdtemp(prefix="assay-babble-"))
+atexit.register(shutil.rmtree, _BABBLE, ignore_errors=True)
+for _split in ("train", "valid", "test"):
+    (_BABBLE / f"{_split}.txt").write_text(
+        " ".join(f"This is sentence {n} of the {_split} text." for n in range(400)), encoding="utf-8"
+    )
+BABBLE = f"text:{_BABBLE}"
 """A corpus of little text, each split of its own words."""
-CORPORA.register(
-    BABBLE,
-    CorpusSource(
-        name=BABBLE,
-        description="sentences of nothing",
-        citation="nobody's",
-        read=lambda *_: iter(
-            Document(split, " ".join(f"This is sentence {n} of the {split} text." for n in range(400)), split)
-            for split in SPLITS
-        ),
-    ),
-)
 
 ASKED = 160
 """Examples that oracles of tasks in words know."""

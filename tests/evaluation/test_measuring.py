@@ -171,10 +171,13 @@ def test_a_broken_measurement_is_named_and_takes_no_other_with_it(
         ({"group": "beauty"}, "group: 'beauty'; one of likelihood, "),
         ({"record": dict}, "record: .*; a class of assay.records.Record would do"),
         ({"version": 0}, "version: 0; a whole number from 1 would do"),
-        ({"needs": {"trained"}}, "needs: .*; a frozenset of initial, trained, course, task, capacity would do"),
+        (
+            {"needs": {"trained"}},
+            "needs: .*; a frozenset of initial, trained, course, task, capacity, words, mixture would do",
+        ),
         (
             {"needs": frozenset({"weights"})},
-            "needs: .*; a frozenset of initial, trained, course, task, capacity would do",
+            "needs: .*; a frozenset of initial, trained, course, task, capacity, words, mixture would do",
         ),
         ({"needs": frozenset({"course"})}, "needs the course and has no observer;"),
     ],

@@ -209,7 +209,7 @@ def accumulated(**training: Any) -> tuple[list[Tensor], dict[str, float], Langua
     plan = resolve_plan(ExecutionConfig(device="cpu", precision="float32", threads=1), lambda _: None)
     trained = model()
     parts = micro_batches(BATCH, config, "cpu", seed=0, step=0)
-    _, auxiliary = accumulate_gradients(Objective(plan.apply(trained), plan), parts, BATCH.scored)
+    _, auxiliary, _ = accumulate_gradients(Objective(plan.apply(trained), plan), parts, BATCH.scored)
     return [p.grad for p in trained.parameters() if p.grad is not None], auxiliary, trained
 
 

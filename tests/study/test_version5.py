@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from assay.data.dataset import load_dataset
 from assay.errors import RequestError
 from assay.study.asked import DEFAULT_ARMS, DEFAULT_SIZE, StudyConfig
 from assay.study.compare import compare
@@ -40,7 +41,7 @@ def test_a_tokenizer_written_beside_a_task_means_nothing() -> None:
     written = {"version": 4, "data": {"task": "copying", "tokenizer": "bpe:1024"}}
     assert StudyConfig.parse(written).data.tokenizer == "bytes"
     with pytest.raises(RequestError, match="--tokenizer bpe:512: is about a text"):
-        StudyConfig.parse({"version": 4, "data": {"task": "copying", "tokenizer": "bpe:512"}})
+        load_dataset(StudyConfig.parse({"version": 4, "data": {"task": "copying", "tokenizer": "bpe:512"}}).data, print)
 
 
 def test_todays_files_have_todays_defaults() -> None:

@@ -236,7 +236,7 @@ def _made_by(model: nn.Module, name: str, room: bool) -> Begin | None:
 
 
 def _parameters(method: str) -> Begin:
-    """The state of models of mamba_ssm, its memory made by a method of the model where one is named."""
+    """A state called inference_params, its memory made by a method of the model where one is named."""
 
     def begin(model: nn.Module, rows: int, tokens: int) -> Any:
         made = InferenceParams(tokens, rows)

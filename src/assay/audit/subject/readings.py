@@ -22,7 +22,7 @@ PositionForm = Literal["none", "number", "scalar", "range", "each", "table"]
 
 @dataclass
 class InferenceParams:
-    """What models of the library mamba_ssm keep while they decode."""
+    """What models that are given inference_params keep in them while they decode."""
 
     max_seqlen: int
     max_batch_size: int
@@ -32,7 +32,7 @@ class InferenceParams:
     lengths_per_sample: Tensor | None = None
 
     def reset(self, max_seqlen: int, max_batch_size: int) -> None:
-        """Begin anew, as in mamba_ssm."""
+        """Begin anew."""
         self.max_seqlen, self.max_batch_size, self.seqlen_offset = max_seqlen, max_batch_size, 0
 
 
