@@ -12,10 +12,10 @@ from assay.audit.blame.attributes import Contents, changed_attributes
 from assay.audit.blame.pairing import everything
 from assay.audit.blame.where import placed, trace
 from assay.audit.probing.evidence import Change, finding_of, largest_change
-from assay.audit.probing.near_rows import Link, chains, likenesses
+from assay.audit.probing.near_rows import CROWD, Link, chains, likenesses
 from assay.audit.probing.search import Search
 from assay.audit.probing.yardstick import Yardstick, measured_on
-from assay.audit.subject.subject import Subject
+from assay.audit.subject.subject import RaisedError, Subject
 from assay.records import Finding
 
 Case = tuple[list[Tensor], list[Tensor], Tensor, str]
@@ -89,7 +89,12 @@ def _in_eval(subject: Subject, search: Search, yardstick: Yardstick) -> Iterator
     """
     for chain in chains(search, subject.vocab_size):
         run = _Overwriting(subject, False)
-        in_turn = run.in_turn([link.ids for link in chain])
+        try:
+            in_turn = run.in_turn([link.ids for link in chain])
+        except RaisedError:
+            if len(chain[0].ids) == CROWD:  # more rows than a model may take
+                continue
+            raise
         fresh = _fresh(subject, chain)
         for place, link in list(enumerate(chain))[1:]:
             case: Case = [earlier.ids for earlier in chain[:place]], [], link.ids, link.common

@@ -13,8 +13,11 @@ from assay.audit.probing.search import Search
 
 LONG = 160
 """The length of rows that agree in more tokens than the shorter ones have."""
-CROWD, CROWDED = 32, 8
-"""Rows, and tokens in each, of two batches of which some rows fall together in a table of up to a thousand places."""
+CROWD, CROWDED, SINGLES = 32, 8, 24
+"""Rows, and tokens in each, of a batch, and single rows after it: some fall together in a table of a thousand places.
+
+Where the whole batch is the key, they do so in one of a few hundred.
+"""
 
 
 class Link(NamedTuple):
@@ -44,7 +47,8 @@ def chains(search: Search, vocab_size: int) -> list[list[Link]]:
         tried.append(_of_one_length(drawn(1, long), vocab_size, few=True))
     if not few:
         crowded = min(search.longest, max(CROWDED // step * step, step))
-        tried.append([Link(drawn(CROWD, crowded), words) for words in ("", "the shape")])
+        singles = [Link(drawn(1, crowded), "nothing, but there were many others") for _ in range(SINGLES)]
+        tried.append([Link(drawn(CROWD, crowded), ""), *singles])
     return tried
 
 
