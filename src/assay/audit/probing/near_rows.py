@@ -11,8 +11,8 @@ from torch import Tensor
 
 from assay.audit.probing.search import Search
 
-LONG = 160
-"""The length of rows that agree in more tokens than the shorter ones have."""
+LONG, FEWER = 160, 72
+"""The length of rows that agree in more tokens than the shorter ones have; the second is for large models."""
 CROWD, CROWDED, SINGLES = 32, 8, 24
 """Rows, and tokens in each, of a batch, and single rows after it: some fall together in a table of a thousand places.
 
@@ -42,9 +42,11 @@ def chains(search: Search, vocab_size: int) -> list[list[Link]]:
     tried = [_of_one_length(drawn(1, length), vocab_size, few), _of_batches(drawn(4, length))[: 3 if few else 4]]
     if length > step:
         tried.append(_of_lengths(drawn(2, length), step)[-3 if few else 0 :])
-    long = min(LONG, search.longest) // step * step
-    if not few and long > length:
-        tried.append(_of_one_length(drawn(1, long), vocab_size, few=True))
+    long = min(FEWER if few else LONG, search.longest) // step * step
+    if long > length:
+        row = drawn(1, long)
+        last = [Link(row, ""), Link(_changed(row, long - 1, vocab_size), "all of many tokens but the last")]
+        tried.append(last if few else _of_one_length(row, vocab_size, few=True))
     if not few:
         crowded = min(search.longest, max(CROWDED // step * step, step))
         singles = [Link(drawn(1, crowded), "nothing, but there were many others") for _ in range(SINGLES)]
