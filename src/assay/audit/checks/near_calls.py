@@ -87,7 +87,8 @@ def _in_eval(subject: Subject, search: Search, yardstick: Yardstick) -> Iterator
 
     There the last call's rows come first in one batch: a memory that serves the first of its kind then serves others.
     """
-    for chain in chains(search, subject.vocab_size):
+    step = search.multiple
+    for chain in chains(search, subject.vocab_size, lambda length: max(length // step * step, step)):
         run = _Overwriting(subject, False)
         try:
             in_turn = run.in_turn([link.ids for link in chain])

@@ -3,7 +3,7 @@
 A memory that is keyed by a part of a row takes one call of such a chain for another. Shapes: B rows, T tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -27,7 +27,11 @@ class Link(NamedTuple):
     common: str
 
 
-def chains(search: Search, vocab_size: int) -> list[list[Link]]:
+Fit = Callable[[int], int]
+"""From a number of tokens to the largest up to it that the model takes, or the smallest of all."""
+
+
+def chains(search: Search, vocab_size: int, fit: Fit) -> list[list[Link]]:
     """The chains to try; each has rows of its own, so that none meets what another left behind.
 
     In the first one every row differs from the one before in a token or a few: so two rows agree in any part of a row
@@ -38,17 +42,17 @@ def chains(search: Search, vocab_size: int) -> list[list[Link]]:
     def drawn(rows: int, length: int) -> Tensor:
         return torch.randint(vocab_size, (rows, length), generator=generator)
 
-    length, step = search.content, search.multiple
+    length = search.content
     tried = [_of_one_length(drawn(1, length), vocab_size, few), _of_batches(drawn(4, length))[: 3 if few else 4]]
-    if length > step:
-        tried.append(_of_lengths(drawn(2, length), step)[-3 if few else 0 :])
-    long = min(FEWER if few else LONG, search.longest) // step * step
+    if fit(length - 1) < length:
+        tried.append(_of_lengths(drawn(2, length), fit)[-3 if few else 0 :])
+    long = fit(min(FEWER if few else LONG, search.longest))
     if long > length:
         row = drawn(1, long)
         last = [Link(row, ""), Link(_changed(row, long - 1, vocab_size), "all of many tokens but the last")]
         tried.append(last if few else _of_one_length(row, vocab_size, few=True))
     if not few:
-        crowded = min(search.longest, max(CROWDED // step * step, step))
+        crowded = fit(CROWDED)
         singles = [Link(drawn(1, crowded), "nothing, but there were many others") for _ in range(SINGLES)]
         tried.append([Link(drawn(CROWD, crowded), ""), *singles])
     return tried
@@ -124,14 +128,14 @@ def _of_batches(rows: Tensor) -> list[Link]:
     return [Link(rows[these], words) for these, words in told]
 
 
-def _of_lengths(rows: Tensor, step: int) -> list[Link]:
-    """Single rows of several lengths, made of two `rows` [2, T]; lengths are multiples of `step`."""
+def _of_lengths(rows: Tensor, fit: Fit) -> list[Link]:
+    """Single rows of several lengths, made of two `rows` [2, T]; all are lengths that `fit`."""
     first, second = rows[:1], rows[1:]
-    length = first.shape[1]
-    half, quarter = (max(length // part // step * step, step) for part in (2, 4))
-    mixed = torch.cat([second[:, :quarter], first[:, quarter:]], 1)[:, : min(half + step, length)]
+    length, half = first.shape[1], fit(first.shape[1] // 2)
+    longer = next(n for n in range(half + 1, length + 1) if fit(n) == n) if half < length else length
+    mixed = torch.cat([second[:, : half // 2], first[:, half // 2 :]], 1)[:, :longer]
     return [
-        Link(first[:, : length - step], ""),
+        Link(first[:, : fit(length - 1)], ""),
         Link(first, "all its tokens, and more follow"),
         Link(first[:, :half], "the tokens that it has, and more followed"),
         Link(torch.cat([first[:, :half], second[:, half:]], 1), "all its tokens, and others follow"),
