@@ -14,10 +14,10 @@ from assay.audit.blame.where import placed, trace
 from assay.audit.checks.balancing import balanced_by
 from assay.audit.checks.calls import BALANCED
 from assay.audit.probing.evidence import Change, finding_of, largest_change
-from assay.audit.probing.near_rows import Link, chains, likenesses
+from assay.audit.probing.near_rows import CROWD, Link, chains, likenesses
 from assay.audit.probing.search import Search
 from assay.audit.probing.yardstick import Yardstick, measured_on
-from assay.audit.subject.subject import Subject
+from assay.audit.subject.subject import RaisedError, Subject
 from assay.records import Finding
 
 Case = tuple[list[Tensor], list[Tensor], Tensor, str]
@@ -102,9 +102,14 @@ def _in_eval(subject: Subject, search: Search, yardstick: Yardstick) -> Iterator
 
     There the last call's rows come first in one batch: a memory that serves the first of its kind then serves others.
     """
-    for chain in chains(search, subject.vocab_size, subject.takes):
+    for chain in chains(search, subject.vocab_size, subject.takes.fit):
         run = _Overwriting(subject, False)
-        in_turn = run.in_turn([link.ids for link in chain])
+        try:
+            in_turn = run.in_turn([link.ids for link in chain])
+        except RaisedError:
+            if len(chain[0].ids) == CROWD:  # more rows than a model may take
+                continue
+            raise
         fresh = _fresh(subject, chain)
         for place, link in list(enumerate(chain))[1:]:
             case: Case = [earlier.ids for earlier in chain[:place]], [], link.ids, link.common

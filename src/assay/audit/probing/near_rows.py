@@ -3,19 +3,21 @@
 A memory that is keyed by a part of a row takes one call of such a chain for another. Shapes: B rows, T tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from assay.audit.probing.search import Search
-from assay.audit.subject.lengths import Lengths
 
-LONG = 160
-"""The length of rows that agree in more tokens than the shorter ones have."""
-CROWD, CROWDED = 32, 8
-"""Rows, and tokens in each, of two batches of which some rows fall together in a table of up to a thousand places."""
+LONG, FEWER = 160, 72
+"""The length of rows that agree in more tokens than the shorter ones have; the second is for large models."""
+CROWD, CROWDED, SINGLES = 32, 8, 24
+"""Rows, and tokens in each, of a batch, and single rows after it: some fall together in a table of a thousand places.
+
+Where the whole batch is the key, they do so in one of a few hundred.
+"""
 
 
 class Link(NamedTuple):
@@ -25,7 +27,11 @@ class Link(NamedTuple):
     common: str
 
 
-def chains(search: Search, vocab_size: int, takes: Lengths) -> list[list[Link]]:
+Fit = Callable[[int], int]
+"""From a number of tokens to the largest up to it that the model takes, or the smallest of all."""
+
+
+def chains(search: Search, vocab_size: int, fit: Fit) -> list[list[Link]]:
     """The chains to try; each has rows of its own, so that none meets what another left behind.
 
     In the first one every row differs from the one before in a token or a few: so two rows agree in any part of a row
@@ -38,14 +44,17 @@ def chains(search: Search, vocab_size: int, takes: Lengths) -> list[list[Link]]:
 
     length = search.content
     tried = [_of_one_length(drawn(1, length), vocab_size, few), _of_batches(drawn(4, length))[: 3 if few else 4]]
-    if takes.shorter(length) is not None:
-        tried.append(_of_lengths(drawn(2, length), takes)[-3 if few else 0 :])
-    long = takes.fit(min(LONG, search.longest))
-    if not few and long > length:
-        tried.append(_of_one_length(drawn(1, long), vocab_size, few=True))
+    if fit(length - 1) < length:
+        tried.append(_of_lengths(drawn(2, length), fit)[-3 if few else 0 :])
+    long = fit(min(FEWER if few else LONG, search.longest))
+    if long > length:
+        row = drawn(1, long)
+        last = [Link(row, ""), Link(_changed(row, long - 1, vocab_size), "all of many tokens but the last")]
+        tried.append(last if few else _of_one_length(row, vocab_size, few=True))
     if not few:
-        crowded = takes.fit(min(search.longest, CROWDED))
-        tried.append([Link(drawn(CROWD, crowded), words) for words in ("", "the shape")])
+        crowded = fit(CROWDED)
+        singles = [Link(drawn(1, crowded), "nothing, but there were many others") for _ in range(SINGLES)]
+        tried.append([Link(drawn(CROWD, crowded), ""), *singles])
     return tried
 
 
@@ -119,17 +128,14 @@ def _of_batches(rows: Tensor) -> list[Link]:
     return [Link(rows[these], words) for these, words in told]
 
 
-def _of_lengths(rows: Tensor, takes: Lengths) -> list[Link]:
-    """Single rows of several lengths that the model takes, made of two `rows` [2, T]; T is not the shortest."""
+def _of_lengths(rows: Tensor, fit: Fit) -> list[Link]:
+    """Single rows of several lengths, made of two `rows` [2, T]; all are lengths that `fit`."""
     first, second = rows[:1], rows[1:]
-    length = first.shape[1]
-    shorter = takes.shorter(length) or length
-    half = min(takes.fit(length // 2), shorter)
-    longer = takes.reaching(half + 1)
-    quarter = max(half // 2, 1)
-    mixed = torch.cat([second[:, :quarter], first[:, quarter:]], 1)[:, :longer]
+    length, half = first.shape[1], fit(first.shape[1] // 2)
+    longer = next(n for n in range(half + 1, length + 1) if fit(n) == n) if half < length else length
+    mixed = torch.cat([second[:, : half // 2], first[:, half // 2 :]], 1)[:, :longer]
     return [
-        Link(first[:, :shorter], ""),
+        Link(first[:, : fit(length - 1)], ""),
         Link(first, "all its tokens, and more follow"),
         Link(first[:, :half], "the tokens that it has, and more followed"),
         Link(torch.cat([first[:, :half], second[:, half:]], 1), "all its tokens, and others follow"),

@@ -120,6 +120,8 @@ def _undo_tensor(tensor: Tensor) -> Callable[[], None]:
             tensor.data = storage
         if values is not None:
             storage.copy_(values)
+        if tensor.grad_fn is not None and requires is not None:  # a cache that was written into with gradients
+            tensor.detach_()
         if requires is not None:
             tensor.requires_grad_(requires)
             tensor.grad = gradient

@@ -27,6 +27,8 @@ from assay.evaluation.generators import drawn_so_far, is_generator, reseed, seed
 from assay.layers.randomness import drawn_by
 
 LOGITS_AT_ONCE = 1 << 23
+MOST_ROWS, LEAST_ROWS = 1 << 20, 4
+"""The rows of one call, and how few are tried where a model raises on more."""
 
 Decode = Callable[[nn.Module, Tensor, Any], tuple[Tensor, Any]]
 """(model, ids [B, T], state or None) -> (logits [B, T, V], or those of the last tokens, state)."""
@@ -60,6 +62,7 @@ class Subject:
         self.keeps_changes = False
         """Whether what a run in training mode changes stays, as in training; else it begins from the fresh copy."""
         self.alone = False
+        self.most_rows = MOST_ROWS
         self.steady: Source | None = None
         self.decode: Decode | None = None
         """The user's own way to decode."""
@@ -195,8 +198,15 @@ class Subject:
 
     def logits(self, ids: Tensor, training: bool = False, seed: int = 0, dropout: bool = True) -> Tensor:
         """Logits [B, T, V] of `ids` [B, T]; rows are split over several calls where memory requires it."""
-        rows = 1 if self.alone else max(1, LOGITS_AT_ONCE // (ids.shape[1] * self.outputs))
-        parts = [self.one_call(part, training, seed, dropout) for part in ids.split(rows)]
+        rows = 1 if self.alone else max(1, min(self.most_rows, LOGITS_AT_ONCE // (ids.shape[1] * self.outputs)))
+        try:
+            parts = [self.one_call(part, training, seed, dropout) for part in ids.split(rows)]
+        except RaisedError:  # a cache on the model may have room for so many rows only
+            rows = min(rows, len(ids)) // 2
+            if rows < LEAST_ROWS:
+                raise
+            self.most_rows = rows
+            return self.logits(ids, training, seed, dropout)
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def reference(self, ids: Tensor) -> Tensor:
