@@ -30,6 +30,9 @@ LARGE = 900_000
 MODULE_COST, CALL_COST = 8_000, 50_000
 """The time that a module takes besides its parameters', and that of one call of torch per token, in parameters."""
 
+EVERY_LENGTH = 320
+"""The ends of chunks of every length below this are looked at in a small model, however long its rows are."""
+
 
 @dataclass(frozen=True)
 class Search:
@@ -111,7 +114,7 @@ def plan_search(
     further = range(512, longest, 256) if thorough else ()
     cuts = [0, 5, longest // 2 - 10, longest - 2, 240, 300, *(m - 1 for m in (*OTHERS, *range(16, longest, 16)))]
     if cost < TINY:  # so that chunks of every length end at a cut
-        cuts += every_end(longest)
+        cuts += every_end(min(longest, EVERY_LENGTH))
     cuts += [t for m in (*POWERS, *further) for t in (m - 1, m)]
     if thorough:
         cuts += [t for m in range(16, longest, 16) for t in (m - 1, m, m + 1)]
