@@ -227,3 +227,25 @@ def test_logits_are_found_in_what_is_returned() -> None:
 def test_plain_calls_come_first() -> None:
     assert [way.targets for way in callings(LastOnly(False))][:2] == [None, "targets"]
     assert {way.targets for way in callings(LossAlone(False))} == {"target_ids"}
+
+
+class MixesOver48(nn.Module):
+    """An MLP over 48 positions, added to whatever row it is given: one of a single token is broadcast."""
+
+    def __init__(self, causal: bool) -> None:
+        super().__init__()
+        self.table, self.head = nn.Embedding(V, 8), nn.Linear(8, V)
+        self.mix = nn.Parameter(torch.randn(48, 48) / 7)
+        self.causal = causal
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.table(ids)
+        mix = self.mix.tril() if self.causal else self.mix
+        return self.head(x + mix @ x.expand(-1, 48, -1) if ids.shape[1] == 1 else x + mix @ x)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_logits_of_another_length_are_no_answer(causal: bool) -> None:
+    report = audit(seeded(lambda: MixesOver48(causal), 0))
+    assert report.sound == causal
+    assert "at T = 48 only" in report.summary() or not causal

@@ -44,9 +44,10 @@ def question(study: StudyRecord, tokens: int) -> str:
     size = low if low == high else f"{low} to {high}"
     after = f"after {tokens:,} training tokens and with {size} parameters" if tokens else f"with {size} parameters"
     names = asked_for(study.arms)
+    what = "sequences" if "task" in study.corpus else "text"
     if len(names) == 1:
-        return f"How well does {names[0]} predict text it has not seen, {after}?"
-    return f"Which of {join_names(names)} predicts text it has not seen best, {after}?"
+        return f"How well does {names[0]} predict {what} it has not seen, {after}?"
+    return f"Which of {join_names(names)} predicts {what} it has not seen best, {after}?"
 
 
 def doubts(study: StudyRecord) -> list[str]:

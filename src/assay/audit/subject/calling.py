@@ -173,6 +173,10 @@ class _Losses(TorchFunctionMode):
         return None
 
 
+class OtherLengthError(RequestError):
+    """What the model gives looks like logits, but of another number of tokens, as of one that takes a single length."""
+
+
 def logits_of(output: Any, ids: Tensor) -> Tensor:
     """The logits [B, T, V] in what a model returned for `ids` [B, T]; else a RequestError of one line."""
     for found in _candidates(output):
@@ -182,7 +186,9 @@ def logits_of(output: Any, ids: Tensor) -> Tensor:
     first = next((part for part in _candidates(output) if isinstance(part, Tensor)), None)
     if not isinstance(output, Tensor) and first is not None:
         got = f"{first.dtype} {list(first.shape)}"
-    raise RequestError(
+    dense = first is not None and first.ndim == 3 and first.is_floating_point()
+    other_length = dense and first is not None and len(first) == len(ids) and first.shape[1] not in (1, ids.shape[1])
+    raise (OtherLengthError if other_length else RequestError)(
         f"model: gives {got} for ids {list(ids.shape)}; logits [B, T, V], first in a tuple or as `logits`, would do"
     )
 

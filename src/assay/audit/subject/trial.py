@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 
 from assay.audit.subject import limits
-from assay.audit.subject.calling import Calling, callings
+from assay.audit.subject.calling import Calling, OtherLengthError, callings
 from assay.audit.subject.lengths import MORE, Lengths
 from assay.audit.subject.subject import RaisedError, Subject, is_the_users
 from assay.errors import RequestError
@@ -37,6 +37,8 @@ def settle(subject: Subject, given: Sequence[int] | None = None, ways: Sequence[
                 subject.outputs = _width(subject, length)
                 _settled(subject, length)
                 return
+            except OtherLengthError as error:
+                first = first or error
             except RequestError as error:  # gives something else than logits, as it would at any length
                 first = error if first is None or isinstance(first, RaisedError) else first
                 break
@@ -64,6 +66,8 @@ def _first_that_runs(subject: Subject, lengths: Iterable[int]) -> int | None:
             try:
                 subject.called(torch.zeros(1, length, dtype=torch.long, device=subject.device))
                 return length
+            except OtherLengthError:
+                continue
             except RequestError:  # something else than logits, such as a loss
                 return length
             except BaseException as error:  # a thousand attempts: `subject.running` around each takes seconds
