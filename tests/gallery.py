@@ -195,8 +195,8 @@ GALLERY = [
     layer("only-in-narrow-numbers", modes.InNarrowNumbers),
     layer("behind-a-shut-gate", modes.BehindAShutGate),
     # of normal size: chunks of any length
-    *(of_normal_size(f"ahead-at-ends-of-{c}", normal.at_ends(c), 2 * c) for c in (36, 56, 72, 112, 160, 201)),
-    *(of_normal_size(f"ahead-at-beginnings-of-{c}", normal.at_beginnings(c), 2 * c + 2) for c in (45, 130)),
+    *(of_normal_size(f"ahead-at-ends-of-{c}", normal.at_ends(c), 2 * c) for c in (36, 160, 201)),
+    of_normal_size("ahead-at-beginnings-of-45", normal.at_beginnings(45), 92),
     of_normal_size("ahead-to-ends-of-160", normal.to_ends(160), 160),
     planted(
         "next-id-at-ends-of-56",

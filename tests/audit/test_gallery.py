@@ -203,6 +203,7 @@ QUICK_MUTANTS = {
     *("rows-mixed-by-eight", "only-with-gradients-in-training", "mean-of-tokens-in-training", "no-finite-logit"),
     *("dropped-by-the-whole", "memory-of-the-class", "only-at-37-tokens", "only-in-narrow-numbers"),
     *("mass-on-padded-ids", "dead-projection", "initialisation-overwritten", "decoding-shift-off-by-one"),
+    *("ahead-at-ends-of-201", "ahead-at-line-feeds", "capacity-by-length"),
     *("window-cache-one-short", "nats-clamped", "real-id-ignored-as-padding", "dearest-tenth-left-out"),
 }
 QUICK_TWINS = {

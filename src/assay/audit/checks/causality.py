@@ -25,6 +25,8 @@ LOGITS_KEPT = 1 << 25
 """The number of logits held at once, 256 MB in float64."""
 CONFIRMED = 6
 """For how many of the largest changes rounding is measured again, on the very sequences that showed them."""
+IN_TRAINING = 5
+"""How many of the special ids are tried in training mode: those given or declared come first."""
 CANDIDATES = 24
 """How many later tokens are changed one at a time to name the one that moves earlier logits most."""
 
@@ -49,7 +51,7 @@ def by_replacement(subject: Subject, search: Search, yardstick: Yardstick, train
     suspicious = () if training else suspects(subject, search, yardstick)
     probes = long_probes(search, V, special, tuple(sorted({*cuts, *(suspicious or ())})))
     if not (training and search.brief and probes):
-        probes += content_probes(search, V, special)
+        probes += content_probes(search, V, special[:IN_TRAINING] if training else special)
     if not training:
         probes += single_probes(search, V)
     changes = [pair for group in _groups(subject, probes) for pair in _changes(subject, group, yardstick, training)]
