@@ -19,7 +19,7 @@ from scipy import stats
 
 from assay.data.config import DataConfig
 from assay.data.corpus import SPLITS, Document, read_documents, silent
-from assay.data.text.duplicates import near_duplicate_clusters
+from assay.data.text.overlap.duplicates import near_duplicate_clusters
 from assay.data.text.splitting import split_documents
 
 LENGTHS = (5, 12, 25, 50, 200, 1000, 2000)

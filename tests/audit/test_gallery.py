@@ -14,8 +14,8 @@ from _pytest.mark import ParameterSet
 from torch import Tensor, nn
 
 from assay.audit import audit
+from assay.audit.calling.labels import labels_of, parts_of
 from assay.audit.redraw import redrawn
-from assay.audit.subject.labels import labels_of, parts_of
 from gallery import GALLERY, Mutant
 from gallery_decoding import WindowModel
 from gallery_memory import OwnDecay

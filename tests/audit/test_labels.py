@@ -8,9 +8,9 @@ from torch import nn
 
 import gallery_labels as models
 from assay.audit import audit, borrowed, plan_search, yardstick
+from assay.audit.calling.labels import takes_labels
 from assay.audit.checks.labels import labels
 from assay.audit.scoring.check import scoring
-from assay.audit.subject.labels import takes_labels
 from assay.records import Finding
 from plain_models import seeded
 

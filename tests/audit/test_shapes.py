@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from assay.audit import AuditReport, audit, borrowed
-from assay.audit.subject.calling import callings, logits_of
-from assay.audit.subject.lengths import Lengths, spans
+from assay.audit.calling.lengths import Lengths, spans
+from assay.audit.calling.ways import callings, logits_of
 from assay.errors import RequestError
 from gallery_shapes import (
     AtLengths,

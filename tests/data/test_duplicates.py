@@ -6,8 +6,8 @@ import unicodedata
 import numpy as np
 import pytest
 
-from assay.data.text.coverage import SCALES, Scale
-from assay.data.text.duplicates import BOILERPLATE_TEXTS, near_duplicate_clusters
+from assay.data.text.overlap.coverage import SCALES, Scale
+from assay.data.text.overlap.duplicates import BOILERPLATE_TEXTS, near_duplicate_clusters
 
 RANDOM_SEED = 21
 Words = list[str]

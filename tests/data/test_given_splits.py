@@ -9,8 +9,8 @@ import pytest
 
 from assay.data.config import DataConfig
 from assay.data.corpus import SPLITS, read_documents
-from assay.data.text.given_splits import given_splits
 from assay.data.text.prepare import prepare
+from assay.data.text.reading.given_splits import given_splits
 from assay.errors import RequestError
 
 WORDS = ["miller", "baker", "weaver", "potter", "carter", "cooper", "fowler", "tanner", "sawyer", "thatcher"]

@@ -18,8 +18,8 @@ from assay.data.scoring import scoring_windows
 from assay.data.text import cache
 from assay.data.text import prepare as module
 from assay.data.text.prepare import TokenizedCorpus, prepare
+from assay.data.text.reading.textfile import Tally, file_documents
 from assay.data.text.splitting import split_documents
-from assay.data.text.textfile import Tally, file_documents
 from assay.data.text.tokenized import id_dtype, tokenize
 from assay.data.text.tokenizer import build_tokenizer
 from assay.errors import RequestError

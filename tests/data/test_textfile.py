@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from assay.data.config import DataConfig
 from assay.data.corpus import Document, read_documents, silent
-from assay.data.text.textfile import LONG_PASSAGE_BYTES, PASSAGE_BYTES, parts, passages
+from assay.data.text.reading.textfile import LONG_PASSAGE_BYTES, PASSAGE_BYTES, parts, passages
 from assay.errors import RequestError
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from assay.data.config import DataConfig
 from assay.data.corpus import read_documents, silent
-from assay.data.text.walk import walk
+from assay.data.text.reading.walk import walk
 from assay.errors import RequestError
 
 

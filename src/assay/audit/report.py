@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from assay.audit.subject.lengths import spans
+from assay.audit.calling.lengths import spans
 from assay.records import Finding, Record
 
 DECIDING = ("causality", "labels", "length", "isolation", "determinism", "modes", "parity", "scoring")

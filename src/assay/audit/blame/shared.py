@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from assay.audit.blame.attributes import Contents, changed_attributes, named_tensors
 from assay.audit.blame.tracer import leaves_of
-from assay.audit.subject.decoding import Decoder
+from assay.audit.decoding.decoders import Decoder
 
 
 def shared_state(model: nn.Module, decoder: Decoder, one: Tensor, other: Tensor, lengths: Sequence[int]) -> str | None:

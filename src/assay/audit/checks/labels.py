@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from assay.audit.blame.where import placed, trace_over_time
+from assay.audit.calling.labels import Labels, is_cross_entropy, labels_of, parts_of, shifted_by_caller
 from assay.audit.probing.evidence import Change, finding_of, largest_change
 from assay.audit.probing.search import Search
 from assay.audit.probing.yardstick import Yardstick, measured_on
 from assay.audit.subject.draws import held
-from assay.audit.subject.labels import Labels, is_cross_entropy, labels_of, parts_of, shifted_by_caller
 from assay.audit.subject.subject import RaisedError, Subject
 from assay.records import Finding
 

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from assay.audit.blame.pairing import prefix_of
 from assay.audit.blame.where import placed, trace
+from assay.audit.calling.lengths import spans
 from assay.audit.probing.evidence import Change, finding_of, largest_change
 from assay.audit.probing.probes import repeating_rows
 from assay.audit.probing.search import Search
 from assay.audit.probing.yardstick import Yardstick, measured_on
-from assay.audit.subject.lengths import spans
 from assay.audit.subject.subject import RaisedError, Subject
 from assay.records import Finding
 

@@ -16,12 +16,12 @@ from assay.audit.blame.tracer import Tracer
 from assay.audit.blame.where import notable, placed, tolerance
 from assay.audit.checks.generation import UngreedyError, generation
 from assay.audit.checks.reading import StatelessError, UnreadError, chosen, decoded, largest_of
+from assay.audit.decoding.decoders import Decoder, long_splits, splits
+from assay.audit.decoding.habits import habits
 from assay.audit.probing.evidence import Change, finding_of, largest_change
 from assay.audit.probing.search import Search
 from assay.audit.probing.yardstick import SMALLEST_LEAK, TIMES_ROUNDING, Yardstick
-from assay.audit.subject.decoding import Decoder, long_splits, splits
 from assay.audit.subject.differences import change
-from assay.audit.subject.habits import habits
 from assay.audit.subject.limits import padding_id
 from assay.audit.subject.subject import RaisedError, Subject
 from assay.errors import RequestError

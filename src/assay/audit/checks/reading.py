@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from assay.audit.blame.tracer import leaves_of
+from assay.audit.decoding.decoders import ROOM, Decoder, NoStateError
 from assay.audit.probing.evidence import Change, largest_change
 from assay.audit.probing.yardstick import Yardstick
-from assay.audit.subject.decoding import ROOM, Decoder, NoStateError
 from assay.audit.subject.differences import change
 from assay.audit.subject.subject import RaisedError, Subject
 from assay.errors import RequestError

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
+from assay.audit.calling.lengths import Lengths
 from assay.audit.probing.search import Search
-from assay.audit.subject.lengths import Lengths
 
 TOKENS = 10_000
 """The most tokens in rows that replace one token each: the smallest length that a model takes may be a long one."""

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from assay.audit.calling.labels import Labels, labels_of, parts_of, shifted_by_caller
 from assay.audit.scoring.readings import cross_entropy, reductions
-from assay.audit.subject.labels import Labels, labels_of, parts_of, shifted_by_caller
 from assay.audit.subject.subject import RaisedError, Subject
 
 OwnLoss = Callable[[nn.Module, Tensor], Any]

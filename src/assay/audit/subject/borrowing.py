@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from assay.audit.calling.batches import take_ids
+from assay.audit.calling.lengths import Lengths
+from assay.audit.calling.trial import lengths_taken, settle, settle_training, settle_unusually
+from assay.audit.calling.ways import Calling
 from assay.audit.subject import limits
 from assay.audit.subject.arithmetic import wide
-from assay.audit.subject.batches import take_ids
-from assay.audit.subject.calling import Calling
 from assay.audit.subject.chunks import shorten_chunks
-from assay.audit.subject.lengths import Lengths
 from assay.audit.subject.memory import Memory, reachable
 from assay.audit.subject.subject import RaisedError, Subject
-from assay.audit.subject.trial import lengths_taken, settle, settle_training, settle_unusually
 from assay.errors import RequestError
 from assay.evaluation.generators import generators_put_back
 from assay.plugins.blame import blamed

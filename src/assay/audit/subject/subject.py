@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from assay.audit.calling.lengths import Lengths
+from assay.audit.calling.ways import Calling
+from assay.audit.calling.ways import logits_of as logits_of
 from assay.audit.subject.arithmetic import Widened, float64_by_default, in_float64, narrowest_type
-from assay.audit.subject.calling import Calling
-from assay.audit.subject.calling import logits_of as logits_of
 from assay.audit.subject.differences import change
 from assay.audit.subject.draws import Source, SteadyDraws
 from assay.audit.subject.dropout import estimates_kept, without_dropout
-from assay.audit.subject.lengths import Lengths
 from assay.audit.subject.memory import Memory, reachable
 from assay.errors import RequestError
 from assay.evaluation.generators import drawn_so_far, is_generator, reseed, seed_generators, state_of

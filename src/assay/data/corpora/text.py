@@ -10,12 +10,12 @@ from pathlib import Path
 from assay.analysis.wording import counted
 from assay.data.config import DataConfig
 from assay.data.corpus import CORPORA, DEFAULT_FIELD, SPLITS, CorpusSource, Document, Split, Tell
-from assay.data.text.contents import text_suffix
-from assay.data.text.given_splits import given_splits, is_split_file, split_by_another_name, unofficial
-from assay.data.text.rows import LINE_SUFFIXES
-from assay.data.text.shards import missing_shards
-from assay.data.text.textfile import SEPARATOR, Tally, file_documents, may_hold_rows
-from assay.data.text.walk import Found, walk
+from assay.data.text.reading.contents import text_suffix
+from assay.data.text.reading.given_splits import given_splits, is_split_file, split_by_another_name, unofficial
+from assay.data.text.reading.rows import LINE_SUFFIXES
+from assay.data.text.reading.shards import missing_shards
+from assay.data.text.reading.textfile import SEPARATOR, Tally, file_documents, may_hold_rows
+from assay.data.text.reading.walk import Found, walk
 from assay.errors import RequestError
 
 _PLAIN_SUFFIXES = """

@@ -8,8 +8,8 @@ import numpy as np
 
 from assay.analysis.wording import counted
 from assay.data.corpus import SPLITS, Document, Split, Tell
-from assay.data.text.components import Components
-from assay.data.text.duplicates import content_hash, near_duplicate_clusters
+from assay.data.text.overlap.components import Components
+from assay.data.text.overlap.duplicates import content_hash, near_duplicate_clusters
 from assay.errors import RequestError
 
 SplitBy = Literal["hash", "position"]

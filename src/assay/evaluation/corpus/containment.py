@@ -1,6 +1,7 @@
 """Which held-out documents stand in the training documents: by shared word 13-grams, exactly or by MinHash.
 
-Written apart from data/text/duplicates.py, which makes the splits: the check and what it checks share no mistake.
+Written apart from data/text/overlap/duplicates.py, which makes the splits: the check shares no mistake with what it
+checks.
 """
 
 import itertools

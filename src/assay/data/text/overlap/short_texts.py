@@ -11,8 +11,8 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.data.text.components import Components
-from assay.data.text.words import Hashes, Ints, gram_hashes, mixed
+from assay.data.text.overlap.components import Components
+from assay.data.text.overlap.words import Hashes, Ints, gram_hashes, mixed
 
 FEWEST_WORDS = 5
 """Of texts that are compared other than for equality."""

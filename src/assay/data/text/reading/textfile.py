@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from assay.data.corpus import Document
-from assay.data.text.contents import decode, head_of, opened, read_text, text_suffix
-from assay.data.text.rows import (
+from assay.data.text.reading.contents import decode, head_of, opened, read_text, text_suffix
+from assay.data.text.reading.rows import (
     LINE_SUFFIXES,
     NotRows,
     Rows,

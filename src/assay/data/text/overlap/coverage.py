@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from assay.data.text.components import Components
-from assay.data.text.words import Hashes, Ints, gram_hashes
+from assay.data.text.overlap.components import Components
+from assay.data.text.overlap.words import Hashes, Ints, gram_hashes
 
 Flags = NDArray[np.bool_]
 

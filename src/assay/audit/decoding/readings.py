@@ -10,8 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from assay.audit.subject.decoding import NoStateError
-from assay.audit.subject.roles import STATES, Roles
+from assay.audit.decoding.decoders import NoStateError
+from assay.audit.decoding.roles import STATES, Roles
 
 TokenForm = Literal["rows", "column", "vector", "number", "int"]
 """[B, T]; [B, 1]; [B]; a scalar tensor; a Python int: for one token of each row, but for the first."""

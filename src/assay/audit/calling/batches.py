@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from assay.audit.subject.labels import shifted_by_caller, takes_labels
+from assay.audit.calling.labels import shifted_by_caller, takes_labels
 from assay.audit.subject.subject import parameters_of
 
 _NAMES = ("batch", "data", "sample", "samples", "example", "examples", "features", "fields", "item", "items")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
 from assay.data.corpus import Split
-from assay.data.text.contents import COMPRESSED
+from assay.data.text.reading.contents import COMPRESSED
 
 _WORDS: dict[str, Split] = {
     "train": "train",

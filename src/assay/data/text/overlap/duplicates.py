@@ -7,10 +7,10 @@ Texts are compared by their normalised words (`words`), short ones by what remai
 import hashlib
 from collections.abc import Sequence
 
-from assay.data.text.components import Components
-from assay.data.text.coverage import SCALES, join_covered_texts
-from assay.data.text.short_texts import join_contained_short_texts, join_equal_texts, join_near_short_texts
-from assay.data.text.words import Ints, word_hashes
+from assay.data.text.overlap.components import Components
+from assay.data.text.overlap.coverage import SCALES, join_covered_texts
+from assay.data.text.overlap.short_texts import join_contained_short_texts, join_equal_texts, join_near_short_texts
+from assay.data.text.overlap.words import Ints, word_hashes
 
 BOILERPLATE_SHARE = 0.02
 """What stands in more than this share of all texts is boilerplate, as a licence is."""

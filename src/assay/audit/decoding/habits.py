@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from assay.audit.subject.decoding import Advance, Begin, Decoder, Longer
-from assay.audit.subject.readings import NAMES_OF_TRANSFORMERS, InferenceParams, PositionForm, Reading, TokenForm
-from assay.audit.subject.roles import Roles, arguments_to_begin, methods, roles_of
+from assay.audit.decoding.decoders import Advance, Begin, Decoder, Longer
+from assay.audit.decoding.readings import NAMES_OF_TRANSFORMERS, InferenceParams, PositionForm, Reading, TokenForm
+from assay.audit.decoding.roles import Roles, arguments_to_begin, methods, roles_of
 from assay.audit.subject.statics import is_own_class
 from assay.audit.subject.subject import Decode, parameters_of
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from assay.data.text.contents import decode, opened
+from assay.data.text.reading.contents import decode, opened
 from assay.errors import RequestError
 from assay.extras import brings
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import torch
 
+from assay.audit.calling.lengths import MORE, Lengths
+from assay.audit.calling.ways import Calling, OtherLengthError, callings
 from assay.audit.subject import limits
-from assay.audit.subject.calling import Calling, OtherLengthError, callings
-from assay.audit.subject.lengths import MORE, Lengths
 from assay.audit.subject.subject import RaisedError, Subject, is_the_users
 from assay.errors import RequestError
 

@@ -1,0 +1,1 @@
+"""How a model decodes, read off its signatures."""

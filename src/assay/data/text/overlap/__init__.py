@@ -1,0 +1,1 @@
+"""Which documents are copies, excerpts or edits of each other."""

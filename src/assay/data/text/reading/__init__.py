@@ -1,0 +1,1 @@
+"""From files and folders to documents: formats, rows, splits that the user made."""
