@@ -132,10 +132,11 @@ def test_whatever_a_model_raises_is_one_line(error: type[BaseException]) -> None
     assert "\n" not in str(caught.value)
 
 
-def test_what_raises_in_one_check_leaves_the_others() -> None:
+def test_batches_that_raise_are_named() -> None:
     report = audit(Raising(SystemExit, (4,)), max_length=24)
     assert report.sound
-    assert "not looked at: isolation (the model raised SystemExit: a reason)" in report.summary()
+    (found,) = [finding for finding in report.findings if finding.check == "isolation"]
+    assert "batches of 4 rows were not tried: the model raised SystemExit: a reason" in found.explanation
 
 
 class Interrupted(Mapped):

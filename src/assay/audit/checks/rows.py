@@ -33,10 +33,12 @@ def rows(subject: Subject, search: Search, yardstick: Yardstick, training: bool 
     for count in sizes:
         try:
             findings.append(_of_batch(subject, search, yardstick, training, count))
-        except RaisedError:
+        except RaisedError as error:  # a cache on the model may have room for so many rows only
             if not findings:
                 raise
-            break  # a cache on the model may have room for so many rows only
+            found = worst(findings)
+            words = f"{found.explanation}; batches of {count} rows were not tried: the model raised {error}"
+            return found.model_copy(update={"explanation": words})
         if findings[-1].status == "fail":
             break
     return worst(findings)
