@@ -62,7 +62,7 @@ def drawn_so_far() -> tuple[object, ...]:
 
 def _fingerprint(numpy: Any) -> object:
     """NumPy's global state: its memory as it stands, as `get_state` takes longer than a small model's whole call."""
-    source = numpy.get_bit_generator() if hasattr(numpy, "get_bit_generator") else None
+    source: Any = numpy.get_bit_generator() if hasattr(numpy, "get_bit_generator") else None
     if type(source).__name__ == "MT19937":
         return ctypes.string_at(source.ctypes.state_address, MT19937_BYTES)
     name, keys, place, *rest = numpy.get_state()
