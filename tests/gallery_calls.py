@@ -1,5 +1,6 @@
-"""Mutants that remember calls by a part of a row, with twins that remember by the whole of it."""
+"""Mutants that remember calls by a part of a row, or decode wrongly by many habits, each with its sound twin."""
 
+import gallery_habits as habits
 from gallery import Mutant, layer, planted
 from gallery_memos import (
     KEYS,
@@ -28,4 +29,20 @@ CALLS = [
     layer("hidden-by-first-input", HiddenByStart, "isolation"),
     layer("last-row-in-a-global", LastRowGlobally, "isolation"),
     layer("lru-cache-by-length", CachedByLength, "isolation"),
+]
+
+
+def decoder(habit: type[habits.Attentive], fault: habits.Fault) -> Mutant:
+    """A mutant that decodes by a habit with a fault, and its twin without one."""
+    return planted(f"{habit.__name__}-{fault}", lambda b: habit(fault if b else ""), "parity", "")
+
+
+DECODERS = [
+    *(decoder(habit, "position") for habit in habits.Attentive.__subclasses__() if habit in habits.DECODING),
+    *(decoder(habit, "forgets") for habit in (habits.StartPos, habits.StepOrNone, habits.PrefillDecode)),
+    *(decoder(habit, "batch") for habit in (habits.StartPos, habits.StepOrNone, habits.AskedFor)),
+    *(decoder(habit, "shared") for habit in (habits.StepOrNone, habits.InPlaceCache)),
+    *(decoder(habit, "kept") for habit in (habits.CacheInside, habits.Stateful)),
+    planted("ring-in-its-second-round", habits.Rolling, "parity", ""),
+    planted("generates-with-shifted-positions", habits.Generating, "parity", ""),
 ]

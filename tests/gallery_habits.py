@@ -211,6 +211,37 @@ class SeveralStates(Attentive):
         return logits[:, 0], k, v
 
 
+class KeyCache:
+    """The past of one sequence."""
+
+    def __init__(self) -> None:
+        self.past: Past | None = None
+
+
+class OwnObject(Attentive):
+    """forward(ids, cache=None), which writes into an object of its own class."""
+
+    def forward(self, ids: Tensor, cache: KeyCache | None = None) -> Tensor:
+        logits, past = self.read(ids, None if cache is None else cache.past)
+        if cache is not None:
+            cache.past = past
+        return logits
+
+
+class SingleTokens(Attentive):
+    """forward(ids, past=None) -> (logits, past), which after a past is meant for single tokens, as many are."""
+
+    def forward(self, ids: Tensor, past: Past | None = None) -> tuple[Tensor, Past]:
+        logits, after = self.read(ids, past)
+        return (logits if past is None or ids.shape[1] == 1 else self.read(ids)[0]), after
+
+
+DECODING = (
+    *(StartPos, StepOrNone, InPlaceCache, WithParams, PrefillDecode, AskedFor, CacheInside, SetUp, OneNumber, Stateful),
+    *(SeveralStates, OwnObject, SingleTokens),
+)
+
+
 class Moved(Attentive):
     """forward(ids, start_pos) that moves positions and keeps nothing: there is nothing to compare."""
 

@@ -18,11 +18,13 @@ from gallery_habits import (
     InPlaceCache,
     Moved,
     OneNumber,
+    OwnObject,
     Planned,
     PrefillDecode,
     Rolling,
     SetUp,
     SeveralStates,
+    SingleTokens,
     StartPos,
     Stateful,
     StepOrNone,
@@ -42,6 +44,8 @@ HABITS: dict[type[Attentive], str] = {
     OneNumber: "`init_state` and `step` give (one row at a time)",
     Stateful: "`step`",
     SeveralStates: "`allocate_inference_cache` and `step`",
+    OwnObject: "`forward` and `cache`",
+    SingleTokens: "`forward` and `past`",
 }
 
 

@@ -8,7 +8,7 @@ from assay.audit.checks.near_calls import near_calls
 from assay.audit.probing.search import LARGE
 from assay.records import Finding
 from gallery import Mutant
-from gallery_calls import CALLS
+from gallery_calls import CALLS, DECODERS
 
 SEED = 7
 
@@ -71,8 +71,8 @@ def caught(mutant: Mutant) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mutant", CALLS, ids=lambda mutant: mutant.name)
-def test_the_audit_catches_memory_and_passes_twins(mutant: Mutant) -> None:
+@pytest.mark.parametrize("mutant", [*CALLS, *DECODERS], ids=lambda mutant: mutant.name)
+def test_the_audit_catches_memory_and_wrong_decoding_and_passes_twins(mutant: Mutant) -> None:
     caught(mutant)
     twin = audit(mutant.twin(SEED), max_length=40)
     assert [finding for finding in twin.findings if finding.status == "fail"] == []

@@ -37,10 +37,11 @@ def cases(scale: str) -> list[Case]:
     """The models of gallery and zoo; at scale "tiny" the first few of each."""
     sys.path.insert(0, str(TESTS))
     from gallery import GALLERY
+    from gallery_calls import CALLS, DECODERS
     from sound_zoo import SOUND_ZOO
 
     count = None if scale == "full" else 2
-    mutants, sound = GALLERY[:count], SOUND_ZOO[:count]
+    mutants, sound = [*GALLERY, *CALLS, *DECODERS][:count], SOUND_ZOO[:count]
     return [
         *(Case(m.name, "mutant", m.check, m.make, m.options) for m in mutants),
         *(Case(m.name, "twin", None, m.twin, m.twin_options) for m in mutants),

@@ -201,7 +201,8 @@ def _starts(model: nn.Module, roles: Roles, begins: Sequence[str]) -> list[_Star
 def _objects(model: nn.Module, layers: int) -> Iterator[Begin]:
     """Objects of the classes for states that stand beside the model's own class, one in all or one for each layer."""
     places = dict.fromkeys(kind.__module__ for kind in type(model).__mro__ if is_own_class(kind))
-    kinds = [kind for place in places for kind in vars(sys.modules[place]).values() if is_own_class(kind)]
+    known = [vars(sys.modules[place]) for place in places if place in sys.modules]
+    kinds = [kind for names in known for kind in names.values() if is_own_class(kind)]
     for kind in kinds:
         given = arguments_to_begin(kind, 2, 2, layers)
         if given is None or issubclass(kind, nn.Module) or not _STATE_CLASS.search(kind.__name__):
@@ -210,11 +211,13 @@ def _objects(model: nn.Module, layers: int) -> Iterator[Begin]:
         def make(_: nn.Module, rows: int, tokens: int, kind: type = kind) -> Any:
             return kind(**(arguments_to_begin(kind, rows, tokens, layers) or {}))
 
-        def for_each(model: nn.Module, rows: int, tokens: int, make: Begin = make) -> Any:
-            return [make(model, rows, tokens) for _ in range(layers)]
-
         yield make
-        yield for_each
+        yield _in_each(make, layers)
+
+
+def _in_each(make: Begin, layers: int) -> Begin:
+    """A list of as many states as there are layers."""
+    return lambda model, rows, tokens: [make(model, rows, tokens) for _ in range(layers)]
 
 
 def _made_by(model: nn.Module, name: str, room: bool) -> Begin | None:
