@@ -1,0 +1,1 @@
+"""The rules that come along, one YAML file each."""
