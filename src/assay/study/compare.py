@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Container, Sequence
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,17 +19,17 @@ from assay.study.audits import audit_fresh, audit_trained
 from assay.study.conclude import conclude, judge, measure_floors
 from assay.study.executor.capacity import resolve_workers
 from assay.study.executor.execute import execute
-from assay.study.executor.job import Job, RunListener
+from assay.study.executor.job import RunListener
 from assay.study.folder import (
     discard,
     lock,
     open_folder,
-    open_run,
     refuse_older,
     rewrite_config,
     stored_config,
 )
 from assay.study.growth import grown, refuse_course
+from assay.study.jobs import job_of, run_folder
 from assay.study.live import Live
 from assay.study.measure.given import arms_of, given_study
 from assay.study.measure.results import can_measure_again, measure_study
@@ -43,8 +42,8 @@ from assay.study.resolve import (
     training_flops,
     with_measurements,
 )
-from assay.study.run import carry_out, compile_shortfall, finished_run, trained_record
-from assay.study.sources import only_here, refuse_changed_sources
+from assay.study.run import compile_shortfall, trained_record
+from assay.study.sources import refuse_changed_sources
 from assay.training.environment import assay_version
 from assay.training.loop import StepEvent
 
@@ -196,7 +195,7 @@ def _carry_out_seeds(
     # Seed by seed, so that an early look already compares; the longest runs first, so that no worker waits at the end.
     # How long a run of an arm takes is known after its first; before, FLOPs are a guess.
     longest_first = sorted(study.arms, key=lambda arm: -training_flops(arm))
-    jobs = [_job(study, arm, seed, folder) for seed in seeds for arm in longest_first]
+    jobs = [job_of(study, arm, seed, folder) for seed in seeds for arm in longest_first]
     done = {
         (run.record.label, run.record.seed): run for run in execute(jobs, resolve_workers(workers, study), listener)
     }
@@ -227,26 +226,6 @@ def _told(now: StudyRecord, count: int, config: StudyConfig) -> str:
     if decided(now):
         return f"{start}; stopped"
     return f"{start}; goes on to {next(look for look in config.looks() if look > count)} seeds"
-
-
-def _job(study: Study, arm: ResolvedArm, seed: int, folder: Path) -> Job:
-    place = run_folder(study, arm, seed, folder)
-    return Job(
-        name=f"{arm.label}-seed{seed}",
-        folder=place,
-        steps=arm.training.steps,
-        finished=partial(finished_run, study, arm, seed, place),
-        here=partial(carry_out, study, arm, seed, place),
-        prepare=partial(open_run, place, study.run_config(arm, seed)),
-        only_here=only_here(arm.architecture, arm.config, study.config.data, study.of_runs()),
-        arm=arm.label,
-        turn=study.config.seeds.index(seed),
-    )
-
-
-def run_folder(study: Study, arm: ResolvedArm, seed: int, folder: Path) -> Path:
-    """Where the run of `arm` with `seed` lies in the study's folder."""
-    return folder / "runs" / study.run_name(arm, seed)
 
 
 def _refuse_other_corpus(study: Study, folder: Path) -> None:

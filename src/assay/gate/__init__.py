@@ -1,0 +1,1 @@
+"""A gate carried out: planned to a budget, tuned, trained at several sizes, judged by a rule."""

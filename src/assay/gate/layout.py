@@ -1,0 +1,115 @@
+"""The stages of a gate for given sizes: which runs, in which order, at what cost. No stopwatch, no model."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from assay.analysis.wording import short
+from assay.gate.asked import CONTROL, PLACEBO
+from assay.records.gate import Stage, StageKind
+
+TUNING_SEED = 10_000
+"""Judged seeds are below it: a run that tuned an arm never judges it."""
+PILOT_SEED = 20_000
+PILOT_SEEDS = (4, 2)
+"""At the two smallest sizes: the spread comes from the first, the slope from both."""
+CHECKED_RATES = 3
+PAGE_SECONDS = 8.0
+"""Floors, the speed of all arms by turns, samples and the page of one judged stage, about."""
+PAGE_SECONDS_AN_ARM = 6.0
+"""And of each of its arms: two audits."""
+
+
+class Cost(NamedTuple):
+    """Of one run."""
+
+    seconds: float
+    flops: float
+
+
+Costs = Callable[[str, int, int], Cost]
+"""(arm, size, tokens) -> what a run of it takes."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a gate has beside its sizes."""
+
+    baseline: str
+    candidates: Sequence[str]
+    placebo: bool
+    seeds: int
+    rates: Sequence[float]
+    tokens_per_parameter: float
+    batch_tokens: int
+    workers: int
+
+    @property
+    def arms(self) -> list[str]:
+        """Those that run at every size but the top one."""
+        return [self.baseline, *self.candidates, *([PLACEBO] if self.placebo else [])]
+
+    def tokens(self, size: int) -> int:
+        """Of one run, in whole batches."""
+        return max(1, round(size * self.tokens_per_parameter / self.batch_tokens)) * self.batch_tokens
+
+
+def top_of(sizes: Sequence[int]) -> int:
+    """The baseline's further size: as far above the largest as that is above the one below it."""
+    return round(sizes[-1] * sizes[-1] / sizes[-2])
+
+
+def lay_out(shape: Shape, sizes: Sequence[int], costs: Costs) -> list[Stage]:
+    """All stages in the order in which they are carried out."""
+    tuned = [arm for arm in shape.arms]
+    seeds = list(range(shape.seeds))
+
+    def stage(kind: StageKind, size: int, arms: Sequence[str], of: Sequence[int], rates: Sequence[float] = ()) -> Stage:
+        tokens = shape.tokens(size)
+        if kind == "control":
+            tokens = shape.tokens(size // 2)
+        each = [costs(shape.baseline if arm in (PLACEBO, CONTROL) else arm, size, tokens) for arm in arms]
+        tries = CHECKED_RATES if kind == "check" else max(1, len(rates))
+        runs = [cost.seconds for cost in each for _ in range(tries * len(of))]
+        after = PAGE_SECONDS + PAGE_SECONDS_AN_ARM * len(arms) if kind in ("judged", "control") else 0.0
+        return Stage(
+            name=f"{kind}-{short(size)}",
+            kind=kind,
+            size=size,
+            tokens=tokens,
+            arms=list(arms),
+            rates=list(rates),
+            tries=tries,
+            seeds=list(of),
+            flops=sum(cost.flops for cost in each) * tries * len(of),
+            seconds=makespan(runs, shape.workers) + after,
+        )
+
+    first, second = sizes[0], sizes[1]
+    pilots = [
+        stage("pilot", size, [shape.baseline], range(PILOT_SEED, PILOT_SEED + count))
+        for size, count in zip((first, second), PILOT_SEEDS, strict=True)
+    ]
+    found = [stage("tuning", first, tuned, [TUNING_SEED], shape.rates), stage("check", second, tuned, [TUNING_SEED])]
+    judged = [stage("judged", size, shape.arms, seeds) for size in sizes]
+    judged.append(stage("judged", top_of(sizes), [shape.baseline], seeds))
+    controls = [stage("control", size, [CONTROL], seeds) for size in sizes] if shape.placebo else []
+    return [*pilots, *found, *judged, *controls]
+
+
+def makespan(seconds: Sequence[float], workers: int) -> float:
+    """How long `workers` take for runs of these lengths, the longest first."""
+    ends = [0.0] * max(1, workers)
+    for one in sorted(seconds, reverse=True):
+        ends[ends.index(min(ends))] += one
+    return max(ends)
+
+
+def total(stages: Sequence[Stage]) -> Cost:
+    """Of all of them."""
+    return Cost(sum(stage.seconds for stage in stages), sum(stage.flops for stage in stages))
+
+
+def by_name(stages: Sequence[Stage]) -> Mapping[str, Stage]:
+    """Each under the name of its folder."""
+    return {stage.name: stage for stage in stages}

@@ -1,0 +1,110 @@
+"""Which sizes a budget pays for: the largest ladder of factor two that fits."""
+
+from collections.abc import Sequence
+
+from assay.analysis.wording import short
+from assay.errors import RequestError
+from assay.gate.asked import Budget, GateRequest
+from assay.gate.layout import Cost, Shape, lay_out, top_of, total
+from assay.gate.stages import arms_of
+from assay.gate.timing import Times
+from assay.study.asked import StudyConfig
+from assay.study.resolve import resolve
+
+NICE = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
+"""Leading digits of sizes."""
+SMALLEST, LARGEST = 8_000, 100_000_000_000
+RESERVE = 0.9
+"""Of the budget that is planned with; the rest is for what a short timing cannot know."""
+
+
+def rungs_for(budget: Budget) -> int:
+    """How many sizes the candidates have: more only where the largest stays worth it."""
+    seconds = budget.seconds or 0.0
+    flops = budget.flops or 0.0
+    if seconds >= 6 * 3600 or flops >= 1e16:
+        return 4
+    return 3 if seconds >= 3600 or flops >= 1e15 else 2
+
+
+def seeds_for(budget: Budget | None) -> int:
+    """Three where time is short, five otherwise."""
+    short_time = budget is not None and (budget.seconds or 0) < 3600 and (budget.flops or 0) < 1e15
+    return 3 if short_time else 5
+
+
+def nice_sizes() -> list[int]:
+    """8k, 10k, 12.5k, ... ascending."""
+    of = [round(digit * 10**power) for power in range(3, 11) for digit in NICE]
+    return [size for size in of if SMALLEST <= size <= LARGEST]
+
+
+def ladder_up_to(largest: int, rungs: int) -> list[int]:
+    """Halved from the largest, ascending."""
+    return [largest >> (rungs - 1 - at) for at in range(rungs)]
+
+
+def least_size(request: GateRequest, base: StudyConfig) -> int:
+    """The smallest of the nice sizes that every arm can have."""
+    arms = [arm for label, arm in arms_of(request).items() if label in _named(request)]
+    for size in nice_sizes():
+        config = base.model_copy(update={"arms": arms, "size": size, "sizes": [], "seeds": [0]})
+        try:
+            resolve(config, lambda _: None)
+        except RequestError:
+            continue
+        return size
+    raise RequestError("--sizes: no size was found that every arm can have; `assay describe ARM --size` shows why")
+
+
+def choose_sizes(request: GateRequest, shape: Shape, times: Times, base: StudyConfig) -> list[int]:
+    """The largest ladder within the budget; a budget too small for the least is a RequestError that says what is."""
+    budget = request.budget
+    if budget is None:
+        raise ValueError("sizes are chosen by a budget")
+    rungs = rungs_for(budget)
+    lowest = least_size(request, base)
+    known = [size for size in nice_sizes() if size >> (rungs - 1) >= lowest]
+    arms = [shape.baseline, *shape.candidates]
+    times.measure([ladder_up_to(known[0], rungs)[0], ladder_up_to(known[min(len(known) - 1, 8)], rungs)[-1]], arms)
+    best: int | None = None
+    for _ in range(3):  # timing at the chosen sizes may change the choice
+        fitting = [size for size in known if _fits(cost_of(shape, ladder_up_to(size, rungs), times), budget)]
+        found = max(fitting, default=known[0])
+        if found == best:
+            break
+        best = found
+        sizes = ladder_up_to(best, rungs)
+        times.measure([*sizes], arms)
+        times.measure([top_of(sizes)], [shape.baseline])
+    sizes = ladder_up_to(best or known[0], rungs)
+    refuse_budget(cost_of(shape, sizes, times), budget, sizes)
+    return sizes
+
+
+def cost_of(shape: Shape, sizes: Sequence[int], times: Times) -> Cost:
+    """Of a gate at these sizes."""
+    return total(lay_out(shape, sizes, times.cost))
+
+
+def _fits(cost: Cost, budget: Budget) -> bool:
+    if budget.seconds is not None:
+        return cost.seconds <= RESERVE * budget.seconds
+    return cost.flops <= (budget.flops or 0.0)
+
+
+def refuse_budget(cost: Cost, budget: Budget, sizes: Sequence[int]) -> None:
+    """Raise a RequestError that names the least budget, where these sizes do not fit."""
+    if _fits(cost, budget):
+        return
+    least = f"{cost.flops * 1.01:.2g}flops" if budget.flops else _time(cost.seconds / RESERVE)
+    names = ", ".join(map(short, sizes))
+    raise RequestError(f"--budget {budget.text}: too small for the sizes {names}; {least} would do")
+
+
+def _time(seconds: float) -> str:
+    return f"{-(-seconds // 60):.0f}m" if seconds < 2 * 3600 else f"{seconds / 3600 + 0.05:.1f}h"
+
+
+def _named(request: GateRequest) -> list[str]:
+    return [request.baseline.label, *(arm.label for arm in request.candidates)]

@@ -1,0 +1,119 @@
+"""How fast each arm trains at a size, from short runs, as many at a time as the gate will have."""
+
+import math
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from assay.gate.asked import CONTROL, PLACEBO, GateRequest
+from assay.gate.layout import Cost
+from assay.gate.stages import arms_of, carry_out_runs, study_of
+from assay.model.accounting import count_flops
+from assay.model.sizing import build_on_meta
+from assay.records import MeasuredRun
+from assay.records.gate import Stage, Timing
+from assay.study.asked import StudyConfig
+from assay.study.compare import Listener
+from assay.study.resolve import resolve
+from assay.training.loop import StepEvent
+
+TIMED_STEPS = 12
+TIMED_SEED = 30_000
+
+
+class Clock:
+    """A listener of runs that notes how long each took, and passes on what must be said."""
+
+    def __init__(self, listener: Listener) -> None:
+        self.listener = listener
+        self.began: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}
+
+    def message(self, text: str) -> None:
+        pass
+
+    def notice(self, text: str) -> None:
+        self.listener.notice(text)
+
+    def run_started(self, index: int, runs: int, name: str, steps: int) -> None:
+        self.began[name] = time.monotonic()
+
+    def step(self, name: str, event: StepEvent) -> None:
+        pass
+
+    def run_finished(self, name: str, run: MeasuredRun) -> None:
+        self.seconds[name] = time.monotonic() - self.began[name]
+
+
+class Times:
+    """What runs of each arm cost at any size: measured at some, read between and beyond them on a log-log line."""
+
+    def __init__(self, request: GateRequest, base: StudyConfig, listener: Listener, workers: int) -> None:
+        self.request, self.base, self.listener, self.workers = request, base, listener, workers
+        self.timed: dict[tuple[str, int], Timing] = {}
+        self.flops: dict[tuple[str, int], int] = {}
+
+    def measure(self, sizes: Sequence[int], arms: Sequence[str]) -> None:
+        """Time `arms` at those of `sizes` that were not timed yet."""
+        for size in sizes:
+            missing = [arm for arm in arms if (arm, size) not in self.timed]
+            if missing:
+                self.listener.message(f"timing {', '.join(missing)} at {size:,}")
+                self._measure(size, missing)
+
+    def _measure(self, size: int, arms: Sequence[str]) -> None:
+        tokens = TIMED_STEPS * self.base.training.batch_tokens
+        stage = Stage(
+            name="timing", kind="pilot", size=size, tokens=tokens, arms=list(arms), seeds=[TIMED_SEED], flops=0,
+            seconds=0,
+        )  # fmt: skip
+        config = study_of(self.request, stage, {arm: [self.base.training.learning_rate] for arm in arms}, self.base)
+        clock = Clock(self.listener)
+        with tempfile.TemporaryDirectory(prefix="assay-timing-") as place:
+            runs = carry_out_runs(config, Path(place, "runs"), clock, self.workers)
+        for run in runs:
+            record = run.record
+            each = 1 / record.train_tokens_per_second
+            took = clock.seconds[f"{record.label}-seed{TIMED_SEED}"]
+            self.timed[record.label, size] = Timing(
+                arm=record.label,
+                size=size,
+                seconds_per_token=each,
+                start_seconds=max(0.0, took - each * tokens),
+                peak_memory_bytes=record.peak_memory_bytes,
+            )
+            self.flops[record.label, size] = record.flops_per_token.training
+
+    def cost(self, arm: str, size: int, tokens: int) -> Cost:
+        """Of one run of `arm` that reads `tokens`."""
+        arm = self.request.baseline.label if arm in (PLACEBO, CONTROL) else arm
+        per_token = _read({of: time.seconds_per_token for (name, of), time in self.timed.items() if name == arm}, size)
+        start = _read({of: time.start_seconds + 1e-3 for (name, of), time in self.timed.items() if name == arm}, size)
+        return Cost(start + tokens * per_token, float(tokens) * self._flops(arm, size))
+
+    def _flops(self, arm: str, size: int) -> int:
+        if (arm, size) not in self.flops:
+            config = self.base.model_copy(
+                update={"arms": [arms_of(self.request)[arm]], "size": size, "sizes": [], "seeds": [0]}
+            )
+            found = resolve(config, lambda _: None).arms[0]
+            self.flops[arm, size] = count_flops(
+                build_on_meta(found.architecture, found.config), self.base.training.context
+            ).training
+        return self.flops[arm, size]
+
+    def of(self, sizes: Sequence[int]) -> list[Timing]:
+        """The timings at these sizes."""
+        return [timing for (_, size), timing in sorted(self.timed.items()) if size in sizes]
+
+
+def _read(known: Mapping[int, float], size: int) -> float:
+    """The value at `size` on a line through the logarithms of the two nearest known ones."""
+    sizes = sorted(known)
+    if size in known or len(sizes) == 1:
+        return known.get(size, known[sizes[0]])
+    above = next((index for index, of in enumerate(sizes) if of > size), len(sizes) - 1)
+    low, high = sizes[max(0, above - 1)], sizes[max(1, above)]
+    share = math.log(size / low) / math.log(high / low)
+    return known[low] * (known[high] / known[low]) ** share
