@@ -24,6 +24,7 @@ ORDER = [
     },
     {"analysis"},
     {"report"},
+    {"verdict"},
     {"ops"},
     {"layers"},
     {"model"},
@@ -34,6 +35,7 @@ ORDER = [
     {"evaluation"},
     {"audit"},
     {"study"},
+    {"gate"},
     {"api"},
     {""},  # the package itself: its version and its lazy public names
     {"cli"},
@@ -54,6 +56,7 @@ WITHOUT_TORCH = {
     *PLUGINS,
     "analysis",
     "report",
+    "verdict",
     "data",
 }
 

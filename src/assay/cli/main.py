@@ -16,6 +16,7 @@ from assay.cli.compare import compare
 from assay.cli.describe import describe
 from assay.cli.examples import EXAMPLES
 from assay.cli.export import export
+from assay.cli.gate import gate
 from assay.cli.generate import generate
 from assay.cli.import_ import import_model
 from assay.cli.listing import list_all
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 VERBS: dict[str, Callable[..., None]] = {
     "compare": compare,
+    "gate": gate,
     "train": train,
     "list": list_all,
     "describe": describe,

@@ -16,8 +16,8 @@ TOKENS_PER_PARAMETER = 20.0
 RATES = (1e-3, 3.16e-3, 1e-2)
 BATCH_TOKENS = 1_024
 DECAY_SHARE = 1.0
-"""Weight decay forgets over so many lengths of the run at the full learning rate (Wang & Aitchison 2024): the decay of a
-run is 1 / (share x rate x steps), so that neither a longer run nor another rate decays more."""
+"""Weight decay forgets over so many lengths of the run at the full learning rate (Wang & Aitchison 2024): the decay of
+a run is 1 / (share x rate x steps), so that neither a longer run nor another rate decays more."""
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 PLACEBO, CONTROL = "placebo", "half"
 
@@ -52,15 +52,17 @@ class GateRequest:
         for arm in self.candidates:
             if _numbers(arm) == _numbers(self.baseline):
                 raise RequestError(
-                    f"{arm.label}: is the baseline {self.baseline.label} itself; another arm, or --placebo to judge the "
-                    "baseline against itself, would do"
+                    f"{arm.label}: is the baseline {self.baseline.label} itself; another arm, or --placebo to judge "
+                    "the baseline against itself, would do"
                 )
         if repeated := [label for label in labels if labels.count(label) > 1]:
             raise RequestError(f"{repeated[0]}: stands twice; a name of its own, as in mine={repeated[0]}, would do")
         for arm in [self.baseline, *self.candidates]:
             if arm.size is not None or "learning_rate" in arm.training or "weight_decay" in arm.training:
                 fixed = "size" if arm.size is not None else "learning rate or weight decay"
-                raise RequestError(f"{arm.label}: fixes its {fixed}, which the gate chooses alike for all; leave it out")
+                raise RequestError(
+                    f"{arm.label}: fixes its {fixed}; the gate chooses that for all alike, so leave it out"
+                )
             if self.placebo and arm.label in (PLACEBO, CONTROL):
                 raise RequestError(f"{arm.label}: --placebo has an arm of that name; another name would do")
         if len(self.rates) < 3:

@@ -61,7 +61,7 @@ def top_of(sizes: Sequence[int]) -> int:
 
 def lay_out(shape: Shape, sizes: Sequence[int], costs: Costs) -> list[Stage]:
     """All stages in the order in which they are carried out."""
-    tuned = [arm for arm in shape.arms]
+    tuned = list(shape.arms)
     seeds = list(range(shape.seeds))
 
     def stage(kind: StageKind, size: int, arms: Sequence[str], of: Sequence[int], rates: Sequence[float] = ()) -> Stage:

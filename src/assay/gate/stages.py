@@ -64,9 +64,7 @@ def study_of(request: GateRequest, stage: Stage, rates: Rates, base: StudyConfig
     return base.model_copy(update=update)
 
 
-def carry_out_runs(
-    config: StudyConfig, folder: Path, listener: Listener, workers: int | None
-) -> list[MeasuredRun]:
+def carry_out_runs(config: StudyConfig, folder: Path, listener: Listener, workers: int | None) -> list[MeasuredRun]:
     """Train and score the runs of a stage that only tunes: no audit, no page. What is done is read."""
     stored = stored_config(folder, "study")
     if stored is not None:

@@ -116,4 +116,4 @@ def _read(known: Mapping[int, float], size: int) -> float:
     above = next((index for index, of in enumerate(sizes) if of > size), len(sizes) - 1)
     low, high = sizes[max(0, above - 1)], sizes[max(1, above)]
     share = math.log(size / low) / math.log(high / low)
-    return known[low] * (known[high] / known[low]) ** share
+    return float(known[low] * (known[high] / known[low]) ** share)

@@ -1,5 +1,7 @@
 """What a gate leaves: plan.json, written before its first judged step, and gate.json, its verdict."""
 
+import hashlib
+import json
 from typing import Any, ClassVar, Literal
 
 from assay.records.versioned import Record, Versioned
@@ -62,11 +64,15 @@ class GatePlan(Versioned):
     hypothesis: str
     baseline: str
     candidates: list[str]
+    unsound: dict[str, str] = {}
+    """Candidates that an audit found to cheat before anything was trained, and what it found: NO-GO at once."""
     placebo: list[str] = []
     """Labels of arms that are the baseline again, and must come out UNDECIDED."""
     control: str | None = None
     """The label of the baseline on half of the tokens, which must come out worse."""
     rule: dict[str, Any]
+    asked: str
+    """A hash of the request without its rule."""
     config: dict[str, Any]
     """The protocol of all its runs, as a study's configuration."""
     sizes: list[int]
@@ -95,6 +101,15 @@ class GatePlan(Versioned):
     """Date and time, ISO 8601, UTC."""
     digest: str = ""
     """SHA-256 of all else."""
+
+    def digest_now(self) -> str:
+        """What `digest` is of a plan that nobody edited."""
+        content = json.dumps(self.model_dump(mode="json", exclude={"digest"}), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def sealed(self) -> "GatePlan":
+        """The same with its digest."""
+        return self.model_copy(update={"digest": self.digest_now()})
 
 
 class Arm(Record):

@@ -1,0 +1,197 @@
+"""What the folder of a gate holds, ready to be judged: losses and costs by arm and size, audits, tuning; no torch."""
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from assay.analysis.gate.tuned import runs_in, tuning_by_size
+from assay.analysis.scaling.ladder import Cost, Ladder, Rung, Trained
+from assay.analysis.scaling.tuning import Chosen
+from assay.analysis.wording import short
+from assay.errors import RequestError
+from assay.records import ArmColumn, MeasuredRun, StudyRecord
+from assay.records.gate import Arm, GatePlan
+
+SAME_SIZE = 0.01
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Of one gate, or of one study with several sizes."""
+
+    baseline: str
+    candidates: Sequence[str]
+    placebo: Sequence[str]
+    control: str | None
+    sizes: Sequence[int]
+    """That all arms share, ascending."""
+    top_size: int | None
+    runs: Mapping[tuple[str, int], Mapping[int, MeasuredRun]]
+    """(arm, size) -> seed -> run."""
+    columns: Mapping[tuple[str, int], Sequence[ArmColumn]]
+    """What was measured of the arm over its seeds."""
+    unsound: Mapping[str, str]
+    """Arm -> what an audit found, in one line."""
+    tuning: Mapping[tuple[str, int], Chosen]
+    doubts: Sequence[str] = ()
+    """Why the losses of some size cannot be compared; with any, nothing is decided."""
+    notes: Sequence[str] = field(default_factory=list)
+
+    def losses(self, label: str, size: int) -> dict[int, float]:
+        """Seed -> test nats per token, of the runs that have them."""
+        found = {}
+        for seed, run in self.runs.get((label, size), {}).items():
+            scores = run.likelihood("test")
+            if scores is not None and run.record.status == "finished" and math.isfinite(scores.nats_per_token):
+                found[seed] = scores.nats_per_token
+        return found
+
+    def diverged(self, label: str) -> int:
+        """How many of its judged runs have no finite loss."""
+        return sum(len(of) - len(self.losses(name, size)) for (name, size), of in self.runs.items() if name == label)
+
+    def arm(self, label: str, size: int) -> Arm:
+        """The record of one arm at one size."""
+        runs = self.runs[label, size]
+        chosen = self.tuning.get((self._tuned_as(label), size))
+        record = next(iter(runs.values())).record
+        speeds = [run.record.train_tokens_per_second for run in runs.values()]
+        peaks = [run.record.peak_memory_bytes for run in runs.values() if run.record.peak_memory_bytes is not None]
+        rate = record.spec.get("training", {}).get("learning_rate")
+        parameters = record.parameters.blocks_and_head or record.parameters.total
+        return Arm(
+            label=label,
+            size=size,
+            rate=rate,
+            rate_text=chosen.text() if chosen else "not tuned by this gate",
+            losses=self.losses(label, size),
+            diverged=len(runs) - len(self.losses(label, size)),
+            flops=float(record.flops_per_token.training) * record.tokens,
+            parameters=parameters,
+            tokens=record.tokens,
+            seconds=record.tokens / statistics.median(speeds),
+            state_bytes=record.state_bytes,
+            peak_memory_bytes=round(statistics.median(peaks)) if peaks else None,
+        )
+
+    def arms(self) -> list[Arm]:
+        """All, size by size."""
+        return [self.arm(label, size) for label, size in sorted(self.runs, key=lambda key: (key[1], key[0]))]
+
+    def ladder(self, candidate: str) -> Ladder:
+        """Losses and costs of the baseline and `candidate`; a ValueError where a run is missing."""
+        sizes = [*self.sizes, *([self.top_size] if self.top_size else [])]
+        return Ladder(
+            tuple(
+                Rung(
+                    short(size),
+                    self._trained(self.baseline, size),
+                    self._trained(candidate, size) if (candidate, size) in self.runs else None,
+                )
+                for size in sizes
+            )
+        )
+
+    def _trained(self, label: str, size: int) -> Trained:
+        arm = self.arm(label, size)
+        chosen = self.tuning.get((self._tuned_as(label), size))
+        cost = Cost(arm.flops, float(arm.parameters), float(arm.tokens), arm.seconds, float(arm.state_bytes))
+        return Trained(arm.losses, cost, chosen.variance if chosen else 0.0)
+
+    def _tuned_as(self, label: str) -> str:
+        return self.baseline if label == self.control else label
+
+
+def gate_evidence(folder: Path, plan: GatePlan) -> Evidence:
+    """Read the judged stages of a gate; one that is missing or of other text is a RequestError."""
+    studies = {}
+    for stage in plan.stages:
+        if stage.kind in ("judged", "control"):
+            path = folder / stage.name / "study.json"
+            if not path.exists():
+                raise RequestError(f"{folder}: {stage.name} is not finished; the command that began it goes on with it")
+            studies[stage.name] = StudyRecord.read(path)
+    runs: dict[tuple[str, int], dict[int, MeasuredRun]] = {}
+    columns: dict[tuple[str, int], Sequence[ArmColumn]] = {}
+    for stage in plan.stages:
+        if stage.name in studies:
+            for run in runs_in(folder / stage.name):
+                runs.setdefault((run.record.label, stage.size), {})[run.record.seed] = run
+            columns |= {(arm.label, stage.size): arm.columns for arm in studies[stage.name].arms}
+    _refuse_other_text(folder, runs)
+    return Evidence(
+        baseline=plan.baseline,
+        candidates=plan.candidates,
+        placebo=plan.placebo,
+        control=plan.control,
+        sizes=plan.sizes,
+        top_size=plan.top_size,
+        runs=runs,
+        columns=columns,
+        unsound=_unsound(studies.values()),
+        tuning=tuning_by_size(folder, plan),
+        doubts=_doubts(studies),
+    )
+
+
+def study_evidence(folder: Path, against: str | None) -> Evidence:
+    """The same of a finished `compare` study with two sizes or more; `against` is the baseline."""
+    study = StudyRecord.read(folder / "study.json")
+    groups = list(dict.fromkeys(arm.group for arm in study.arms))
+    baseline = against or study.protocol.get("rule", {}).get("baseline")
+    if baseline not in groups:
+        asked = f"--against {against}: no arm of this study" if against else f"--against: {folder} has no baseline"
+        raise RequestError(f"{asked}; {', '.join(groups)} would do")
+    chosen = [arm for arm in study.arms if arm.selected is not False]
+    sizes = sorted({arm.size for arm in chosen if arm.size is not None})
+    shared = [size for size in sizes if all(any(a.group == g and a.size == size for a in chosen) for g in groups)]
+    if len(shared) < 2:
+        raise RequestError(
+            f"{folder}: has {len(shared)} sizes that all arms share; a gate reads a gain along two or more"
+        )
+    label_of = {arm.label: (arm.group, arm.size) for arm in chosen if arm.size in shared}
+    runs: dict[tuple[str, int], dict[int, MeasuredRun]] = {}
+    for run in runs_in(folder):
+        if run.record.label in label_of:
+            group, size = label_of[run.record.label]
+            runs.setdefault((group, size or 0), {})[run.record.seed] = run
+    notes = ["The study had no tuning runs of its own seeds, so the chosen learning rates count as known."]
+    return Evidence(
+        baseline=str(baseline),
+        candidates=[group for group in groups if group != baseline],
+        placebo=[],
+        control=None,
+        sizes=shared,
+        top_size=None,
+        runs=runs,
+        columns={(arm.group, arm.size or 0): arm.columns for arm in chosen if arm.size in shared},
+        unsound={arm.group: arm.unsound for arm in chosen if arm.unsound is not None},
+        tuning={},
+        doubts=_doubts({"the study": study}),
+        notes=notes,
+    )
+
+
+def _refuse_other_text(folder: Path, runs: Mapping[tuple[str, int], Mapping[int, MeasuredRun]]) -> None:
+    texts = {run.record.corpus_digest for of in runs.values() for run in of.values()}
+    if len(texts) > 1:
+        raise RequestError(f"{folder}: its stages read different texts, so nothing can be judged; a new --out would do")
+
+
+def _unsound(studies: Iterable[StudyRecord]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for study in studies:
+        found |= {arm.label: arm.unsound for arm in study.arms if arm.unsound is not None}
+    return found
+
+
+def _doubts(studies: Mapping[str, StudyRecord]) -> list[str]:
+    doubts = []
+    for name, study in studies.items():
+        if not study.chains_equal:
+            doubts.append(f"{name}: the arms did not read the same batches")
+        if study.matched_within > SAME_SIZE:
+            doubts.append(f"{name}: the arms differ by {study.matched_within:.1%} in size")
+    return doubts

@@ -1,0 +1,71 @@
+"""The point estimates that documents' rules ask for, from a gate's evidence; what was not measured is None."""
+
+import math
+import statistics
+from collections.abc import Sequence
+
+import numpy as np
+
+from assay.analysis.gate.evidence import Evidence
+from assay.records import RunRecord
+
+BEFORE_A_SPIKE = 20
+"""Steps whose mean loss a step's loss is compared with."""
+SETTLED_SHARE = 0.1
+"""Of the steps: losses before are of a model that has not begun to learn."""
+ADVANTAGES = {"speed_ratio": "generation", "memory_ratio": "peak_memory", "compute_efficiency_ratio": "bits_per_second"}
+"""Metric -> the key of the column that it is read from."""
+
+
+def point_metrics(evidence: Evidence, candidate: str) -> dict[str, float | None]:
+    """Each metric of `rule.METRICS` at the largest size that both have."""
+    size = evidence.sizes[-1]
+    ours, theirs = (_mean(evidence.losses(label, size)) for label in (candidate, evidence.baseline))
+    below = _mean(evidence.losses(candidate, evidence.sizes[-2])) if len(evidence.sizes) > 1 else None
+    columns = {metric: _ratio(evidence, candidate, key, size) for metric, key in ADVANTAGES.items()}
+    memory = columns["memory_ratio"]
+    return {
+        "loss_ratio": None if ours is None or theirs is None else ours / theirs,
+        "statefulness_ratio": _ratio(evidence, candidate, "statefulness", size),
+        **columns,
+        "memory_ratio": None if memory is None else 1 / memory,
+        "spike_ratio": spike_ratio([run.record for run in evidence.runs.get((candidate, size), {}).values()]),
+        "loss_over_size_below": None if ours is None or below is None else ours / below,
+        "scaling_exponent": scaling_exponent(evidence, candidate),
+    }
+
+
+def spike_ratio(runs: Sequence[RunRecord]) -> float | None:
+    """The highest ratio of a step's training loss to the mean of the steps just before it, over all runs."""
+    ratios = []
+    for run in runs:
+        losses = [point.nats_per_token for point in run.training_curve]
+        first = max(BEFORE_A_SPIKE, math.ceil(SETTLED_SHARE * len(losses)))
+        before = [statistics.fmean(losses[at - BEFORE_A_SPIKE : at]) for at in range(first, len(losses))]
+        ratios += [loss / mean for loss, mean in zip(losses[first:], before, strict=True) if mean > 0]
+    return max(ratios) if ratios else None
+
+
+def scaling_exponent(evidence: Evidence, label: str) -> float | None:
+    """b of L = a N^-b without a floor, by least squares in logarithms, as the document fits it; N in parameters."""
+    sizes = [size for size in evidence.sizes if evidence.losses(label, size)]
+    if len(sizes) < 2:
+        return None
+    counts = [evidence.arm(label, size).parameters for size in sizes]
+    losses = [_mean(evidence.losses(label, size)) or math.nan for size in sizes]
+    slope, _ = np.polyfit(np.log(counts), np.log(losses), 1)
+    return -float(slope)
+
+
+def _ratio(evidence: Evidence, candidate: str, key: str, size: int) -> float | None:
+    """Candidate over baseline of one column."""
+    found = []
+    for label in (candidate, evidence.baseline):
+        values = [c.value for c in evidence.columns.get((label, size), ()) if c.key == key and c.value is not None]
+        found.append(values[0] if values else None)
+    ours, theirs = found
+    return None if ours is None or not theirs else ours / theirs
+
+
+def _mean(losses: dict[int, float]) -> float | None:
+    return statistics.fmean(losses.values()) if losses else None

@@ -1,0 +1,180 @@
+"""A gate from request to verdict: audits, plan, tuning, judged runs, page. It continues where it stopped."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from assay.analysis.gate.judge import unsound_verdict
+from assay.analysis.gate.prediction import CLOCK
+from assay.analysis.gate.tuned import MOST_EXTENSIONS, chosen_at, rates_around, rounded, tuning_by_size
+from assay.analysis.scaling.tuning import Chosen
+from assay.analysis.wording import join_names
+from assay.errors import RequestError
+from assay.gate.asked import CONTROL, GateRequest
+from assay.gate.plan import make_plan
+from assay.gate.sizes import least_size
+from assay.gate.stages import Rates, carry_out_runs, study_of
+from assay.records import write_whole
+from assay.records.gate import GatePlan, GateRecord, Stage
+from assay.report.gate import write_gate_page
+from assay.study.asked import StudyConfig
+from assay.study.audits import audit_fresh
+from assay.study.compare import Listener, compare
+from assay.study.folder import lock
+from assay.study.resolve import resolve
+from assay.verdict import GATE, PLAN, conclude
+
+
+def carry_out_gate(
+    request: GateRequest, folder: Path, listener: Listener, workers: int | None = None, dry_run: bool = False
+) -> GateRecord | GatePlan:
+    """Carry out the gate in `folder`, or what is missing of it; with `dry_run` only its plan.
+
+    Another request in the same folder is a RequestError. The plan is written before the first judged step and obeyed
+    ever after; a rule given later judges the same runs and is shown as another than planned.
+    """
+    _refuse_other_files(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock(folder):
+        plan = stored_plan(folder)
+        if plan is None:
+            unsound = audited(request, listener)
+            sound = [arm for arm in request.candidates if arm.label not in unsound]
+            if not sound:
+                return _none_is_sound(request, unsound, folder)
+            plan = make_plan(replace(request, candidates=sound), folder, listener, workers)
+            plan = plan.model_copy(update={"unsound": unsound, "asked": request.identity()}).sealed()
+            plan.write(folder / PLAN)
+        elif plan.asked != request.identity():
+            raise RequestError(
+                f"--out {folder}: holds another gate (its arms, sizes or protocol differ); a new folder would do"
+            )
+        if dry_run:
+            return plan
+        _carry_out(request, plan, folder, listener)
+        return conclude(folder, plan, request.rule.model_dump(mode="json"))
+
+
+def stored_plan(folder: Path) -> GatePlan | None:
+    """The plan that lies there."""
+    return GatePlan.read(folder / PLAN) if (folder / PLAN).exists() else None
+
+
+def _carry_out(request: GateRequest, plan: GatePlan, folder: Path, listener: Listener) -> None:
+    base = StudyConfig.parse({name: value for name, value in plan.config.items() if value is not None})
+    for stage in plan.stages:
+        place = folder / stage.name
+        began, finished = time.monotonic(), (place / "study.json").exists()
+        listener.message(f"{stage.name}: {stage.runs} runs")
+        if stage.kind == "pilot":
+            continue
+        if stage.kind == "tuning":
+            _tune(request, stage, {arm: list(stage.rates) for arm in stage.arms}, plan, folder, listener, base)
+        elif stage.kind == "check":
+            first = chosen_at(folder, next(of for of in plan.stages if of.kind == "tuning"), plan.noise.nats)
+            _refuse_untuned(stage.arms, first)
+            _tune(request, stage, rates_around(first, plan.rates), plan, folder, listener, base)
+        else:
+            chosen = tuning_by_size(folder, plan)
+            rates = {
+                arm: [rounded(chosen[plan.baseline if arm == CONTROL else arm, stage.size].rate)] for arm in stage.arms
+            }
+            compare(study_of(request, stage, rates, base), place, listener, plan.workers)
+        if not finished:
+            _note_seconds(folder, stage.name, time.monotonic() - began)
+
+
+def _tune(
+    request: GateRequest,
+    stage: Stage,
+    rates: Rates,
+    plan: GatePlan,
+    folder: Path,
+    listener: Listener,
+    base: StudyConfig,
+) -> None:
+    """Run the grid; where an arm's best rate lies at an end, one more rate on that side for all arms, at most twice."""
+    carry_out_runs(study_of(request, stage, rates, base), folder / stage.name, listener, plan.workers)
+    step = (max(plan.rates) / min(plan.rates)) ** (1 / (len(plan.rates) - 1))
+    low, high = ({arm: end(of) for arm, of in rates.items()} for end in (min, max))
+    for turn in range(1, MOST_EXTENSIONS + 1):
+        chosen = chosen_at(folder, stage, plan.noise.nats)
+        sides = {of.at_an_edge for of in chosen.values()} - {None}
+        if not sides:
+            return
+        more: dict[str, list[float]] = {arm: [] for arm in stage.arms}
+        for arm in stage.arms:
+            if "lowest" in sides:
+                low[arm] = rounded(low[arm] / step)
+                more[arm].append(low[arm])
+            if "highest" in sides:
+                high[arm] = rounded(high[arm] * step)
+                more[arm].append(high[arm])
+        ends = [f"{label} (the {of.at_an_edge})" for label, of in chosen.items() if of.at_an_edge]
+        listener.notice(f"{stage.name}: best at an end of its rates: {join_names(ends)}; one more rate for all arms")
+        place = folder / f"{stage.name}-wider{turn}"
+        carry_out_runs(study_of(request, stage, more, base), place, listener, plan.workers)
+
+
+def _refuse_untuned(arms: Sequence[str], chosen: Mapping[str, Chosen]) -> None:
+    if missing := [arm for arm in arms if arm not in chosen]:
+        raise RequestError(f"--lr: {join_names(missing)} diverged with every rate; a grid of lower ones would do")
+
+
+def audited(request: GateRequest, listener: Listener) -> dict[str, str]:
+    """Audit every arm at the smallest size before anything is trained: candidate -> what it does that it must not.
+
+    A baseline that cheats is a RequestError: nothing can be judged against it.
+    """
+    sizes = request.sizes or [least_size(request, request.study)]
+    arms = [request.baseline, *request.candidates]
+    study = resolve(
+        request.study.model_copy(update={"arms": arms, "size": min(sizes), "sizes": [], "seeds": [0]}), listener.message
+    )
+    unsound = {}
+    for arm in study.arms:
+        listener.message(f"audit of {arm.label}")
+        audit = audit_fresh(study, arm, 0)
+        if not audit.sound and arm.label == request.baseline.label:
+            raise RequestError(f"--against {arm.label}: is unsound: {audit.summary}; a sound baseline would do")
+        if not audit.sound:
+            unsound[arm.label] = audit.summary
+            listener.notice(f"{arm.label}: NO-GO, unsound: {audit.summary}")
+    return unsound
+
+
+def _none_is_sound(request: GateRequest, unsound: Mapping[str, str], folder: Path) -> GateRecord:
+    """Nothing is planned or trained."""
+    verdicts = [unsound_verdict(label, why) for label, why in unsound.items()]
+    record = GateRecord(
+        verdict="NO-GO",
+        headline=[verdict.sentence for verdict in verdicts],
+        baseline=request.baseline.label,
+        rule=request.rule.model_dump(mode="json"),
+        verdicts=verdicts,
+        arms=[],
+        plan_digest=None,
+        concluded=datetime.now(UTC).date().isoformat(),
+    )
+    record.write(folder / GATE)
+    write_gate_page(record, None, folder)
+    return record
+
+
+def _note_seconds(folder: Path, stage: str, seconds: float) -> None:
+    """How long a stage took, or what was left of an interrupted one; the report has it beside the plan's prediction."""
+    path = folder / CLOCK
+    known = json.loads(path.read_bytes()) if path.exists() else {}
+    write_whole(path, json.dumps({**known, stage: seconds}).encode())
+
+
+def _refuse_other_files(folder: Path) -> None:
+    if folder.exists() and not (folder / PLAN).exists():
+        known = {".lock", GATE}
+        names = [entry.name for entry in folder.iterdir()]
+        others = [name for name in names if name not in known and not name.startswith("pilot-")]
+        if others:
+            raise RequestError(f"--out {folder}: holds other files ({min(others)}); a new folder would do")

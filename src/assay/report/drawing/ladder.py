@@ -1,0 +1,115 @@
+"""The figures of a gate: loss along each arm's sizes, and the gain at each size with its interval."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+import altair as alt
+
+from assay.analysis.wording import short
+from assay.records.gate import GateRecord
+from assay.report.drawing.charts import GREY, Chart, layer, names_legend
+from assay.report.drawing.figure import Figure
+from assay.report.drawing.looks import PALETTE
+from assay.report.drawing.series import Row
+
+WIDEST = 8.0
+"""Gains beyond so many times are drawn at the edge: an interval without an end goes there."""
+
+
+def gate_colours(record: GateRecord) -> dict[str, str]:
+    """Arm -> colour, the baseline's first."""
+    names = list(dict.fromkeys([record.baseline, *(arm.label for arm in record.arms)]))
+    return {name: PALETTE[at % len(PALETTE)] for at, name in enumerate(names)}
+
+
+def ladder_figure(record: GateRecord) -> Figure | None:
+    """Mean loss against training FLOPs, both logarithmic, a dot for each seed."""
+    arms = [arm for arm in record.arms if arm.losses]
+    if not arms:
+        return None
+    rows: list[Row] = []
+    for arm in arms:
+        mean = statistics.fmean(arm.losses.values())
+        point: Row = {"arm": arm.label, "size": short(arm.size), "flops": arm.flops}
+        rows += [{**point, "kind": "mean", "seed": "", "nats": mean}]
+        rows += [{**point, "kind": "seed", "seed": str(seed), "nats": loss} for seed, loss in arm.losses.items()]
+    scale = _scale(gate_colours(record), [arm.label for arm in arms])
+
+    def draw(width: int) -> Chart:
+        data = alt.Chart(alt.InlineData(values=rows))
+        x = alt.X("flops:Q", title="training FLOPs of a run", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=4))
+        y = alt.Y("nats:Q", title="test nats per token", scale=alt.Scale(type="log", zero=False, nice=False))
+        names = list(dict.fromkeys(arm.label for arm in arms))
+        colour = alt.Color("arm:N", scale=scale, title=None, legend=names_legend(names, width, symbolType="stroke"))
+        means = data.transform_filter("datum.kind == 'mean'")
+        return layer(
+            means.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour),
+            means.mark_point(filled=True, size=60, opacity=1).encode(x=x, y=y, color=colour),
+            data.transform_filter("datum.kind == 'seed'")
+            .mark_point(size=14, opacity=0.7)
+            .encode(x=x, y=y, color=colour),
+        )
+
+    return Figure(
+        "Loss along the sizes",
+        "Each line is one arm, its large dots the means over seeds and its small ones the seeds. To the left of the "
+        "baseline's line is better: the same loss for less compute. The baseline goes one size further.",
+        rows,
+        draw,
+    )
+
+
+def gain_figure(record: GateRecord, per: str) -> Figure | None:
+    """The gain of every candidate at every size, with its interval."""
+    rows: list[Row] = []
+    for verdict in record.verdicts:
+        for gain in verdict.gains:
+            if gain.per != per or gain.factor is None:
+                continue
+            low, high = (_within(end, side) for end, side in ((gain.low, 1 / WIDEST), (gain.high, WIDEST)))
+            rows.append(
+                {
+                    "arm": verdict.label,
+                    "size": short(gain.size),
+                    "what": f"{verdict.label} at {short(gain.size)}",
+                    "gain": _within(gain.factor, gain.factor),
+                    "low": low,
+                    "high": high,
+                    "extrapolated": gain.extrapolated or "",
+                }
+            )
+    if not rows:
+        return None
+    order = [str(row["what"]) for row in rows]
+    scale = _scale(gate_colours(record), list(dict.fromkeys(str(row["arm"]) for row in rows)))
+
+    def draw(width: int) -> Chart:
+        data = alt.Chart(alt.InlineData(values=rows))
+        y = alt.Y("what:N", sort=order, title=None, axis=alt.Axis(labelLimit=width // 2, ticks=False, domain=False))
+        x = alt.X("gain:Q", title="gain, times", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(tickCount=5))
+        colour = alt.Color("arm:N", scale=scale, legend=None)
+        one = alt.Chart(alt.InlineData(values=[{"one": 1}])).mark_rule(color=GREY, strokeWidth=1.5)
+        return layer(
+            one.encode(x="one:Q"),
+            data.mark_rule(strokeWidth=4, opacity=0.8).encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour),
+            data.mark_point(filled=True, size=110, opacity=1).encode(x=x, y=y, color=colour),
+        )
+
+    return Figure(
+        "Gain over the baseline, by size",
+        f"By what factor the baseline's compute must grow to reach the same loss: right of 1 is better. An interval "
+        f"that ends at {WIDEST:g} or 1/{WIDEST:g} goes further, or has no end.",
+        rows,
+        draw,
+        height=60 + 34 * len(rows),
+    )
+
+
+def _within(value: float | None, missing: float) -> float:
+    value = missing if value is None else value
+    return min(max(value, 1 / WIDEST), WIDEST)
+
+
+def _scale(colours: Mapping[str, str], names: Sequence[str]) -> alt.Scale:
+    shown = list(dict.fromkeys(names))
+    return alt.Scale(domain=shown, range=[colours[name] for name in shown])
