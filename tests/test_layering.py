@@ -35,7 +35,7 @@ ORDER = [
     {"evaluation"},
     {"audit"},
     {"study"},
-    {"gate"},
+    {"gating"},
     {"api"},
     {""},  # the package itself: its version and its lazy public names
     {"cli"},

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from assay.api import build as build
     from assay.api import compare as compare
+    from assay.api import gate as gate
     from assay.api import measure as measure
     from assay.audit.full import audit as audit
     from assay.model.architecture import register as register
@@ -24,11 +25,12 @@ _HOMES = {
     "audit": "assay.audit.full",
     "build": "assay.api",
     "compare": "assay.api",
+    "gate": "assay.api",
     "measure": "assay.api",
     "register": "assay.model.architecture",
 }
 
-__all__ = ["__version__", "audit", "build", "compare", "measure", "register"]
+__all__ = ["__version__", "audit", "build", "compare", "gate", "measure", "register"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,13 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from assay.analysis.gate.rule import DEFAULT_RULE, read_rule
+from assay.gating.asked import BATCH_TOKENS, RATES, TOKENS_PER_PARAMETER, GateRequest, parse_budget
+from assay.gating.carry_out import carry_out_gate
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
 from assay.model.sizing import refuse_chosen, solve
 from assay.plugins.loading import loaded_plugins
 from assay.records import DEFAULT_MATCH, Match, StudyRecord
+from assay.records.gate import GateRecord
 from assay.study.asked import StudyConfig
-from assay.study.compare import Listener
+from assay.study.compare import Listener, Silent
 from assay.study.compare import compare as compare_study
 from assay.study.measure.runs import Looked
 from assay.study.measure.subjects import look_at
@@ -57,6 +61,48 @@ def compare(
     loaded = [plugin.path for plugin in loaded_plugins() if plugin.path.is_file()]
     config = with_digests(StudyConfig.parse({"arms": list(arms), **settings}), loaded)
     return compare_study(config, Path(out), listener, workers)
+
+
+def gate(
+    candidates: Sequence[str],
+    against: str,
+    out: Path | str,
+    budget: str | None = None,
+    rule: str = DEFAULT_RULE,
+    sizes: Sequence[int] = (),
+    seeds: int | None = None,
+    rates: Sequence[float] = RATES,
+    tokens_per_parameter: float = TOKENS_PER_PARAMETER,
+    placebo: bool = False,
+    listener: Listener | None = None,
+    workers: int | None = None,
+    **settings: Any,
+) -> GateRecord:
+    """Decide whether `candidates` deserve to be scaled, in the folder `out`; the same call continues where it stopped.
+
+    Arms are written as on the command line. `budget` (30m, 8h, 1e15flops) chooses the sizes, or `sizes` names them.
+    `rule` is the name of one, or a YAML file. `settings` are the keys of config.yaml, as in `compare`.
+    """
+    loaded = [plugin.path for plugin in loaded_plugins() if plugin.path.is_file()]
+    training = {"batch_tokens": BATCH_TOKENS, **settings.pop("training", {})}
+    values = {"arms": [*candidates, against], "seeds": [0], "training": training, **settings}
+    study = with_digests(StudyConfig.parse(values), loaded)
+    request = GateRequest(
+        candidates=study.arms[:-1],
+        baseline=study.arms[-1],
+        study=study,
+        rule=read_rule(rule),
+        budget=None if budget is None else parse_budget(budget),
+        sizes=sizes,
+        seeds=seeds,
+        rates=sorted(rates),
+        tokens_per_parameter=tokens_per_parameter,
+        placebo=placebo,
+    )
+    found = carry_out_gate(request, Path(out), listener or Silent(), workers)
+    if isinstance(found, GateRecord):
+        return found
+    raise TypeError("a plan was returned where a verdict was asked for")
 
 
 def measure(*subjects: Path | str, only: Sequence[str] | None = None, **settings: Any) -> list[Looked]:

@@ -56,11 +56,16 @@ def gate(
         return
     from assay.cli.progress import StudyProgress
     from assay.cli.show_gate import show_gate, show_plan
-    from assay.gate.asked import BATCH_TOKENS, RATES, TOKENS_PER_PARAMETER, GateRequest, parse_budget
-    from assay.gate.carry_out import carry_out_gate
+    from assay.gating.asked import BATCH_TOKENS, RATES, TOKENS_PER_PARAMETER, GateRequest, parse_budget
+    from assay.gating.carry_out import carry_out_gate
     from assay.records.gate import GatePlan
     from assay.study.executor.capacity import parse_workers
 
+    if against in arms:
+        raise RequestError(
+            f"{against}: is the baseline {against} itself; another arm, or --placebo to judge the baseline against itself, "
+            "would do"
+        )
     for option, given in (("--size", options.size), ("--tokens", options.tokens)):
         if given is not None:
             raise RequestError(f"{option} {given}: a gate has --sizes or --budget, and --tokens-per-parameter")

@@ -106,7 +106,7 @@ def _by_intervals(
         gains=[one for one in gains if one is not None],
         trend="" if along is None else along.text(),
         criteria=criteria,
-        closing="" if word != "UNDECIDED" or top is None else _closing(top, rule, ladder, plan),
+        closing="" if word != "UNDECIDED" or top is None else _closing(top, rule, ladder, plan, criteria),
         metrics=point_metrics(evidence, label),
     )
 
@@ -172,8 +172,12 @@ def _record(found: Gain | None, size: int, axis: Axis) -> GainRecord | None:
     )  # fmt: skip
 
 
-def _closing(top: Gain, rule: IntervalRule, ladder: Ladder, plan: GatePlan | None) -> str:
+def _closing(
+    top: Gain, rule: IntervalRule, ladder: Ladder, plan: GatePlan | None, criteria: list[CriterionRecord]
+) -> str:
     """What further runs would decide it, and at what cost."""
+    if top.low is not None and top.low > rule.primary.worthwhile:  # only criteria that GO needs are open
+        return " ".join(f"{one.name}: {one.closing}." for one in criteria if one.required and one.state == "OPEN")
     if top.factor is None:
         return "The baseline's loss does not bracket the candidate's here: other sizes would be needed."
     of = measured_plan(ladder, rule)

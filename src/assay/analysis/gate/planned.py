@@ -38,7 +38,7 @@ def measured_plan(ladder: Ladder, rule: GateRule) -> Plan | None:
     noise = pooled(arrays.baseline, arrays.candidate)
     variances = noise.single[:, None] / noise.seeds + arrays.baseline_tuning
     through = curve.through(costs.baseline, arrays.baseline.mean(-1), variances)
-    slope = -float(curve.slope(through, np.array([costs.candidate[-1]]))[0])
+    slope = -float(curve.slope(through, costs.candidate[None, -1:])[0, 0])
     single, paired = float(noise.single[0]), float(noise.paired[0])
     if not slope > 0 or single <= 0:
         return None

@@ -1,6 +1,7 @@
 """A gate from request to verdict: audits, plan, tuning, judged runs, page. It continues where it stopped."""
 
 import json
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,17 +14,17 @@ from assay.analysis.gate.tuned import MOST_EXTENSIONS, chosen_at, rates_around, 
 from assay.analysis.scaling.tuning import Chosen
 from assay.analysis.wording import join_names
 from assay.errors import RequestError
-from assay.gate.asked import CONTROL, GateRequest
-from assay.gate.plan import make_plan
-from assay.gate.sizes import least_size
-from assay.gate.stages import Rates, carry_out_runs, study_of
+from assay.gating.asked import CONTROL, GateRequest
+from assay.gating.plan import make_plan
+from assay.gating.sizes import least_size, refuse_sizes
+from assay.gating.stages import Rates, carry_out_runs, study_of
 from assay.records import write_whole
 from assay.records.gate import GatePlan, GateRecord, Stage
 from assay.report.gate import write_gate_page
 from assay.study.asked import StudyConfig
 from assay.study.audits import audit_fresh
 from assay.study.compare import Listener, compare
-from assay.study.folder import lock
+from assay.study.folder import discard, lock
 from assay.study.resolve import resolve
 from assay.verdict import GATE, PLAN, conclude
 
@@ -37,25 +38,39 @@ def carry_out_gate(
     ever after; a rule given later judges the same runs and is shown as another than planned.
     """
     _refuse_other_files(folder)
+    unsound = {} if stored_plan(folder) else audited(request, listener)
+    made = [place for place in (folder, *folder.parents) if not os.path.exists(place)]
     folder.mkdir(parents=True, exist_ok=True)
-    with lock(folder):
-        plan = stored_plan(folder)
-        if plan is None:
-            unsound = audited(request, listener)
-            sound = [arm for arm in request.candidates if arm.label not in unsound]
-            if not sound:
+    try:
+        with lock(folder):
+            plan = stored_plan(folder) or _planned(request, unsound, folder, listener, workers)
+            if plan is None:
                 return _none_is_sound(request, unsound, folder)
-            plan = make_plan(replace(request, candidates=sound), folder, listener, workers)
-            plan = plan.model_copy(update={"unsound": unsound, "asked": request.identity()}).sealed()
-            plan.write(folder / PLAN)
-        elif plan.asked != request.identity():
-            raise RequestError(
-                f"--out {folder}: holds another gate (its arms, sizes or protocol differ); a new folder would do"
-            )
-        if dry_run:
-            return plan
-        _carry_out(request, plan, folder, listener)
-        return conclude(folder, plan, request.rule.model_dump(mode="json"))
+            if plan.asked != request.identity():
+                raise RequestError(
+                    f"--out {folder}: holds another gate (its arms, sizes or protocol differ); a new folder would do"
+                )
+            if dry_run:
+                return plan
+            _carry_out(request, plan, folder, listener)
+            return conclude(folder, plan, request.rule.model_dump(mode="json"))
+    except RequestError:
+        if not any(folder.glob("*/runs")):
+            discard(made)
+        raise
+
+
+def _planned(
+    request: GateRequest, unsound: Mapping[str, str], folder: Path, listener: Listener, workers: int | None
+) -> GatePlan | None:
+    """The plan for those that are sound, written; None where none is."""
+    sound = [arm for arm in request.candidates if arm.label not in unsound]
+    if not sound:
+        return None
+    plan = make_plan(replace(request, candidates=sound), folder, listener, workers)
+    plan = plan.model_copy(update={"unsound": dict(unsound), "asked": request.identity()}).sealed()
+    plan.write(folder / PLAN)
+    return plan
 
 
 def stored_plan(folder: Path) -> GatePlan | None:
@@ -129,6 +144,8 @@ def audited(request: GateRequest, listener: Listener) -> dict[str, str]:
 
     A baseline that cheats is a RequestError: nothing can be judged against it.
     """
+    if request.sizes:
+        refuse_sizes(request, request.study)
     sizes = request.sizes or [least_size(request, request.study)]
     arms = [request.baseline, *request.candidates]
     study = resolve(

@@ -6,9 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from assay.gate.asked import CONTROL, PLACEBO, GateRequest
-from assay.gate.layout import Cost
-from assay.gate.stages import arms_of, carry_out_runs, study_of
+from assay.gating.asked import CONTROL, PLACEBO, GateRequest
+from assay.gating.layout import Cost
+from assay.gating.stages import arms_of, carry_out_runs, study_of
 from assay.model.accounting import count_flops
 from assay.model.sizing import build_on_meta
 from assay.records import MeasuredRun

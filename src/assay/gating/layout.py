@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from assay.analysis.wording import short
-from assay.gate.asked import CONTROL, PLACEBO
+from assay.gating.asked import CONTROL, PLACEBO
 from assay.records.gate import Stage, StageKind
 
 TUNING_SEED = 10_000

@@ -12,11 +12,11 @@ from assay.analysis.gate.tuned import runs_in, validation_loss
 from assay.analysis.scaling.resolvable import detectable
 from assay.analysis.wording import join_names, short
 from assay.errors import RequestError
-from assay.gate.asked import CONTROL, PLACEBO, GateRequest
-from assay.gate.layout import PILOT_SEED, TUNING_SEED, Shape, lay_out, top_of, total
-from assay.gate.sizes import choose_sizes, refuse_budget, seeds_for
-from assay.gate.stages import carry_out_runs, study_of
-from assay.gate.timing import Times
+from assay.gating.asked import CONTROL, PLACEBO, GateRequest
+from assay.gating.layout import PILOT_SEED, TUNING_SEED, Shape, lay_out, top_of, total
+from assay.gating.sizes import choose_sizes, refuse_budget, seeds_for
+from assay.gating.stages import carry_out_runs, study_of
+from assay.gating.timing import Times
 from assay.model.plan import available_cores, resolve_plan
 from assay.records.gate import GatePlan, Noise, Stage
 from assay.study.asked import StudyConfig

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from assay.errors import RequestError
-from assay.gate.asked import CONTROL, DECAY_SHARE, PLACEBO, GateRequest
+from assay.gating.asked import CONTROL, DECAY_SHARE, PLACEBO, GateRequest
 from assay.records import MeasuredRun
 from assay.records.gate import Stage
 from assay.study.arm import ArmConfig

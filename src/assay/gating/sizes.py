@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from assay.analysis.wording import short
 from assay.errors import RequestError
-from assay.gate.asked import Budget, GateRequest
-from assay.gate.layout import Cost, Shape, lay_out, top_of, total
-from assay.gate.stages import arms_of
-from assay.gate.timing import Times
+from assay.gating.asked import Budget, GateRequest
+from assay.gating.layout import Cost, Shape, lay_out, top_of, total
+from assay.gating.stages import arms_of
+from assay.gating.timing import Times
 from assay.study.asked import StudyConfig
 from assay.study.resolve import resolve
 
@@ -55,6 +55,18 @@ def least_size(request: GateRequest, base: StudyConfig) -> int:
             continue
         return size
     raise RequestError("--sizes: no size was found that every arm can have; `assay describe ARM --size` shows why")
+
+
+def refuse_sizes(request: GateRequest, base: StudyConfig) -> None:
+    """Raise a RequestError where an arm cannot have one of the sizes that were given, the baseline's further one too."""
+    known, sizes = arms_of(request), sorted(request.sizes)
+    asked = [(label, size) for size in sizes for label in _named(request)]
+    for label, size in [*asked, (request.baseline.label, top_of(sizes))]:
+        config = base.model_copy(update={"arms": [known[label]], "size": size, "sizes": [], "seeds": [0]})
+        try:
+            resolve(config, lambda _: None)
+        except RequestError as error:
+            raise RequestError(str(error).replace("--size ", "--sizes ", 1)) from None
 
 
 def choose_sizes(request: GateRequest, shape: Shape, times: Times, base: StudyConfig) -> list[int]:
