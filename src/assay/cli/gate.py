@@ -63,8 +63,8 @@ def gate(
 
     if against in arms:
         raise RequestError(
-            f"{against}: is the baseline {against} itself; another arm, or --placebo to judge the baseline against itself, "
-            "would do"
+            f"{against}: is the baseline {against} itself; another arm, or --placebo to judge the baseline against "
+            "itself, would do"
         )
     for option, given in (("--size", options.size), ("--tokens", options.tokens)):
         if given is not None:

@@ -58,7 +58,7 @@ def least_size(request: GateRequest, base: StudyConfig) -> int:
 
 
 def refuse_sizes(request: GateRequest, base: StudyConfig) -> None:
-    """Raise a RequestError where an arm cannot have one of the sizes that were given, the baseline's further one too."""
+    """Raise a RequestError where an arm cannot have a size that was given, or the baseline the further one."""
     known, sizes = arms_of(request), sorted(request.sizes)
     asked = [(label, size) for size in sizes for label in _named(request)]
     for label, size in [*asked, (request.baseline.label, top_of(sizes))]:
