@@ -4,8 +4,8 @@
 
 The document calls its models 1M to 500M by a formula that leaves out the tables; counted, its first three have 6.6,
 14.4 and 37.7 million parameters. Its exponent was read from losses of a model that saw the future. Here the causal
-hybrid (`groundthink`) and GPT-2 climb one ladder of matched sizes, and the document's rule (go above 0.3, no-go below 0.1)
-stands beside the compute-equivalent gain.
+hybrid (`groundthink`) and GPT-2 climb one ladder of matched sizes, and the document's rule (go above 0.3, no-go below
+0.1) stands beside the compute-equivalent gain.
 """
 
 import argparse
