@@ -20,6 +20,7 @@ from assay.report.page import ROLES, Drawing, page_template
 from assay.report.sheets import Field, Head, Sheet, leaves
 
 PAGE, FOLDER = "gate.html", "report"
+PER = {"flops": "per FLOP", "parameters": "per parameter", "seconds": "per second", "state_bytes": "per state byte"}
 KINDS = {
     "pilot": "spread of the baseline over seeds",
     "tuning": "learning rates, one grid for all",
@@ -122,8 +123,12 @@ def _marks(verdict: CandidateVerdict) -> Sheet:
 
 
 def _gains(verdict: CandidateVerdict) -> Sheet:
-    rows = [[Field(short(gain.size)), Field(gain.per.replace("_", " ")), Field(gain.text)] for gain in verdict.gains]
-    return Sheet([Head("size"), Head("per"), Head("gain")], rows)
+    """A row a size, a column for each cost."""
+    axes = list(dict.fromkeys(gain.per for gain in verdict.gains))
+    texts = {(gain.size, gain.per): gain.text for gain in verdict.gains}
+    sizes = sorted({gain.size for gain in verdict.gains})
+    rows = [[Field(short(size)), *(Field(texts.get((size, per), "-")) for per in axes)] for size in sizes]
+    return Sheet([Head("size"), *(Head(PER[per]) for per in axes)], rows)
 
 
 def _arms(record: GateRecord) -> Sheet:

@@ -34,11 +34,12 @@ def judge_gate(
     before = plan.unsound if plan is not None else {}
     verdicts = [judge_candidate(evidence, rule, label, role, plan) for label, role in roles]
     verdicts += [unsound_verdict(label, why) for label, why in before.items()]
+    doubts = [*evidence.doubts, *_doubts_of_checks(verdicts)]
     of_candidates = [verdict.verdict for verdict in verdicts if verdict.role == "candidate"]
     word: Word = "GO" if "GO" in of_candidates else "UNDECIDED" if "UNDECIDED" in of_candidates else "NO-GO"
     return GateRecord(
         verdict=word,
-        headline=[verdict.sentence for verdict in verdicts] + [f"Doubt: {doubt}." for doubt in evidence.doubts],
+        headline=[verdict.sentence for verdict in verdicts] + [f"Doubt: {doubt}." for doubt in doubts],
         baseline=evidence.baseline,
         rule=rule.model_dump(mode="json"),
         verdicts=verdicts,
@@ -49,6 +50,22 @@ def judge_gate(
         plan_digest=plan.digest if plan else None,
         concluded=datetime.now(UTC).date().isoformat(),
     )
+
+
+def _doubts_of_checks(verdicts: list[CandidateVerdict]) -> list[str]:
+    """Where the placebo was told from the baseline, or the control was found no worse."""
+    found = []
+    for verdict in verdicts:
+        if verdict.role == "placebo" and verdict.verdict != "UNDECIDED":
+            found.append(
+                f"the placebo, which is the baseline again, came out {verdict.verdict}: that happens by chance in one "
+                "gate of twenty, and oftener where something is wrong with it"
+            )
+        if verdict.role == "control" and verdict.verdict == "GO":
+            found.append("the baseline on half the tokens came out GO, so nothing here can be relied on")
+        if verdict.role == "control" and verdict.verdict == "UNDECIDED":
+            found.append("the baseline on half the tokens was not told from the whole one: this gate resolves little")
+    return found
 
 
 def judge_candidate(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import altair as alt
 
 from assay.analysis.wording import short
-from assay.records.gate import GateRecord
+from assay.records.gate import GainRecord, GateRecord
 from assay.report.drawing.charts import GREY, Chart, layer, names_legend
 from assay.report.drawing.figure import Figure
 from assay.report.drawing.looks import PALETTE
@@ -37,7 +37,12 @@ def ladder_figure(record: GateRecord) -> Figure | None:
 
     def draw(width: int) -> Chart:
         data = alt.Chart(alt.InlineData(values=rows))
-        x = alt.X("flops:Q", title="training FLOPs of a run", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=4))
+        x = alt.X(
+            "flops:Q",
+            title="training FLOPs of a run",
+            scale=alt.Scale(type="log"),
+            axis=alt.Axis(tickCount=4, format="~e"),
+        )
         y = alt.Y("nats:Q", title="test nats per token", scale=alt.Scale(type="log", zero=False, nice=False))
         names = list(dict.fromkeys(arm.label for arm in arms))
         colour = alt.Color("arm:N", scale=scale, title=None, legend=names_legend(names, width, symbolType="stroke"))
@@ -64,7 +69,7 @@ def gain_figure(record: GateRecord, per: str) -> Figure | None:
     rows: list[Row] = []
     for verdict in record.verdicts:
         for gain in verdict.gains:
-            if gain.per != per or gain.factor is None:
+            if gain.per != per or (gain.factor is None and gain.low is None and gain.high is None):
                 continue
             low, high = (_within(end, side) for end, side in ((gain.low, 1 / WIDEST), (gain.high, WIDEST)))
             rows.append(
@@ -72,7 +77,7 @@ def gain_figure(record: GateRecord, per: str) -> Figure | None:
                     "arm": verdict.label,
                     "size": short(gain.size),
                     "what": f"{verdict.label} at {short(gain.size)}",
-                    "gain": _within(gain.factor, gain.factor),
+                    "gain": _drawn(gain, low, high),
                     "low": low,
                     "high": high,
                     "extrapolated": gain.extrapolated or "",
@@ -92,7 +97,9 @@ def gain_figure(record: GateRecord, per: str) -> Figure | None:
         return layer(
             one.encode(x="one:Q"),
             data.mark_rule(strokeWidth=4, opacity=0.8).encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour),
-            data.mark_point(filled=True, size=110, opacity=1).encode(x=x, y=y, color=colour),
+            data.transform_filter("isNumber(datum.gain)")
+            .mark_point(filled=True, size=110, opacity=1)
+            .encode(x=x, y=y, color=colour),
         )
 
     return Figure(
@@ -103,6 +110,13 @@ def gain_figure(record: GateRecord, per: str) -> Figure | None:
         draw,
         height=60 + 34 * len(rows),
     )
+
+
+def _drawn(gain: GainRecord, low: float, high: float) -> float | str:
+    """Where the mark stands: none where the gain is not told, but for one whose interval lies beyond what is drawn."""
+    if gain.factor is not None:
+        return _within(gain.factor, gain.factor)
+    return low if low == high else ""
 
 
 def _within(value: float | None, missing: float) -> float:
