@@ -1,7 +1,7 @@
 """Compute-equivalent gain: by what factor the baseline's compute must grow to reach the candidate's loss.
 
     gain(ladder, rung, axis="flops", level=0.95) -> Gain | None     of one rung (an index into ladder.judged)
-    gains(ladder, axis="flops", level=0.95) -> list[Gain] | None    of every judged rung; None where the axis has no cost
+    gains(ladder, axis="flops", level=0.95) -> list[Gain] | None    of every judged rung; None: no cost on this axis
     Gain: rung, axis, factor, low, high (None: no bound), extrapolated ("above", "below" or None), text()
 
 The interval holds the factors g for which the baseline's loss at g times the candidate's cost is not told from the
@@ -59,7 +59,7 @@ class LogGains(NamedTuple):
     """Of one rung of R ladders: log factor and the ends of its interval, -inf or inf where there is none; [R]."""
 
     mean: np.ndarray
-    """inf, -inf: the baseline gets there nowhere within reach, from below or from above; nan: its loss does not fall."""
+    """inf, -inf: the baseline stays above or below that loss within reach; nan: its loss does not fall there."""
     low: np.ndarray
     high: np.ndarray
 

@@ -4,7 +4,7 @@ A seed may move all runs alike (it cancels in everything a gate looks at), and t
 as they read the same batches. The rest is each run's own. So two variances are enough:
 
     paired  of the difference of the two arms of a rung over seeds              mean over rungs, G (S - 1) degrees
-    single  of a run against the mean of its arm and seed over the rungs        mean over arms, (G + J - 2) (S - 1) degrees
+    single  of a run against the mean of its arm and seed over the rungs        both arms, (G + J - 2) (S - 1) degrees
 
 Shapes: R ladders, J rungs of the baseline, the first G of them also of the candidate, S seeds.
 """

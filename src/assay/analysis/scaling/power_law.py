@@ -1,6 +1,6 @@
 """A power law with a floor through the rungs of one arm, L = a N^-b + c, by profile likelihood. No verdict rests on it.
 
-    power_law(ladder, arm="baseline", axis="flops", level=0.95) -> PowerLaw | None    None: fewer than four rungs, or no cost
+    power_law(ladder, arm="baseline", axis="flops", level=0.95) -> PowerLaw | None     None: fewer than 4 rungs, no cost
     PowerLaw: exponent, floor (Bounded), told, fits, back_test, predict(cost) -> Bounded, text()
 
 For each exponent b the best a and c follow by least squares (a and c not below zero); the interval of b holds those

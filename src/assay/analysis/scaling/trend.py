@@ -3,8 +3,9 @@
     trend(ladder, axis="flops", margin=None, level=0.95) -> Trend | None     None: one judged rung, or the axis has no cost
     Trend: verdict (GROWS, SHRINKS, HOLDS, NOT TOLD), slope, low, high (None: not told), margin, per_tenfold, text()
 
-The slope is that of a least-squares line through log gain against the candidate's log cost. Its error follows from those of
-all losses of both arms, seed by seed, to first order (the delta method), with the noise pooled over arms and rungs.
+The slope is that of a least-squares line through log gain against the candidate's log cost. Its error follows from
+those of all losses of both arms, seed by seed, to first order (the delta method), with the noise pooled over arms and
+rungs.
 """
 
 from dataclasses import dataclass
