@@ -50,7 +50,8 @@ def error(noise: Noise, of_baseline: np.ndarray, of_candidate: np.ndarray, fixed
     """The error of sum(of_baseline x baseline's means) + sum(of_candidate x candidate's means).
 
     The coefficients are [..., J] and [..., G] with a sum of zero over both; `noise` is of shape [...]. `fixed` is a
-    variance that seeds do not reduce, taken as known. Degrees of freedom: Satterthwaite 1946.
+    variance that seeds do not reduce; as it is computed from the same noise, it adds no degrees of freedom. These are
+    Satterthwaite's (1946).
     """
     alike = of_baseline[..., : of_candidate.shape[-1]]
     # So much of the sum is a difference of the two arms of one rung ...
@@ -61,7 +62,7 @@ def error(noise: Noise, of_baseline: np.ndarray, of_candidate: np.ndarray, fixed
     variance = of_pairs + of_singles + fixed
     spread = of_pairs**2 / noise.paired_degrees + of_singles**2 / noise.single_degrees
     with np.errstate(divide="ignore", invalid="ignore"):
-        degrees = np.where(spread > 0, variance**2 / spread, noise.paired_degrees)
+        degrees = np.where(spread > 0, (of_pairs + of_singles) ** 2 / spread, noise.paired_degrees)
     return Error(variance, np.minimum(degrees, 1e6))
 
 

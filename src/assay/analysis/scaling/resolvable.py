@@ -1,9 +1,9 @@
 """What a gate of so many seeds and rungs can resolve, and how many seeds a difference takes; before it runs, and after.
 
-    Plan(seeds, rungs, noise_sd, slope_nats, shared=0.0, tuning_variance=0.0, worthwhile=1.0, step=2.0, level=0.95,
-    power=0.8) detectable(plan) -> Detectable(nats, gain) seeds_for(plan, nats) -> int | None                  None:
-    not with MOST seeds, as where tuning alone leaves more uncertain seeds_to_close(plan, gain) -> SeedRange | None
-    for a criterion that is OPEN with this estimate of the gain
+    Plan(seeds, rungs, noise_sd, slope_nats, shared=0.0, tuning_variance=0.0, worthwhile=1.0, step=2.0, ...)
+    detectable(plan) -> Detectable(nats, gain)
+    seeds_for(plan, nats) -> int | None                  None: not even with MOST seeds
+    seeds_to_close(plan, gain) -> SeedRange | None       for a criterion that is OPEN with this estimate of the gain
 
 For normal noise (noncentral t); with the method of `gain` at the candidate's highest rung.
 """

@@ -143,5 +143,4 @@ def _tuned(
     found = lowest(steps, seen.reshape(-1, last + 1), np.repeat(noise_sd, size[1]))
     if not response.parabola:
         return response.lost(best - middle), np.zeros(size)
-    chosen, excess = found.log_rate.reshape(size), found.excess.reshape(size)
-    return response.lost(chosen - middle), 3 * excess**2
+    return response.lost(found.log_rate.reshape(size) - middle), found.variance.reshape(size)

@@ -1,6 +1,6 @@
 """Whether a candidate's gain grows, shrinks or holds as both become larger.
 
-    trend(ladder, axis="flops", margin=None, level=0.95) -> Trend | None     None: one judged rung, or the axis has no cost
+    trend(ladder, axis="flops", margin=None, level=0.95) -> Trend | None     None: one judged rung, no cost
     Trend: verdict (GROWS, SHRINKS, HOLDS, NOT TOLD), slope, low, high (None: not told), margin, per_tenfold, text()
 
 The slope is that of a least-squares line through log gain against the candidate's log cost. Its error follows from

@@ -28,8 +28,11 @@ NEARLY = 0.01
 CLEAR = 9.0
 """In standard deviations of a run: below it the rise of two neighbours over the best run, together, is not clear."""
 FLATTERED, MOST = 2.0, 0.15
-"""Found by simulation, with CLEAR: `variance` is then the mean square of what is lost, or a little above, for losses that
-rise by 1/8 to 32 standard deviations of a run one step off the best rate (benchmarks/verdicts.py tuning)."""
+"""Found by simulation, with CLEAR: `variance` is then about the mean square of what is lost, for losses that rise by 1/8
+to 32 standard deviations of a run one step off the best rate (benchmarks/verdicts.py tuning)."""
+UNLIKE = 0.006
+"""What a curve that is no parabola adds to the loss, in the rise one step off the best rate (root mean square, of curves up
+to 30% steeper above it and as much flatter below)."""
 RANGE = 1.96
 """Standard errors to each side of the chosen rate."""
 
@@ -65,6 +68,7 @@ class Lowest(NamedTuple):
     error: np.ndarray
     """Standard error of it."""
     excess: np.ndarray
+    variance: np.ndarray
     best: np.ndarray
     """The index of the best run."""
 
@@ -91,7 +95,7 @@ def choose(rates: Sequence[float], losses: Sequence[float | None], noise_sd: flo
         edge = "lowest" if best == 0 else "highest"
     excess = float(of.excess[0])
     rate = float(f"{np.exp(log_rate):.4g}")  # a number that can be written down
-    return Chosen(rate, low, high, excess, 3 * excess**2, edge, _window(grid, found, best))
+    return Chosen(rate, low, high, excess, float(of.variance[0]), edge, _window(grid, found, best))
 
 
 def lowest(log_rates: np.ndarray, losses: np.ndarray, noise_sd: np.ndarray) -> Lowest:
@@ -118,12 +122,10 @@ def lowest(log_rates: np.ndarray, losses: np.ndarray, noise_sd: np.ndarray) -> L
     # With one neighbour, c is its rise; within half a step c x^2 is c / 12 on average. With none nothing is known of c.
     rise = np.minimum(left, right)
     kept = np.maximum(np.where(np.isfinite(rise), rise / 12, 0.0), np.where(np.isfinite(rise), MOST, 1.0) * noise_sd)
-    return Lowest(
-        log_rates[best] + np.where(bounded, step * at, 0.0),
-        step * np.where(bounded, error, 0.5),
-        np.where(bounded, excess, kept),
-        best,
-    )
+    excess = np.where(bounded, excess, kept)
+    variance = 3 * excess**2 + (UNLIKE * np.where(bounded, np.maximum(bend, 0.0), 0.0)) ** 2
+    error = step * np.where(bounded, error, 0.5)
+    return Lowest(log_rates[best] + np.where(bounded, step * at, 0.0), error, excess, variance, best)
 
 
 def _parabola(
