@@ -124,7 +124,7 @@ class Reads:
         self.noise = pooled(arrays.baseline, arrays.candidate)
         self.arrays, self.rung = arrays, rung
         self.candidate = arrays.candidate[:, rung].mean(-1)
-        variances = self.noise.single[:, None] / self.noise.seeds + arrays.baseline_tuning
+        variances = self.noise.single / self.noise.seeds + arrays.baseline_tuning
         self.curve = curve.through(costs.baseline, arrays.baseline.mean(-1), variances)
 
     def excess(self, at: np.ndarray) -> np.ndarray:
@@ -140,7 +140,7 @@ class Reads:
         tuning = (weights**2 * self.arrays.baseline_tuning[:, None]).sum(-1)
         tuning = tuning + self.arrays.candidate_tuning[:, self.rung, None]
         bend = by_bend**2 * self.curve.bend_variance[:, None]
-        noise = Noise(self.noise.paired[:, None], self.noise.single[:, None], *self.noise[2:])
+        noise = Noise(self.noise.paired[:, None], self.noise.single[:, None], self.noise.seeds)
         of = error(noise, weights, np.broadcast_to(of_candidate, (*at.shape, len(of_candidate))), bend + tuning)
         return loss - self.candidate[:, None], np.sqrt(of.variance) * quantile(of.degrees, level)
 

@@ -103,8 +103,8 @@ def _errors(plan: Plan) -> float:
     """The detectable difference in nats."""
     baseline_rungs = plan.rungs + plan.above
     variance = plan.noise_sd**2
-    degrees = plan.rungs * (plan.seeds - 1), (plan.rungs + baseline_rungs - 2) * (plan.seeds - 1)
-    noise = Noise(np.array(2 * variance * (1 - plan.shared)), np.array(variance), *degrees, plan.seeds)
+    paired, single = np.full(plan.rungs, 2 * variance * (1 - plan.shared)), np.full(baseline_rungs, variance)
+    noise = Noise(paired, single, plan.seeds)
     # At the threshold the baseline is read so far from the rung to the next.
     along = math.log(plan.worthwhile) / math.log(plan.step)
     of_baseline, of_candidate = np.zeros(baseline_rungs), np.zeros(plan.rungs)

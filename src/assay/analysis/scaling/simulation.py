@@ -117,7 +117,7 @@ def draw(generator: np.random.Generator, truth: Truth, repeats: int, response: R
     adds = np.zeros((repeats, j + g))
     if response is not None:
         noise = pooled(losses[:, :j], losses[:, j:])
-        lost, adds = _tuned(generator, response, both, np.sqrt(noise.single), truth.shape)
+        lost, adds = _tuned(generator, response, both, np.sqrt(noise.single.mean(1)), truth.shape)
         losses = losses + lost[..., None]
     return Arrays(losses[:, :j], losses[:, j:], adds[:, :j], adds[:, j:])
 
