@@ -13,7 +13,7 @@ of theirs.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 State = Literal["PASS", "FAIL", "OPEN"]
 Verdict = Literal["GO", "NO-GO", "UNDECIDED"]
@@ -40,8 +40,7 @@ class Criterion:
         return "PASS" if above == (self.better == "higher") else "FAIL"
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """What a gate says."""
 
     verdict: Verdict

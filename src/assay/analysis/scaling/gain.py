@@ -23,6 +23,8 @@ from assay.analysis.statistics import LEVEL
 STEP = 0.05
 """In log cost, of the search for the ends of an interval; they are then found to 1e-9."""
 HALVINGS = 28
+SAME = 1e-8
+"""Losses that differ by less than this share of them are the same but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Gain:
 
     def text(self) -> str:
         """ "1.23 times, 95% 1.10 to 1.38, extrapolated"."""
-        of = "not told" if self.factor is None else f"{self.factor:.3g} times"
+        of = f"{self.factor:.3g} times" if self.factor is not None else "not told"
         if self.low is None and self.high is None:
             interval = "without bounds"
         elif self.high is None:
@@ -125,6 +127,11 @@ class Reads:
         self.arrays, self.rung = arrays, rung
         self.candidate = arrays.candidate[:, rung].mean(-1)
         variances = self.noise.single / self.noise.seeds + arrays.baseline_tuning
+        # Arms that differ by the same amount on every seed: seeds change nothing, so they are no repetitions.
+        scale = SAME * self.candidate
+        apart = np.abs(arrays.candidate.mean(-1) - arrays.baseline.mean(-1)[:, : arrays.candidate.shape[1]])
+        unrepeated = (self.noise.paired.mean(1) <= scale**2) & (apart > scale[:, None]).any(1)
+        self.least_half = np.where(unrepeated, np.inf, scale)
         self.curve = curve.through(costs.baseline, arrays.baseline.mean(-1), variances)
 
     def excess(self, at: np.ndarray) -> np.ndarray:
@@ -142,7 +149,8 @@ class Reads:
         bend = by_bend**2 * self.curve.bend_variance[:, None]
         noise = Noise(self.noise.paired[:, None], self.noise.single[:, None], self.noise.seeds)
         of = error(noise, weights, np.broadcast_to(of_candidate, (*at.shape, len(of_candidate))), bend + tuning)
-        return loss - self.candidate[:, None], np.sqrt(of.variance) * quantile(of.degrees, level)
+        half = np.sqrt(of.variance) * quantile(of.degrees, level)
+        return loss - self.candidate[:, None], np.maximum(half, self.least_half[:, None])
 
 
 def _nearest_root(reads: Reads, at: np.ndarray, excess: np.ndarray, start: float) -> np.ndarray:

@@ -18,8 +18,8 @@ import numpy as np
 from scipy.special import stdtrit
 
 OWN = 0.25
-"""By simulation (benchmarks/verdicts.py noise): against 0, intervals are 2% wider where noise is alike, and verdicts are wrong
-in 5% of placebo gates to each side, not 6.5%, where noise doubles over three rungs."""
+"""By simulation: against 0, intervals are 2% wider where noise is alike, and 5% of placebo gates are wrong to each side
+instead of 6.5% where noise doubles over three rungs."""
 
 
 class Noise(NamedTuple):

@@ -1,6 +1,7 @@
 """The learning rate of an arm from one run per rate, and what it leaves uncertain in the arm's loss.
 
     choose(rates, losses, noise_sd) -> Chosen
+    expected_variance(noise_sd) -> float       what `Chosen.variance` will be about, for a plan
     Chosen: rate, low, high, excess_nats, variance (for `ladder.Trained.tuning_variance`), at_an_edge, window, text()
 
 The rate is the lowest point of a least-squares parabola in log rate, through the best run and its neighbours: one on
@@ -28,11 +29,13 @@ NEARLY = 0.01
 CLEAR = 9.0
 """In standard deviations of a run: below it the rise of two neighbours over the best run, together, is not clear."""
 FLATTERED, MOST = 2.0, 0.15
-"""Found by simulation, with CLEAR: `variance` is then about the mean square of what is lost, for losses that rise by 1/8
-to 32 standard deviations of a run one step off the best rate (benchmarks/verdicts.py tuning)."""
+"""Found by simulation, with CLEAR: `variance` is then about the mean square of what is lost, for losses that rise by
+1/8 to 16 standard deviations of a run one step off the best rate (benchmarks/verdicts.py tuning)."""
 UNLIKE = 0.006
-"""What a curve that is no parabola adds to the loss, in the rise one step off the best rate (root mean square, of curves up
-to 30% steeper above it and as much flatter below)."""
+"""What a curve that is no parabola adds to the loss, in the rise one step off the best rate (root mean square, of
+curves up to 30% steeper above it and as much flatter below)."""
+USUALLY = 0.2
+"""Root of the variance that tuning adds, in standard deviations of a run: 0.1 to 0.26 in benchmarks/verdicts.py tuning."""
 RANGE = 1.96
 """Standard errors to each side of the chosen rate."""
 
@@ -59,6 +62,11 @@ class Chosen:
         edge = f", at the {self.at_an_edge} rate of its grid" if self.at_an_edge else ""
         window = f"within 1% from {self.window[0]:.3g} to {self.window[1]:.3g}"
         return f"{self.rate:.3g} ({self.low:.3g} to {self.high:.3g}), {window}{edge}"
+
+
+def expected_variance(noise_sd: float) -> float:
+    """What tuning on one run a rate usually adds to the variance of an arm's loss, nats squared, before anything ran."""
+    return (USUALLY * noise_sd) ** 2
 
 
 class Lowest(NamedTuple):
