@@ -4,8 +4,8 @@
     python benchmarks/verdicts.py --simulated placebo    # one of: placebo, control, coverage, methods, tuning, noise
 
 Every cell is a mixture of ladders: exponents 0.05 to 0.3 in cost, 3 to 6 nats at the lowest rung of which 30 to 70%
-can be learned away, rungs a factor of two apart and one more of the baseline above, noise of 0.003 to 0.02 nats a run of
-which up to 60% of the variance is shared by the arms. Arms are tuned on every rung, one run a rate on a grid of five
+can be learned away, rungs a factor of two apart and one more of the baseline above, noise of 0.003 to 0.02 nats a run,
+up to 60% of its variance shared by the arms. Arms are tuned on every rung, one run a rate on a grid of five
 rates, where one step off the best rate costs 0.01 to 0.08 nats. "Skewed" noise is lognormal with a skewness of 2.
 """
 

@@ -59,6 +59,14 @@ def test_what_it_refuses() -> None:
         choose([1, 2, 3], [None, None, None], 0.01)
 
 
+def test_the_noise_that_was_measured_changes_the_variance_and_not_the_rate() -> None:
+    losses = [4.05, 4.02, 4.0, 4.01, 4.06]
+    planned = choose(RATES, losses, 0.02)
+    measured = choose(RATES, losses, 0.002, planned_sd=0.02)
+    assert measured.rate == planned.rate != choose(RATES, losses, 0.002).rate
+    assert measured.variance < planned.variance / 4
+
+
 @pytest.mark.parametrize("rise", [0.25, 0.5, 1.0, 2.0])
 def test_what_is_said_to_be_lost_is_lost(rise: float) -> None:
     """In standard deviations of a run; taking the best run of the grid loses twice as much and says nothing."""

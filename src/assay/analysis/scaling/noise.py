@@ -17,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtrit
 
+from assay.analysis.scaling.ladder import Ladder
+
 OWN = 0.25
 """By simulation: against 0, intervals are 2% wider where noise is alike, and 5% of placebo gates are wrong to each side
 instead of 6.5% where noise doubles over three rungs."""
@@ -30,6 +32,12 @@ class Noise(NamedTuple):
     single: np.ndarray
     """[..., J]."""
     seeds: int
+
+
+def sd_of_run(ladder: Ladder) -> float:
+    """The standard deviation over seeds of one run of a ladder, nats."""
+    arrays = ladder.arrays()
+    return float(np.sqrt(pooled(arrays.baseline, arrays.candidate).single.mean()))
 
 
 class Error(NamedTuple):

@@ -95,6 +95,8 @@ class Response:
     """Far above the best rate the loss rises by so much more than the parabola, relatively, and below by less."""
     extended: int = 2
     """By so many rates a grid is extended at an end, for all arms, while some arm's best run is there."""
+    planned: float = 1.0
+    """The noise that rates are chosen with, over the true one."""
     parabola: bool = True
     """Whether the rate is read off the parabola; the best run's rate otherwise, as if it were certain."""
 
@@ -140,7 +142,8 @@ def _tuned(
         best = seen.argmin(-1)
         low = np.maximum(low - (best == low[:, None]).any(1), 0)
         high = np.minimum(high + (best == high[:, None]).any(1), last)
-    found = lowest(steps, seen.reshape(-1, last + 1), np.repeat(noise_sd, size[1]))
+    planned_sd = response.planned * np.tile(widths, size[0])
+    found = lowest(steps, seen.reshape(-1, last + 1), np.repeat(noise_sd, size[1]), planned_sd)
     if not response.parabola:
         return response.lost(best - middle), np.zeros(size)
     return response.lost(found.log_rate.reshape(size) - middle), found.variance.reshape(size)

@@ -1,6 +1,6 @@
 """The learning rate of an arm from one run per rate, and what it leaves uncertain in the arm's loss.
 
-    choose(rates, losses, noise_sd) -> Chosen
+    choose(rates, losses, noise_sd, planned_sd=None) -> Chosen     before judging, and again with the noise it measured
     expected_variance(noise_sd) -> float       what `Chosen.variance` will be about, for a plan
     Chosen: rate, low, high, excess_nats, variance (for `ladder.Trained.tuning_variance`), at_an_edge, window, text()
 
@@ -35,7 +35,7 @@ UNLIKE = 0.006
 """What a curve that is no parabola adds to the loss, in the rise one step off the best rate (root mean square, of
 curves up to 30% steeper above it and as much flatter below)."""
 USUALLY = 0.2
-"""Root of the variance that tuning adds, in standard deviations of a run: 0.1 to 0.26 in benchmarks/verdicts.py tuning."""
+"""Root of what tuning adds to the variance, in standard deviations of a run: 0.1 to 0.26 in benchmarks/verdicts.py."""
 RANGE = 1.96
 """Standard errors to each side of the chosen rate."""
 
@@ -65,7 +65,7 @@ class Chosen:
 
 
 def expected_variance(noise_sd: float) -> float:
-    """What tuning on one run a rate usually adds to the variance of an arm's loss, nats squared, before anything ran."""
+    """What tuning on one run a rate usually adds to the variance of an arm's loss, nats squared; for a plan."""
     return (USUALLY * noise_sd) ** 2
 
 
@@ -81,11 +81,15 @@ class Lowest(NamedTuple):
     """The index of the best run."""
 
 
-def choose(rates: Sequence[float], losses: Sequence[float | None], noise_sd: float) -> Chosen:
+def choose(
+    rates: Sequence[float], losses: Sequence[float | None], noise_sd: float, planned_sd: float | None = None
+) -> Chosen:
     """The learning rate of an arm; None or a loss that is not finite is a run that diverged.
 
-    `noise_sd` is the standard deviation of one run over seeds in nats. Raises ValueError where rates do not ascend,
-    are fewer than three, or no run finished.
+    `noise_sd` is the standard deviation of one run over seeds in nats. The rate is chosen with the noise that is
+    planned; once the judged runs have shown theirs (`noise.sd_of_run`), the same call with that as `noise_sd` and the
+    former as `planned_sd` gives the same rate, and the variance that enters the intervals. Raises ValueError where
+    rates do not ascend, are fewer than three, or no run finished.
     """
     grid = np.asarray(rates, dtype=float)
     if len(grid) < 3 or len(grid) != len(losses) or grid[0] <= 0 or (np.diff(grid) <= 0).any():
@@ -93,7 +97,7 @@ def choose(rates: Sequence[float], losses: Sequence[float | None], noise_sd: flo
     found = np.array([np.inf if loss is None or not np.isfinite(loss) else loss for loss in losses], dtype=float)
     if not np.isfinite(found).any():
         raise ValueError("no run of the grid finished")
-    of = lowest(np.log(grid), found[None], np.array([noise_sd]))
+    of = lowest(np.log(grid), found[None], np.array([noise_sd]), noise_sd if planned_sd is None else planned_sd)
     best, log_rate, error = int(of.best[0]), float(of.log_rate[0]), float(of.error[0])
     nearest = np.log(grid[max(best - 1, 0)]), np.log(grid[min(best + 1, len(grid) - 1)])
     ends = (np.clip(log_rate + side * RANGE * error, *nearest) for side in (-1, 1))
@@ -106,7 +110,7 @@ def choose(rates: Sequence[float], losses: Sequence[float | None], noise_sd: flo
     return Chosen(rate, low, high, excess, float(of.variance[0]), edge, _window(grid, found, best))
 
 
-def lowest(log_rates: np.ndarray, losses: np.ndarray, noise_sd: np.ndarray) -> Lowest:
+def lowest(log_rates: np.ndarray, losses: np.ndarray, noise_sd: np.ndarray, planned_sd: np.ndarray | float) -> Lowest:
     """Where the loss is lowest, of losses [R, m] with the noise [R]; a loss of inf is a run that diverged.
 
     At an end of the grid, and beside a run that diverged, the best run's rate is kept, the missing neighbour is taken
@@ -120,7 +124,7 @@ def lowest(log_rates: np.ndarray, losses: np.ndarray, noise_sd: np.ndarray) -> L
     widths = np.diff(log_rates)
     step = (widths[np.maximum(best - 1, 0)] + widths[np.minimum(best, last - 1)]) / 2
     away = (log_rates - log_rates[best][:, None]) / step[:, None]
-    reach = np.where(left + right < CLEAR * noise_sd, 2, 1)
+    reach = np.where(left + right < CLEAR * planned_sd, 2, 1)
     near = (np.abs(np.arange(last + 1) - best[:, None]) <= reach[:, None]) & np.isfinite(rises)
     bounded = np.isfinite(left) & np.isfinite(right)
     bend, at, spread, bend_error = _parabola(away, np.where(near, rises, 0.0), near)
