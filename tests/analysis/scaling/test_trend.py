@@ -62,6 +62,24 @@ def test_without_a_gain_on_every_rung_it_is_not_told() -> None:
     assert trend(one(Truth(rungs=3)), "parameters") is None
 
 
+def test_identical_arms_and_seeds_that_change_nothing() -> None:
+    of = one(Truth(rungs=3))
+    same = Ladder(tuple(Rung(rung.name, rung.baseline, rung.baseline) for rung in of.rungs))
+    found = trend(same)
+    assert found is not None
+    assert found.verdict == "NOT TOLD"
+    assert found.slope == pytest.approx(0, abs=1e-6)
+    shifted = [
+        Trained({seed: loss - 0.01 * index for seed, loss in rung.baseline.losses.items()}, rung.baseline.cost)
+        for index, rung in enumerate(of.rungs)
+    ]
+    found = trend(
+        Ladder(tuple(Rung(rung.name, rung.baseline, arm) for rung, arm in zip(of.rungs, shifted, strict=True)))
+    )
+    assert found is not None
+    assert found.slope is None
+
+
 @pytest.mark.parametrize(
     "truth",
     [

@@ -19,6 +19,8 @@ from assay.analysis.scaling.ladder import Arrays, Axis, Ladder, LogCosts
 from assay.analysis.scaling.noise import error, quantile
 from assay.analysis.statistics import LEVEL
 
+ROUNDING = 1e-6
+"""Of a slope: gains are found to 1e-9."""
 Verdict = Literal["GROWS", "SHRINKS", "HOLDS", "NOT TOLD"]
 
 
@@ -96,6 +98,6 @@ def slopes(arrays: Arrays, costs: LogCosts, level: float) -> Slopes:
     tuning = (of_baseline**2 * arrays.baseline_tuning).sum(1) + (of_candidate**2 * arrays.candidate_tuning).sum(1)
     found = error(noise, of_baseline, of_candidate, bend + tuning)
     slope = (line * (at - costs.candidate)).sum(1)
-    half = np.sqrt(found.variance) * quantile(found.degrees, level)
-    told &= (falls < 0).all(1)
+    half = np.maximum(np.sqrt(found.variance) * quantile(found.degrees, level), ROUNDING)
+    told &= (falls < 0).all(1) & np.isfinite(reads[0].least_half)
     return Slopes(np.where(told, slope, np.nan), np.where(told, half, np.nan))
