@@ -13,7 +13,7 @@ from assay.study.asked import StudyConfig
 
 TOKENS_PER_PARAMETER = 20.0
 """Where compute is spent best, about (Hoffmann et al. 2022)."""
-RATES = (1e-3, 3.16e-3, 1e-2)
+RATES = (3.16e-4, 1e-3, 3.16e-3, 1e-2, 3.16e-2)
 BATCH_TOKENS = 1_024
 DECAY_SHARE = 1.0
 """Weight decay forgets over so many lengths of the run at the full learning rate (Wang & Aitchison 2024): the decay of

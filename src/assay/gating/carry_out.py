@@ -93,9 +93,10 @@ def _carry_out(request: GateRequest, plan: GatePlan, folder: Path, listener: Lis
             _refuse_untuned(stage.arms, first)
             _tune(request, stage, rates_around(first, plan.rates), plan, folder, listener, base)
         else:
-            chosen = tuning_by_size(folder, plan)
+            tried = tuning_by_size(folder, plan)
             rates = {
-                arm: [rounded(chosen[plan.baseline if arm == CONTROL else arm, stage.size].rate)] for arm in stage.arms
+                arm: [rounded(tried[plan.baseline if arm == CONTROL else arm, stage.size].chosen().rate)]
+                for arm in stage.arms
             }
             compare(study_of(request, stage, rates, base), place, listener, plan.workers)
         if not finished:

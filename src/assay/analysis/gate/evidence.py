@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from assay.analysis.gate.tuned import runs_in, tuning_by_size
+from assay.analysis.gate.tuned import Tried, runs_in, tuning_by_size
 from assay.analysis.scaling.ladder import Cost, Ladder, Rung, Trained
-from assay.analysis.scaling.tuning import Chosen
+from assay.analysis.scaling.noise import sd_of_run
 from assay.analysis.wording import short
 from assay.errors import RequestError
 from assay.records import ArmColumn, MeasuredRun, StudyRecord
@@ -34,7 +34,7 @@ class Evidence:
     """What was measured of the arm over its seeds."""
     unsound: Mapping[str, str]
     """Arm -> what an audit found, in one line."""
-    tuning: Mapping[tuple[str, int], Chosen]
+    tuning: Mapping[tuple[str, int], Tried]
     doubts: Sequence[str] = ()
     """Why the losses of some size cannot be compared; with any, nothing is decided."""
     notes: Sequence[str] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Evidence:
     def arm(self, label: str, size: int) -> Arm:
         """The record of one arm at one size."""
         runs = self.runs[label, size]
-        chosen = self.tuning.get((self._tuned_as(label), size))
+        tried = self.tuning.get((self._tuned_as(label), size))
         record = next(iter(runs.values())).record
         speeds = [run.record.train_tokens_per_second for run in runs.values()]
         peaks = [run.record.peak_memory_bytes for run in runs.values() if run.record.peak_memory_bytes is not None]
@@ -65,7 +65,7 @@ class Evidence:
             label=label,
             size=size,
             rate=rate,
-            rate_text=chosen.text() if chosen else "not tuned by this gate",
+            rate_text=tried.chosen().text() if tried else "not tuned by this gate",
             losses=self.losses(label, size),
             diverged=len(runs) - len(self.losses(label, size)),
             flops=float(record.flops_per_token.training) * record.tokens,
@@ -81,24 +81,31 @@ class Evidence:
         return [self.arm(label, size) for label, size in sorted(self.runs, key=lambda key: (key[1], key[0]))]
 
     def ladder(self, candidate: str) -> Ladder:
-        """Losses and costs of the baseline and `candidate`; a ValueError where a run is missing."""
+        """Losses and costs of the baseline and `candidate`; a ValueError where a run is missing.
+
+        What tuning leaves uncertain is computed with the spread that these runs had.
+        """
+        untuned = self._ladder(candidate, None)
+        return self._ladder(candidate, sd_of_run(untuned) or None) if self.tuning else untuned
+
+    def _ladder(self, candidate: str, noise_nats: float | None) -> Ladder:
         sizes = [*self.sizes, *([self.top_size] if self.top_size else [])]
         return Ladder(
             tuple(
                 Rung(
                     short(size),
-                    self._trained(self.baseline, size),
-                    self._trained(candidate, size) if (candidate, size) in self.runs else None,
+                    self._trained(self.baseline, size, noise_nats),
+                    self._trained(candidate, size, noise_nats) if (candidate, size) in self.runs else None,
                 )
                 for size in sizes
             )
         )
 
-    def _trained(self, label: str, size: int) -> Trained:
+    def _trained(self, label: str, size: int, noise_nats: float | None) -> Trained:
         arm = self.arm(label, size)
-        chosen = self.tuning.get((self._tuned_as(label), size))
+        tried = self.tuning.get((self._tuned_as(label), size))
         cost = Cost(arm.flops, float(arm.parameters), float(arm.tokens), arm.seconds, float(arm.state_bytes))
-        return Trained(arm.losses, cost, chosen.variance if chosen else 0.0)
+        return Trained(arm.losses, cost, tried.chosen(noise_nats).variance if tried else 0.0)
 
     def _tuned_as(self, label: str) -> str:
         return self.baseline if label == self.control else label

@@ -1,14 +1,10 @@
 """What a gate resolves: before it runs, from the noise and slope that are expected, and after, from those it had."""
 
-import math
-
-import numpy as np
-
 from assay.analysis.gate.rule import GateRule, IntervalRule
-from assay.analysis.scaling import curve
 from assay.analysis.scaling.ladder import Ladder
-from assay.analysis.scaling.noise import pooled
-from assay.analysis.scaling.resolvable import Plan
+from assay.analysis.scaling.resolvable import Plan, plan_of
+from assay.analysis.scaling.tuning import expected_variance
+from assay.analysis.statistics import LEVEL
 
 
 def worthwhile(rule: GateRule) -> float:
@@ -23,34 +19,13 @@ def expected_plan(rule: GateRule, seeds: int, rungs: int, noise_nats: float, slo
         rungs=rungs,
         noise_sd=noise_nats,
         slope_nats=slope_nats,
+        tuning_variance=expected_variance(noise_nats),
         worthwhile=worthwhile(rule),
         step=step,
-        level=getattr(rule, "level", 0.95),
+        level=getattr(rule, "level", LEVEL),
     )
 
 
 def measured_plan(ladder: Ladder, rule: GateRule) -> Plan | None:
     """The gate that was run, with its own noise and slope in compute; None where the baseline's loss does not fall."""
-    costs = ladder.log_costs("flops")
-    if costs is None:
-        return None
-    arrays = ladder.arrays()
-    noise = pooled(arrays.baseline, arrays.candidate)
-    variances = noise.single[:, None] / noise.seeds + arrays.baseline_tuning
-    through = curve.through(costs.baseline, arrays.baseline.mean(-1), variances)
-    slope = -float(curve.slope(through, costs.candidate[None, -1:])[0, 0])
-    single, paired = float(noise.single[0]), float(noise.paired[0])
-    if not slope > 0 or single <= 0:
-        return None
-    return Plan(
-        seeds=len(ladder.seeds),
-        rungs=len(ladder.judged),
-        noise_sd=math.sqrt(single),
-        slope_nats=slope,
-        shared=min(0.99, max(0.0, 1 - paired / (2 * single))),
-        tuning_variance=float(arrays.candidate_tuning[0, -1]),
-        worthwhile=worthwhile(rule),
-        step=float(np.exp(np.diff(costs.baseline).mean())),
-        above=len(ladder.rungs) - len(ladder.judged),
-        level=getattr(rule, "level", 0.95),
-    )
+    return plan_of(ladder, "flops", worthwhile(rule), getattr(rule, "level", LEVEL))

@@ -6,6 +6,7 @@ log rate. The next size starts from that rate and its neighbours on both sides. 
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from assay.analysis.scaling.tuning import Chosen, choose
 from assay.records import MeasuredRun
@@ -27,20 +28,40 @@ def validation_loss(run: MeasuredRun) -> float | None:
     return last.nats_per_token if last is not None and ended else None
 
 
-def chosen_at(folder: Path, stage: Stage, noise_nats: float) -> dict[str, Chosen]:
-    """Arm -> its rate by the runs of one tuning stage and its extensions; an arm of which none finished is left out."""
+class Tried(NamedTuple):
+    """The tuning runs of one arm at one size."""
+
+    rates: tuple[float, ...]
+    """Ascending."""
+    losses: tuple[float | None, ...]
+    """On the validation split; None of a run that diverged."""
+    planned_nats: float
+    """The spread of one run that the plan knew."""
+
+    def chosen(self, noise_nats: float | None = None) -> Chosen:
+        """The rate, and what it leaves uncertain by the spread that judged runs had, or else by the planned one."""
+        return choose(self.rates, self.losses, noise_nats or self.planned_nats, self.planned_nats)
+
+
+def tried_at(folder: Path, stage: Stage, planned_nats: float) -> dict[str, Tried]:
+    """Arm -> the runs of one tuning stage and its extensions; an arm of which none finished is left out."""
     found: dict[str, dict[float, float | None]] = {}
     for place in [folder / stage.name, *sorted(folder.glob(f"{stage.name}-wider*"))]:
         for run in runs_in(place):
             label = run.record.label.rpartition("@lr=")[0]
             rate = float(run.record.spec["training"]["learning_rate"])
             found.setdefault(label, {})[rate] = validation_loss(run)
-    chosen = {}
+    tried = {}
     for label, losses in found.items():
         rates = sorted(losses)
         if len(rates) >= 3 and any(loss is not None for loss in losses.values()):
-            chosen[label] = choose(rates, [losses[rate] for rate in rates], noise_nats)
-    return chosen
+            tried[label] = Tried(tuple(rates), tuple(losses[rate] for rate in rates), planned_nats)
+    return tried
+
+
+def chosen_at(folder: Path, stage: Stage, planned_nats: float) -> dict[str, Chosen]:
+    """Arm -> its rate by the runs of one tuning stage."""
+    return {label: tried.chosen() for label, tried in tried_at(folder, stage, planned_nats).items()}
 
 
 def rates_around(chosen: Mapping[str, Chosen], grid: Sequence[float]) -> dict[str, list[float]]:
@@ -54,13 +75,13 @@ def rounded(rate: float) -> float:
     return float(f"{rate:.3g}")
 
 
-def tuning_by_size(folder: Path, plan: GatePlan) -> dict[tuple[str, int], Chosen]:
-    """(arm, size) -> its rate, for every size of the plan, the top one too."""
+def tuning_by_size(folder: Path, plan: GatePlan) -> dict[tuple[str, int], Tried]:
+    """(arm, size) -> the runs that its rate is from, for every size of the plan, the top one too."""
     grid = next(stage for stage in plan.stages if stage.kind == "tuning")
     check = next(stage for stage in plan.stages if stage.kind == "check")
-    at_first, at_second = (chosen_at(folder, stage, plan.noise.nats) for stage in (grid, check))
+    at_first, at_second = (tried_at(folder, stage, plan.noise.nats) for stage in (grid, check))
     found = {}
     for size in [*plan.sizes, plan.top_size]:
-        for label, chosen in (at_first if size == grid.size else at_second).items():
-            found[label, size] = chosen
+        for label, tried in (at_first if size == grid.size else at_second).items():
+            found[label, size] = tried
     return found

@@ -1,9 +1,9 @@
 """The baseline's loss at any cost, read between its rungs.
 
-Between two rungs the loss is taken to fall as cost^-b does: straight in cost^-b through both, so that the curve bends as a
-power law with a floor does. How much it bends, b, is estimated from all rungs (the curvature over the slope of a least-squares
-parabola in log cost) and drawn towards what is usual, USUAL ± SPREAD, by as much as its own error asks for. That b is
-not known enters the error of what is read.
+Between two rungs the loss is taken to fall as cost^-b does: straight in cost^-b through both, so that the curve bends
+as a power law with a floor does. How much it bends, b, is estimated from all rungs (the curvature over the slope of a
+least-squares parabola in log cost) and drawn towards what is usual, USUAL ± SPREAD, by as much as its own error asks
+for. That b is not known enters the error of what is read.
 
 Shapes: R ladders, J rungs of the baseline, K costs at which it is read.
 """

@@ -5,14 +5,15 @@
     level_of_each(level, secondary) -> float     the level at which each of so many secondary intervals is formed
     decide(criteria) -> Decision(verdict, open, failed)
 
-The primary criterion is judged with an interval at the level of the rule, the secondary ones with intervals that hold together
-at that level (Bonferroni). GO needs every criterion, so that a false GO needs the primary interval to be wrong: 2.5%
-at most at 95%. NO-GO needs one that fails: 2.5% of the primary's and, where there are secondary ones, 2.5% of theirs.
+The primary criterion is judged with an interval at the level of the rule, the secondary ones with intervals that hold
+together at that level (Bonferroni). GO needs every criterion, so that a false GO needs the primary interval to be
+wrong: 2.5% at most at 95%. NO-GO needs one that fails: 2.5% of the primary's and, where there are secondary ones, 2.5%
+of theirs.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 State = Literal["PASS", "FAIL", "OPEN"]
 Verdict = Literal["GO", "NO-GO", "UNDECIDED"]
@@ -39,8 +40,7 @@ class Criterion:
         return "PASS" if above == (self.better == "higher") else "FAIL"
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(NamedTuple):
     """What a gate says."""
 
     verdict: Verdict

@@ -1,7 +1,7 @@
 """Compute-equivalent gain: by what factor the baseline's compute must grow to reach the candidate's loss.
 
     gain(ladder, rung, axis="flops", level=0.95) -> Gain | None     of one rung (an index into ladder.judged)
-    gains(ladder, axis="flops", level=0.95) -> list[Gain] | None    of every judged rung; None where the axis has no cost
+    gains(ladder, axis="flops", level=0.95) -> list[Gain] | None    of every judged rung; None: no cost on this axis
     Gain: rung, axis, factor, low, high (None: no bound), extrapolated ("above", "below" or None), text()
 
 The interval holds the factors g for which the baseline's loss at g times the candidate's cost is not told from the
@@ -23,6 +23,8 @@ from assay.analysis.statistics import LEVEL
 STEP = 0.05
 """In log cost, of the search for the ends of an interval; they are then found to 1e-9."""
 HALVINGS = 28
+SAME = 1e-8
+"""Losses that differ by less than this share of them are the same but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Gain:
 
     def text(self) -> str:
         """ "1.23 times, 95% 1.10 to 1.38, extrapolated"."""
-        of = "not told" if self.factor is None else f"{self.factor:.3g} times"
+        of = f"{self.factor:.3g} times" if self.factor is not None else "not told"
         if self.low is None and self.high is None:
             interval = "without bounds"
         elif self.high is None:
@@ -59,7 +61,7 @@ class LogGains(NamedTuple):
     """Of one rung of R ladders: log factor and the ends of its interval, -inf or inf where there is none; [R]."""
 
     mean: np.ndarray
-    """inf, -inf: the baseline gets there nowhere within reach, from below or from above; nan: its loss does not fall."""
+    """inf, -inf: the baseline stays above or below that loss within reach; nan: its loss does not fall there."""
     low: np.ndarray
     high: np.ndarray
 
@@ -124,7 +126,12 @@ class Reads:
         self.noise = pooled(arrays.baseline, arrays.candidate)
         self.arrays, self.rung = arrays, rung
         self.candidate = arrays.candidate[:, rung].mean(-1)
-        variances = self.noise.single[:, None] / self.noise.seeds + arrays.baseline_tuning
+        variances = self.noise.single / self.noise.seeds + arrays.baseline_tuning
+        # Arms that differ by the same amount on every seed: seeds change nothing, so they are no repetitions.
+        scale = SAME * self.candidate
+        apart = np.abs(arrays.candidate.mean(-1) - arrays.baseline.mean(-1)[:, : arrays.candidate.shape[1]])
+        unrepeated = (self.noise.paired.mean(1) <= scale**2) & (apart > scale[:, None]).any(1)
+        self.least_half = np.where(unrepeated, np.inf, scale)
         self.curve = curve.through(costs.baseline, arrays.baseline.mean(-1), variances)
 
     def excess(self, at: np.ndarray) -> np.ndarray:
@@ -140,9 +147,10 @@ class Reads:
         tuning = (weights**2 * self.arrays.baseline_tuning[:, None]).sum(-1)
         tuning = tuning + self.arrays.candidate_tuning[:, self.rung, None]
         bend = by_bend**2 * self.curve.bend_variance[:, None]
-        noise = Noise(self.noise.paired[:, None], self.noise.single[:, None], *self.noise[2:])
+        noise = Noise(self.noise.paired[:, None], self.noise.single[:, None], self.noise.seeds)
         of = error(noise, weights, np.broadcast_to(of_candidate, (*at.shape, len(of_candidate))), bend + tuning)
-        return loss - self.candidate[:, None], np.sqrt(of.variance) * quantile(of.degrees, level)
+        half = np.sqrt(of.variance) * quantile(of.degrees, level)
+        return loss - self.candidate[:, None], np.maximum(half, self.least_half[:, None])
 
 
 def _nearest_root(reads: Reads, at: np.ndarray, excess: np.ndarray, start: float) -> np.ndarray:

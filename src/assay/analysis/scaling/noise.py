@@ -1,10 +1,13 @@
 """The noise of runs of a ladder, pooled over arms and rungs, and the error of what is computed from their means.
 
 A seed may move all runs alike (it cancels in everything a gate looks at), and the two arms of one rung more than that,
-as they read the same batches. The rest is each run's own. So two variances are enough:
+as they read the same batches. The rest is each run's own. So two variances of each rung are enough:
 
-    paired  of the difference of the two arms of a rung over seeds              mean over rungs, G (S - 1) degrees
-    single  of a run against the mean of its arm and seed over the rungs        mean over arms, (G + J - 2) (S - 1) degrees
+    paired  of the difference of the two arms of a rung over seeds
+    single  of a run of a rung against the mean of its arm and seed over the rungs, both arms together
+
+Each is OWN its rung's and otherwise the mean over the rungs: few seeds of one rung alone are too few degrees of
+freedom, and the mean alone is wrong where noise grows or shrinks with size.
 
 Shapes: R ladders, J rungs of the baseline, the first G of them also of the candidate, S seeds.
 """
@@ -14,15 +17,27 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtrit
 
+from assay.analysis.scaling.ladder import Ladder
+
+OWN = 0.25
+"""By simulation: against 0, intervals are 2% wider where noise is alike, and 5% of placebo gates are wrong to each side
+instead of 6.5% where noise doubles over three rungs."""
+
 
 class Noise(NamedTuple):
-    """Variances of one run [R], and their degrees of freedom."""
+    """Variances of one run."""
 
     paired: np.ndarray
+    """[..., G]."""
     single: np.ndarray
-    paired_degrees: int
-    single_degrees: int
+    """[..., J]."""
     seeds: int
+
+
+def sd_of_run(ladder: Ladder) -> float:
+    """The standard deviation over seeds of one run of a ladder, nats."""
+    arrays = ladder.arrays()
+    return float(np.sqrt(pooled(arrays.baseline, arrays.candidate).single.mean()))
 
 
 class Error(NamedTuple):
@@ -35,34 +50,49 @@ class Error(NamedTuple):
 def pooled(baseline: np.ndarray, candidate: np.ndarray) -> Noise:
     """The noise of scores [R, J, S] and [R, G, S] of the same seeds; J is two or more, and so is S."""
     rungs, seeds = candidate.shape[1:]
-    difference = candidate - baseline[:, :rungs]
-    paired = difference.var(-1, ddof=1).mean(1)
-    squares, degrees = np.zeros(len(baseline)), 0
+    paired = (candidate - baseline[:, :rungs]).var(-1, ddof=1)
+    squares, degrees = np.zeros(baseline.shape[:2]), np.zeros(baseline.shape[1])
     for scores in (baseline, candidate):
+        count = scores.shape[1]
         own = scores - scores.mean(-1, keepdims=True)
         own = own - own.mean(1, keepdims=True)
-        squares = squares + (own**2).sum((1, 2))
-        degrees += (scores.shape[1] - 1) * (seeds - 1)
-    return Noise(paired, squares / degrees, rungs * (seeds - 1), degrees, seeds)
+        squares[:, :count] += (own**2).sum(-1)
+        degrees[:count] += (1 - 1 / count) * (seeds - 1)
+    overall = squares.sum(1, keepdims=True) / degrees.sum()
+    return Noise(
+        OWN * paired + (1 - OWN) * paired.mean(1, keepdims=True),
+        OWN * squares / np.where(degrees > 0, degrees, 1.0) + (1 - OWN) * overall,
+        seeds,
+    )
 
 
 def error(noise: Noise, of_baseline: np.ndarray, of_candidate: np.ndarray, fixed: np.ndarray | float = 0.0) -> Error:
     """The error of sum(of_baseline x baseline's means) + sum(of_candidate x candidate's means).
 
-    The coefficients are [..., J] and [..., G] with a sum of zero over both; `noise` is of shape [...]. `fixed` is a
-    variance that seeds do not reduce, taken as known. Degrees of freedom: Satterthwaite 1946.
+    The coefficients are [..., J] and [..., G] with a sum of zero over both. `fixed` is a variance that seeds do not
+    reduce; as it is computed from the same noise, it adds no degrees of freedom. These are Satterthwaite's (1946).
     """
-    alike = of_baseline[..., : of_candidate.shape[-1]]
+    rungs, all_rungs = of_candidate.shape[-1], of_baseline.shape[-1]
     # So much of the sum is a difference of the two arms of one rung ...
-    pairs = np.maximum(-(alike * of_candidate).sum(-1), 0.0)
+    pairs = np.maximum(-of_baseline[..., :rungs] * of_candidate, 0.0)
     # ... and so much is a difference between rungs.
-    singles = np.maximum((of_baseline**2).sum(-1) + (of_candidate**2).sum(-1) - 2 * pairs, 0.0)
-    of_pairs, of_singles = pairs * noise.paired / noise.seeds, singles * noise.single / noise.seeds
-    variance = of_pairs + of_singles + fixed
-    spread = of_pairs**2 / noise.paired_degrees + of_singles**2 / noise.single_degrees
-    with np.errstate(divide="ignore", invalid="ignore"):
-        degrees = np.where(spread > 0, variance**2 / spread, noise.paired_degrees)
-    return Error(variance, np.minimum(degrees, 1e6))
+    singles = of_baseline**2
+    singles[..., :rungs] += of_candidate**2 - 2 * pairs
+    singles = np.maximum(singles, 0.0)
+    of_pairs, of_singles = pairs * noise.paired, singles * noise.single
+    total = of_pairs.sum(-1) + of_singles.sum(-1)
+    # Each rung's own variance enters with its own part, and with its part of the mean.
+    own_degrees = np.where(np.arange(all_rungs) < rungs, 2.0, 1.0) * (noise.seeds - 1)
+    own_degrees *= 1 - 2 / (rungs + all_rungs)
+    spread = (_own(of_pairs) ** 2).sum(-1) / (noise.seeds - 1) + (_own(of_singles) ** 2 / own_degrees).sum(-1)
+    degrees = np.where(spread > 0, total**2 / np.where(spread > 0, spread, 1.0), rungs * (noise.seeds - 1))
+    return Error(total / noise.seeds + fixed, degrees)
+
+
+def _own(parts: np.ndarray) -> np.ndarray:
+    """[..., rungs]: how much of the error rests on each rung's own variance."""
+    of: np.ndarray = OWN * parts + (1 - OWN) * parts.mean(-1, keepdims=True)
+    return of
 
 
 def quantile(degrees: np.ndarray, level: float) -> np.ndarray:

@@ -1,6 +1,6 @@
 """A power law with a floor through the rungs of one arm, L = a N^-b + c, by profile likelihood. No verdict rests on it.
 
-    power_law(ladder, arm="baseline", axis="flops", level=0.95) -> PowerLaw | None    None: fewer than four rungs, or no cost
+    power_law(ladder, arm="baseline", axis="flops", level=0.95) -> PowerLaw | None     None: fewer than 4 rungs, no cost
     PowerLaw: exponent, floor (Bounded), told, fits, back_test, predict(cost) -> Bounded, text()
 
 For each exponent b the best a and c follow by least squares (a and c not below zero); the interval of b holds those
@@ -25,7 +25,10 @@ TOLD = 2.0
 """An exponent is told where the upper end of its interval is at most so many times the lower one."""
 MISFIT = 0.01
 """The law is said not to fit where noise alone would leave such errors in so small a share of ladders."""
-EXPONENTS = np.geomspace(0.005, 3.0, 600)
+LOWEST, HIGHEST = 0.005, 3.0
+"""Exponents that are tried."""
+GRID, CLOSER = 400, 5
+"""So many at once, up to so many times closer around those that fit."""
 
 
 class Bounded(NamedTuple):
@@ -58,8 +61,8 @@ class PowerLaw:
     """In nats per token."""
     told: bool
     """Whether the rungs tell the exponent from the floor."""
-    fits: bool | None
-    """Whether the law goes through the rungs within their noise; None where they are as many as its parameters."""
+    fits: bool
+    """Whether the law goes through the rungs within their noise."""
     back_test: BackTest | None
     profile: "Profile"
     level: float = LEVEL
@@ -76,11 +79,11 @@ class PowerLaw:
         if not self.told:
             return f"{self.arm}: these rungs do not tell the exponent from the floor"
         b, c = (f"{of.value:.3g} ({of.low:.3g} to {of.high:.3g})" for of in (self.exponent, self.floor))
-        return f"{self.arm}: b {b}, c {c} nats" + ("; the law does not fit these rungs" if self.fits is False else "")
+        return f"{self.arm}: b {b}, c {c} nats" + ("; the law does not fit these rungs" if not self.fits else "")
 
 
 class Profile(NamedTuple):
-    """What is known for each exponent [B]."""
+    """What is known for each exponent [B]; the losses [J] are means over seeds."""
 
     log_costs: np.ndarray
     losses: np.ndarray
@@ -88,8 +91,21 @@ class Profile(NamedTuple):
     """Of the means of the losses."""
     bound: float
     """Squared errors may exceed the least by so much."""
+    exponents: np.ndarray
+    """[B]: from below to above those held, closer together than they matter."""
     squares: np.ndarray
     """[B]: the least sum of squared errors over variances."""
+
+    @property
+    def held(self) -> np.ndarray:
+        """[B]: whether each exponent is inside the interval."""
+        of: np.ndarray = self.squares <= self.squares.min() + self.bound
+        return of
+
+    @property
+    def best(self) -> int:
+        """The index of the exponent with the least squares."""
+        return int(self.squares.argmin())
 
 
 def power_law(
@@ -112,8 +128,8 @@ def power_law(
     back_test = None
     if len(losses) >= LEAST_OF_BACK_TEST:
         back_test = _back_test(log_costs, losses, tuning, level)
-    exponent, floor = _exponent(found), _prediction(found, np.inf)
-    inside = EXPONENTS[0] < exponent.low and exponent.high < EXPONENTS[-1]
+    exponent, floor = _exponent(found), _prediction(found, None)
+    inside = exponent.low > LOWEST and exponent.high < HIGHEST
     spare = len(losses) - 3
     misfit = float(fdtrc(spare, losses.size - len(losses), found.squares.min() / spare))
     return PowerLaw(
@@ -132,45 +148,61 @@ def power_law(
 def profile(log_costs: np.ndarray, losses: np.ndarray, tuning: np.ndarray, level: float) -> Profile:
     """The profile over the exponent, of losses [J, S]; `tuning` [J] adds to the variances of their means."""
     rungs, seeds = losses.shape
-    variances = losses.var(1, ddof=1).mean() / seeds + tuning
+    variances = np.maximum(losses.var(1, ddof=1).mean() / seeds + tuning, 1e-24)
     bound = float(quantile(np.array(float(rungs * (seeds - 1))), level)) ** 2
-    of = Profile(log_costs, losses.mean(1), np.maximum(variances, 1e-24), bound, np.zeros(0))
-    return of._replace(squares=np.array([_fit(of, b, None)[1] for b in EXPONENTS]))
+    of = Profile(log_costs, losses.mean(1), variances, bound, np.geomspace(LOWEST, HIGHEST, GRID), np.zeros(GRID))
+    for _ in range(CLOSER):
+        of = of._replace(squares=_fit(of, None).squares)
+        held = np.flatnonzero(of.held)
+        if len(held) > GRID // 4:
+            break
+        ends = of.exponents[max(held[0] - 1, 0)], of.exponents[min(held[-1] + 1, GRID - 1)]
+        of = of._replace(exponents=np.linspace(*ends, GRID))
+    return of._replace(squares=_fit(of, None).squares)
 
 
-def _fit(of: Profile, exponent: float, at: float | None) -> tuple[float, float, float]:
-    """The prediction at log cost `at` (inf: the floor), the squares, and the prediction's variance, at one exponent."""
-    falling = np.exp(-exponent * (of.log_costs - of.log_costs.mean()))
-    design = np.stack([falling, np.ones_like(falling)], 1) / np.sqrt(of.variances)[:, None]
-    wanted = of.losses / np.sqrt(of.variances)
-    there = 0.0 if at is None or np.isinf(at) else float(np.exp(-exponent * (at - of.log_costs.mean())))
-    read = np.array([there, 1.0])
-    found = np.linalg.lstsq(design, wanted, rcond=None)[0]
-    if found[1] < 0:  # the floor is not below zero
-        design, read = design[:, :1], read[:1]
-        found = np.linalg.lstsq(design, wanted, rcond=None)[0]
-    elif found[0] < 0:  # nor does the loss rise
-        design, read = design[:, 1:], read[1:]
-        found = np.linalg.lstsq(design, wanted, rcond=None)[0]
-    spread = float(read @ np.linalg.pinv(design.T @ design) @ read)
-    return float(read @ found), float(((wanted - design @ found) ** 2).sum()), spread
+class _Fitted(NamedTuple):
+    """For each exponent [B]: the squares, and a prediction with its variance."""
+
+    squares: np.ndarray
+    prediction: np.ndarray
+    variance: np.ndarray
+
+
+def _fit(of: Profile, at: float | None) -> _Fitted:
+    """Least squares for a and c, neither below zero, and what they predict at log cost `at` (None: the floor)."""
+    middle = of.log_costs.mean()
+    weights = 1 / of.variances
+    falling = np.exp(-of.exponents[:, None] * (of.log_costs - middle))
+    there = np.zeros(len(of.exponents)) if at is None else np.exp(-of.exponents * (at - middle))
+    mean, loss = falling @ weights / weights.sum(), float(of.losses @ weights / weights.sum())
+    spread = (falling - mean[:, None]) ** 2 @ weights
+    a = ((falling - mean[:, None]) * (of.losses - loss)) @ weights / spread
+    a, rises = np.maximum(a, 0.0), a < 0
+    c = loss - a * mean
+    bare = (falling * of.losses) @ weights / (falling**2 @ weights)
+    below = c < 0
+    a, c = np.where(below, bare, a), np.where(below, 0.0, c)
+    variance = 1 / weights.sum() + np.where(rises, 0.0, (there - mean) ** 2 / spread)
+    variance = np.where(below, there**2 / (falling**2 @ weights), variance)
+    squares = (of.losses - a[:, None] * falling - c[:, None]) ** 2 @ weights
+    return _Fitted(squares, a * there + c, variance)
 
 
 def _exponent(of: Profile) -> Bounded:
-    held = EXPONENTS[of.squares <= of.squares.min() + of.bound]
-    return Bounded(float(EXPONENTS[of.squares.argmin()]), float(held[0]), float(held[-1]))
+    held = of.exponents[of.held]
+    return Bounded(float(of.exponents[of.best]), float(held[0]), float(held[-1]))
 
 
-def _prediction(of: Profile, at: float) -> Bounded:
-    """At log cost `at`, inf for the floor: the ends over all exponents held, and for each what its a and c leave."""
-    least = of.squares.min()
-    ends = []
-    for b in EXPONENTS[of.squares <= least + of.bound]:
-        value, squares, spread = _fit(of, b, at)
-        half = np.sqrt(max(0.0, of.bound - (squares - least)) * spread)
-        ends += [value - half, value + half]
-    value = _fit(of, float(EXPONENTS[of.squares.argmin()]), at)[0]
-    return Bounded(value, max(0.0, min(ends)), max(ends))
+def _prediction(of: Profile, at: float | None) -> Bounded:
+    """At log cost `at`, None for the floor: the ends over all exponents held, and for each what its a and c leave."""
+    fitted = _fit(of, at)
+    left = np.maximum(of.bound - (of.squares - of.squares.min()), 0.0)
+    half = np.sqrt(left * fitted.variance)
+    low, high = (
+        float(of_end.min()) for of_end in ((fitted.prediction - half)[of.held], -(fitted.prediction + half)[of.held])
+    )
+    return Bounded(float(fitted.prediction[of.best]), max(0.0, low), -high)
 
 
 def _back_test(log_costs: np.ndarray, losses: np.ndarray, tuning: np.ndarray, level: float) -> BackTest:

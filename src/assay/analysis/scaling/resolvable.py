@@ -1,8 +1,9 @@
 """What a gate of so many seeds and rungs can resolve, and how many seeds a difference takes; before it runs, and after.
 
-    Plan(seeds, rungs, noise_sd, slope_nats, shared=0.0, tuning_variance=0.0, worthwhile=1.0, step=2.0, level=0.95, power=0.8)
+    Plan(seeds, rungs, noise_sd, slope_nats, shared=0.0, tuning_variance=0.0, worthwhile=1.0, step=2.0, ...)
+    plan_of(ladder, axis="flops", worthwhile=1.0, ...) -> Plan | None      of a gate that was run, with what it measured
     detectable(plan) -> Detectable(nats, gain)
-    seeds_for(plan, nats) -> int | None                  None: not with MOST seeds, as where tuning alone leaves more uncertain
+    seeds_for(plan, nats) -> int | None                  None: not even with MOST seeds
     seeds_to_close(plan, gain) -> SeedRange | None       for a criterion that is OPEN with this estimate of the gain
 
 For normal noise (noncentral t); with the method of `gain` at the candidate's highest rung.
@@ -16,6 +17,9 @@ import numpy as np
 from scipy.special import chdtri, nctdtrinc, stdtrit
 
 from assay.analysis.intervals.power import SPREAD_LEVEL, SeedRange
+from assay.analysis.scaling import curve
+from assay.analysis.scaling.gain import Reads
+from assay.analysis.scaling.ladder import Axis, Ladder
 from assay.analysis.scaling.noise import Noise, error
 from assay.analysis.statistics import LEVEL
 
@@ -47,6 +51,37 @@ class Plan:
     """Rungs of the baseline above the highest of the candidate."""
     level: float = LEVEL
     power: float = 0.8
+
+
+def plan_of(
+    ladder: Ladder, axis: Axis = "flops", worthwhile: float = 1.0, level: float = LEVEL, power: float = 0.8
+) -> Plan | None:
+    """The plan of a gate that was run, with its noise and slope at its highest rung; None without a cost or a fall."""
+    costs = ladder.log_costs(axis)
+    if costs is None:
+        return None
+    arrays = ladder.arrays()
+    reads = Reads(arrays, costs, len(costs.candidate) - 1)
+    noise = reads.noise
+    variance = float(noise.single.mean())
+    slope_nats = -float(curve.slope(reads.curve, costs.candidate[None, -1:])[0, 0])
+    if slope_nats <= 0 or variance == 0:
+        return None
+    return Plan(
+        seeds=noise.seeds,
+        rungs=len(costs.candidate),
+        noise_sd=math.sqrt(variance),
+        slope_nats=slope_nats,
+        shared=1 - float(noise.paired.mean()) / (2 * variance),
+        tuning_variance=float(
+            (arrays.baseline_tuning[0, len(costs.candidate) - 1] + arrays.candidate_tuning[0, -1]) / 2
+        ),
+        worthwhile=worthwhile,
+        step=math.exp(float(np.diff(costs.baseline).mean())),
+        above=len(costs.baseline) - len(costs.candidate),
+        level=level,
+        power=power,
+    )
 
 
 class Detectable(NamedTuple):
@@ -84,8 +119,8 @@ def seeds_for(plan: Plan, nats: float) -> int | None:
 def seeds_to_close(plan: Plan, gain: float) -> SeedRange | None:
     """The seeds a new gate needs if the true gain is `gain` and the noise is what it may be.
 
-    `plan` is the gate that was run, with the noise it measured; the range belongs to the ends of that noise's 80% interval
-    (chi-squared). None where even MOST seeds do not do, or where the gain is the threshold.
+    `plan` is the gate that was run, with the noise it measured; the range belongs to the ends of that noise's 80%
+    interval (chi-squared). None where even MOST seeds do not do, or where the gain is the threshold.
     """
     nats = abs(math.log(gain / plan.worthwhile)) * plan.slope_nats
     if nats == 0:
@@ -103,8 +138,8 @@ def _errors(plan: Plan) -> float:
     """The detectable difference in nats."""
     baseline_rungs = plan.rungs + plan.above
     variance = plan.noise_sd**2
-    degrees = plan.rungs * (plan.seeds - 1), (plan.rungs + baseline_rungs - 2) * (plan.seeds - 1)
-    noise = Noise(np.array(2 * variance * (1 - plan.shared)), np.array(variance), *degrees, plan.seeds)
+    paired, single = np.full(plan.rungs, 2 * variance * (1 - plan.shared)), np.full(baseline_rungs, variance)
+    noise = Noise(paired, single, plan.seeds)
     # At the threshold the baseline is read so far from the rung to the next.
     along = math.log(plan.worthwhile) / math.log(plan.step)
     of_baseline, of_candidate = np.zeros(baseline_rungs), np.zeros(plan.rungs)

@@ -1,7 +1,8 @@
 """Simulated ladders with known truth: what the methods of a gate are checked on, and what a plan's power is read off.
 
-The baseline's loss is a N^-b + c. The candidate at cost N reaches what the baseline reaches at N times its gain, so that the
-true gain at each rung is known. Each run adds noise of its own; what a seed does to both arms of a rung adds the shared part.
+The baseline's loss is a N^-b + c. The candidate at cost N reaches what the baseline reaches at N times its gain, so
+that the true gain at each rung is known. Each run adds noise of its own; what a seed does to both arms of a rung adds
+the shared part.
 
 Shapes: R ladders, J rungs of the baseline, G of the candidate, S seeds.
 """
@@ -12,6 +13,8 @@ from typing import Literal
 import numpy as np
 
 from assay.analysis.scaling.ladder import Arrays, LogCosts
+from assay.analysis.scaling.noise import pooled
+from assay.analysis.scaling.tuning import lowest
 
 Shape = Literal["normal", "skewed"]
 
@@ -81,16 +84,66 @@ def draw_noise(generator: np.random.Generator, size: tuple[int, ...], shape: Sha
     return of
 
 
-def draw(generator: np.random.Generator, truth: Truth, repeats: int) -> Arrays:
-    """Ladders with this truth, every arm at its best learning rate."""
+@dataclass(frozen=True)
+class Response:
+    """How an arm's loss depends on its learning rate, and the grid it is tuned on with one run a rate."""
+
+    rates: int = 5
+    rise: float = 0.03
+    """Nats lost one step of the grid away from the best rate: a parabola in log rate."""
+    lopsided: float = 0.2
+    """Far above the best rate the loss rises by so much more than the parabola, relatively, and below by less."""
+    extended: int = 2
+    """By so many rates a grid is extended at an end, for all arms, while some arm's best run is there."""
+    planned: float = 1.0
+    """The noise that rates are chosen with, over the true one."""
+    parabola: bool = True
+    """Whether the rate is read off the parabola; the best run's rate otherwise, as if it were certain."""
+
+    def lost(self, steps: np.ndarray) -> np.ndarray:
+        """Nats, so many steps from the best rate."""
+        of: np.ndarray = self.rise * steps**2 * (1 + self.lopsided * np.tanh(steps))
+        return of
+
+
+def draw(generator: np.random.Generator, truth: Truth, repeats: int, response: Response | None = None) -> Arrays:
+    """Ladders with this truth; with `response` every arm is tuned on every rung, else it has its best learning rate."""
     j, g, s = truth.rungs + truth.above, truth.rungs, truth.seeds
     widths = truth.noise * truth.widening ** (np.arange(j) - (g - 1) / 2)
+    both = np.concatenate([widths, truth.noisier * widths[:g]])
     shared = np.sqrt(truth.shared) * draw_noise(generator, (repeats, j, s), truth.shape)
-    own = [np.sqrt(1 - truth.shared) * draw_noise(generator, (repeats, n, s), truth.shape) for n in (j, g)]
-    of_baseline, of_candidate = truth.losses()
-    return Arrays(
-        of_baseline[:, None] + widths[:, None] * (shared + own[0]),
-        of_candidate[:, None] + truth.noisier * widths[:g, None] * (shared[:, :g] + own[1]),
-        np.zeros((repeats, j)),
-        np.zeros((repeats, g)),
+    own = np.sqrt(1 - truth.shared) * draw_noise(generator, (repeats, j + g, s), truth.shape)
+    losses = np.concatenate(truth.losses())[:, None] + both[:, None] * (
+        np.concatenate([shared, shared[:, :g]], 1) + own
     )
+    adds = np.zeros((repeats, j + g))
+    if response is not None:
+        noise = pooled(losses[:, :j], losses[:, j:])
+        lost, adds = _tuned(generator, response, both, np.sqrt(noise.single.mean(1)), truth.shape)
+        losses = losses + lost[..., None]
+    return Arrays(losses[:, :j], losses[:, j:], adds[:, :j], adds[:, j:])
+
+
+def _tuned(
+    generator: np.random.Generator, response: Response, widths: np.ndarray, noise_sd: np.ndarray, shape: Shape
+) -> tuple[np.ndarray, np.ndarray]:
+    """[R, arms and rungs]: the nats lost to the rate that was chosen, and their mean square as estimated."""
+    size = (len(noise_sd), len(widths))
+    last = response.rates + 2 * response.extended - 1
+    steps = np.arange(last + 1, dtype=float)
+    # Both arms of a gate have about the same best rate here; where it lies on the grid is chance.
+    middle = generator.uniform(-1, 1, (size[0], 1)) + 0.25 * generator.standard_normal(size) + last / 2
+    runs = response.lost(steps - middle[..., None])
+    runs = runs + widths[:, None] * draw_noise(generator, (*size, last + 1), shape)
+    low, high = np.full(size[0], response.extended), np.full(size[0], last - response.extended)
+    for _ in range(response.extended + 1):
+        outside = (steps < low[:, None]) | (steps > high[:, None])
+        seen = np.where(outside[:, None], np.inf, runs)
+        best = seen.argmin(-1)
+        low = np.maximum(low - (best == low[:, None]).any(1), 0)
+        high = np.minimum(high + (best == high[:, None]).any(1), last)
+    planned_sd = response.planned * np.tile(widths, size[0])
+    found = lowest(steps, seen.reshape(-1, last + 1), np.repeat(noise_sd, size[1]), planned_sd)
+    if not response.parabola:
+        return response.lost(best - middle), np.zeros(size)
+    return response.lost(found.log_rate.reshape(size) - middle), found.variance.reshape(size)

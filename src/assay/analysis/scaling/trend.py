@@ -1,10 +1,11 @@
 """Whether a candidate's gain grows, shrinks or holds as both become larger.
 
-    trend(ladder, axis="flops", margin=None, level=0.95) -> Trend | None     None: one judged rung, or the axis has no cost
+    trend(ladder, axis="flops", margin=None, level=0.95) -> Trend | None     None: one judged rung, no cost
     Trend: verdict (GROWS, SHRINKS, HOLDS, NOT TOLD), slope, low, high (None: not told), margin, per_tenfold, text()
 
-The slope is that of a least-squares line through log gain against the candidate's log cost. Its error follows from those of
-all losses of both arms, seed by seed, to first order (the delta method), with the noise pooled over arms and rungs.
+The slope is that of a least-squares line through log gain against the candidate's log cost. Its error follows from
+those of all losses of both arms, seed by seed, to first order (the delta method), with the noise pooled over arms and
+rungs.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from assay.analysis.scaling.ladder import Arrays, Axis, Ladder, LogCosts
 from assay.analysis.scaling.noise import error, quantile
 from assay.analysis.statistics import LEVEL
 
+ROUNDING = 1e-6
+"""Of a slope: gains are found to 1e-9."""
 Verdict = Literal["GROWS", "SHRINKS", "HOLDS", "NOT TOLD"]
 
 
@@ -95,6 +98,6 @@ def slopes(arrays: Arrays, costs: LogCosts, level: float) -> Slopes:
     tuning = (of_baseline**2 * arrays.baseline_tuning).sum(1) + (of_candidate**2 * arrays.candidate_tuning).sum(1)
     found = error(noise, of_baseline, of_candidate, bend + tuning)
     slope = (line * (at - costs.candidate)).sum(1)
-    half = np.sqrt(found.variance) * quantile(found.degrees, level)
-    told &= (falls < 0).all(1)
+    half = np.maximum(np.sqrt(found.variance) * quantile(found.degrees, level), ROUNDING)
+    told &= (falls < 0).all(1) & np.isfinite(reads[0].least_half)
     return Slopes(np.where(told, slope, np.nan), np.where(told, half, np.nan))

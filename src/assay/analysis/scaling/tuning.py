@@ -1,15 +1,19 @@
 """The learning rate of an arm from one run per rate, and what it leaves uncertain in the arm's loss.
 
-    choose(rates, losses, noise_sd) -> Chosen
+    choose(rates, losses, noise_sd, planned_sd=None) -> Chosen     before judging, and again with the noise it measured
+    expected_variance(noise_sd) -> float       what `Chosen.variance` will be about, for a plan
     Chosen: rate, low, high, excess_nats, variance (for `ladder.Trained.tuning_variance`), at_an_edge, window, text()
 
-The rate is the lowest point of the parabola in log rate through the best run and its two neighbours. Taking the best run of
-the grid instead leaves an arm half a step from its optimum by chance, which no number of judged seeds shows.
+The rate is the lowest point of a least-squares parabola in log rate, through the best run and its neighbours: one on
+each side, or two where one does not make its curvature clear of the noise. Taking the best run of the grid instead
+leaves an arm half a step from its optimum by chance, which no number of judged seeds shows.
 
-With noise of variance s^2 in each run, D the parabola's curvature times the squared step h^2 and f its lowest point's distance
-from the best run in steps, the lowest point has the variance h^2 s^2 (2 + 24 f^2) / (4 D^2), at most (h / 2)^2. The
-loss at the chosen rate is then above the lowest by half the curvature times the squared distance: a multiple of chi-squared
-with one degree of freedom, of mean m (`excess_nats`) and mean square 3 m^2 (`variance`).
+With x the steps from the best run, c the parabola's x^2 coefficient, f its lowest point and V the covariance of its
+coefficients for noise of variance 1, the lowest point has the variance t s^2 / c^2, t = (V11 + 4 f V12 + 4 f^2 V22) /
+4, for noise of standard deviation s. The loss there is above the lowest by c times the squared distance: a multiple of
+chi-squared with one degree of freedom, of mean m = t s^2 / c (`excess_nats`) and mean square 3 m^2 (`variance`). As
+the best run of a grid is a lucky one, c comes out too large; FLATTERED of its standard errors are taken off it, and m
+is MOST s at most.
 
 Shapes: R arms, m rates of one grid.
 """
@@ -22,6 +26,16 @@ import numpy as np
 
 NEARLY = 0.01
 """A rate is in the window where its loss is at most so much above the best, relatively."""
+CLEAR = 9.0
+"""In standard deviations of a run: below it the rise of two neighbours over the best run, together, is not clear."""
+FLATTERED, MOST = 2.0, 0.15
+"""Found by simulation, with CLEAR: `variance` is then about the mean square of what is lost, for losses that rise by
+1/8 to 16 standard deviations of a run one step off the best rate (benchmarks/verdicts.py tuning)."""
+UNLIKE = 0.006
+"""What a curve that is no parabola adds to the loss, in the rise one step off the best rate (root mean square, of
+curves up to 30% steeper above it and as much flatter below)."""
+USUALLY = 0.2
+"""Root of what tuning adds to the variance, in standard deviations of a run: 0.1 to 0.26 in benchmarks/verdicts.py."""
 RANGE = 1.96
 """Standard errors to each side of the chosen rate."""
 
@@ -50,6 +64,11 @@ class Chosen:
         return f"{self.rate:.3g} ({self.low:.3g} to {self.high:.3g}), {window}{edge}"
 
 
+def expected_variance(noise_sd: float) -> float:
+    """What tuning on one run a rate usually adds to the variance of an arm's loss, nats squared; for a plan."""
+    return (USUALLY * noise_sd) ** 2
+
+
 class Lowest(NamedTuple):
     """Of R arms; each [R]."""
 
@@ -57,15 +76,20 @@ class Lowest(NamedTuple):
     error: np.ndarray
     """Standard error of it."""
     excess: np.ndarray
+    variance: np.ndarray
     best: np.ndarray
     """The index of the best run."""
 
 
-def choose(rates: Sequence[float], losses: Sequence[float | None], noise_sd: float) -> Chosen:
+def choose(
+    rates: Sequence[float], losses: Sequence[float | None], noise_sd: float, planned_sd: float | None = None
+) -> Chosen:
     """The learning rate of an arm; None or a loss that is not finite is a run that diverged.
 
-    `noise_sd` is the standard deviation of one run over seeds in nats. Raises ValueError where rates do not ascend,
-    are fewer than three, or no run finished.
+    `noise_sd` is the standard deviation of one run over seeds in nats. The rate is chosen with the noise that is
+    planned; once the judged runs have shown theirs (`noise.sd_of_run`), the same call with that as `noise_sd` and the
+    former as `planned_sd` gives the same rate, and the variance that enters the intervals. Raises ValueError where
+    rates do not ascend, are fewer than three, or no run finished.
     """
     grid = np.asarray(rates, dtype=float)
     if len(grid) < 3 or len(grid) != len(losses) or grid[0] <= 0 or (np.diff(grid) <= 0).any():
@@ -73,7 +97,7 @@ def choose(rates: Sequence[float], losses: Sequence[float | None], noise_sd: flo
     found = np.array([np.inf if loss is None or not np.isfinite(loss) else loss for loss in losses], dtype=float)
     if not np.isfinite(found).any():
         raise ValueError("no run of the grid finished")
-    of = lowest(np.log(grid), found[None], np.array([noise_sd]))
+    of = lowest(np.log(grid), found[None], np.array([noise_sd]), noise_sd if planned_sd is None else planned_sd)
     best, log_rate, error = int(of.best[0]), float(of.log_rate[0]), float(of.error[0])
     nearest = np.log(grid[max(best - 1, 0)]), np.log(grid[min(best + 1, len(grid) - 1)])
     ends = (np.clip(log_rate + side * RANGE * error, *nearest) for side in (-1, 1))
@@ -82,40 +106,51 @@ def choose(rates: Sequence[float], losses: Sequence[float | None], noise_sd: flo
     if best in (0, len(grid) - 1):
         edge = "lowest" if best == 0 else "highest"
     excess = float(of.excess[0])
-    return Chosen(float(np.exp(log_rate)), low, high, excess, 3 * excess**2, edge, _window(grid, found, best))
+    rate = float(f"{np.exp(log_rate):.4g}")  # a number that can be written down
+    return Chosen(rate, low, high, excess, float(of.variance[0]), edge, _window(grid, found, best))
 
 
-def lowest(log_rates: np.ndarray, losses: np.ndarray, noise_sd: np.ndarray) -> Lowest:
+def lowest(log_rates: np.ndarray, losses: np.ndarray, noise_sd: np.ndarray, planned_sd: np.ndarray | float) -> Lowest:
     """Where the loss is lowest, of losses [R, m] with the noise [R]; a loss of inf is a run that diverged.
 
-    At an end of the grid, and beside a run that diverged, the missing neighbour is taken to be the other's mirror image:
-    the best run's rate is kept. Where neither is there, nothing is known of the curvature, and the excess is the noise.
+    At an end of the grid, and beside a run that diverged, the best run's rate is kept, the missing neighbour is taken
+    to be the other's mirror image, and the optimum to be anywhere within half a step.
     """
-    last = len(log_rates) - 1
+    rows, last = np.arange(len(losses)), losses.shape[1] - 1
     best = losses.argmin(1)
-    rows = np.arange(len(losses))
-    below, above = np.maximum(best - 1, 0), np.minimum(best + 1, last)
-    left = np.where(best > 0, losses[rows, below], np.inf) - losses[rows, best]
-    right = np.where(best < last, losses[rows, above], np.inf) - losses[rows, best]
-    to_left, to_right = log_rates[best] - log_rates[below], log_rates[above] - log_rates[best]
-    alone = ~np.isfinite(left) & ~np.isfinite(right)
-    no_left, no_right = ~np.isfinite(left), ~np.isfinite(right)
-    left, to_left = np.where(no_left, right, left), np.where(no_left, to_right, to_left)
-    right, to_right = np.where(no_right, left, right), np.where(no_right, to_left, to_right)
-    left, right = np.where(alone, 1.0, left), np.where(alone, 1.0, right)
-    to_left, to_right = (np.where(to > 0, to, 1.0) for to in (to_left, to_right))
-    # The parabola through (-to_left, left), (0, 0), (to_right, right): slope x + curvature x^2 / 2.
-    curvature = 2 * (right / to_right + left / to_left) / (to_left + to_right)
-    slope = right / to_right - curvature * to_right / 2
-    step = np.sqrt(to_left * to_right)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        from_best = np.where(curvature > 0, -slope / curvature, 0.0)
-        bent = curvature * step**2
-        steps = from_best / step
-        variance = step**2 * noise_sd**2 * (2 + 24 * steps**2) / (4 * bent**2)
-    variance = np.where(bent > 0, np.minimum(variance, step**2 / 4), step**2 / 4)
-    excess = np.where(alone, noise_sd, curvature * variance / 2)
-    return Lowest(log_rates[best] + from_best, np.sqrt(variance), excess, best)
+    rises = losses - losses[rows, best][:, None]
+    left = np.where(best > 0, rises[rows, np.maximum(best - 1, 0)], np.inf)
+    right = np.where(best < last, rises[rows, np.minimum(best + 1, last)], np.inf)
+    widths = np.diff(log_rates)
+    step = (widths[np.maximum(best - 1, 0)] + widths[np.minimum(best, last - 1)]) / 2
+    away = (log_rates - log_rates[best][:, None]) / step[:, None]
+    reach = np.where(left + right < CLEAR * planned_sd, 2, 1)
+    near = (np.abs(np.arange(last + 1) - best[:, None]) <= reach[:, None]) & np.isfinite(rises)
+    bounded = np.isfinite(left) & np.isfinite(right)
+    bend, at, spread, bend_error = _parabola(away, np.where(near, rises, 0.0), near)
+    surely = np.maximum(bend - FLATTERED * bend_error * noise_sd, 1e-12)
+    excess = np.minimum(spread * noise_sd**2 / surely, MOST * noise_sd)
+    error = np.minimum(np.sqrt(spread) * noise_sd / surely, 0.5)
+    # With one neighbour, c is its rise; within half a step c x^2 is c / 12 on average. With none nothing is known of c.
+    rise = np.minimum(left, right)
+    kept = np.maximum(np.where(np.isfinite(rise), rise / 12, 0.0), np.where(np.isfinite(rise), MOST, 1.0) * noise_sd)
+    excess = np.where(bounded, excess, kept)
+    variance = 3 * excess**2 + (UNLIKE * np.where(bounded, np.maximum(bend, 0.0), 0.0)) ** 2
+    error = step * np.where(bounded, error, 0.5)
+    return Lowest(log_rates[best] + np.where(bounded, step * at, 0.0), error, excess, variance, best)
+
+
+def _parabola(
+    away: np.ndarray, rises: np.ndarray, near: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """c, f, t and the root of V22 of the module's first lines, each [R], of the points that are `near`."""
+    powers = np.stack([np.ones_like(away), away, away**2], -1)
+    covariance = np.linalg.pinv(np.einsum("rm,rma,rmb->rab", near.astype(float), powers, powers), hermitian=True)
+    _, slope, curvature = np.einsum("rab,rmb,rm->ar", covariance, powers, near * rises)
+    rising = curvature > 1e-12
+    at = np.clip(np.where(rising, -slope / np.where(rising, 2 * curvature, 1.0), 0.0), -1.0, 1.0)
+    spread = (covariance[:, 1, 1] + 4 * at * covariance[:, 1, 2] + 4 * at**2 * covariance[:, 2, 2]) / 4
+    return curvature, at, spread, np.sqrt(covariance[:, 2, 2])
 
 
 def _window(rates: np.ndarray, losses: np.ndarray, best: int) -> tuple[float, float]:
