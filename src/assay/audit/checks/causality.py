@@ -10,9 +10,10 @@ from functools import partial
 import torch
 
 from assay.audit.blame.where import placed, trace_over_time
+from assay.audit.calling.lengths import spans
 from assay.audit.checks.chunk_ends import suspects
 from assay.audit.checks.gradients import by_gradient
-from assay.audit.probing.ends import in_words, lengths_ended
+from assay.audit.probing.ends import lengths_ended
 from assay.audit.probing.evidence import Change, finding_of, largest_change
 from assay.audit.probing.probes import Probe, content_probes, long_probes, single_probes
 from assay.audit.probing.search import Search
@@ -27,6 +28,8 @@ CONFIRMED = 6
 """For how many of the largest changes rounding is measured again, on the very sequences that showed them."""
 IN_TRAINING = 5
 """How many of the special ids are tried in training mode: those given or declared come first."""
+MOST = 6
+"""Into how many parts the lengths of chunks are put in words; of more it is said how many are left."""
 CANDIDATES = 24
 """How many later tokens are changed one at a time to name the one that moves earlier logits most."""
 
@@ -69,10 +72,10 @@ def by_replacement(subject: Subject, search: Search, yardstick: Yardstick, train
 
 
 def _ended(search: Search, cuts: Sequence[int], replaced: Sequence[int]) -> str:
-    """In words, the lengths of chunks whose ends were looked at: a token after an end was replaced there."""
+    """In words, the lengths of chunks whose ends were looked at, the first few of them: a token after was replaced."""
     tokens = {*replaced, *(cut + 1 for cut in cuts), *range(1, search.short)}
     lengths = lengths_ended(tokens, search.longest)
-    return f"; ends of chunks of {in_words(lengths)} tokens were among the places" if lengths else ""
+    return f"; ends of chunks of {spans(lengths, most=MOST)} tokens were among the places" if lengths else ""
 
 
 def _groups(subject: Subject, probes: Sequence[Probe]) -> Iterator[list[Probe]]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from assay.audit.probing.probes import last_ids
 from assay.audit.probing.search import Search
 from assay.audit.probing.yardstick import Yardstick, rounding
 from assay.audit.subject.differences import change
@@ -71,10 +72,15 @@ def _groups(subject: Subject, search: Search) -> Iterator[list[int]]:
 
 
 def _moved(subject: Subject, search: Search, group: list[int], allowed: Tensor) -> Iterator[tuple[float, int]]:
-    """(how far the position before each token moves when it and those after it are replaced, per allowed; token)."""
+    """(how far the position before each token moves when it and those after it are replaced, per allowed; token).
+
+    There stand the last ids of the vocabulary in turn, as separators are often added to it.
+    """
     length = subject.takes.reaching(group[-1] + 1)
     generator = torch.Generator().manual_seed(search.seed + 12 + length)
     base = torch.randint(subject.vocab_size, (1, length), generator=generator)
+    last = last_ids(subject.vocab_size, search.seed).roll(-search.replaced.index(group[0]))
+    base[0, torch.tensor(group) - 1] = last.repeat(len(group) // len(last) + 1)[: len(group)]
     other = (base + 1 + torch.randint(subject.vocab_size - 1, base.shape, generator=generator)) % subject.vocab_size
     later = torch.arange(length) >= torch.tensor([length, *group])[:, None]
     ids = torch.where(later, other, base)

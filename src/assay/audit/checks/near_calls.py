@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from assay.audit.blame.attributes import Contents, changed_attributes
+from assay.audit.blame.attributes import Contents, remembered
 from assay.audit.blame.pairing import everything
 from assay.audit.blame.where import placed, trace
 from assay.audit.checks.balancing import balanced_by
@@ -161,9 +161,5 @@ def _located(subject: Subject, finding: Finding, case: Case, yardstick: Yardstic
     subject.memory.restore()
     before = Contents(subject.model)
     go_through(past)()
-    kept = changed_attributes(subject.model, before)
-    if not kept:
-        return finding
-    where = finding.where or f"{subject.name}: its output moves after a call that shares {common}"
-    verb = "remembers" if len(kept) == 1 else "remember"
-    return finding.model_copy(update={"where": f"{where} ({', '.join(kept)} {verb})"})
+    otherwise = f"{subject.name}: its output moves after a call that shares {common}"
+    return remembered(finding, subject.model, before, otherwise)

@@ -104,9 +104,9 @@ def _checked(subject: Subject, search: Search, yardstick: Yardstick) -> Finding:
     if finding.status == "fail":
         return _located(subject, finding, run, yardstick)
     if unread:
-        return finding.model_copy(
-            update={"explanation": f"{finding.explanation}; {NOT_LOOKED_AT}, {'; '.join(unread)}"}
-        )
+        left = f"pass decode=, {'; '.join(unread)}"
+        subject.unsearched["some decoding"] = left
+        return finding.model_copy(update={"explanation": f"{finding.explanation}; not looked at: {left}"})
     return finding
 
 

@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from assay.audit.calling.signatures import parameters_of
 from assay.audit.decoding.decoders import Advance, Begin, Decoder, Longer
 from assay.audit.decoding.readings import NAMES_OF_TRANSFORMERS, InferenceParams, PositionForm, Reading, TokenForm
 from assay.audit.decoding.roles import Roles, arguments_to_begin, methods, roles_of
 from assay.audit.subject.statics import is_own_class
-from assay.audit.subject.subject import Decode, parameters_of
+from assay.audit.subject.subject import Decode
 
 _STATE_CLASS = re.compile(r"(cache|state|memory|past|kv|params)s?$", re.IGNORECASE)
 
