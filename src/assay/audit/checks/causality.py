@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from assay.audit.blame.where import placed, trace_over_time
 from assay.audit.calling.lengths import spans
@@ -52,7 +53,7 @@ def by_replacement(subject: Subject, search: Search, yardstick: Yardstick, train
     V, special = subject.vocab_size, subject.special_ids
     cuts = search.training_cuts if training else search.cuts
     suspicious = () if training else suspects(subject, search, yardstick)
-    probes = long_probes(search, V, special, tuple(sorted({*cuts, *(suspicious or ())})))
+    probes = long_probes(search, V, special, tuple(sorted({*cuts, *(suspicious or ())})), yardstick.ids[0])
     if not (training and search.brief and probes):
         probes += content_probes(search, V, special[:IN_TRAINING] if training else special)
     if not training:
@@ -102,12 +103,23 @@ def _changes(
         places = torch.arange(len(probes)).repeat(2)
     else:
         rows, places = torch.cat(sides).unique(dim=0, return_inverse=True)
-        first = second = subject.logits(rows, training)
+        first = second = _logits(subject, rows, yardstick, training)
     for index, probe in enumerate(probes):
         before, after = (
             side[places[i], : probe.cut + 1] for side, i in ((first, index), (second, index + len(probes)))
         )
         yield probe, largest_change(before[None], after[None], yardstick)
+
+
+def _logits(subject: Subject, rows: Tensor, yardstick: Yardstick, training: bool) -> Tensor:
+    """The logits [B, T, V] of different `rows` [B, T]; those of the yardstick's row are known in eval mode."""
+    if training or subject.restores or rows.shape[1] != yardstick.ids.shape[1]:
+        return subject.logits(rows, training)
+    known = (rows == yardstick.ids).all(1)
+    if not bool(known.any()) or len(rows) == 1:
+        return subject.logits(rows)
+    others = subject.logits(rows[~known])
+    return torch.cat([others, yardstick.logits.to(others)])[(~known).cumsum(0).where(~known, len(others) + 1) - 1]
 
 
 def _confirmed(

@@ -121,18 +121,21 @@ def _compared(
     subject: Subject, search: Search, yardstick: Yardstick, ways: Sequence[Decoder], rows: Tensor, whole: Tensor
 ) -> Iterator[tuple[Change, _Run]]:
     """The largest change of each run: on short rows, on two sequences, on a long row, and of a forward afterwards."""
-    few, others = search.brief, _short(subject, search, 14)
+    few = search.brief
+    others = rows.flip(0) if few else _short(subject, search, 14)
+    of_others = whole.flip(0) if few else subject.logits(others) if ways else whole
     runs = [
         _Run(rows[: way.rows], whole[: way.rows], way, lengths)
         for way in ways
         for lengths in splits(way, search.content, STEPS, few)
     ]
     yield from ((decoded(subject, run.decoder, run.ids, run.whole, run.lengths, yardstick), run) for run in runs)
+    if few:  # of ways that differ in how they begin, which has been tried, one is enough
+        ways = list({way.method: way for way in reversed(ways)}.values())
     for way in ways:
         if search.content > SECOND:
-            yield _of_two(
-                subject, way, (rows[: way.rows], others[: way.rows]), whole, yardstick, 1 if few else IN_TURNS
-            )
+            both = (rows[: way.rows], others[: way.rows]), (whole[: way.rows], of_others[: way.rows])
+            yield _of_two(subject, way, *both, yardstick, 1 if few else IN_TURNS)
     if search.longest > search.content:
         long, logits, pad = yardstick.ids, yardstick.logits, padding_id(subject)
         if pad is not None:
@@ -148,9 +151,14 @@ def _compared(
 
 
 def _of_two(
-    subject: Subject, way: Decoder, ids: tuple[Tensor, Tensor], whole: Tensor, yardstick: Yardstick, rest: int
+    subject: Subject,
+    way: Decoder,
+    ids: tuple[Tensor, Tensor],
+    wholes: tuple[Tensor, Tensor],
+    yardstick: Yardstick,
+    rest: int,
 ) -> tuple[Change, _Run]:
-    """Two sequences in turns; where the state is kept on the model, one after the other.
+    """Two sequences in turns; where the state is kept on the model, one after the other. `wholes` are their logits.
 
     After the first pieces `rest` single tokens of each are decoded.
     """
@@ -159,12 +167,11 @@ def _of_two(
     lengths = [[first] + [1] * rest for first in (FIRST, SECOND)]
     if way.longer == "none":
         lengths = [[1] * (1 + rest)] * 2
-    wholes = whole[: way.rows], subject.logits(other)
     changes = []
     with subject.running() as model:
         if way.explicit:
             decoding = [way.pieces(model, rows, pieces) for rows, pieces in zip((one, other), lengths, strict=True)]
-            turns = (0, 1) * (1 + rest)
+            turns = ((0, 1) * (1 + rest))[: 3 if rest == 1 else None]
             changes += [largest_of(iter([next(decoding[turn])]), wholes[turn], yardstick) for turn in turns]
         elif not way.fresh:
             largest_of(way.pieces(model, other, lengths[1]), wholes[1], yardstick)

@@ -99,6 +99,7 @@ def _of_step(
                 fresh=held and anew,
                 single=later.tokens in ("number", "int"),
                 promises=continues,
+                method=step.method,
             )
 
     for prefill in prefills:
@@ -162,6 +163,7 @@ def _of_forward(model: nn.Module, roles: Roles, begins: Sequence[str], outputs: 
                         guessed=start.guessed,
                         rows=rows,
                         fresh=held and reset is None and not roles.positions,
+                        method=roles.method,
                     )
                 )
     yield way

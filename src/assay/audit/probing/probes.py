@@ -28,18 +28,21 @@ class Probe:
     content: str
 
 
-def long_probes(search: Search, vocab_size: int, special: tuple[int, ...], cuts: tuple[int, ...]) -> list[Probe]:
+def long_probes(
+    search: Search, vocab_size: int, special: tuple[int, ...], cuts: tuple[int, ...], known: Tensor
+) -> list[Probe]:
     """One random sequence paired with copies in which everything after a cut is replaced.
 
-    Special ids stand at the cuts and right after them, and behind these the last ids of the vocabulary.
+    Special ids stand at the cuts and right after them, and behind these the last ids of the vocabulary. For a large
+    model the sequence is `known` [T], whose logits are.
     """
     if search.longest < 2:
         return []
     generator = torch.Generator().manual_seed(search.seed)
-    base = _random(vocab_size, search.longest, generator)
+    base = known if search.brief else _random(vocab_size, search.longest, generator)
     last = last_ids(vocab_size, search.seed)
     at_cuts = torch.cat([torch.tensor(special), last])
-    for number, cut in enumerate(cuts):
+    for number, cut in enumerate(() if search.brief else cuts):
         base[cut] = at_cuts[number % len(at_cuts)]
     probes = []
     for number, cut in enumerate(cuts):
@@ -124,9 +127,13 @@ def mixed_row(search: Search, vocab_size: int, special: tuple[int, ...]) -> Tens
 
 
 def repeating_rows(search: Search, vocab_size: int) -> Tensor:
-    """Sequences [3, T] of the longest length: a constant id, a repeated pair, and random ids before a constant one."""
+    """Sequences [3, T]: a constant id, a repeated pair, and random ids before a constant one.
+
+    T is the longest length; for a large model there are fewer rows, half as long.
+    """
     generator = torch.Generator().manual_seed(search.seed + 7)
-    T, few = search.longest, search.longest // 4
+    T = search.repeating
+    few = T // 4
     constant, *pair = _random(vocab_size, 3, generator).tolist()
     rows = torch.full((3, T), constant)
     rows[1] = torch.tensor(pair).repeat(T // 2 + 1)[:T]

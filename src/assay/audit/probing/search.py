@@ -60,6 +60,8 @@ class Search:
     """The tokens that are replaced, with all after them, to see what chunks' ends and beginnings read (ends.py)."""
     repeated: tuple[int, ...] = ()
     """The prefixes that are compared on rows that repeat themselves."""
+    repeating: int = 0
+    """The length of the rows that repeat themselves."""
     brief: bool = False
     """Set for a large model, whose search is reduced: its weights as given, say, are not run in training mode."""
     lean: bool = False
@@ -131,6 +133,7 @@ def plan_search(
         seed=seed,
         replaced=replaced,
         repeated=_prefixes([longest * n // 20 for n in (3, 9, 15)], longest),
+        repeating=longest,
     )
 
 
@@ -142,16 +145,18 @@ def _tokens_at_ends(cost: int) -> int:
 def _of_large(search: Search) -> Search:
     """The search of a large model: few positions, each at the end of chunks of several lengths.
 
-    240 tokens are whole chunks of 16, 40, 48, 60, 80 and 120, 300 of 50, 75, 100 and 150, 192 and 256 of 64, 96 and
-    128. Prefix lengths are others than those of the cuts, to cover more places.
+    240 tokens are whole chunks of 16, 40, 48, 60, 80 and 120, 192 and 256 of 64, 96 and 128. Prefix lengths are others
+    than those of the cuts, to cover more places.
     """
+    repeating = max(1, search.longest // 2)
     return replace(
         search,
-        cuts=_inside([239, 255, 299], search.longest) or _inside([(search.longest - 1) // 2], search.longest),
+        cuts=_inside([239, 255], search.longest) or _inside([(search.longest - 1) // 2], search.longest),
         training_cuts=_inside([239], search.longest) or _inside([(search.longest - 1) // 2], search.longest),
         gradient_cuts=_inside([255], search.longest),
         lengths=_prefixes((1, 17, 100, 192, 257), search.longest),
-        repeated=_prefixes([search.longest * 9 // 20], search.longest),
+        repeated=_prefixes([repeating * 9 // 20], repeating),
+        repeating=repeating,
     )
 
 

@@ -39,8 +39,7 @@ def _contents(bench: Bench, search: Search, size: float | None, generator: torch
         yield phrased(V, fit(SHORTER if search.brief else search.longest - 1), generator)
     if size == HUGE and bench.subject.takes.every:
         length = min(4 if search.brief else 8, search.longest)
-        yield extremes(bench, length, every=2)
-        yield extremes(bench, length, every=1)
+        yield from extremes(bench, length).split(1)
     if size != LARGE:
         return
     T = fit(7)
@@ -78,12 +77,14 @@ def covering(vocab_size: int, rows: int, length: int, generator: torch.Generator
     return torch.cat(turns)[: rows * length].view(rows, length)
 
 
-def extremes(bench: Bench, length: int, every: int) -> Tensor:
-    """A row [1, T], each id the model's likeliest next one; with `every` 2 in turn with the unlikeliest."""
+def extremes(bench: Bench, length: int) -> Tensor:
+    """Two rows [2, T]: each id the model's likeliest next one, in turn with the unlikeliest, and alone."""
     V = bench.subject.vocab_size
-    ids = torch.zeros(1, 1, dtype=torch.long, device=bench.subject.device)
+    ids = torch.zeros(2, 1, dtype=torch.long, device=bench.subject.device)
     while ids.shape[1] < length:
         last = bench.logits(ids)[:, -1, :V]
-        following = last.argmax(-1) if ids.shape[1] % every == every - 1 else last.argmin(-1)
+        following = last.argmax(-1)
+        if ids.shape[1] % 2 == 0:
+            following[0] = last[0].argmin()
         ids = torch.cat([ids, following[:, None]], 1)
     return ids
