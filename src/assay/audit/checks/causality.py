@@ -62,11 +62,12 @@ def by_replacement(subject: Subject, search: Search, yardstick: Yardstick, train
     probe, found = _confirmed(subject, changes, yardstick, training)
     looked_at = search.replaced if suspicious is not None and not training else ()
     replaced = len(probes) + len(looked_at)
+    far = f", in rows of up to {search.longest} tokens," if search.rows else ""
     finding = finding_of(
         "causality",
         found,
         yardstick,
-        f"{replaced} replacements of later tokens moved no earlier logit{_ended(search, cuts, looked_at)}",
+        f"{replaced} replacements of later tokens{far} moved no earlier logit{_ended(search, cuts, looked_at)}",
         f"logits move when later tokens are replaced ({probe.content})",
     )
     return finding if finding.status == "pass" else _located(subject, finding, probe, yardstick, training)

@@ -46,13 +46,14 @@ def long_probes(
         base[cut] = at_cuts[number % len(at_cuts)]
     probes = []
     for number, cut in enumerate(cuts):
-        changed = _other(base, vocab_size, generator)
-        changed[: cut + 1] = base[: cut + 1]
-        last = last.roll(-len(_spread(changed, base, last, cut + 2)))
+        whole = next((base[:length] for length in search.rows if length > cut + 1), base)
+        changed = _other(whole, vocab_size, generator)
+        changed[: cut + 1] = whole[: cut + 1]
+        last = last.roll(-len(_spread(changed, whole, last, cut + 2)))
         wanted = special[(number + 1) % len(special)]
         if base[cut + 1] != wanted:
             changed[cut + 1] = wanted
-        probes.append(Probe(base, changed, cut, "random ids"))
+        probes.append(Probe(whole, changed, cut, "random ids"))
     return probes
 
 
