@@ -88,6 +88,12 @@ def test_a_ring_that_rolls_wrongly_in_its_second_round_is_found() -> None:
     assert found(seeded(lambda: Rolling(True), 0)).status == "fail"
 
 
+@pytest.mark.parametrize(("window", "second"), [(90, True), (200, False)])
+def test_a_long_ring_is_told_by_the_size_of_its_state(window: int, second: bool) -> None:
+    assert found(seeded(lambda: Rolling(False, window), 0), length=240).status == "pass"
+    assert found(seeded(lambda: Rolling(True, window, rounds=2 if second else 1), 0), length=240).status == "fail"
+
+
 def test_what_is_not_looked_at_is_said() -> None:
     moved = found(seeded(Moved, 0))
     assert (moved.status, "keep nothing" in moved.explanation) == ("skip", True), moved

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from assay.audit.blame.attributes import named_tensors
 from assay.audit.blame.pairing import step_at
 from assay.audit.blame.shared import shared_state
-from assay.audit.blame.tracer import Tracer
+from assay.audit.blame.tracer import Tracer, leaves_of
 from assay.audit.blame.where import notable, placed, tolerance
 from assay.audit.checks.generation import UngreedyError, generation
 from assay.audit.checks.reading import StatelessError, UnreadError, chosen, decoded, largest_of
-from assay.audit.decoding.decoders import Decoder, long_splits, splits
+from assay.audit.decoding.decoders import ROOM, SINGLES, Decoder, long_splits, splits
 from assay.audit.decoding.habits import habits
 from assay.audit.probing.evidence import Change, finding_of, largest_change
 from assay.audit.probing.search import Search
@@ -32,6 +33,8 @@ SMALL = 1e-5
 """Relative changes up to this may come from constants that the model keeps in its own, narrower number type."""
 FIRST, SECOND, IN_TURNS = 5, 8, 6
 """Tokens in the first pieces of two sequences that are decoded in turns, and single ones after these."""
+MOST_RINGS = 2
+"""Of how many sizes of a state's tensors it is tried whether they are rings."""
 NOT_LOOKED_AT = "not looked at: pass decode="
 
 
@@ -142,12 +145,32 @@ def _compared(
             long = torch.where(long == pad, (pad + 1) % subject.vocab_size, long)
             logits = subject.logits(long)
         runs = [
-            _Run(long, logits, way, lengths) for way in ways for lengths in long_splits(way, search.longest, STEPS, few)
+            _Run(long, logits, way, lengths)
+            for way in ways
+            for lengths in long_splits(way, search.longest, STEPS, few, _rings(subject, way, rows))
         ]
         yield from ((decoded(subject, run.decoder, run.ids, run.whole, run.lengths, yardstick), run) for run in runs)
     if ways:
         run = _Run(rows, whole, ways[-1], [1], "and then one forward give other logits than one forward before")
         yield largest_change(whole, subject.logits(rows), yardstick), run
+
+
+def _rings(subject: Subject, way: Decoder, rows: Tensor) -> list[int]:
+    """Numbers of tokens after which a state may begin anew: sizes of axes of its tensors, that are not the model's own.
+
+    Only those are given that rolling through SINGLES tokens does not reach.
+    """
+    own = {size for parameter in subject.model.parameters() for size in parameter.shape}
+    if not way.explicit:
+        subject.memory.restore()
+    try:
+        with subject.running() as model:
+            state = next(way.states(model, rows[: way.rows, :1].to(subject.device), [1]))[2]
+            held = leaves_of(state) if way.explicit else dict(named_tensors(model))
+    except (RaisedError, RequestError):
+        return []
+    sizes = {size for tensor in held.values() if tensor.ndim > 1 for size in tensor.shape[1:]}
+    return sorted(size for size in sizes - own - {ROOM} if SINGLES // 2 < size < subject.longest)[:MOST_RINGS]
 
 
 def _of_two(

@@ -95,18 +95,24 @@ def splits(decoder: Decoder, length: int, steps: int, few: bool) -> list[list[in
     return [*ways, [3, 1, length - 5, 1]] if decoder.longer == "all" and length > 6 else ways
 
 
-def long_splits(decoder: Decoder, length: int, steps: int, few: bool) -> list[list[int]]:
-    """Lengths of pieces for a long row: single tokens across each boundary and at the end, long pieces in between."""
+def long_splits(decoder: Decoder, length: int, steps: int, few: bool, rings: Sequence[int] = ()) -> list[list[int]]:
+    """Lengths of pieces for a long row: single tokens across each boundary and at the end, long pieces in between.
+
+    `rings` are numbers of tokens after which the state may begin anew: single tokens go across the end of the first
+    round, and of the second.
+    """
+    rounds = [n * ring for ring in rings for n in (1, 2) if n * ring + steps <= length]
     if decoder.longer == "none":
-        return [[1] * min(length, FEW_SINGLES if few else SINGLES)]
+        return [[1] * min(length, FEW_SINGLES if few else max([SINGLES, *(end + steps for end in rounds)]))]
+    around = [[end - 1] + [1] * (steps + 1) for end in rounds]
     if few:
-        return _few_long_splits(decoder, length)
+        return _few_long_splits(decoder, length) + (around if decoder.longer == "first" else [])
     boundaries = [boundary for boundary in BOUNDARIES if boundary + steps < length]
     rolling = [5] + [1] * (min(SINGLES, length) - 5)
     at_end = [length - steps] + [1] * steps
     if decoder.longer == "first":
-        return [rolling, *([cut - 1] + [1] * steps for cut in boundaries), at_end]
-    return [rolling, _through(length, boundaries, steps), at_end]
+        return [rolling, *([cut - 1] + [1] * steps for cut in boundaries), *around, at_end]
+    return [rolling, _through(length, boundaries, steps), *around, at_end]
 
 
 def _few_long_splits(decoder: Decoder, length: int) -> list[list[int]]:

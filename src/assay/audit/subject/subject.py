@@ -96,6 +96,8 @@ class Subject:
         """Whether to run under torch's autocast to bfloat16."""
         self.references: dict[str, Tensor] = {}
         """For each set of weights, the logits of the longest row in eval mode on the fresh copy, every call watched."""
+        self.trained: dict[str, Tensor] = {}
+        """The same in training mode, where it has been run and the model draws nothing."""
         self._draws: dict[tuple[bool, bool], bool] = {}
 
     @property
