@@ -202,18 +202,18 @@ QUICK_MUTANTS = {
     *("memory-of-the-last-call", "packed-documents-leak", "dropout-left-on", "loss-not-shifted"),
     *("rows-mixed-by-eight", "only-with-gradients-in-training", "mean-of-tokens-in-training", "no-finite-logit"),
     *("dropped-by-the-whole", "memory-of-the-class", "only-at-37-tokens", "only-in-narrow-numbers"),
-    *("dead-projection", "initialisation-overwritten", "decoding-shift-off-by-one"),
+    *("mass-on-padded-ids", "dead-projection", "initialisation-overwritten", "decoding-shift-off-by-one"),
     *("ahead-at-ends-of-201", "ahead-at-line-feeds"),
-    *("window-cache-one-short", "nats-clamped", "real-id-ignored-as-padding"),
+    *("window-cache-one-short", "nats-clamped"),
 }
 QUICK_TWINS = {
-    *("batch-norm", "absmax-over-tensor", "in-place-on-the-stream", "dropout-left-on"),
+    *("absmax-over-tensor", "in-place-on-the-stream", "dropout-left-on"),
     "better-of-two-scores",
     *("window-cache-one-short", "cache-of-the-whole-sequence"),
 }
 QUICK_SOUND = {
     *("token-shift", "running-mean", "float32-fourier-convolution", "dropout-0.9"),
-    *("experts-with-dropout", "generator-of-numpy", "drops-long-rows"),
+    "drops-long-rows",
     "loss-free-balancing",
     *("draws-by-token", "spectral-norm", "mask-parameter-compared", "very-chaotic"),
     *("token-choice-experts", "large-weights", "bfloat16-weights", "zero-head", "float32-only"),
