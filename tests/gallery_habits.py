@@ -257,12 +257,15 @@ class Planned(Attentive):
 
 
 class Rolling(nn.Module):
-    """The sum of the last `window` tokens, decoded by a ring buffer; a broken one writes a place too far when full."""
+    """The sum of the last `window` tokens, decoded by a ring buffer; a broken one writes a place too far.
 
-    def __init__(self, broken: bool, window: int = 16) -> None:
+    It does so after that many `rounds`.
+    """
+
+    def __init__(self, broken: bool, window: int = 16, rounds: int = 2) -> None:
         super().__init__()
         self.tokens, self.mixer, self.head = nn.Embedding(V, D), nn.Linear(D, D), nn.Linear(D, V)
-        self.broken, self.window = broken, window
+        self.broken, self.window, self.rounds = broken, window, rounds
 
     def forward(self, ids: Tensor) -> Tensor:
         x = self.tokens(ids)
@@ -278,7 +281,7 @@ class Rolling(nn.Module):
 
     def step(self, token: Tensor, cache: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         x, place, ring = self.tokens(token), cache["length"], cache["ring"].clone()
-        ring[:, (place + (self.broken and place >= 2 * self.window)) % self.window] = x
+        ring[:, (place + (self.broken and place >= self.rounds * self.window)) % self.window] = x
         return self.head(x + self.mixer(ring.sum(1))), {"ring": ring, "length": place + 1}
 
 

@@ -53,6 +53,14 @@ class NextTokens(Labelled):
         return (logits,) if next_tokens is None else (mean_nats(logits, next_tokens), logits)
 
 
+class Sequel(Labelled):
+    """Needs its labels, under a name that says nothing."""
+
+    def forward(self, ids: Tensor, sequel: Tensor) -> tuple[Tensor, Tensor]:
+        logits = self.logits(ids, sequel)
+        return logits, mean_nats(logits, sequel)
+
+
 class AnyKeyword(Labelled):
     """Takes labels among any other keywords, and returns an object."""
 

@@ -195,28 +195,28 @@ EXPERIMENTS: dict[str, Callable[[nn.Module, int], float]] = {
 }
 
 QUICK_MUTANTS = {
-    *("final-state-read", "cross-layer-state-carry", "mask-off-by-one", "bidirectional-in-an-object"),
-    *("norm-over-time", "mean-over-sequence", "position-scaled-by-length", "batch-norm"),
+    *("final-state-read", "mask-off-by-one", "bidirectional-in-an-object"),
+    *("mean-over-sequence", "position-scaled-by-length", "batch-norm"),
     *("expert-choice-routing", "absmax-over-tensor", "only-in-training-mode"),
     *("ahead-at-chunk-ends", "only-at-a-special-id", "size-1e-5", "behind-zero-projection"),
     *("memory-of-the-last-call", "packed-documents-leak", "dropout-left-on", "loss-not-shifted"),
     *("rows-mixed-by-eight", "only-with-gradients-in-training", "mean-of-tokens-in-training", "no-finite-logit"),
     *("dropped-by-the-whole", "memory-of-the-class", "only-at-37-tokens", "only-in-narrow-numbers"),
     *("mass-on-padded-ids", "dead-projection", "initialisation-overwritten", "decoding-shift-off-by-one"),
-    *("ahead-at-ends-of-201", "ahead-at-line-feeds", "capacity-by-length"),
-    *("window-cache-one-short", "nats-clamped", "real-id-ignored-as-padding", "dearest-tenth-left-out"),
+    *("ahead-at-ends-of-201", "ahead-at-line-feeds"),
+    *("window-cache-one-short", "nats-clamped"),
 }
 QUICK_TWINS = {
-    *("batch-norm", "absmax-over-tensor", "in-place-on-the-stream", "dropout-left-on"),
+    *("absmax-over-tensor", "in-place-on-the-stream", "dropout-left-on"),
     "better-of-two-scores",
-    *("window-cache-one-short", "real-id-ignored-as-padding", "cache-of-the-whole-sequence"),
+    *("window-cache-one-short", "cache-of-the-whole-sequence"),
 }
 QUICK_SOUND = {
-    *("alibi", "attention-sinks", "token-shift", "running-mean", "float32-fourier-convolution", "dropout-0.9"),
-    *("experts-with-dropout", "generator-of-numpy", "drops-long-rows"),
+    *("token-shift", "running-mean", "float32-fourier-convolution", "dropout-0.9"),
+    "drops-long-rows",
     "loss-free-balancing",
     *("draws-by-token", "spectral-norm", "mask-parameter-compared", "very-chaotic"),
-    *("token-choice-experts", "large-weights", "bfloat16-weights", "tied", "zero-head", "float32-only"),
+    *("token-choice-experts", "large-weights", "bfloat16-weights", "zero-head", "float32-only"),
 }
 """The models audited in every run of the tests, on short sequences; slow tests audit all of them."""
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from assay.audit import borrowed, plan_search, yardstick
+from assay.audit import audit, borrowed, plan_search, yardstick
 from assay.audit.checks.parity import parity
 from assay.records import Finding
 from gallery_habits import (
@@ -88,12 +88,31 @@ def test_a_ring_that_rolls_wrongly_in_its_second_round_is_found() -> None:
     assert found(seeded(lambda: Rolling(True), 0)).status == "fail"
 
 
+@pytest.mark.parametrize(("window", "second"), [(90, True), (200, False)])
+def test_a_long_ring_is_told_by_the_size_of_its_state(window: int, second: bool) -> None:
+    assert found(seeded(lambda: Rolling(False, window), 0), length=240).status == "pass"
+    assert found(seeded(lambda: Rolling(True, window, rounds=2 if second else 1), 0), length=240).status == "fail"
+
+
 def test_what_is_not_looked_at_is_said() -> None:
     moved = found(seeded(Moved, 0))
     assert (moved.status, "keep nothing" in moved.explanation) == ("skip", True), moved
     planned = found(seeded(Planned, 0))
     assert planned.status == "skip"
     assert planned.explanation.startswith("not looked at: pass decode=; `decode_next` needs `plan`")
+
+
+class StepAndMore(StepOrNone):
+    """Decodes by `step`, and by a method that nobody can call."""
+
+    def decode_next(self, ids: Tensor, plan: object) -> Tensor:
+        raise NotImplementedError
+
+
+def test_what_is_looked_at_in_part_is_said_in_the_first_line() -> None:
+    report = audit(seeded(StepAndMore, 0), max_length=24)
+    assert report.sound
+    assert "; some decoding (pass decode=, `decode_next` needs `plan`)" in report.summary()
 
 
 def test_a_way_to_decode_can_be_given() -> None:

@@ -129,6 +129,7 @@ def test_an_id_that_is_padding_alone_may_be_left_out(eos: int, status: str) -> N
     assert (found.status, "id 2" in found.explanation) == (status, True)
 
 
+@pytest.mark.slow
 def test_mass_on_padded_ids() -> None:
     padded = finding(plain(70), "scoring", vocab_size=V, loss=lambda logits, ids: nats(logits, ids).mean())
     assert padded.status == "fail"

@@ -5,14 +5,19 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from assay.audit import plan_search
+from assay.audit import borrowed, plan_search, yardstick
+from assay.audit.checks.causality import by_replacement
 from assay.audit.checks.rows import halves
-from assay.audit.probing.ends import every_end, in_words, lengths_ended
+from assay.audit.probing.ends import every_end, lengths_ended
 from assay.audit.probing.search import LARGE, MODULE_COST, SOME_ENDS, cost_of, lighter
 from assay.audit.subject.limits import integer
 from assay.errors import RequestError
+from assay.records import Finding
+from plain_models import seeded
+
+ADDED = 1000
 
 
 @pytest.mark.parametrize("count", range(2, 10))
@@ -63,10 +68,6 @@ def test_of_a_large_model_the_likeliest_chunks_come_first(cost: int) -> None:
     assert usual <= set(lengths_ended(tokens, 320)) or cost > 5_000_000
 
 
-def test_numbers_in_words() -> None:
-    assert in_words([1, 2, 3, 7, 9, 10]) == "1 to 3, 7, 9 to 10"
-
-
 @pytest.mark.parametrize("longest", [1, 2, 3, 7, 16, 40, 129, 320])
 @pytest.mark.parametrize("cost", [1, LARGE])
 def test_every_place_lies_inside(longest: int, cost: int) -> None:
@@ -90,3 +91,33 @@ def test_whole_numbers_of_every_kind(value: object) -> None:
 def test_what_is_none_is_refused_in_one_line(value: object) -> None:
     with pytest.raises(RequestError, match=r"^n: .{1,70} given; a whole number, 1 or more, would do$"):
         integer("n", value, 1)
+
+
+class AddedSeparator(nn.Module):
+    """A mean of the past whose vocabulary has a separator behind the usual ids, and unused ids behind that.
+
+    The sound one counts the separators so far; the broken one asks whether one comes anywhere in the row.
+    """
+
+    def __init__(self, broken: bool) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(ADDED + 64, 8), nn.Linear(8, ADDED + 64)
+        self.broken = broken
+
+    def forward(self, ids: Tensor) -> Tensor:
+        separators = ids == ADDED
+        seen = separators.any(1, keepdim=True) if self.broken else separators.cumsum(1) > 0
+        x = self.embedding(ids).cumsum(1) / torch.arange(1, ids.shape[1] + 1)[:, None]
+        logits: Tensor = self.head(x * torch.where(seen, 1.5, 1.0)[..., None])
+        return logits
+
+
+@pytest.mark.parametrize("cost", [0, 5_000_000])
+def test_a_separator_added_behind_the_usual_ids_is_found_undeclared(cost: int) -> None:
+    def found(broken: bool) -> Finding:
+        with borrowed(seeded(lambda: AddedSeparator(broken), 0), longest=320 if cost else 48) as subject:
+            search = plan_search(subject.longest, cost, False, 0)
+            return by_replacement(subject, search, yardstick(subject, search))
+
+    assert found(broken=False).status == "pass"
+    assert found(broken=True).status == "fail"

@@ -51,6 +51,7 @@ class Cached(nn.Module):
         return SimpleNamespace(logits=logits, loss=loss, past_key_values=cache)
 
 
+@pytest.mark.slow
 def test_caches_as_in_transformers() -> None:
     sound = seeded(Cached, 0)
     assert finding(sound, "parity").status == "pass", "1. a right cache passes"

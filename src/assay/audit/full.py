@@ -68,10 +68,10 @@ def audit(
     the log probability [B, T - 1] of each later token: with one of them scoring is checked. `special_ids` are tried
     besides 0, 1, V - 1, bos, eos and pad. `max_length` is the most tokens that the model takes, `lengths` are the only
     numbers of tokens to call it with; both are found by trying where they are not given. `thorough` searches up to 2048
-    tokens and at every multiple of 16. `fresh` says that the weights have not been trained. `packing` is the id of the
-    separator between documents packed into one row, where the model claims that they do not see each other.
-    `decode(model, ids, state)` is how the model decodes, where it follows no known habit: ids [B, T] go on from the
-    state, None at first; it returns logits [B, T, V], or those of the last tokens, and the state after them.
+    tokens, ten times as many in all, which takes minutes. `fresh` says that the weights have not been trained.
+    `packing` is the id of the separator between documents packed into one row, where the model claims that they do not
+    see each other. `decode(model, ids, state)` is how the model decodes, where it follows no known habit: ids [B, T] go
+    on from the state, None at first; it returns logits [B, T, V], or those of the last tokens, and the state after.
 
     The model is left as it was. A RequestError of one line where it takes no ids, gives no logits, or raises.
     """
@@ -95,8 +95,7 @@ def audit(
         if subject.chunks and not chunks_make_no_difference(subject):
             restore_chunks(subject)
             search = _planned(subject, thorough, seed)
-        light = search if thorough else lighter(search)
-        findings += on_both_weights(subject, {"given": light, "redrawn": search}, packing, tell)
+        findings += on_both_weights(subject, {"given": lighter(search), "redrawn": search}, packing, tell)
         tell("dead parameters")
         subject.use("redrawn")
         findings.append(dead_parameters(subject, search))

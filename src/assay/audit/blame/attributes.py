@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from assay.audit.blame.tracer import leaves_of
 from assay.audit.subject.memory import contents_of_cell
 from assay.audit.subject.statics import Cached, attributes_of, globals_of, is_own_class
+from assay.records import Finding
 
 DEPTH, MEMBERS = 4, 64
 """How deep containers are looked into, and how many of their members are."""
@@ -28,6 +29,23 @@ def changed_attributes(model: nn.Module, before: Contents) -> list[str]:
     now = Contents(model).held
     changed = [name for name, value in now.items() if before.held.get(name) != value]
     return changed[:MOST_NAMED]
+
+
+def remembered(finding: Finding, model: nn.Module, before: Contents, otherwise: str) -> Finding:
+    """The finding; its `where` names what holds something else now than `before`, after the module to blame.
+
+    Where none was found to blame, the `where` is `otherwise`, and the blame is the owners' of what is named.
+    """
+    names = changed_attributes(model, before)
+    if not names:
+        return finding
+    told = f"({', '.join(names)} {'remembers' if len(names) == 1 else 'remember'})"
+    if finding.where is not None:
+        return finding.model_copy(update={"where": f"{finding.where} {told}"})
+    paths = {path for path, _ in model.named_modules()}
+    owners = dict.fromkeys(name.rpartition(".")[0] for name in names)
+    modules = tuple(owner for owner in owners if owner in paths) or ("",)
+    return finding.model_copy(update={"where": f"{otherwise} {told}", "modules": modules})
 
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

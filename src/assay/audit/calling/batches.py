@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from assay.audit.calling.labels import shifted_by_caller, takes_labels
-from assay.audit.subject.subject import parameters_of
+from assay.audit.calling.signatures import parameters_of
 
 _NAMES = ("batch", "data", "sample", "samples", "example", "examples", "features", "fields", "item", "items")
 LENGTHS = (8, 16, 64, 128)

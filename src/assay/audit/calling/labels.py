@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from assay.audit.subject.subject import parameters_of
+from assay.audit.calling.signatures import parameters_of
 
 _NAMES = re.compile(r"labels?|targets?|tgts?|ys?|gold|truths?|answers?|next|nxt|shifted|future|expected")
 """Words of a name by which an argument is taken for labels, unless it also has one of _NO_LABELS."""
@@ -42,15 +42,18 @@ class Labels:
         return f"`{self.name}`"
 
 
-def labels_of(model: nn.Module) -> list[Labels]:
-    """The arguments of `model.forward` that take labels, in the order of the signature; those after the first alone."""
+def labels_of(model: nn.Module, known: str | None = None) -> list[Labels]:
+    """The arguments of `model.forward` that take labels, in the order of the signature; those after the first alone.
+
+    They are told by their names, but for one that is `known` to take them.
+    """
     parameters = parameters_of(model.forward)
     found = [
         Labels(name)
         for name, parameter in list(parameters.items())[1:]
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         and (parameter.default is None or parameter.default is parameter.empty)
-        and takes_labels(name)
+        and (takes_labels(name) or name == known)
     ]
     keywords = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
     return found if found or not keywords else [Labels(name, certain=False) for name in _USUAL]

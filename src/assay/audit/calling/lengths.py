@@ -4,7 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-MORE = (2, 3, 5, 67, 131)
+MORE = (2, 3, 67)
 """A model that takes these lengths besides its shortest and its longest is taken to take all in between."""
 FEW = 6
 """How many parts a list of lengths has in words."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 
 from assay.audit.calling.lengths import MORE, Lengths
-from assay.audit.calling.ways import Calling, OtherLengthError, callings
+from assay.audit.calling.ways import Calling, OtherLengthError, callings, unguessable
 from assay.audit.subject import limits
 from assay.audit.subject.subject import RaisedError, Subject, is_the_users
 from assay.errors import RequestError
@@ -30,7 +30,8 @@ def settle(subject: Subject, given: Sequence[int] | None = None, ways: Sequence[
     plainest way raised: a RaisedError, or the RequestError of a model that gives something else.
     """
     first: RaisedError | RequestError | None = None
-    for calling in ways or callings(subject.model):
+    tried = ways or callings(subject.model)
+    for calling in tried:
         subject.callings = {False: calling, True: calling}
         for length in given or _usual(subject):
             try:
@@ -44,7 +45,8 @@ def settle(subject: Subject, given: Sequence[int] | None = None, ways: Sequence[
                 break
             except RaisedError as error:
                 first = first or error
-    raise first or RaisedError("nothing was tried")
+    name = next((way.targets for way in tried if way.guessed), None)
+    raise (first or RaisedError("nothing was tried")) if name is None else unguessable(subject.model, name)
 
 
 def settle_unusually(subject: Subject) -> bool:

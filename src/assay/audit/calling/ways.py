@@ -13,12 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from assay.audit.calling.labels import parts_of, takes_labels
 from assay.errors import RequestError
 
-TARGETS = ("targets", "target", "labels", "label", "y", "tgt", "target_ids", "targets_ids", "target_seq", "next_tokens")
-_TARGETS = ("target", "label", "next_tok", "tgt")
-"""Parts of names by which an argument is taken for the next tokens."""
-_NO_TARGETS = ("mask", "weight", "smooth", "len", "num", "return", "drop")
 _LOSSES = {F.cross_entropy, F.nll_loss}
 _SOFTMAXES = {F.log_softmax, torch.log_softmax, Tensor.log_softmax}
 
@@ -47,14 +44,16 @@ _FILLS: tuple[tuple[tuple[str, ...], tuple[Fill, ...]], ...] = (
 class Calling:
     """One way to call a model.
 
-    `targets` names the argument that gets the next tokens (the last place its own id again), `filled` are other
-    arguments by name. `flat` gives ids [T], `alone` one row [1, T] at a time, `batch` so many rows as the model takes
-    and no other number, which are filled up with copies. `captured` takes for logits what the model's own
-    cross-entropy, or log-softmax, gets: of a model that returns a loss alone. `extra` gives one token more, the last
-    one again: to a model that shifts ids and targets itself.
+    `targets` names the argument that gets the next tokens (the last place its own id again); where that is `guessed`,
+    as its name says nothing, a loss must come back beside the logits. `filled` are other arguments by name. `flat`
+    gives ids [T], `alone` one row [1, T] at a time, `batch` so many rows as the model takes and no other number, which
+    are filled up with copies. `captured` takes for logits what the model's own cross-entropy, or log-softmax, gets: of
+    a model that returns a loss alone. `extra` gives one token more, the last one again: to a model that shifts ids and
+    targets itself.
     """
 
     targets: str | None = None
+    guessed: bool = False
     filled: Mapping[str, Fill] = field(default_factory=dict)
     flat: bool = False
     alone: bool = False
@@ -74,7 +73,11 @@ class Calling:
 
     def _once(self, model: Callable[..., Any], ids: Tensor) -> Tensor:
         if not (self.captured or self.extra):
-            return logits_of(self.called(model, ids), ids)
+            output = self.called(model, ids)
+            logits = logits_of(output, ids)
+            if self.guessed and parts_of(output, ids, logits.shape[-1])[1] is None:
+                raise RequestError(f"model: gives no loss for next tokens as `{self.targets}`")
+            return logits
         given = torch.cat([ids, ids[:, -1:]], 1) if self.extra else ids
         with _Losses() as seen:
             output = self.called(model, given)
@@ -115,28 +118,45 @@ def callings(model: nn.Module) -> list[Calling]:
         return [Calling()]
     others = [p for p in parameters[1:] if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     needed = [p.name for p in others if p.default is p.empty]
-    wanted = next((name for name in needed if _takes_targets(name)), None)
-    offered = next((p.name for p in others if _takes_targets(p.name)), None)
-    ways = [Calling(filled=dict(filled)) for filled in _fillings(model, [name for name in needed if name != wanted])]
-    targeted = [replace(way, targets=name) for name in [wanted or offered] if name for way in ways]
-    ways = targeted if wanted else ways + targeted
+    wanted = next((name for name in needed if takes_labels(name)), None)
+    unknown = [
+        name for name in needed if not takes_labels(name) and _fills(name) is None and "mask" not in name.lower()
+    ]
+    guessed = unknown[0] if wanted is None and len(unknown) == 1 else None
+    offered = next((p.name for p in others if takes_labels(p.name)), None)
+    left = [name for name in needed if name not in (wanted, guessed)]
+    ways = [Calling(filled=dict(filled)) for filled in _fillings(model, left)]
+    targeted = [
+        replace(way, targets=name, guessed=guessed is not None)
+        for name in [wanted or guessed or offered]
+        if name
+        for way in ways
+    ]
+    ways = targeted if wanted or guessed else ways + targeted
     ways += [replace(way, flat=True) for way in ways]
     return ways + [replace(way, captured=True, extra=way.targets is None) for way in ways]
 
 
-def _takes_targets(name: str) -> bool:
+def unguessable(model: nn.Module, name: str) -> RequestError:
+    """What is said of a model that needs an argument of which nobody knows what it means."""
+    words = f"{type(model).__name__}.forward needs `{name}` besides ids, which cannot be guessed"
+    return RequestError(f"model: {words}; a module whose forward takes ids [B, T] alone would do")
+
+
+def _fills(name: str) -> tuple[Fill, ...] | None:
+    """The values that an argument of this name may get; None where the name says nothing."""
     low = name.lower()
-    return low in TARGETS or (any(p in low for p in _TARGETS) and not any(p in low for p in _NO_TARGETS))
+    fills = next((fills for parts, fills in _FILLS if any(part in low for part in parts)), None)
+    return None if "mask" in low and not any(part in low for part in _FILLS[3][0]) else fills
 
 
 def _fillings(model: nn.Module, names: list[str]) -> Iterator[dict[str, Fill]]:
     """For each argument in `names` a value that fits its name, in up to two ways."""
     found: dict[str, tuple[Fill, ...]] = {}
     for name in names:
-        fills = next((fills for parts, fills in _FILLS if any(part in name.lower() for part in parts)), None)
-        if fills is None or ("mask" in name.lower() and not any(part in name.lower() for part in _FILLS[3][0])):
-            words = f"{type(model).__name__}.forward needs `{name}` besides ids, which cannot be guessed"
-            raise RequestError(f"model: {words}; a module whose forward takes ids [B, T] alone would do")
+        fills = _fills(name)
+        if fills is None:
+            raise unguessable(model, name)
         found[name] = fills
     for number in range(max((len(fills) for fills in found.values()), default=1)):
         yield {name: fills[min(number, len(fills) - 1)] for name, fills in found.items()}

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from assay.audit.blame.attributes import Contents, remembered
 from assay.audit.blame.pairing import everything
-from assay.audit.blame.remembered import remembered
 from assay.audit.blame.where import placed, trace
 from assay.audit.checks.balancing import balanced_by
 from assay.audit.checks.rows import batches
@@ -121,6 +121,9 @@ def _located(
         lambda: subject.logits(ids, training),
         between=lambda: go_through(two),
     )
-    finding = placed(finding, tracer, blames, f"after {'other tokens' if training else f'{len(two)} other calls'}")
+    event = f"after {'other tokens' if training else f'{len(two)} other calls'}"
+    finding = placed(finding, tracer, blames, event)
     go_through(())
-    return remembered(finding, subject.model, lambda: subject.logits(ids, training))
+    before = Contents(subject.model)
+    subject.logits(ids, training)
+    return remembered(finding, subject.model, before, f"{subject.name}: its output moves {event}")

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from assay.audit.blame.where import placed, trace_over_time
+from assay.audit.calling.lengths import spans
 from assay.audit.checks.chunk_ends import suspects
 from assay.audit.checks.gradients import by_gradient
-from assay.audit.probing.ends import in_words, lengths_ended
+from assay.audit.probing.ends import lengths_ended
 from assay.audit.probing.evidence import Change, finding_of, largest_change
 from assay.audit.probing.probes import Probe, content_probes, long_probes, single_probes
 from assay.audit.probing.search import Search
@@ -27,6 +29,8 @@ CONFIRMED = 6
 """For how many of the largest changes rounding is measured again, on the very sequences that showed them."""
 IN_TRAINING = 5
 """How many of the special ids are tried in training mode: those given or declared come first."""
+MOST = 6
+"""Into how many parts the lengths of chunks are put in words; of more it is said how many are left."""
 CANDIDATES = 24
 """How many later tokens are changed one at a time to name the one that moves earlier logits most."""
 
@@ -49,7 +53,7 @@ def by_replacement(subject: Subject, search: Search, yardstick: Yardstick, train
     V, special = subject.vocab_size, subject.special_ids
     cuts = search.training_cuts if training else search.cuts
     suspicious = () if training else suspects(subject, search, yardstick)
-    probes = long_probes(search, V, special, tuple(sorted({*cuts, *(suspicious or ())})))
+    probes = long_probes(search, V, special, tuple(sorted({*cuts, *(suspicious or ())})), yardstick.ids[0])
     if not (training and search.brief and probes):
         probes += content_probes(search, V, special[:IN_TRAINING] if training else special)
     if not training:
@@ -58,21 +62,22 @@ def by_replacement(subject: Subject, search: Search, yardstick: Yardstick, train
     probe, found = _confirmed(subject, changes, yardstick, training)
     looked_at = search.replaced if suspicious is not None and not training else ()
     replaced = len(probes) + len(looked_at)
+    far = f", in rows of up to {search.longest} tokens," if search.rows else ""
     finding = finding_of(
         "causality",
         found,
         yardstick,
-        f"{replaced} replacements of later tokens moved no earlier logit{_ended(search, cuts, looked_at)}",
+        f"{replaced} replacements of later tokens{far} moved no earlier logit{_ended(search, cuts, looked_at)}",
         f"logits move when later tokens are replaced ({probe.content})",
     )
     return finding if finding.status == "pass" else _located(subject, finding, probe, yardstick, training)
 
 
 def _ended(search: Search, cuts: Sequence[int], replaced: Sequence[int]) -> str:
-    """In words, the lengths of chunks whose ends were looked at: a token after an end was replaced there."""
+    """In words, the lengths of chunks whose ends were looked at, the first few of them: a token after was replaced."""
     tokens = {*replaced, *(cut + 1 for cut in cuts), *range(1, search.short)}
     lengths = lengths_ended(tokens, search.longest)
-    return f"; ends of chunks of {in_words(lengths)} tokens were among the places" if lengths else ""
+    return f"; ends of chunks of {spans(lengths, most=MOST)} tokens were among the places" if lengths else ""
 
 
 def _groups(subject: Subject, probes: Sequence[Probe]) -> Iterator[list[Probe]]:
@@ -99,12 +104,29 @@ def _changes(
         places = torch.arange(len(probes)).repeat(2)
     else:
         rows, places = torch.cat(sides).unique(dim=0, return_inverse=True)
-        first = second = subject.logits(rows, training)
+        first = second = _logits(subject, rows, yardstick, training)
     for index, probe in enumerate(probes):
         before, after = (
             side[places[i], : probe.cut + 1] for side, i in ((first, index), (second, index + len(probes)))
         )
         yield probe, largest_change(before[None], after[None], yardstick)
+
+
+def _logits(subject: Subject, rows: Tensor, yardstick: Yardstick, training: bool) -> Tensor:
+    """The logits [B, T, V] of different `rows` [B, T]; those of the yardstick's row are known in eval mode."""
+    if subject.restores or rows.shape[1] != yardstick.ids.shape[1]:
+        return subject.logits(rows, training)
+    known = (rows == yardstick.ids).all(1)
+    if training:
+        logits = subject.logits(rows, training)
+        subject.trained |= {subject.weights: logits[known]} if bool(known.any()) else {}
+        return logits
+    if not bool(known.any()) or len(rows) == 1:
+        return subject.logits(rows)
+    others = subject.logits(rows[~known])
+    logits = others.new_empty(len(rows), *others.shape[1:])
+    logits[~known], logits[known] = others, yardstick.logits.to(others)
+    return logits
 
 
 def _confirmed(

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from assay.audit.probing.probes import last_ids
 from assay.audit.probing.search import Search
 from assay.audit.probing.yardstick import Yardstick, rounding
 from assay.audit.subject.differences import change
@@ -20,6 +21,8 @@ from assay.audit.subject.subject import RaisedError, Subject
 
 ROWS, LOGITS = 16, 1 << 25
 """The most rows of a call, and about the most logits."""
+FILLED = 200
+"""With how many tokens the rows of a call are filled up at most."""
 TIMES_ROUNDING, LEAST = 5.0, 1e-6
 """A change is suspicious above this many times what rounding does, and this much of the logits."""
 NAMED = 4
@@ -30,13 +33,15 @@ def suspects(subject: Subject, search: Search, yardstick: Yardstick) -> tuple[in
     """The positions whose logits move when the tokens after them are replaced, NAMED at most; None if it raises."""
     if not search.replaced:
         return ()
+    base, other = _rows(subject, search)
     try:
         with _in_own_type(subject):
             unit = torch.finfo(subject.own_type).eps if not subject.wide else yardstick.unit
-            before = subject.logits(yardstick.ids)
-            allowed = TIMES_ROUNDING * rounding(subject, yardstick.ids, before, yardstick.scale, search.seed, unit)
+            before = subject.logits(base)
+            allowed = TIMES_ROUNDING * rounding(subject, base, before, yardstick.scale, search.seed, unit)
             allowed = allowed.clamp_min(LEAST * yardstick.scale)
-            moved = [found for group in _groups(subject, search) for found in _moved(subject, search, group, allowed)]
+            groups = _groups(subject, search)
+            moved = [found for group in groups for found in _moved(subject, base, other, before[0], group, allowed)]
     except RaisedError:
         return None
     suspicious = sorted(((excess, token - 1) for excess, token in moved if excess > 1), reverse=True)
@@ -62,26 +67,47 @@ def _in_own_type(subject: Subject) -> Iterator[None]:
 
 
 def _groups(subject: Subject, search: Search) -> Iterator[list[int]]:
-    """The tokens to replace, in groups whose rows go through one call."""
-    tokens = list(search.replaced)
-    while tokens:
-        rows = max(1, min(ROWS, LOGITS // (subject.outputs * (tokens[-1] + 1))) - 1)
-        yield tokens[-rows:]
-        del tokens[-rows:]
+    """The tokens to replace, in groups whose rows go through one call, all as long as the longest of them."""
+    group: list[int] = []  # the longest first
+    for token in reversed(search.replaced):
+        if group:
+            rows = min(ROWS, LOGITS // (subject.outputs * (group[0] + 1)))
+            filled = sum(group[0] - other for other in (*group, token))
+            if len(group) >= rows or filled > FILLED:
+                yield group[::-1]
+                group = []
+        group.append(token)
+    if group:
+        yield group[::-1]
 
 
-def _moved(subject: Subject, search: Search, group: list[int], allowed: Tensor) -> Iterator[tuple[float, int]]:
-    """(how far the position before each token moves when it and those after it are replaced, per allowed; token)."""
+def _rows(subject: Subject, search: Search) -> tuple[Tensor, Tensor]:
+    """Two rows [1, T] that differ at every place, of the longest length.
+
+    In the first the last ids of the vocabulary stand in turn before each token to replace: separators are often added
+    there.
+    """
+    generator, V = torch.Generator().manual_seed(search.seed + 12), subject.vocab_size
+    base = torch.randint(V, (1, search.longest), generator=generator)
+    places, last = torch.tensor(search.replaced) - 1, last_ids(V, search.seed)
+    base[0, places] = last.repeat(len(places) // len(last) + 1)[: len(places)]
+    return base, (base + 1 + torch.randint(V - 1, base.shape, generator=generator)) % V
+
+
+def _moved(
+    subject: Subject, base: Tensor, other: Tensor, before: Tensor, group: list[int], allowed: Tensor
+) -> Iterator[tuple[float, int]]:
+    """(how far the position before each token moves when it and those after it are replaced, per allowed; token).
+
+    `before` [T, V] are the logits of the row `base` [1, T], which is replaced by `other`.
+    """
     length = subject.takes.reaching(group[-1] + 1)
-    generator = torch.Generator().manual_seed(search.seed + 12 + length)
-    base = torch.randint(subject.vocab_size, (1, length), generator=generator)
-    other = (base + 1 + torch.randint(subject.vocab_size - 1, base.shape, generator=generator)) % subject.vocab_size
-    later = torch.arange(length) >= torch.tensor([length, *group])[:, None]
-    ids = torch.where(later, other, base)
+    later = torch.arange(length) >= torch.tensor(group)[:, None]
+    ids = torch.where(later, other[:, :length], base[:, :length])
     rows = len(ids) if not subject.alone else 1
     logits = torch.cat([subject.one_call(part) for part in ids.split(rows)])
-    for row, token in enumerate(group, 1):
-        moved = _distance(logits[0, :token], logits[row, :token])
+    for row, token in enumerate(group):
+        moved = _distance(before[:token], logits[row, :token])
         yield (moved / allowed[:token].to(moved)).amax().item(), token
 
 

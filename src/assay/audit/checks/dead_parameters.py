@@ -13,12 +13,13 @@ ROWS, TOKENS = 2, 128
 def dead_parameters(subject: Subject, search: Search) -> Finding:
     """Differentiate a random sum of the logits of two rows; a parameter without any gradient is a warning.
 
-    Parameters with `requires_grad` False are left out. Use it on the redrawn copy: a weight that is zero lets no
-    gradient through, so that parameters before it would seem dead.
+    Of a large model it is one row. Parameters with `requires_grad` False are left out. Use it on the redrawn copy: a
+    weight that is zero lets no gradient through, so that parameters before it would seem dead.
     """
     generator = torch.Generator().manual_seed(search.seed + 10)
     tokens = subject.takes.fit(min(TOKENS, search.longest))
-    ids = torch.randint(subject.vocab_size, (ROWS, tokens), generator=generator).to(subject.device)
+    shape = (1 if search.brief else ROWS, tokens)
+    ids = torch.randint(subject.vocab_size, shape, generator=generator).to(subject.device)
     named = [(name, p) for name, p in subject.model.named_parameters() if p.requires_grad]
     if not named:
         return Finding(check="dead_parameters", status="skip", explanation="no parameter asks for a gradient")

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from assay.audit.calling.signatures import parameters_of
 from assay.audit.decoding.roles import methods
 from assay.audit.probing.evidence import Change, finding_of
 from assay.audit.probing.search import Search
 from assay.audit.probing.yardstick import Yardstick
-from assay.audit.subject.subject import RaisedError, Subject, parameters_of
+from assay.audit.subject.subject import RaisedError, Subject
 from assay.errors import RequestError
 from assay.records import Finding
 

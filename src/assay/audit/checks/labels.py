@@ -31,7 +31,7 @@ def labels(subject: Subject, search: Search, yardstick: Yardstick, training: boo
     """
     if search.longest < 2:
         return
-    for way in labels_of(subject.model):
+    for way in labels_of(subject.model, subject.callings[False].targets):
         subject.steady = held if subject.draws(training, dropout=False) else None
         try:
             finding = _Trial(subject, search, yardstick, training, way).finding()

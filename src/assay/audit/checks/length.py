@@ -74,7 +74,7 @@ def _rows(
     ids = yardstick.ids
     drawn = training or subject.draws(training)
     yield ids, subject.logits(ids, training, dropout=False) if drawn else yardstick.logits, lengths
-    counts = tuple(count for count in search.repeated if count < search.longest)
+    counts = tuple(count for count in search.repeated if count < search.repeating)
     if counts and not training:
         ids = repeating_rows(search, subject.vocab_size)
         yield ids, subject.logits(ids, dropout=False), counts

@@ -21,7 +21,9 @@ def modes(subject: Subject, yardstick: Yardstick) -> Finding:
     """
     ids = yardstick.ids
     runs = [_run(subject, ids, training) for training in (False, True)]
-    found = largest_change(runs[0]() if subject.draws(True) else yardstick.logits, runs[1](), yardstick)
+    trained = None if subject.draws(True) else subject.trained.get(subject.weights)
+    trained = runs[1]() if trained is None else trained
+    found = largest_change(runs[0]() if subject.draws(True) else yardstick.logits, trained, yardstick)
     passed, failed = (
         "training mode without dropout is eval mode",
         "training mode differs from eval mode by more than dropout",

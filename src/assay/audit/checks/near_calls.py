@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from assay.audit.blame.attributes import Contents, changed_attributes
+from assay.audit.blame.attributes import Contents, remembered
 from assay.audit.blame.pairing import everything
 from assay.audit.blame.where import placed, trace
 from assay.audit.checks.balancing import balanced_by
@@ -102,30 +102,31 @@ def _in_eval(subject: Subject, search: Search, yardstick: Yardstick) -> Iterator
 
     There the last call's rows come first in one batch: a memory that serves the first of its kind then serves others.
     """
+    tried: list[tuple[list[Link], list[Tensor]]] = []
     for chain in chains(search, subject.vocab_size, subject.takes.fit):
-        run = _Overwriting(subject, False)
         try:
-            in_turn = run.in_turn([link.ids for link in chain])
+            tried.append((chain, _Overwriting(subject, False).in_turn([link.ids for link in chain])))
         except RaisedError:
             if len(chain[0].ids) == CROWD:  # more rows than a model may take
                 continue
             raise
-        fresh = _fresh(subject, chain)
+    fresh = iter(_fresh(subject, [link.ids for chain, _ in tried for link in chain[1:]]))
+    for chain, in_turn in tried:
         for place, link in list(enumerate(chain))[1:]:
             case: Case = [earlier.ids for earlier in chain[:place]], [], link.ids, link.common
-            yield largest_change(fresh[place], in_turn[place], yardstick), case
+            yield largest_change(next(fresh), in_turn[place], yardstick), case
 
 
-def _fresh(subject: Subject, chain: Sequence[Link]) -> dict[int, Tensor]:
-    """The logits [B, T, V] on a fresh copy of each call but the first, by its place in the chain."""
+def _fresh(subject: Subject, calls: Sequence[Tensor]) -> list[Tensor]:
+    """The logits [B, T, V] of each call on a fresh copy; those of one length together, the last of them first."""
     logits: dict[int, Tensor] = {}
-    for length in dict.fromkeys(link.ids.shape[1] for link in chain[1:]):
-        places = [place for place, link in enumerate(chain) if place and link.ids.shape[1] == length]
+    for length in dict.fromkeys(ids.shape[1] for ids in calls):
+        places = [place for place, ids in enumerate(calls) if ids.shape[1] == length]
         for group in [[place] for place in places] if subject.draws(False) else [places[::-1]]:
             subject.memory.restore()
-            together = subject.logits(torch.cat([chain[place].ids for place in group]))
-            logits |= zip(group, together.split([len(chain[place].ids) for place in group]), strict=True)
-    return logits
+            together = subject.logits(torch.cat([calls[place] for place in group]))
+            logits |= zip(group, together.split([len(calls[place]) for place in group]), strict=True)
+    return [logits[place] for place in range(len(calls))]
 
 
 def _in_training(subject: Subject, search: Search, yardstick: Yardstick) -> Iterator[tuple[Change, Case]]:
@@ -161,9 +162,5 @@ def _located(subject: Subject, finding: Finding, case: Case, yardstick: Yardstic
     subject.memory.restore()
     before = Contents(subject.model)
     go_through(past)()
-    kept = changed_attributes(subject.model, before)
-    if not kept:
-        return finding
-    where = finding.where or f"{subject.name}: its output moves after a call that shares {common}"
-    verb = "remembers" if len(kept) == 1 else "remember"
-    return finding.model_copy(update={"where": f"{where} ({', '.join(kept)} {verb})"})
+    otherwise = f"{subject.name}: its output moves after a call that shares {common}"
+    return remembered(finding, subject.model, before, otherwise)

@@ -32,7 +32,8 @@ def own_type(subject: Subject, search: Search) -> list[Finding]:
     """Causality failures on the weights as given in eval mode; none where float64 is the model's own type.
 
     The search is small: a kernel that leaks lets whole values through, not traces of them, so a few positions show it.
-    A change counts from 20 times the largest difference between repeated runs of the same row.
+    A change counts from 20 times the largest difference between repeated runs of the same row, which is repeated only
+    where something moved.
     """
     if not subject.wide or not subject.narrow or search.longest < 2:
         return []
@@ -72,13 +73,15 @@ def _replaced(subject: Subject, search: Search, length: int, unit: float, words:
     base, other = (torch.randint(subject.vocab_size, (length,), generator=generator) for _ in range(2))
     changed = torch.cat([base[: cut + 1], other[cut + 1 :]])
     try:
-        before, again, after = (subject.one_call(ids[None])[0, : cut + 1] for ids in (base, base, changed))
+        before, after = (subject.one_call(ids[None])[0, : cut + 1] for ids in (base, changed))
+        moved, scale = change(before, after).amax(-1), spread(before)
+        least = max(UNITS * unit, SMALLEST) * scale
+        if bool((moved <= least).all()):
+            return None
+        repeats = change(before, subject.one_call(base[None])[0, : cut + 1]).amax(-1)
     except RaisedError:  # a model that runs in float64 need not run in this type
         return None
-    scale = spread(before)
-    repeats = change(before, again).amax(-1)
-    allowed = (TIMES_REPEATS * repeats).clamp_min(max(UNITS * unit, SMALLEST) * scale).cummax(0).values
-    moved = change(before, after).amax(-1)
+    allowed = (TIMES_REPEATS * repeats).clamp_min(least).cummax(0).values
     place = int((moved / allowed).argmax())
     if not bool(moved[place] > allowed[place]):
         return None

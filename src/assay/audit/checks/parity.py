@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from assay.audit.blame.attributes import named_tensors
 from assay.audit.blame.pairing import step_at
 from assay.audit.blame.shared import shared_state
-from assay.audit.blame.tracer import Tracer
+from assay.audit.blame.tracer import Tracer, leaves_of
 from assay.audit.blame.where import notable, placed, tolerance
 from assay.audit.checks.generation import UngreedyError, generation
 from assay.audit.checks.reading import StatelessError, UnreadError, chosen, decoded, largest_of
-from assay.audit.decoding.decoders import Decoder, long_splits, splits
+from assay.audit.decoding.decoders import ROOM, SINGLES, Decoder, long_splits, splits
 from assay.audit.decoding.habits import habits
 from assay.audit.probing.evidence import Change, finding_of, largest_change
 from assay.audit.probing.search import Search
@@ -32,6 +33,8 @@ SMALL = 1e-5
 """Relative changes up to this may come from constants that the model keeps in its own, narrower number type."""
 FIRST, SECOND, IN_TURNS = 5, 8, 6
 """Tokens in the first pieces of two sequences that are decoded in turns, and single ones after these."""
+MOST_RINGS = 2
+"""Of how many sizes of a state's tensors it is tried whether they are rings."""
 NOT_LOOKED_AT = "not looked at: pass decode="
 
 
@@ -104,9 +107,9 @@ def _checked(subject: Subject, search: Search, yardstick: Yardstick) -> Finding:
     if finding.status == "fail":
         return _located(subject, finding, run, yardstick)
     if unread:
-        return finding.model_copy(
-            update={"explanation": f"{finding.explanation}; {NOT_LOOKED_AT}, {'; '.join(unread)}"}
-        )
+        left = f"pass decode=, {'; '.join(unread)}"
+        subject.unsearched["some decoding"] = left
+        return finding.model_copy(update={"explanation": f"{finding.explanation}; not looked at: {left}"})
     return finding
 
 
@@ -121,25 +124,30 @@ def _compared(
     subject: Subject, search: Search, yardstick: Yardstick, ways: Sequence[Decoder], rows: Tensor, whole: Tensor
 ) -> Iterator[tuple[Change, _Run]]:
     """The largest change of each run: on short rows, on two sequences, on a long row, and of a forward afterwards."""
-    few, others = search.brief, _short(subject, search, 14)
+    few = search.brief
+    others = rows.flip(0) if few else _short(subject, search, 14)
+    of_others = whole.flip(0) if few else subject.logits(others) if ways else whole
     runs = [
         _Run(rows[: way.rows], whole[: way.rows], way, lengths)
         for way in ways
         for lengths in splits(way, search.content, STEPS, few)
     ]
     yield from ((decoded(subject, run.decoder, run.ids, run.whole, run.lengths, yardstick), run) for run in runs)
+    if few:  # of ways that differ in how they begin, which has been tried, one is enough
+        ways = list({way.method: way for way in reversed(ways)}.values())
     for way in ways:
         if search.content > SECOND:
-            yield _of_two(
-                subject, way, (rows[: way.rows], others[: way.rows]), whole, yardstick, 1 if few else IN_TURNS
-            )
+            both = (rows[: way.rows], others[: way.rows]), (whole[: way.rows], of_others[: way.rows])
+            yield _of_two(subject, way, *both, yardstick, 1 if few else IN_TURNS)
     if search.longest > search.content:
         long, logits, pad = yardstick.ids, yardstick.logits, padding_id(subject)
         if pad is not None:
             long = torch.where(long == pad, (pad + 1) % subject.vocab_size, long)
             logits = subject.logits(long)
         runs = [
-            _Run(long, logits, way, lengths) for way in ways for lengths in long_splits(way, search.longest, STEPS, few)
+            _Run(long, logits, way, lengths)
+            for way in ways
+            for lengths in long_splits(way, search.longest, STEPS, few, _rings(subject, way, rows))
         ]
         yield from ((decoded(subject, run.decoder, run.ids, run.whole, run.lengths, yardstick), run) for run in runs)
     if ways:
@@ -147,10 +155,33 @@ def _compared(
         yield largest_change(whole, subject.logits(rows), yardstick), run
 
 
+def _rings(subject: Subject, way: Decoder, rows: Tensor) -> list[int]:
+    """Numbers of tokens after which a state may begin anew: sizes of axes of its tensors, that are not the model's own.
+
+    Only those are given that rolling through SINGLES tokens does not reach.
+    """
+    own = {size for parameter in subject.model.parameters() for size in parameter.shape}
+    if not way.explicit:
+        subject.memory.restore()
+    try:
+        with subject.running() as model:
+            state = next(way.states(model, rows[: way.rows, :1].to(subject.device), [1]))[2]
+            held = leaves_of(state) if way.explicit else dict(named_tensors(model))
+    except (RaisedError, RequestError):
+        return []
+    sizes = {size for tensor in held.values() if tensor.ndim > 1 for size in tensor.shape[1:]}
+    return sorted(size for size in sizes - own - {ROOM} if SINGLES // 2 < size < subject.longest)[:MOST_RINGS]
+
+
 def _of_two(
-    subject: Subject, way: Decoder, ids: tuple[Tensor, Tensor], whole: Tensor, yardstick: Yardstick, rest: int
+    subject: Subject,
+    way: Decoder,
+    ids: tuple[Tensor, Tensor],
+    wholes: tuple[Tensor, Tensor],
+    yardstick: Yardstick,
+    rest: int,
 ) -> tuple[Change, _Run]:
-    """Two sequences in turns; where the state is kept on the model, one after the other.
+    """Two sequences in turns; where the state is kept on the model, one after the other. `wholes` are their logits.
 
     After the first pieces `rest` single tokens of each are decoded.
     """
@@ -159,12 +190,11 @@ def _of_two(
     lengths = [[first] + [1] * rest for first in (FIRST, SECOND)]
     if way.longer == "none":
         lengths = [[1] * (1 + rest)] * 2
-    wholes = whole[: way.rows], subject.logits(other)
     changes = []
     with subject.running() as model:
         if way.explicit:
             decoding = [way.pieces(model, rows, pieces) for rows, pieces in zip((one, other), lengths, strict=True)]
-            turns = (0, 1) * (1 + rest)
+            turns = ((0, 1) * (1 + rest))[: 3 if rest == 1 else None]
             changes += [largest_of(iter([next(decoding[turn])]), wholes[turn], yardstick) for turn in turns]
         elif not way.fresh:
             largest_of(way.pieces(model, other, lengths[1]), wholes[1], yardstick)

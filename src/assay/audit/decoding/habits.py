@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from assay.audit.calling.signatures import parameters_of
 from assay.audit.decoding.decoders import Advance, Begin, Decoder, Longer
 from assay.audit.decoding.readings import NAMES_OF_TRANSFORMERS, InferenceParams, PositionForm, Reading, TokenForm
 from assay.audit.decoding.roles import Roles, arguments_to_begin, methods, roles_of
 from assay.audit.subject.statics import is_own_class
-from assay.audit.subject.subject import Decode, parameters_of
+from assay.audit.subject.subject import Decode
 
 _STATE_CLASS = re.compile(r"(cache|state|memory|past|kv|params)s?$", re.IGNORECASE)
 
@@ -98,6 +99,7 @@ def _of_step(
                 fresh=held and anew,
                 single=later.tokens in ("number", "int"),
                 promises=continues,
+                method=step.method,
             )
 
     for prefill in prefills:
@@ -161,6 +163,7 @@ def _of_forward(model: nn.Module, roles: Roles, begins: Sequence[str], outputs: 
                         guessed=start.guessed,
                         rows=rows,
                         fresh=held and reset is None and not roles.positions,
+                        method=roles.method,
                     )
                 )
     yield way

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from assay.audit.subject.subject import parameters_of
+from assay.audit.calling.signatures import parameters_of
 
 STATES = (
     *("past_key_values", "cache_params", "state", "states", "hidden", "hx", "h", "h0", "hc", "mems", "memory", "carry"),

@@ -6,7 +6,7 @@ that divides p, and the beginnings of those of every length that divides p - 1.
 """
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 
 USUAL = ((64, 32.0), (32, 16.0), (50, 12.0), (16, 8.0), (8, 4.0), (10, 3.0), (4, 2.0), (2, 1.0), (1, 0.5))
@@ -58,17 +58,6 @@ def replaced_tokens(longest: int, tokens: int, least: int = 1) -> tuple[int, ...
 def lengths_ended(tokens: Iterable[int], longest: int) -> list[int]:
     """The chunk lengths below `longest` of which a chunk ends before one of these tokens."""
     return sorted({length for token in tokens for length, side in _sides(token) if side == 0 and length < longest})
-
-
-def in_words(lengths: Sequence[int]) -> str:
-    """Numbers in ascending order, runs of them as "3 to 9"."""
-    runs: list[list[int]] = []
-    for length in lengths:
-        if runs and length == runs[-1][1] + 1:
-            runs[-1][1] = length
-        else:
-            runs.append([length, length])
-    return ", ".join(f"{first} to {last}" if last > first else str(first) for first, last in runs)
 
 
 def _sides(token: int) -> Iterable[Side]:

@@ -27,7 +27,9 @@ def fitted(search: Search, takes: Lengths) -> Search:
         middle=takes.fit(search.middle),
         short=short,
         content=takes.fit(search.content),
-        repeated=tuple(sorted({takes.fit(length) for length in search.repeated} - {takes.longest})),
+        repeated=tuple(sorted({takes.fit(length) for length in search.repeated} - {takes.fit(search.repeating)})),
+        repeating=takes.fit(search.repeating),
+        rows=tuple(sorted({takes.fit(length) for length in search.rows} - {takes.longest})),
         lengths=tuple(known if len(known) > PREFIXES else prefixes[:: max(1, len(prefixes) // PREFIXES)]),
         stride=max(1, 2 * (short * short // TOKENS // 2) + 1),
     )

@@ -68,6 +68,13 @@ def likenesses(search: Search, vocab_size: int) -> list[Link]:
         swapped = batch.clone()
         swapped[:, places] = batch[:, places[::-1]]
         links.append(Link(swapped, "its tokens, in another order"))
+    last, middle = (_changed(batch[1:], place, vocab_size) for place in (batch.shape[1] - 1, batch.shape[1] * 5 // 8))
+    if search.brief:  # each agrees in its first row, too
+        links += [
+            Link(torch.cat([batch[:1], last]), "its first row and all tokens but the last"),
+            Link(torch.cat([batch[:1], middle]), "its first row and all tokens but one"),
+        ]
+        return [*links, Link(batch, "")]
     links += [
         Link(rows[[1, 0]], "its rows, in another order"),
         Link(rows[[0, 2]], "its first row"),

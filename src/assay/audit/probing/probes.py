@@ -11,6 +11,9 @@ from torch import Tensor
 
 from assay.audit.probing.search import Search
 
+LAST = 128
+"""So many of the vocabulary's last ids are looked at beside the special ones: there stand separators added to it."""
+
 
 @dataclass(frozen=True)
 class Probe:
@@ -25,26 +28,47 @@ class Probe:
     content: str
 
 
-def long_probes(search: Search, vocab_size: int, special: tuple[int, ...], cuts: tuple[int, ...]) -> list[Probe]:
+def long_probes(
+    search: Search, vocab_size: int, special: tuple[int, ...], cuts: tuple[int, ...], known: Tensor
+) -> list[Probe]:
     """One random sequence paired with copies in which everything after a cut is replaced.
 
-    Special ids stand at the cuts and right after them.
+    Special ids stand at the cuts and right after them, and behind these the last ids of the vocabulary. For a large
+    model the sequence is `known` [T], whose logits are.
     """
     if search.longest < 2:
         return []
     generator = torch.Generator().manual_seed(search.seed)
-    base = _random(vocab_size, search.longest, generator)
-    for number, cut in enumerate(cuts):
-        base[cut] = special[number % len(special)]
+    base = known if search.brief else _random(vocab_size, search.longest, generator)
+    last = last_ids(vocab_size, search.seed)
+    at_cuts = torch.cat([torch.tensor(special), last])
+    for number, cut in enumerate(() if search.brief else cuts):
+        base[cut] = at_cuts[number % len(at_cuts)]
     probes = []
     for number, cut in enumerate(cuts):
-        changed = _other(base, vocab_size, generator)
-        changed[: cut + 1] = base[: cut + 1]
+        whole = next((base[:length] for length in search.rows if length > cut + 1), base)
+        changed = _other(whole, vocab_size, generator)
+        changed[: cut + 1] = whole[: cut + 1]
+        last = last.roll(-len(_spread(changed, whole, last, cut + 2)))
         wanted = special[(number + 1) % len(special)]
         if base[cut + 1] != wanted:
             changed[cut + 1] = wanted
-        probes.append(Probe(base, changed, cut, "random ids"))
+        probes.append(Probe(whole, changed, cut, "random ids"))
     return probes
+
+
+def _spread(ids: Tensor, other: Tensor, values: Tensor, first: int) -> Tensor:
+    """Put as many `values` as fit into `ids` [T] from place `first` on, but where `other` [T] has the same; those."""
+    fitting = values[: max(0, len(ids) - first)]
+    places = torch.arange(first, first + len(fitting))
+    ids[places] = torch.where(other[places] == fitting, ids[places], fitting)
+    return fitting
+
+
+def last_ids(vocab_size: int, seed: int) -> Tensor:
+    """The LAST ids of the vocabulary, or all of a small one, in an order of their own."""
+    count = min(LAST, vocab_size)
+    return vocab_size - 1 - torch.randperm(count, generator=torch.Generator().manual_seed(seed + 14))
 
 
 def single_probes(search: Search, vocab_size: int) -> list[Probe]:
@@ -104,9 +128,13 @@ def mixed_row(search: Search, vocab_size: int, special: tuple[int, ...]) -> Tens
 
 
 def repeating_rows(search: Search, vocab_size: int) -> Tensor:
-    """Sequences [3, T] of the longest length: a constant id, a repeated pair, and random ids before a constant one."""
+    """Sequences [3, T]: a constant id, a repeated pair, and random ids before a constant one.
+
+    T is the longest length; for a large model there are fewer rows, half as long.
+    """
     generator = torch.Generator().manual_seed(search.seed + 7)
-    T, few = search.longest, search.longest // 4
+    T = search.repeating
+    few = T // 4
     constant, *pair = _random(vocab_size, 3, generator).tolist()
     rows = torch.full((3, T), constant)
     rows[1] = torch.tensor(pair).repeat(T // 2 + 1)[:T]

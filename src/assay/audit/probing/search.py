@@ -33,6 +33,12 @@ MODULE_COST, CALL_COST = 8_000, 50_000
 EVERY_LENGTH = 320
 """The ends of chunks of every length below this are looked at in a small model, however long its rows are."""
 
+FAR, ROWS = 64, (320, 640, 1280)
+"""Beyond EVERY_LENGTH two places around every multiple of FAR are cuts; lengths of rows, shorter for early cuts.
+
+So a thorough search of full attention, which works in proportion to the square of a row's length, takes minutes.
+"""
+
 
 @dataclass(frozen=True)
 class Search:
@@ -60,6 +66,10 @@ class Search:
     """The tokens that are replaced, with all after them, to see what chunks' ends and beginnings read (ends.py)."""
     repeated: tuple[int, ...] = ()
     """The prefixes that are compared on rows that repeat themselves."""
+    repeating: int = 0
+    """The length of the rows that repeat themselves."""
+    rows: tuple[int, ...] = ()
+    """Lengths of rows below `longest`: the tokens after a cut are replaced in the shortest of them that holds it."""
     brief: bool = False
     """Set for a large model, whose search is reduced: its weights as given, say, are not run in training mode."""
     lean: bool = False
@@ -107,17 +117,23 @@ def plan_search(
         return clear_of(min(length, longest), widths)
 
     longest = whole(longest)
-    replaced = () if cost < TINY else replaced_tokens(longest, (10 if thorough else 1) * _tokens_at_ends(cost))
+    replaced = (
+        ()
+        if cost < TINY and not thorough
+        else replaced_tokens(longest, (10 if thorough else 1) * _tokens_at_ends(cost))
+    )
     if (cost >= LARGE or pads) and not thorough:
         few = Search(longest, whole(24), whole(20), whole(16), (), (), (), (), (2, 4), seed, brief=True)
         return _of_padding(_of_large(few)) if pads else _of_large(replace(few, replaced=replaced))
     further = range(512, longest, 256) if thorough else ()
-    cuts = [0, 5, longest // 2 - 10, longest - 2, 240, 300, *(m - 1 for m in (*OTHERS, *range(16, longest, 16)))]
+    near = min(longest, EVERY_LENGTH)
+    cuts = [0, 5, longest // 2 - 10, longest - 2, 240, 300, *(m - 1 for m in (*OTHERS, *range(16, near, 16)))]
     if cost < TINY:  # so that chunks of every length end at a cut
-        cuts += every_end(min(longest, EVERY_LENGTH))
+        cuts += every_end(near)
     cuts += [t for m in (*POWERS, *further) for t in (m - 1, m)]
     if thorough:
-        cuts += [t for m in range(16, longest, 16) for t in (m - 1, m, m + 1)]
+        cuts += [t for m in range(16, near, 16) for t in (m - 1, m, m + 1)]
+        cuts += [t for m in range(near, longest, FAR) for t in (m - 1, m)]
     return Search(
         longest=longest,
         middle=whole(67),
@@ -131,6 +147,8 @@ def plan_search(
         seed=seed,
         replaced=replaced,
         repeated=_prefixes([longest * n // 20 for n in (3, 9, 15)], longest),
+        repeating=longest,
+        rows=tuple(whole(length) for length in ROWS if length < longest),
     )
 
 
@@ -142,16 +160,18 @@ def _tokens_at_ends(cost: int) -> int:
 def _of_large(search: Search) -> Search:
     """The search of a large model: few positions, each at the end of chunks of several lengths.
 
-    240 tokens are whole chunks of 16, 40, 48, 60, 80 and 120, 300 of 50, 75, 100 and 150, 192 and 256 of 64, 96 and
-    128. Prefix lengths are others than those of the cuts, to cover more places.
+    240 tokens are whole chunks of 16, 40, 48, 60, 80 and 120, 192 and 256 of 64, 96 and 128. Prefix lengths are others
+    than those of the cuts, to cover more places.
     """
+    repeating = max(1, search.longest // 2)
     return replace(
         search,
-        cuts=_inside([239, 255, 299], search.longest) or _inside([(search.longest - 1) // 2], search.longest),
+        cuts=_inside([239, 255], search.longest) or _inside([(search.longest - 1) // 2], search.longest),
         training_cuts=_inside([239], search.longest) or _inside([(search.longest - 1) // 2], search.longest),
         gradient_cuts=_inside([255], search.longest),
         lengths=_prefixes((1, 17, 100, 192, 257), search.longest),
-        repeated=_prefixes([search.longest * 9 // 20], search.longest),
+        repeated=_prefixes([repeating * 9 // 20], repeating),
+        repeating=repeating,
     )
 
 

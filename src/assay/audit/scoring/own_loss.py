@@ -27,7 +27,7 @@ def own_loss(subject: Subject) -> tuple[Labels, OwnLoss] | None:
     A model may shift its labels itself, as those of transformers do under `labels`, or take next tokens as labels.
     Under other names that is tried: the way in which the loss is the cross-entropy of the logits, else next tokens.
     """
-    for way in labels_of(subject.model):
+    for way in labels_of(subject.model, subject.callings[False].targets):
         if way.name == "labels" and way.certain:
             return way, partial(_shifting_itself, way, subject.outputs)
         ways: list[OwnLoss] = [partial(_of_next_tokens, way, subject.outputs)]

@@ -33,20 +33,22 @@ def trials(bench: Bench, search: Search, size: float | None) -> Iterator[Tensor]
 
 def _contents(bench: Bench, search: Search, size: float | None, generator: torch.Generator) -> Iterator[Tensor]:
     V, fit = bench.subject.vocab_size, bench.fit
+    few = search.brief and bench.scorer.known and not bench.scorer.of_labels  # assay's own loss has its own tests
     yield torch.randint(V, (2, fit(16)), generator=generator)
-    if size is None:
+    if size is None and not few:
         yield torch.randint(V, (ROWS, fit(5)), generator=generator)
         yield phrased(V, fit(SHORTER if search.brief else search.longest - 1), generator)
     if size == HUGE and bench.subject.takes.every:
         length = min(4 if search.brief else 8, search.longest)
-        yield extremes(bench, length, every=2)
-        yield extremes(bench, length, every=1)
+        yield from extremes(bench, length).split(1)
     if size != LARGE:
         return
     T = fit(7)
     special = torch.tensor(bench.subject.special_ids).repeat(T)[:T]
     pair = torch.randint(V, (2,), generator=generator).repeat(T)[:T]
     yield torch.stack([special, pair, torch.randint(V, (T,), generator=generator)])
+    if few:
+        return
     yield torch.randint(V, (1, fit(2)), generator=generator)
     T = fit(SHORTER if search.brief else search.longest - 1)
     yield covering(V, 1 if V <= T or search.brief else 2, T, generator)
@@ -78,12 +80,14 @@ def covering(vocab_size: int, rows: int, length: int, generator: torch.Generator
     return torch.cat(turns)[: rows * length].view(rows, length)
 
 
-def extremes(bench: Bench, length: int, every: int) -> Tensor:
-    """A row [1, T], each id the model's likeliest next one; with `every` 2 in turn with the unlikeliest."""
+def extremes(bench: Bench, length: int) -> Tensor:
+    """Two rows [2, T]: each id the model's likeliest next one, in turn with the unlikeliest, and alone."""
     V = bench.subject.vocab_size
-    ids = torch.zeros(1, 1, dtype=torch.long, device=bench.subject.device)
+    ids = torch.zeros(2, 1, dtype=torch.long, device=bench.subject.device)
     while ids.shape[1] < length:
         last = bench.logits(ids)[:, -1, :V]
-        following = last.argmax(-1) if ids.shape[1] % every == every - 1 else last.argmin(-1)
+        following = last.argmax(-1)
+        if ids.shape[1] % 2 == 0:
+            following[0] = last[0].argmin()
         ids = torch.cat([ids, following[:, None]], 1)
     return ids

@@ -34,11 +34,13 @@ def shorten_chunks(subject: Subject) -> None:
 def chunks_make_no_difference(subject: Subject) -> bool:
     """Whether the logits, with the weights in use, are the same with chunks of SHORT tokens and of their own lengths.
 
-    They are compared on a row of the longest length and on a short one; the chunks are SHORT afterwards.
+    They are compared on a row of the longest length, and the weights as given on a short one too; the chunks are SHORT
+    afterwards.
     """
+    counts = (subject.longest, subject.shortest) if subject.weights == "given" else (subject.longest,)
     generator = torch.Generator().manual_seed(13)
     try:
-        for count in (subject.longest, subject.shortest):
+        for count in counts:
             ids, logits = torch.randint(subject.vocab_size, (1, count), generator=generator), []
             for value in (None, SHORT):
                 _set(subject, value)

@@ -4,10 +4,9 @@ Shapes: B batch, T tokens, V vocabulary.
 """
 
 import dis
-import inspect
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -97,6 +96,8 @@ class Subject:
         """Whether to run under torch's autocast to bfloat16."""
         self.references: dict[str, Tensor] = {}
         """For each set of weights, the logits of the longest row in eval mode on the fresh copy, every call watched."""
+        self.trained: dict[str, Tensor] = {}
+        """The same in training mode, where it has been run and the model draws nothing."""
         self._draws: dict[tuple[bool, bool], bool] = {}
 
     @property
@@ -254,11 +255,3 @@ def one_line(error: BaseException) -> str:
     except Exception:  # code from outside assay may raise even here
         lines = []
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
-
-
-def parameters_of(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """The parameters of a function; empty for one without a signature, such as scripted code."""
-    try:
-        return inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return {}
