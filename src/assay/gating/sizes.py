@@ -1,6 +1,6 @@
 """Which sizes a budget pays for: the largest ladder of factor two that fits."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from assay.analysis.wording import short
 from assay.errors import RequestError
@@ -81,8 +81,7 @@ def choose_sizes(request: GateRequest, shape: Shape, times: Times, base: StudyCo
     times.measure([ladder_up_to(known[0], rungs)[0], ladder_up_to(known[min(len(known) - 1, 8)], rungs)[-1]], arms)
     best: int | None = None
     for _ in range(3):  # timing at the chosen sizes may change the choice
-        fitting = [size for size in known if _fits(cost_of(shape, ladder_up_to(size, rungs), times), budget)]
-        found = max(fitting, default=known[0])
+        found = _largest(known, lambda size: _fits(cost_of(shape, ladder_up_to(size, rungs), times), budget))
         if found == best:
             break
         best = found
@@ -92,6 +91,19 @@ def choose_sizes(request: GateRequest, shape: Shape, times: Times, base: StudyCo
     sizes = ladder_up_to(best or known[0], rungs)
     refuse_budget(cost_of(shape, sizes, times), budget, sizes)
     return sizes
+
+
+def _largest(sizes: Sequence[int], fits: Callable[[int], bool]) -> int:
+    """The last of the ascending `sizes` before the first that does not fit, or that no machine here can train."""
+    found = sizes[0]
+    for size in sizes:
+        try:
+            if not fits(size):
+                break
+        except RequestError:  # too large for this memory
+            break
+        found = size
+    return found
 
 
 def cost_of(shape: Shape, sizes: Sequence[int], times: Times) -> Cost:

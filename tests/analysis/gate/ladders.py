@@ -38,7 +38,7 @@ def runs_of(
     label: str, size: int, gain: float = 1.0, seeds: int = 4, noise: float = 0.003, **changes: Any
 ) -> dict[int, MadeUp]:
     """Over seeds."""
-    drawn = np.random.default_rng([len(label), size, seeds]).normal(0, noise, seeds)
+    drawn = np.random.default_rng([*label.encode(), size, seeds]).normal(0, noise, seeds)
     return {seed: run_of(label, size, seed, loss(size, gain) + float(drawn[seed]), **changes) for seed in range(seeds)}
 
 
