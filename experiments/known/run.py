@@ -152,6 +152,7 @@ def main() -> int:
     parser.add_argument("--scale", choices=list(SCALES), default="pocket")
     parser.add_argument("--only", help=f"claims, separated by commas: {', '.join(CLAIMS)}")
     parser.add_argument("--corpus", default="stdlib", help="as in `assay compare --corpus` (default: stdlib)")
+    parser.add_argument("--tokens", type=int, help="tokens of text that a run reads, in place of the scale's")
     parser.add_argument("--out", type=Path, default=Path("runs/known"), help="folder of the studies")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     options = parser.parse_args()
@@ -159,11 +160,13 @@ def main() -> int:
     if unknown := [name for name in names if name not in CLAIMS]:
         print(f"known: --only {unknown[0]}: one of {', '.join(CLAIMS)} would do", file=sys.stderr)
         return 2
+    scale = SCALES[options.scale]
+    scale = scale._replace(tokens=options.tokens or scale.tokens)
     results: dict[str, dict[str, Any]] = {}
     try:
         for name in names:
             claim, folder = CLAIMS[name], options.out / options.scale / name
-            asked = settings(claim, SCALES[options.scale], options.corpus)
+            asked = settings(claim, scale, options.corpus)
             with StudyProgress(asked["training"]["batch_tokens"]) as progress:
                 results[name] = outcome(claim, compare(list(claim.arms), folder, progress, **asked), folder)
     except RequestError as error:

@@ -51,7 +51,7 @@ class Scale(NamedTuple):
 
 SCALES = {
     "smoke": Scale(32, 2, 2, 20, 32, 4, "bytes"),
-    "pocket": Scale(96, 4, 4, 300, 128, 8, "bytes"),
+    "pocket": Scale(64, 3, 4, 200, 128, 4, "bytes"),
     "document": Scale(384, 6, 6, 500, 256, 8, "bpe:4096"),
 }
 

@@ -187,6 +187,22 @@ def test_arms_that_are_named_together_take_turns(assay: Assay, monkeypatch: pyte
     assert (result["timed"], result["values"]["together"]) == (True, [["gpt1", "mamba2"]])
 
 
+def test_a_study_says_what_its_arms_save_for_their_time(assay: Assay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assay.evaluation.measurements.speed.BURST_SECONDS", 0.01)
+    protocol = QUICK.model_copy(update={"prefill_tokens": 16, "contexts": [8, 16], "generated_tokens": 4})
+    monkeypatch.setattr(type(MEASUREMENTS.get("inference_quick")), "protocol", protocol)
+    command = ["compare", "gpt1", "--seeds", "1", *assay.small, "--out", "study", *listing("inference_quick")]
+    done = assay(*command)
+    assert done.status == 0, done.err
+    stored = (assay.cwd / "study" / "measurements" / "inference_quick.json").read_bytes()
+    said = assay("measure", "study", "--only", "inference_quick")
+    assert said.status == 0, said.err
+    words = " ".join(said.out.split())
+    assert "bits a token against the unigram floor" in words
+    assert "document 004's CER, which rewards a worse perplexity, is" in words
+    assert (assay.cwd / "study" / "measurements" / "inference_quick.json").read_bytes() == stored, "not timed again"
+
+
 def test_an_exported_run_measures_as_the_run_does(assay: Assay) -> None:
     assert assay("train", "gpt1", *assay.small, "--out", "run").status == 0
     assert assay("export", "run", "--to", "exported").status == 0

@@ -14,7 +14,7 @@ from assay.evaluation.measurement import MEASUREMENTS, GivenArm, GivenStudy, exp
 from assay.evaluation.measurements.inference import MeasureInference
 from assay.evaluation.turns import in_turns
 from assay.model.architecture import ARCHITECTURES
-from assay.records.inference import Inference, InferenceProtocol
+from assay.records.inference import Crossover, Inference, InferenceProtocol
 from assay.training.config import TrainingConfig
 from evaluation.small import PLAN, tiny
 
@@ -159,6 +159,25 @@ def test_what_is_shown(measured: Inference) -> None:
     assert any(line.startswith("short has 16 learned positions") for line in said)
     document = measured.model_copy(update={"protocol": DOCUMENT_004})
     assert not any("protocol" in line for line in item.sentences(document))
+
+
+def test_of_more_than_two_arms_only_those_that_cross_are_said(measured: Inference) -> None:
+    def crossing(a: str, b: str, context: float | None) -> Crossover:
+        last = b if context else a
+        return Crossover(
+            quantity="prefill", less_at_first=a, less_at_last=last, arms=(a, b), contexts=(8, 32), context=context
+        )
+
+    def said(*crossovers: Crossover) -> list[str]:
+        lines = Small().sentences(measured.model_copy(update={"crossovers": list(crossovers)}))
+        return [line for line in lines if "takes less" in line]
+
+    assert said(crossing("a", "b", None)) == ["a takes less time to read a context than b at 8 tokens and at 32."]
+    assert said(crossing("a", "b", None), crossing("a", "c", 12.3)) == [
+        "From about 12 tokens on c takes less time to read a context than a."
+    ]
+    unknown = crossing("a", "b", None).model_copy(update={"less_at_last": None})
+    assert said(unknown) == []
 
 
 def test_a_name_of_a_group_brings_the_document_and_not_the_quick_protocol() -> None:

@@ -203,7 +203,12 @@ def _sentences(values: Inference) -> Iterator[str]:
     unsteady = [label for label, arm in values.arms.items() if _unsteady(arm)]
     if unsteady:
         yield f"Times of inference are unsteady, as something else used the machine: {join_names(unsteady)}."
-    yield from (said for crossing in values.crossovers if (said := _crossing(crossing)) is not None)
+    two = len({label for crossing in values.crossovers for label in crossing.arms}) == 2
+    yield from (
+        _crossing(crossing)
+        for crossing in values.crossovers
+        if _told(crossing) and (two or crossing.context is not None)
+    )
 
 
 def _unsteady(arm: ArmInference) -> bool:
@@ -214,12 +219,14 @@ def _unsteady(arm: ArmInference) -> bool:
     return any(time is not None and time.median / time.low > UNSTEADY for time in (arm.prefill, arm.generation))
 
 
-def _crossing(crossing: Crossover) -> str | None:
-    """In words; None where the ranges overlap at an end, so that nobody knows which takes less there."""
-    first, last = crossing.less_at_first, crossing.less_at_last
-    if first is None or last is None:
-        return None
-    what = WORDS[crossing.quantity]
+def _told(crossing: Crossover) -> bool:
+    """Whether it is known at both ends which arm takes less."""
+    return crossing.less_at_first is not None and crossing.less_at_last is not None
+
+
+def _crossing(crossing: Crossover) -> str:
+    """In words, of one that is told; of more than two arms those that cross are said alone."""
+    what, last = WORDS[crossing.quantity], crossing.less_at_last
     other = crossing.arms[1] if last == crossing.arms[0] else crossing.arms[0]
     if crossing.context is not None:
         return f"From about {crossing.context:,.0f} tokens on {last} {what} than {other}."
