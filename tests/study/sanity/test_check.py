@@ -65,13 +65,13 @@ def test_a_sound_arm_passes_mutants_fail_and_the_next_rung_is_held_against_this_
     again = check(study, arm, baseline, tmp_path / "sound", lambda _: None, limits=LIMITS, observers=listen)
     assert (again, len(steps)) == (sound, taken), "a finished check is read"
 
-    short = SanityLimits(least_steps=21, overfit_tokens=16, overfit_steps=20)
+    short = SanityLimits(least_steps=21, overfit_tokens=16, overfit_steps=5)
     frozen = check(study, mutant(arm, Frozen), baseline, tmp_path / "frozen", lambda _: None, limits=short)
     assert failed(frozen) == {"losses fall alike", "gradient norms of the same order", "overfits"}
     exploding = check(study, mutant(arm, Exploding), baseline, tmp_path / "exploding", lambda _: None, limits=short)
     assert "gradient norms of the same order" in failed(exploding)
 
-    longer = SanityLimits(least_steps=45, overfit_tokens=16, overfit_steps=10)
+    longer = SanityLimits(least_steps=45, overfit_tokens=16, overfit_steps=5)
     next_rung = check(study, arm, baseline, tmp_path / "next", lambda _: None, below=sound, limits=longer)
     (finding,) = [finding for finding in next_rung.findings if finding.check == "better than the rung below"]
     assert finding.status == "pass", finding.reason
@@ -79,7 +79,7 @@ def test_a_sound_arm_passes_mutants_fail_and_the_next_rung_is_held_against_this_
 
 def test_an_interrupted_check_ends_as_if_it_had_not_been(study: Study, tmp_path: Path) -> None:
     arm, baseline = study.arms
-    limits = SanityLimits(least_steps=21, overfit_tokens=16, overfit_steps=10)
+    limits = SanityLimits(least_steps=21, overfit_tokens=16, overfit_steps=5)
     whole = check(study, arm, baseline, tmp_path / "whole", lambda _: None, limits=limits)
 
     class StoppedError(Exception):
@@ -94,7 +94,7 @@ def test_an_interrupted_check_ends_as_if_it_had_not_been(study: Study, tmp_path:
 
     with pytest.raises(StoppedError):
         check(study, arm, baseline, tmp_path / "parts", lambda _: None, limits=limits, observers=[stop])
-    other = SanityLimits(least_steps=22, overfit_tokens=16, overfit_steps=10)
+    other = SanityLimits(least_steps=22, overfit_tokens=16, overfit_steps=5)
     with pytest.raises(RequestError, match="another arm, baseline, limits"):
         check(study, arm, baseline, tmp_path / "parts", lambda _: None, limits=other)
     assert check(study, arm, baseline, tmp_path / "parts", lambda _: None, limits=limits) == whole
