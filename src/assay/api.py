@@ -17,7 +17,7 @@ from assay.study.asked import StudyConfig
 from assay.study.compare import Listener, Silent
 from assay.study.compare import compare as compare_study
 from assay.study.measure.runs import Looked
-from assay.study.measure.subjects import look_at
+from assay.study.measure.subjects import look_at_all
 from assay.study.sources import with_digests
 
 
@@ -110,6 +110,7 @@ def measure(*subjects: Path | str, only: Sequence[str] | None = None, **settings
 
     A subject is the folder of a study or run, an arm as on the command line, FILE.py, or hf:PATH. Results of runs and
     studies are written beside them. `only` names measurements or groups of them. `settings` are keys of config.yaml,
-    nested, for arms and imported models, which have no text of their own: `data={"corpus": "text:PATH"}`.
+    nested, for arms and imported models, which have no text of their own: `data={"corpus": "text:PATH"}`. What is asked
+    of all arms at once, as speed, is asked of all `subjects` that are arms together, taking turns.
     """
-    return [one for subject in subjects for one in look_at(str(subject), only, settings, lambda _: None)]
+    return look_at_all([str(subject) for subject in subjects], only, settings, lambda _: None)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from assay.evaluation.inference.protocol import QUICK
 from assay.evaluation.measurement import MEASUREMENTS
 from assay.records import MeasuredRun, MeasurementResult, Results, StudyRecord
 from cli.command import Assay
@@ -166,10 +167,40 @@ def test_models_from_elsewhere_are_measured_as_far_as_they_can_be(assay: Assay) 
     assert said.status == 0, said.err
     assert "untrained" in said.out
     assert "likelihood: needs trained weights; gpt1, untrained has none" in said.err
-    none = assay("measure", "gpt1", "--only", "likelihood,speed", *text)
+    none = assay("measure", "gpt1", "--only", "likelihood", *text)
     assert (none.status, none.out) == (2, "")
-    assert "speed: is measured of all arms of a study, and gpt1, untrained is one model" in none.err
     assert assay.left() == before, "nothing is stored"
+
+
+def test_arms_that_are_named_together_take_turns(assay: Assay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assay.evaluation.measurements.speed.BURST_SECONDS", 0.01)
+    protocol = QUICK.model_copy(update={"prefill_tokens": 16, "contexts": [8, 16], "generated_tokens": 4})
+    monkeypatch.setattr(type(MEASUREMENTS.get("inference_quick")), "protocol", protocol)
+    text = ["--corpus", f"text:{assay.corpus}", "--tokenizer", "bytes", "--context", "32", "--size", "30k"]
+    said = assay("measure", "gpt1", "mamba2", "--only", "signals,inference_quick", *text, "--json")
+    assert said.status == 0, said.err
+    subjects = {one["subject"]: one for one in json_of(said.out)["subjects"]}
+    assert list(subjects) == ["gpt1, untrained", "mamba2, untrained", "gpt1 and mamba2, untrained"]
+    together = subjects["gpt1 and mamba2, untrained"]
+    assert [row["name"] for row in together["rows"]] == ["gpt1", "mamba2"]
+    (result,) = next(iter(together["results"].values())).values()
+    assert (result["timed"], result["values"]["together"]) == (True, [["gpt1", "mamba2"]])
+
+
+def test_a_study_says_what_its_arms_save_for_their_time(assay: Assay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assay.evaluation.measurements.speed.BURST_SECONDS", 0.01)
+    protocol = QUICK.model_copy(update={"prefill_tokens": 16, "contexts": [8, 16], "generated_tokens": 4})
+    monkeypatch.setattr(type(MEASUREMENTS.get("inference_quick")), "protocol", protocol)
+    command = ["compare", "gpt1", "--seeds", "1", *assay.small, "--out", "study", *listing("inference_quick")]
+    done = assay(*command)
+    assert done.status == 0, done.err
+    stored = (assay.cwd / "study" / "measurements" / "inference_quick.json").read_bytes()
+    said = assay("measure", "study", "--only", "inference_quick")
+    assert said.status == 0, said.err
+    words = " ".join(said.out.split())
+    assert "bits a token against the unigram floor" in words
+    assert "document 004's CER, which rewards a worse perplexity, is" in words
+    assert (assay.cwd / "study" / "measurements" / "inference_quick.json").read_bytes() == stored, "not timed again"
 
 
 def test_an_exported_run_measures_as_the_run_does(assay: Assay) -> None:

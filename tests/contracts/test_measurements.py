@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from assay.evaluation import table
+from assay.evaluation.inference.protocol import QUICK
 from assay.evaluation.measurement import (
     MEASUREMENTS,
     NEEDED,
@@ -17,7 +18,7 @@ from assay.evaluation.measurement import (
     Measurement,
     StudyMeasurement,
 )
-from assay.evaluation.measurements import choices, speed
+from assay.evaluation.measurements import choices, inference, speed
 from assay.evaluation.measuring import measure_model
 from assay.evaluation.results import as_result
 from assay.model.architecture import ARCHITECTURES
@@ -28,12 +29,15 @@ from oracles import BABBLE, task, worded
 
 PAGE = Path(__file__).parents[2] / "docs" / "measurements.md"
 NAMES = MEASUREMENTS.names()
+SHORT = QUICK.model_copy(update={"prefill_tokens": 16, "contexts": [8, 16], "generated_tokens": 2})
 
 
 def measured(item: AnyMeasurement, monkeypatch: pytest.MonkeyPatch) -> Record:
     """Its values on a tiny model, or on two arms of a tiny study."""
     if isinstance(item, StudyMeasurement):
         monkeypatch.setattr(speed, "BURST_SECONDS", 0.001)
+        if isinstance(item, inference.MeasureInference):
+            monkeypatch.setattr(type(item), "protocol", SHORT)
         architecture = ARCHITECTURES.get("gpt1")
         config = architecture.config.parse(architecture.tiny)
         training = TrainingConfig.parse({"context": 8, "batch_tokens": 16, "tokens": 64})

@@ -53,7 +53,7 @@ def measure(
     load_plugins(plugin)
 
     from assay.cli.progress import Stages
-    from assay.study.measure.subjects import look_at
+    from assay.study.measure.subjects import look_at_all
 
     names = None if only is None else parse_names("--only", only)
     given = {
@@ -66,7 +66,7 @@ def measure(
     }
     settings = _settings(given, seed)
     with Stages() as stages:
-        looked = [one for subject in subjects for one in look_at(subject, names, settings, stages.tell)]
+        looked = look_at_all(subjects, names, settings, stages.tell)
     if as_json:
         typer.echo(json.dumps({"subjects": [_as_json(one) for one in looked]}))
     else:

@@ -146,6 +146,10 @@ class _Asked(ABC, Generic[Values]):
     """Raised when the values become other numbers, or mean something else: older results are then measured again."""
     record: ClassVar[type[Record]]
     """The class of the values."""
+    timed: ClassVar[bool] = False
+    """Whether its values are of a clock, so that measuring again gives others and no two are compared for equality."""
+    by_group: ClassVar[bool] = True
+    """Whether the name of its group asks for it too; else its own name alone does."""
 
     @abstractmethod
     def columns(self, values: Values) -> list[Column]:
@@ -260,19 +264,26 @@ def refuse_incomplete(measurement: AnyMeasurement) -> None:
             )
 
 
-def expanded(names: Sequence[str], option: str = "--measure", of_task: bool = True) -> list[str]:
+def expanded(
+    names: Sequence[str], option: str = "--measure", of_task: bool = True, groups_first: bool = False
+) -> list[str]:
     """Names of measurements, those of groups in their place, each once; an unknown one is a RequestError.
 
     `option`: where the names were given, for the message. `of_task`: whether the data may be a task; of groups, what
-    needs one is left out where they are none.
+    needs one is left out where they are none. `groups_first`: whether a name that a measurement and a group share, as
+    speed, means the group.
     """
     known = MEASUREMENTS.names()
     found: list[str] = []
     for name in names:
-        if name in known:
+        if name in known and not (groups_first and name in GROUPS):
             found.append(name)
         elif name in GROUPS:
-            found += [item.name for item in MEASUREMENTS if item.group == name and (of_task or not _needs_task(item))]
+            found += [
+                item.name
+                for item in MEASUREMENTS
+                if item.group == name and item.by_group and (of_task or not _needs_task(item))
+            ]
         else:
             near = suggestion(name, sorted({*known, *GROUPS}))
             raise RequestError(f"{option} {name}: no measurement and no group of them; {near}")

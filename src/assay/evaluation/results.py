@@ -22,6 +22,7 @@ def as_result(measurement: AnyMeasurement, values: Record, measured: Measured) -
         columns=measurement.columns(values),
         figures=measurement.figures(values),
         sentences=measurement.sentences(values),
+        timed=measurement.timed,
     )
 
 

@@ -22,6 +22,7 @@ from assay.ops.attention import (
 )
 from assay.ops.attention_blocks import Drop
 from assay.ops.attention_state import AttentionState, WindowState, with_room
+from assay.ops.execution import product_dtype
 from assay.ops.rotary import rotate
 
 
@@ -91,7 +92,8 @@ class CausalAttention(SequenceLayer):
         return with_room(state, capacity, position)
 
     def _empty(self, batch: int, tokens: int) -> tuple[Tensor, Tensor]:
-        keys = self.output.weight.new_zeros(batch, tokens, self.n_kv_heads, self.head_dim)
+        weight = self.output.weight
+        keys = weight.new_zeros(batch, tokens, self.n_kv_heads, self.head_dim, dtype=product_dtype(weight))
         return keys, keys.clone()
 
     def reset_parameters(self, generator: torch.Generator) -> None:

@@ -122,6 +122,8 @@ class MeasurementResult(Versioned):
     columns: list[Column] = []
     figures: list[MeasuredFigure] = []
     sentences: list[str] = []
+    timed: bool = False
+    """Whether the values are of a clock, so that measuring again gives others; older results do not say."""
 
     @property
     def order(self) -> tuple[int, str]:

@@ -13,7 +13,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from assay.data.batches import PackedWindows
 from assay.evaluation.generators import drawn_so_far
-from assay.evaluation.measurements.speed import BURST_SECONDS, ROUNDS, Speed, Trainee, _synchronise, measure_speeds
+from assay.evaluation.measurements.speed import BURST_SECONDS, ROUNDS, Speed, Trainee, measure_speeds
+from assay.evaluation.turns import synchronise
 from assay.model.lm import LanguageModel
 from assay.training.config import TrainingConfig
 from assay.training.loop import TrainingRun
@@ -75,7 +76,7 @@ def test_the_device_has_finished_whenever_the_clock_is_read(monkeypatch: pytest.
         order.append("clock")
         return looks()
 
-    monkeypatch.setattr("assay.evaluation.measurements.speed._synchronise", order.append)
+    monkeypatch.setattr("assay.evaluation.measurements.speed.synchronise", order.append)
     measure_speeds({"a": Trainee(tiny, TRAINING)}, PLAN, never, clock=clock)
     assert order == ["cpu", "clock"] * 2 * (2 + ROUNDS)
 
@@ -83,8 +84,8 @@ def test_the_device_has_finished_whenever_the_clock_is_read(monkeypatch: pytest.
 def test_cuda_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[str] = []
     monkeypatch.setattr(torch.cuda, "synchronize", waited.append)
-    _synchronise("cpu")
-    _synchronise("cuda:1")
+    synchronise("cpu")
+    synchronise("cuda:1")
     assert waited == ["cuda:1"]
 
 

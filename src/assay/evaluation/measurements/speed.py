@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -12,7 +12,8 @@ import torch
 from assay.analysis.wording import join_names
 from assay.data.batches import Batch
 from assay.evaluation.generators import generators_put_back
-from assay.evaluation.measurement import GivenArm, GivenStudy, StudyMeasurement, register
+from assay.evaluation.measurement import GivenStudy, StudyMeasurement, register
+from assay.evaluation.turns import groups_in_memory, same_work, synchronise
 from assay.model.architecture import build_model
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
@@ -20,7 +21,7 @@ from assay.records import Column, Record
 from assay.seeding import derive
 from assay.training.compiled import UNCOMPILED, compile_objective, forget_compiled_code
 from assay.training.config import TrainingConfig
-from assay.training.memory import available_bytes, training_bytes
+from assay.training.memory import available_bytes
 from assay.training.objective import Objective
 from assay.training.optim import build_optimizer
 from assay.training.step import MicroBatch, micro_batches, take_step
@@ -69,20 +70,21 @@ class MeasureSpeed(StudyMeasurement[Speeds]):
     unit = "tokens per second"
     group = "speed"
     rests_on = "arms"
+    timed = True
     record = Speeds
 
     def measure(self, given: GivenStudy) -> Speeds:
         """Arms take turns as far as memory holds them at once, else group by group."""
-        first = {_shape(arm): arm for arm in reversed(given.arms)}
+        first = {same_work(arm): arm for arm in reversed(given.arms)}
         speeds: dict[str, Speed] = {}
-        for group in _groups(list(reversed(first.values())), available_bytes()):
+        for group in groups_in_memory(list(reversed(first.values())), available_bytes()):
             given.tell(f"speed of {', '.join(arm.label for arm in group)}")
             trainees = {
                 arm.label: Trainee(partial(build_model, arm.architecture, arm.config, given.seed), arm.training)
                 for arm in group
             }
             speeds |= measure_speeds(trainees, given.plan, given.tell, given.seed)
-        return Speeds(arms={arm.label: speeds[first[_shape(arm)].label] for arm in given.arms})
+        return Speeds(arms={arm.label: speeds[first[same_work(arm)].label] for arm in given.arms})
 
     def columns(self, values: Speeds) -> list[Column]:
         return [
@@ -110,25 +112,6 @@ class MeasureSpeed(StudyMeasurement[Speeds]):
         if not unsteady:
             return []
         return [f"Speed is not to be trusted, as something else used the machine: {join_names(unsteady)}."]
-
-
-def _groups(arms: Sequence[GivenArm], memory: int) -> Iterator[list[GivenArm]]:
-    """The arms in order, as many at once as half of the free memory holds, at least one."""
-    group: list[GivenArm] = []
-    used = 0
-    for arm in arms:
-        needed = training_bytes(arm.architecture, arm.config, arm.training)
-        if group and used + needed > memory // 2:
-            yield group
-            group, used = [], 0
-        group.append(arm)
-        used += needed
-    yield group
-
-
-def _shape(arm: GivenArm) -> str:
-    """Equal for arms whose training steps are the same work."""
-    return f"{arm.architecture.name} {arm.config.model_dump_json()}"
 
 
 class Trainee(NamedTuple):
@@ -216,7 +199,7 @@ class _Bursts:
         """Seconds that so many steps take; their batches are made before the clock starts."""
         numbers = range(self.step, self.step + steps)
         batches = [self._batch(number) for number in numbers]
-        _synchronise(self.plan.device)
+        synchronise(self.plan.device)
         started = self.clock()
         for number, batch in zip(numbers, batches, strict=True):
             # Past its end a short training begins again: its learning rates are defined no further.
@@ -224,7 +207,7 @@ class _Bursts:
             parts = self._parts(batch, step)
             taken = take_step(self.objective, self.optimizer, parts, batch.scored, self.training, step)
             self.finite = self.finite and taken.finite
-        _synchronise(self.plan.device)
+        synchronise(self.plan.device)
         seconds = self.clock() - started
         self.step += steps
         return seconds
@@ -238,15 +221,6 @@ class _Bursts:
         shape = (self.training.batch_size, self.training.context + 1)
         ids = generator.integers(self.model.vocab_size, size=shape, dtype=np.int64)
         return Batch(ids[:, :-1], ids[:, 1:])
-
-
-def _synchronise(device: str) -> None:
-    """Wait until the device has done what it was given; a processor always has."""
-    kind = torch.device(device).type
-    if kind == "cuda":
-        torch.cuda.synchronize(device)
-    elif kind == "mps":
-        torch.mps.synchronize()
 
 
 register(MeasureSpeed())

@@ -25,7 +25,7 @@ from assay.ops.attention import (
 )
 from assay.ops.attention_state import WindowState, with_room
 from assay.ops.delta_rule import DELTA_RULE, ErrorTaken, delta_rule, delta_rule_flops
-from assay.ops.execution import Execution
+from assay.ops.execution import Execution, product_dtype
 from assay.ops.forms import Op
 from assay.ops.rotary import rotate
 
@@ -139,7 +139,7 @@ class ReaderLayer(SequenceLayer):
 
     def initial_state(self, batch: int, capacity: int | None = None) -> ReaderState:
         weight, H, K = self.key.weight, self.n_heads, self.head_dim
-        keys, values = (weight.new_zeros(batch, 0, H, K) for _ in range(2))
+        keys, values = (weight.new_zeros(batch, 0, H, K, dtype=product_dtype(weight)) for _ in range(2))
         memory = weight.new_zeros(batch, H, K, K, dtype=torch.promote_types(weight.dtype, torch.float32))
         return ReaderState(WindowState(keys, values, 0), memory)
 

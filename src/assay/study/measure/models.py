@@ -6,25 +6,26 @@ from typing import Any
 
 from assay.analysis.columns import columns_of
 from assay.analysis.statistics import LEVEL
+from assay.analysis.wording import join_names
 from assay.data.corpus import Tell
 from assay.data.dataset import load_dataset
 from assay.data.task import TaskDataset
 from assay.data.worded.dataset import TextTaskDataset
 from assay.errors import RequestError
 from assay.evaluation.config import EvaluationConfig
-from assay.evaluation.measurement import Given, Measurement, Need, expanded, named
+from assay.evaluation.measurement import Given, Measurement, Need, StudyMeasurement, expanded, named
 from assay.evaluation.measuring import Measuring
 from assay.hub.folder import TOKENIZER, locate
-from assay.model.architecture import build_model
+from assay.model.architecture import Architecture, build_model
 from assay.model.lm import LanguageModel
 from assay.model.plan import resolve_plan
 from assay.records import Measured
 from assay.records.results import in_order
 from assay.study.arm import ArmConfig, parse_arm
 from assay.study.asked import DEFAULT_SIZE, StudyConfig, usual_measurements
-from assay.study.measure.given import Who, given
+from assay.study.measure.given import Who, arms_of, given, given_study
 from assay.study.measure.runs import Looked, Row, of_studies
-from assay.study.resolve import resolve
+from assay.study.resolve import Study, resolve
 from assay.study.subject.file import registered_by
 from assay.study.subject.lookup import load_subject
 from assay.study.subject.run import LoadedRun
@@ -34,9 +35,7 @@ from assay.training.config import TrainingConfig
 
 def look_at_arm(arm: ArmConfig, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> Looked:
     """An untrained model of `arm`; `settings` are those of a study: its data, training.context, size, seeds."""
-    by_hand = {"d_model", "n_layers"} & set(arm.model)
-    sized = {} if by_hand or arm.size is not None else {"size": DEFAULT_SIZE}
-    study = resolve(StudyConfig.parse({"arms": [arm], "seeds": [0], **sized, **settings}), tell)
+    study = _resolved([arm], settings, tell)
     (one,), (seed,) = study.arms, study.config.seeds
     who = Who(one.label, seed, one.replicate, one.architecture, one.config)
 
@@ -45,6 +44,34 @@ def look_at_arm(arm: ArmConfig, only: Sequence[str] | None, settings: Mapping[st
 
     of = given(who, {"initial": initial}, study.plan, study.config.evaluation, one.training, study.dataset)
     return _looked(f"{one.label}, untrained", only, of, tell)
+
+
+def look_at_arms(
+    arms: Sequence[ArmConfig], items: Sequence[StudyMeasurement[Any]], settings: Mapping[str, Any], tell: Tell
+) -> Looked:
+    """Untrained models of all `arms` at once, as those of a study: what is asked of arms that take turns."""
+    study = _resolved(arms, settings, tell)
+    given = given_study(arms_of(study), study.plan, study.config.seeds, tell)
+    measuring = Measuring()
+    found = [measuring.of_study(item, given, Measured(label="")) for item in items]
+    results = in_order(result for result in found if result is not None)
+    measuring.raise_failures()
+    rows = [Row(arm.label, 1, columns_of(arm.label, [], results, LEVEL)) for arm in study.arms]
+    said = [sentence for result in results.values() for sentence in result.sentences]
+    name = f"{join_names([arm.label for arm in study.arms])}, untrained"
+    return Looked(name, rows, said, {name: results}, list(results))
+
+
+def _resolved(arms: Sequence[ArmConfig], settings: Mapping[str, Any], tell: Tell) -> Study:
+    """The arms as a study of one seed; one that fixes neither its size nor a dimension has that of --size."""
+    size = settings.get("size", DEFAULT_SIZE)
+    sized = [
+        arm
+        if arm.size is not None or {"d_model", "n_layers"} & set(arm.model)
+        else arm.model_copy(update={"size": size})
+        for arm in arms
+    ]
+    return resolve(StudyConfig.parse({"arms": sized, "seeds": [0], **settings}), tell)
 
 
 def look_at_imported(subject: str, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> Looked:
@@ -70,13 +97,18 @@ def look_at_imported(subject: str, only: Sequence[str] | None, settings: Mapping
 
 def look_at_file(file: Subject, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> list[Looked]:
     """An untrained model of every architecture that the file registers, or of the one that FILE.py:NAME names."""
-    architectures = [item for item in registered_by(file.path) if file.name in ("", item.name)]
+    architectures = architectures_in(file)
     if not architectures:
         which = f" {file.name!r}" if file.name else ""
         raise RequestError(
             f"{file.text}: registers no architecture{which}; `assay audit` takes any torch.nn.Module, this does not"
         )
     return [look_at_arm(parse_arm(architecture.name), only, settings, tell) for architecture in architectures]
+
+
+def architectures_in(file: Subject) -> list[Architecture]:
+    """What the file registers, or the one that FILE.py:NAME names."""
+    return [item for item in registered_by(file.path) if file.name in ("", item.name)]
 
 
 def _tokenizer(subject: str, loaded: LoadedRun) -> Path:

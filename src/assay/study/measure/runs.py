@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.analysis.columns import columns_of, mixed, not_shown, of_some_seeds
+from assay.analysis.efficiency import efficiencies
 from assay.analysis.statistics import LEVEL
 from assay.data.config import DataConfig
 from assay.data.corpus import Tell, silent
@@ -23,7 +24,8 @@ from assay.evaluation.measurement import (
 )
 from assay.evaluation.results import outdated
 from assay.model.plan import resolve_plan
-from assay.records import ArmColumn, MeasuredRun, Results
+from assay.records import ArmColumn, MeasuredRun, Results, StudyRecord
+from assay.records.inference import INFERENCE, Inference
 from assay.records.measurement import GROUPS
 from assay.records.results import LIKELIHOOD, read_study_results
 from assay.study.asked import StudyConfig, usual_measurements
@@ -126,6 +128,7 @@ def look_at_study(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looke
         runs = [replace(run, results=_only(run.results, items)) for run in runs]
         results = _only(results, items)
     rows, said = _rows(runs, results, config.rule.level)
+    said += _efficiencies(folder, results)
     every = {f"{run.record.label}, seed {run.record.seed}": run.results for run in runs}
     notes += [*not_shown(runs), *of_some_seeds(runs)]
     return Looked(str(folder), rows, said, {**every, "study": results}, list(added), _once(notes))
@@ -217,6 +220,15 @@ def _rows(runs: Sequence[MeasuredRun], of_study: Results, level: float) -> tuple
     for run in runs:
         said += _said(f"{run.record.label}, seed {run.record.seed}", run.results)
     return rows, said
+
+
+def _efficiencies(folder: Path, results: Results) -> list[str]:
+    """What arms of a concluded study save for their time, of every protocol of inference that was shown."""
+    if not (folder / "study.json").exists():
+        return []
+    study = StudyRecord.read(folder / "study.json")
+    values = [Inference.model_validate(results[name].values) for name in INFERENCE if name in results]
+    return [one.sentence() for of in values for one in efficiencies(study, of)]
 
 
 def _only(results: Results, items: Sequence[AnyMeasurement]) -> Results:

@@ -1,4 +1,4 @@
-"""SUBJECT of `assay measure`: which folder, arm, file or import it is."""
+"""SUBJECT of `assay measure`: which folder, arm, file or import it is, and what all arms are asked at once."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,13 +6,39 @@ from typing import Any
 
 from assay.data.corpus import Tell
 from assay.errors import RequestError
-from assay.evaluation.measurement import expanded
+from assay.evaluation.measurement import StudyMeasurement, expanded, named
 from assay.hub.import_ import RECORD
-from assay.study.arm import parse_arm
-from assay.study.measure.models import look_at_arm, look_at_file, look_at_imported
+from assay.study.arm import ArmConfig, parse_arm
+from assay.study.measure.models import architectures_in, look_at_arm, look_at_arms, look_at_file, look_at_imported
 from assay.study.measure.runs import Looked, look_at_run, look_at_study
 from assay.study.subject.run import no_run_in
 from assay.study.subject.subject import parse_subject
+
+
+def look_at_all(
+    subjects: Sequence[str], only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell
+) -> list[Looked]:
+    """Each of the subjects; those that are untrained arms together once more, for what is asked of all arms at once.
+
+    A speed is of arms that take turns, which subjects measured one after the other do not.
+    """
+    arms = [arm for subject in subjects for arm in _arms_of(subject)]
+    items = [] if only is None else named(expanded(only, "--only", groups_first=True))
+    of_all = [item for item in items if isinstance(item, StudyMeasurement)]
+    of_models = [item.name for item in items if not isinstance(item, StudyMeasurement)]
+    found = []
+    for subject in subjects:
+        alone = bool(of_all) and not of_models and bool(_arms_of(subject))
+        found += [] if alone else look_at(subject, of_models if of_all and _arms_of(subject) else only, settings, tell)
+    return [*found, look_at_arms(arms, of_all, settings, tell)] if of_all and arms else found
+
+
+def _arms_of(subject: str) -> list[ArmConfig]:
+    """The untrained arms that SUBJECT names; none where it is a folder or an import."""
+    it = parse_subject(subject)
+    if it.kind == "arm":
+        return [parse_arm(subject)]
+    return [parse_arm(architecture.name) for architecture in architectures_in(it)] if it.kind == "file" else []
 
 
 def look_at(subject: str, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> list[Looked]:
@@ -21,19 +47,19 @@ def look_at(subject: str, only: Sequence[str] | None, settings: Mapping[str, Any
     `settings` say on which text a model is measured that no run here trained (the keys of config.yaml, nested); a run
     and a study have theirs, so that settings with them are a RequestError.
     """
-    only = None if only is None else expanded(only, "--only")
-    named = parse_subject(subject)
-    if named.kind == "hub" or (named.kind == "folder" and (named.path / RECORD).exists()):
+    only = None if only is None else expanded(only, "--only", groups_first=True)
+    it = parse_subject(subject)
+    if it.kind == "hub" or (it.kind == "folder" and (it.path / RECORD).exists()):
         return [look_at_imported(subject, only, settings, tell)]
-    if named.kind == "file":
-        return look_at_file(named, only, settings, tell)
-    if named.kind == "arm":
+    if it.kind == "file":
+        return look_at_file(it, only, settings, tell)
+    if it.kind == "arm":
         return [look_at_arm(parse_arm(subject), only, settings, tell)]
-    if named.kind == "unknown":
-        raise named.unknown()
+    if it.kind == "unknown":
+        raise it.unknown()
     if settings:
         raise RequestError(f"{subject}: is measured on its own text; data options are for models from elsewhere")
-    return [_look_at_folder(named.path, only, tell)]
+    return [_look_at_folder(it.path, only, tell)]
 
 
 def _look_at_folder(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looked:

@@ -1,0 +1,1 @@
+"""What reading and generating cost: the calls, the clock and the memory of the measurement `inference`."""
