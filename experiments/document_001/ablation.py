@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from conditions import TOP
 from torch import Tensor, nn
 
 from assay.data.worded.dataset import TextTaskDataset
@@ -14,7 +15,6 @@ from assay.layers.groundthink.reader import ReaderLayer
 from assay.layers.groundthink.writer import MemoryLayer
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
-from conditions import TOP
 
 BATCH = 32
 

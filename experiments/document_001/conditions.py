@@ -8,7 +8,7 @@ FORMS: tuple[Form, ...] = ("replica", "causal")
 TASK = Path(__file__).parent / "cut_needle.py"
 TOP = 5
 GUESS = 5 / 8
-"""Of eight colours the right one is among the five likeliest tokens in 62.5%, for who knows that a colour comes next."""
+"""Of eight colours the right one is among the five likeliest tokens so often for who knows that a colour comes next."""
 CHOICE = 1 / 8
 
 

@@ -1,9 +1,9 @@
 """The task `cut-needle`: the needle of document 001 with its error, a text that is cut before its question is reached.
 
-A fact, `distractors` sentences and a question, of which the first `cut` tokens are kept; what the fact said is the answer
-there, wherever that is. With `loss=all` training has every token of the cut text and the answer that is left of it as a
-target, as the document trained its models without attention; a test asks for the answer alone. It is a record of an
-error: to measure recall, `needle` refuses a text that does not fit.
+A fact, `distractors` sentences and a question, of which the first `cut` tokens are kept; what the fact said is the
+answer there, wherever that is. With `loss=all` training has every token of the cut text, and the answer where it is not
+cut off, as a target, as the document trained its models without attention; a test asks for the answer alone. It is a
+record of an error: to measure recall, `needle` refuses a text that does not fit.
 """
 
 from typing import Literal
@@ -39,7 +39,7 @@ def in_training(axes: Axes, done: float) -> Axes:
 
 
 def examples(
-    axes: Axes, words: Words, split: Split, rows: int, context: int, generator: np.random.Generator
+    axes: Axes, words: Words, split: Split, rows: int, _: int, generator: np.random.Generator
 ) -> list[Example]:
     """Independent examples."""
     return [_example(axes, words, split, generator) for _ in range(rows)]

@@ -3,8 +3,8 @@
     .venv/bin/python experiments/document_001/run.py [--scale smoke|pocket] [--only "NAME;..."] [--json]
 
 Models of the gated delta rule alone in three sizes, and its hybrid with attention over a window under the document's
-conditions, each in two forms. *Replica*: states that have seen later tokens, a text that is cut before its question, the
-five likeliest of all tokens, training losses as perplexity. *Causal*: no leak, whole texts, the likeliest of eight
+conditions, each in two forms. *Replica*: states that have seen later tokens, a text that is cut before its question,
+the five likeliest of all tokens, training losses as perplexity. *Causal*: no leak, whole texts, the likeliest of eight
 colours, and each token from what stands before it. A run that was killed is gone on with.
 """
 

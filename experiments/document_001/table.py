@@ -21,8 +21,8 @@ def show(outcomes: Outcomes) -> None:
     console = Console(highlight=False, width=150)
     console.print(table)
     console.print(
-        f"Each is with the memory / with it set to zero. Floors: {GUESS:.1%} of the five likeliest for who knows that a "
-        f"colour comes next; {CHOICE:.1%} of the eight colours.\n",
+        f"Each is with the memory / with it set to zero. Floors: {GUESS:.1%} of the five likeliest for who knows that "
+        f"a colour comes next; {CHOICE:.1%} of the eight colours.\n",
         markup=False,
     )
     for name, of in outcomes.items():
@@ -47,8 +47,8 @@ def sentence(condition: Condition, of: dict[str, dict[str, Any]]) -> str:
         parts = ["the document shows the points of another model, which was trained on needles"]
     else:
         parts = [
-            f"the document said that the memory gives {condition.normal - condition.zeroed:+d} points, {condition.normal}% "
-            f"of the five likeliest tokens, where a guess among the colours gives {GUESS:.1%}"
+            f"the document said that the memory gives {condition.normal - condition.zeroed:+d} points, "
+            f"{condition.normal}% of the five likeliest tokens, where a guess among the colours gives {GUESS:.1%}"
         ]
         if condition.normal < 100 * GUESS:
             parts[0] += " and this model did not even know that a colour was asked for"
@@ -60,15 +60,17 @@ def sentence(condition: Condition, of: dict[str, dict[str, Any]]) -> str:
         if "text" in replica:
             text = replica["text"]
             parts[-1] += (
-                f", a perplexity of {text['as_reported']:.1f} as it counts and {text['honest']:.1f} from what stands before "
-                f"each token ({_nats(text)})"
+                f", a perplexity of {text['as_reported']:.1f} as it counts and {text['honest']:.1f} from what stands "
+                f"before each token ({_nats(text)})"
             )
     if (causal := of.get("causal")) is not None:
         share = _interval(causal["normal_chosen"], "{:.0%}")
         points = _interval(causal["points"]["chosen"], "{:+.0f}")
         floor = max(CHOICE, causal["factless_chosen"])
-        parts.append(f"made causal and asked in full, {share} of the eight colours are right (floor {floor:.0%}) and the "
-                     f"memory gives {points} points")  # fmt: skip
+        parts.append(
+            f"made causal and asked in full, {share} of the eight colours are right (floor {floor:.0%}) and the memory "
+            f"gives {points} points"
+        )
         if "text" in causal:
             parts[-1] += f", at a perplexity of {causal['text']['honest']:.1f} ({_nats(causal['text'])})"
     return "; ".join(parts) + "."

@@ -94,7 +94,7 @@ def _text(data: object, context: int, tokens: int | None) -> ScoringWindows:
 
 
 def _last_tenth(curve: list[CurvePoint]) -> float:
-    """The mean of the losses of the last tenth of the steps, which the document reports as the perplexity's logarithm."""
+    """The mean loss of the last tenth of the steps, of which the document reports the exponential as perplexity."""
     return float(np.mean([point.nats_per_token for point in curve[-max(1, len(curve) // 10) :]]))
 
 

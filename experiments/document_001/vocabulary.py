@@ -1,7 +1,6 @@
 """The tokenizer of all runs: byte pairs of the corpus and of needles, so that every word of a needle is one token.
 
-As in GPT-2's vocabulary, which the document used: an answer is one token there, and the five likeliest tokens can be asked
-for.
+As in GPT-2's vocabulary, which the document used: an answer is one token, and the five likeliest can be asked for.
 """
 
 from pathlib import Path

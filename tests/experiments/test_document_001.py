@@ -17,7 +17,14 @@ ROOT = Path(__file__).parents[2]
 def test_document_001_smoke(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus", documents=60, words=200)
     command = [sys.executable, str(ROOT / "experiments/document_001/run.py"), "--scale", "smoke", "--jobs", "1"]
-    asked = ["--only", "GDN G;static 0.3, text;drop 0.7, mixed", "--corpus", f"text:{corpus}", "--out", tmp_path / "out"]
+    asked = [
+        "--only",
+        "GDN G;static 0.3, text;drop 0.7, mixed",
+        "--corpus",
+        f"text:{corpus}",
+        "--out",
+        tmp_path / "out",
+    ]
 
     def run() -> subprocess.CompletedProcess[str]:
         return subprocess.run(
