@@ -58,9 +58,9 @@ def look_at_imported(subject: str, only: Sequence[str] | None, settings: Mapping
 
 
 def look_at_run_on_task(folder: Path, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> Looked:
-    """The trained run in `folder` on the task of `settings`, at its own context unless they give one; nothing is stored.
+    """The trained run in `folder` on the task of `settings`, at its own context unless they give one.
 
-    Text that the task takes is that of the run.
+    Text that the task takes is that of the run. Nothing is stored.
     """
     loaded, run = load_run(folder), read_run_config(folder)
     data = _data(loaded, folder, dict(settings["data"]))

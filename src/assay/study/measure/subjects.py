@@ -55,7 +55,9 @@ def _runs_in(folder: Path) -> list[Path]:
         return [folder]
     runs = sorted(path.parent for path in folder.glob("runs/*/record.json"))
     if not runs:
-        raise no_run_in(folder) if not (folder / "config.yaml").exists() else RequestError(
-            f"{folder}: has no finished run yet; `assay train` and `assay compare` make them"
+        raise (
+            no_run_in(folder)
+            if not (folder / "config.yaml").exists()
+            else RequestError(f"{folder}: has no finished run yet; `assay train` and `assay compare` make them")
         )
     return runs
