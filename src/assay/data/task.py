@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -196,6 +196,12 @@ class TaskDataset:
         while sum(block.scored for block in blocks) < targets:
             blocks.append(batches.batch(len(blocks)))
         return as_windows(blocks)
+
+    def as_tested(self) -> Self:
+        """The same data with the axes of validation and test for training too."""
+        if self.task.held_out_axes is None:
+            return self
+        return replace(self, axes=self.task.held_out_axes(self.axes))
 
     def questions(self, windows: ScoringWindows) -> Questions | None:
         """What the task knows of the targets of its own sequences; None where it does not say."""

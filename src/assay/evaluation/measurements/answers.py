@@ -97,6 +97,7 @@ class MeasureAnswers(Measurement[Answers]):
     group = "memory"
     needs = frozenset({"trained", "task"})
     record = Answers
+    version = 2
 
     def readers(self, given: Given) -> Sequence[Reader]:
         learned = [RightAnswers(given.training, "training")] if "training" in given.texts else []
