@@ -51,7 +51,7 @@ def sentence(condition: Condition, of: dict[str, dict[str, Any]]) -> str:
             f"{condition.normal}% of the five likeliest tokens, where a guess among the colours gives {GUESS:.1%}"
         ]
         if condition.normal < 100 * GUESS:
-            parts[0] += " and this model did not even know that a colour was asked for"
+            parts[0] += " (below that a model does not know that a colour comes next)"
     if condition.perplexity is not None:
         parts[0] += f", and a perplexity of {condition.perplexity}"
     if (replica := of.get("replica")) is not None:
