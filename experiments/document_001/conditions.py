@@ -72,7 +72,7 @@ class Scale(NamedTuple):
 
 
 SCALES = {
-    "smoke": Scale(16, False, 4, 44, 2, 5, 32, 2, 3, 512, 16, 16),
+    "smoke": Scale(16, False, 4, 44, 2, 5, 32, 2, 3, 450, 16, 16),
     "pocket": Scale(32, True, 100, 528, 8, 250, 128, 8, 400, 1024, 160, 512),
 }
 
