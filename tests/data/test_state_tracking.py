@@ -9,6 +9,7 @@ from assay.data.questions import EVERYTHING
 from assay.data.tasks.permutations import after_swaps, moves_of
 from assay.errors import RequestError
 from assay.evaluation import controls
+from assay.evaluation.controls import control_accuracies
 from assay.targets import IGNORED
 from oracles import Guess, measured, task
 
@@ -150,6 +151,16 @@ def test_training_draws_all_lengths_and_the_test_has_the_whole_one() -> None:
         assert set((1 + (held_out.targets != IGNORED).argmax(axis=1)).tolist()) == {6}
     exactly = task("parity:length=6,targets=last").held_out("test", 8, 50)
     assert np.array_equal(exactly.inputs, dataset.held_out("test", 8, 50).inputs), "both are tested alike"
+
+
+def test_tables_are_counted_at_the_length_of_the_test() -> None:
+    """After an odd number of swaps only half of the arrangements are left, which shorter sequences would not show."""
+    found = []
+    for axes in ("", ",at_most=true"):
+        dataset = task(f"permutations:objects=3,swaps=true,length=5,targets=last{axes}")
+        found.append(control_accuracies(dataset, dataset.held_out("test", 5, 300)))
+    assert found[0] == found[1]
+    assert found[0]["unigram"] > 0.25
 
 
 def test_a_window_that_holds_all_of_it_is_enough() -> None:

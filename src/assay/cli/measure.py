@@ -17,6 +17,7 @@ from assay.cli.options import (
     Json,
     MaxBytes,
     Plugin,
+    Task,
     TextField,
     Tokenizer,
     load_plugins,
@@ -39,6 +40,7 @@ def measure(
     tokenizer: Tokenizer = None,
     text_field: TextField = None,
     max_bytes: MaxBytes = None,
+    task: Task = None,
     context: Context = None,
     size: Annotated[str | None, typer.Option(help="Parameters of an untrained arm.", show_default="250k")] = None,
     seed: Annotated[str | None, typer.Option(help="Of an untrained arm.", show_default="0")] = None,
@@ -48,7 +50,8 @@ def measure(
     """Measure what finished runs and studies lack, without training, and show all that was measured of them.
 
     Results lie beside their runs, and a study's page shows them. Models from elsewhere (an untrained ARM, FILE.py,
-    hf:PATH) are measured on the text of the data options, and nothing is stored.
+    hf:PATH) are measured on the text of the data options, and nothing is stored. With --task models from elsewhere and
+    trained runs are measured on that task, through their own tokenizers, and nothing is stored.
     """
     load_plugins(plugin)
 
@@ -61,6 +64,7 @@ def measure(
         "tokenizer": tokenizer,
         "text_field": text_field,
         "max_bytes": max_bytes,
+        "task": task,
         "context": context,
         "size": size,
     }

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -178,7 +178,13 @@ class TaskDataset:
             kept = min(fitting if blocks else max(1, fitting), most - rows)
             blocks.append(Batch(block.inputs[:kept], block.targets[:kept]))
             rows, left = rows + kept, left - int(targets_of.sum())
-        return _windows(blocks)
+        return as_windows(blocks)
+
+    def sequences(self, split: Split, context: int, rows: int) -> ScoringWindows:
+        """The first `rows` held-out sequences of a split."""
+        blocks = range(-(-rows // HELD_OUT_BLOCK))
+        made = [self.generated(HELD_OUT_BLOCK, context, HELD_OUT_SEED, split, at) for at in blocks]
+        return as_windows([Batch(*(np.concatenate(parts)[:rows] for parts in zip(*made, strict=True)))])
 
     def trained_on(self, context: int, batch_size: int, seed: int, targets: int) -> ScoringWindows:
         """The first sequences that a run with `seed` is trained on, whole batches that hold at least `targets`.
@@ -189,7 +195,13 @@ class TaskDataset:
         blocks = [batches.batch(0)]
         while sum(block.scored for block in blocks) < targets:
             blocks.append(batches.batch(len(blocks)))
-        return _windows(blocks)
+        return as_windows(blocks)
+
+    def as_tested(self) -> Self:
+        """The same data with the axes of validation and test for training too."""
+        if self.task.held_out_axes is None:
+            return self
+        return replace(self, axes=self.task.held_out_axes(self.axes))
 
     def questions(self, windows: ScoringWindows) -> Questions | None:
         """What the task knows of the targets of its own sequences; None where it does not say."""
@@ -210,7 +222,7 @@ class TaskDataset:
         asked = windows.targets != IGNORED
         if not np.array_equal(asked, made.targets != IGNORED) or (made.targets == windows.targets)[asked].any():
             raise RequestError(f"task {self.task.name}: a twin gives an answer of its original, or asks elsewhere")
-        return _windows([made])
+        return as_windows([made])
 
     def description(self) -> list[str]:
         """None: the name of the task says it."""
@@ -229,7 +241,7 @@ class TaskDataset:
         }
 
 
-def _windows(blocks: list[Batch]) -> ScoringWindows:
+def as_windows(blocks: list[Batch]) -> ScoringWindows:
     """Sequences as windows to score, each a document of its own without bytes."""
     inputs, targets = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     nothing, numbers = np.zeros(len(inputs), dtype=np.int64), np.arange(len(inputs))

@@ -24,12 +24,12 @@ COUNTED_ROWS = 64
 def control_accuracies(dataset: TaskDataset, windows: ScoringWindows) -> dict[str, float]:
     """Name of a control -> the share of the targets of `windows` that it answers right.
 
-    Each is the most frequent answer after the same tokens in sequences that no run is trained or scored on; where they
-    were never seen, after fewer of them.
+    Each is the most frequent answer after the same tokens in sequences that no run is trained or scored on, drawn as
+    those of the test are; where they were never seen, after fewer of them.
     """
     context = windows.inputs.shape[1]
     targets = max(1, min(COUNTED_TARGETS, COUNTED_INPUTS // context))
-    counted = dataset.trained_on(context, COUNTED_ROWS, derive(0, "controls"), targets)
+    counted = dataset.as_tested().trained_on(context, COUNTED_ROWS, derive(0, "controls"), targets)
     answers = windows.targets[windows.targets != IGNORED]
     guess = np.full(len(answers), -1, dtype=np.int64)
     accuracies = {}

@@ -59,7 +59,7 @@ def _layout(
     if architecture.name in GPT2_FAMILY and isinstance(config, GPT2Config) and config.body == "native":
         return gpt2.config_to_hf(config, tied), gpt2.assay_to_gpt2(tensors)
     plain = config.body == "native" and not config.dropout
-    if architecture.name == "mamba2" and isinstance(config, Mamba2Config) and plain:
+    if architecture.name == "mamba2" and isinstance(config, Mamba2Config) and plain and config.short_conv:
         return mamba2.config_to_hf(config, tied), mamba2.assay_to_mamba2(tensors)
     described = {
         "architectures": ["AssayForCausalLM"],

@@ -25,7 +25,9 @@ DT_FLOOR = 1e-4
 
 
 class Mamba2State(NamedTuple):
-    """The last W - 1 inputs of the convolution [B, W - 1, C], and the state S [B, H, P, N] in float32 or wider."""
+    """The last W - 1 inputs of the convolution [B, W - 1, C] ([B, 0, C] without one), and the state S [B, H, P, N] in
+    float32 or wider.
+    """
 
     convolution: Tensor
     ssm: Tensor
@@ -58,7 +60,8 @@ class Mamba2(SequenceLayer):
 
     z, x, b, c and dt are projections of the input; x, b and c pass the convolution and SiLU first. In the published
     model this is the whole block: no MLP follows. Layout and initialisation are those of the authors' module;
-    `n_layers` is the number of residual branches that out_proj's initialisation is scaled for.
+    `n_layers` is the number of residual branches that out_proj's initialisation is scaled for. `conv_width` 0 leaves
+    the convolution out, with its bias; SiLU stays.
     """
 
     decay_roles: ClassVar[Mapping[str, bool]] = {
@@ -68,7 +71,8 @@ class Mamba2(SequenceLayer):
         "A_log": False,
         "D": False,
     }
-    ops = (CONVOLUTION, SSD)
+    conv_weight: nn.Parameter | None
+    conv_bias: nn.Parameter | None
 
     def __init__(
         self,
@@ -91,8 +95,10 @@ class Mamba2(SequenceLayer):
         self.head_dim, self.d_state, self.n_groups, self.n_layers = head_dim, d_state, n_groups, n_layers
         channels = d_inner + 2 * n_groups * d_state
         self.in_proj = nn.Linear(d_model, d_inner + channels + n_heads, bias=False)
-        self.conv_weight = nn.Parameter(torch.empty(channels, conv_width))
-        self.conv_bias = nn.Parameter(torch.empty(channels))
+        self.ops = (CONVOLUTION, SSD) if conv_width else (SSD,)
+        self.channels, self.conv_width = channels, conv_width
+        self.register_parameter("conv_weight", nn.Parameter(torch.empty(channels, conv_width)) if conv_width else None)
+        self.register_parameter("conv_bias", nn.Parameter(torch.empty(channels)) if conv_width else None)
         self.dt_bias = nn.Parameter(torch.empty(n_heads))
         self.A_log = nn.Parameter(torch.empty(n_heads))
         self.D = nn.Parameter(torch.empty(n_heads))
@@ -103,11 +109,14 @@ class Mamba2(SequenceLayer):
     def forward(
         self, x: Float[Tensor, "B T D"], state: Mamba2State | None = None, shared: Shared | None = None
     ) -> tuple[Float[Tensor, "B T D"], Mamba2State]:
-        d_inner, channels, n_heads = self.out_proj.in_features, len(self.conv_bias), len(self.D)
-        z, xbc, raw_dt = self.in_proj(x).split([d_inner, channels, n_heads], -1)
-        xbc, conv_state = causal_convolution(
-            xbc, self.conv_weight, self.conv_bias, state and state.convolution, self.execution
-        )
+        d_inner, n_heads = self.out_proj.in_features, len(self.D)
+        z, xbc, raw_dt = self.in_proj(x).split([d_inner, self.channels, n_heads], -1)
+        if self.conv_weight is None:
+            conv_state = xbc.new_empty(len(xbc), 0, self.channels)
+        else:
+            xbc, conv_state = causal_convolution(
+                xbc, self.conv_weight, self.conv_bias, state and state.convolution, self.execution
+            )
         value, b, c = F.silu(xbc).split([d_inner, *[self.n_groups * self.d_state] * 2], -1)
         # In float32 from here, where products of two types and bfloat16's SiLU would take three times as long on a CPU.
         dtype = torch.promote_types(x.dtype, torch.float32)
@@ -122,10 +131,9 @@ class Mamba2(SequenceLayer):
         return self.out_proj(y.to(x.dtype)), Mamba2State(conv_state, ssm_state)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> Mamba2State:
-        channels, width = self.conv_weight.shape
         dtype = torch.promote_types(self.D.dtype, torch.float32)
         return Mamba2State(
-            self.conv_weight.new_zeros(batch, width - 1, channels),
+            self.D.new_zeros(batch, max(self.conv_width - 1, 0), self.channels),
             self.D.new_zeros(batch, len(self.D), self.head_dim, self.d_state, dtype=dtype),
         )
 
@@ -133,9 +141,10 @@ class Mamba2(SequenceLayer):
     def reset_parameters(self, generator: torch.Generator) -> None:
         """As published: decay rates uniform, dt log-uniform, the rest as torch draws it, out_proj / sqrt(n_layers)."""
         uniform_fan_in_(self.in_proj.weight, generator)
-        uniform_fan_in_(self.conv_weight, generator)
-        bound = 1 / math.sqrt(self.conv_weight.shape[1])
-        nn.init.uniform_(self.conv_bias, -bound, bound, generator=generator)
+        if self.conv_weight is not None and self.conv_bias is not None:
+            uniform_fan_in_(self.conv_weight, generator)
+            bound = 1 / math.sqrt(self.conv_width)
+            nn.init.uniform_(self.conv_bias, -bound, bound, generator=generator)
         nn.init.uniform_(self.A_log, *DECAY_RATE_RANGE, generator=generator)
         self.A_log.log_()
         nn.init.uniform_(self.dt_bias, math.log(DT_RANGE[0]), math.log(DT_RANGE[1]), generator=generator)
@@ -156,7 +165,7 @@ class Mamba2(SequenceLayer):
         with dt, D and the gate are elementwise and not counted.
         """
         projections = 2 * (self.in_proj.weight.numel() + self.out_proj.weight.numel())
-        return projections + 2 * self.conv_weight.numel() + 5 * self.out_proj.in_features * self.d_state
+        return projections + 2 * self.conv_width * self.channels + 5 * self.out_proj.in_features * self.d_state
 
     def executed_flops(self, tokens: int) -> ExecutedFlops:
         """Projections and `ssd_flops`; the convolution's 2 W C per token are counted in the loop form alone.
@@ -164,14 +173,12 @@ class Mamba2(SequenceLayer):
         Not counted, per token: 8 E for dt, D, gate and norm.
         """
         E = self.out_proj.in_features
-        channels, width = self.conv_weight.shape
-        convolution, more = convolution_flops(tokens, channels, width)
+        convolution, more = convolution_flops(tokens, self.channels, self.conv_width)
         projections = 2 * tokens * (self.in_proj.weight.numel() + self.out_proj.weight.numel())
         rule, uncounted = ssd_flops(tokens, len(self.D), self.head_dim, self.d_state, self.n_groups, self.execution)
         uncounted["gates"] = 8 * tokens * E
         return ExecutedFlops(projections + rule + convolution, uncounted | more)
 
     def state_bytes(self, context: int, bytes_per_element: int) -> int:
-        channels, width = self.conv_weight.shape
-        ssm_elements = self.out_proj.in_features * self.d_state
-        return (width - 1) * channels * bytes_per_element + ssm_elements * max(4, bytes_per_element)
+        inputs = max(self.conv_width - 1, 0) * self.channels
+        return inputs * bytes_per_element + self.out_proj.in_features * self.d_state * max(4, bytes_per_element)

@@ -25,7 +25,8 @@ from torch.nn import functional as F
 from assay.errors import RequestError
 from assay.layers.basic import Tap, orthogonal_
 from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared
-from assay.layers.token_shift import ShiftState, mixtures, shift_difference
+from assay.layers.token_shift import ShiftState, last_input, mixtures, shift_difference
+from assay.ops.execution import product_dtype
 from assay.ops.wkv6 import WKV6, wkv6, wkv6_flops
 
 _GROUP_NORM_EPS = 64e-5
@@ -43,7 +44,8 @@ class RWKV6TimeMix(SequenceLayer):
     """Matrix-valued state with data-dependent decay and data-dependent token shift (section 4).
 
     The ranks of the published models are shift_rank 32 and decay_rank 64. `shift_taps` 0 to 4 see the mixing weights
-    of w, k, v, r and g, `decay_tap` the log decays and `gate_tap` silu(g), all [B, T, D].
+    of w, k, v, r and g, `decay_tap` the log decays and `gate_tap` silu(g), all [B, T, D]. Without `token_shift` all
+    five inputs are x.
     """
 
     # As in the official code, weight decay applies to the matrices of linear layers alone, not to low-rank pairs.
@@ -64,17 +66,27 @@ class RWKV6TimeMix(SequenceLayer):
     ops = (WKV6,)
 
     def __init__(
-        self, d_model: int, head_dim: int, layer: int, n_layers: int, decay_rank: int = 64, shift_rank: int = 32
+        self,
+        d_model: int,
+        head_dim: int,
+        layer: int,
+        n_layers: int,
+        decay_rank: int = 64,
+        shift_rank: int = 32,
+        *,
+        token_shift: bool = True,
     ) -> None:
         super().__init__()
         if d_model % head_dim:
             raise RequestError(f"d_model: {d_model} given, head_dim ({head_dim}) must divide it")
         self.layer = layer
         self.n_layers = n_layers
-        self.mu_x = nn.Parameter(torch.zeros(d_model))
-        self.mu = nn.Parameter(torch.zeros(5, d_model))
-        self.shift_down = nn.Parameter(torch.zeros(d_model, 5 * shift_rank))
-        self.shift_up = nn.Parameter(torch.zeros(5, shift_rank, d_model))
+        self.token_shift = token_shift
+        if token_shift:
+            self.mu_x = nn.Parameter(torch.zeros(d_model))
+            self.mu = nn.Parameter(torch.zeros(5, d_model))
+            self.shift_down = nn.Parameter(torch.zeros(d_model, 5 * shift_rank))
+            self.shift_up = nn.Parameter(torch.zeros(5, shift_rank, d_model))
         self.decay_base = nn.Parameter(torch.zeros(d_model))
         self.decay_down = nn.Parameter(torch.zeros(d_model, decay_rank))
         self.decay_up = nn.Parameter(torch.zeros(decay_rank, d_model))
@@ -84,7 +96,7 @@ class RWKV6TimeMix(SequenceLayer):
         self.receptance, self.key, self.value, self.gate, self.output = (
             nn.Linear(d_model, d_model, bias=False) for _ in range(5)
         )
-        self.shift_taps = nn.ModuleList(Tap() for _ in range(5))
+        self.shift_taps = nn.ModuleList(Tap() for _ in range(5 if token_shift else 0))
         self.decay_tap = Tap()
         self.gate_tap = Tap()
 
@@ -99,15 +111,17 @@ class RWKV6TimeMix(SequenceLayer):
         log_decay = self.decay_tap(self._log_decay(x_w)).unflatten(-1, self.bonus.shape)
         y, wkv = wkv6(r, k, v, log_decay, self.bonus, None if state is None else state.wkv, self.execution)
         gate = self.gate_tap(F.silu(self.gate(x_g)))
-        return self.output(self._group_norm(y).to(gate.dtype) * gate), RWKV6State(x[:, -1].clone(), wkv)
+        return self.output(self._group_norm(y).to(gate.dtype) * gate), RWKV6State(last_input(x, self.token_shift), wkv)
 
     def _mixed(
-        self, x: Float[Tensor, "B T D"], last: Float[Tensor, "B D"] | None
+        self, x: Float[Tensor, "B T D"], last: Float[Tensor, "B _"] | None
     ) -> tuple[Float[Tensor, "B T D"], ...]:
         """The inputs of w, k, v, r and g, token-shifted by data-dependent interpolation (the paper's ddlerp).
 
         x + (x_prev - x) * (mu + tanh(x' A) B) with x' = x + (x_prev - x) * mu_x; x_prev is x of the token before.
         """
+        if not self.token_shift:
+            return (x.to(product_dtype(x)),) * 5
         difference = shift_difference(x, last)
         low = torch.tanh(torch.addcmul(x, difference, self.mu_x.to(x.dtype)) @ self.shift_down)
         low = low.view(-1, *self.shift_up.shape[:2]).transpose(0, 1)
@@ -130,21 +144,23 @@ class RWKV6TimeMix(SequenceLayer):
     def initial_state(self, batch: int, capacity: int | None = None) -> RWKV6State:
         H, K = self.bonus.shape
         wkv_dtype = torch.promote_types(self.bonus.dtype, torch.float32)
-        return RWKV6State(self.mu.new_zeros(batch, H * K), self.mu.new_zeros(batch, H, K, K, dtype=wkv_dtype))
+        shift = self.bonus.new_zeros(batch, H * K if self.token_shift else 0)
+        return RWKV6State(shift, self.bonus.new_zeros(batch, H, K, K, dtype=wkv_dtype))
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator) -> None:
-        D = len(self.mu_x)
+        D = len(self.decay_base)
         depth = self.layer / max(self.n_layers - 1, 1)
         channel = torch.arange(D, dtype=torch.float64)
         across = channel / max(D - 1, 1)
         remaining = 1 - self.layer / self.n_layers
         lerp, late = 1 - (channel / D) ** remaining, 1 - (channel / D) ** (remaining / 2)
-        self.mu_x.copy_(lerp)
-        self.mu.copy_(torch.stack((lerp, lerp, lerp - 0.3 * depth, late, late)))
+        if self.token_shift:
+            self.mu_x.copy_(lerp)
+            self.mu.copy_(torch.stack((lerp, lerp, lerp - 0.3 * depth, late, late)))
         self.decay_base.copy_(-6 + 5 * across ** (0.7 + 1.3 * depth))
         self.bonus.copy_((depth * (1 - across) + 0.1 * ((channel + 1) % 3 - 1)).view_as(self.bonus))
-        for down, up in ((self.shift_down, self.shift_up), (self.decay_down, self.decay_up)):
+        for down, up in self._low_rank():
             nn.init.zeros_(down)
             nn.init.uniform_(up, -0.01, 0.01, generator=generator)
         nn.init.constant_(self.norm_weight, ((self.layer + 1) / self.n_layers) ** 0.7)
@@ -152,6 +168,10 @@ class RWKV6TimeMix(SequenceLayer):
         for linear, gain in ((self.receptance, 1.0), (self.key, 0.1), (self.value, 1.0), (self.gate, 0.1)):
             orthogonal_(linear.weight, gain, generator)
         nn.init.zeros_(self.output.weight)
+
+    def _low_rank(self) -> list[tuple[Tensor, Tensor]]:
+        shift = [(self.shift_down, self.shift_up)] if self.token_shift else []
+        return [*shift, (self.decay_down, self.decay_up)]
 
     def residual_outputs(self) -> tuple[Tensor, ...]:
         return (self.output.weight,)
@@ -164,7 +184,7 @@ class RWKV6TimeMix(SequenceLayer):
         """
         H, K = self.bonus.shape
         D = H * K
-        low_rank = self.shift_down.numel() + self.shift_up.numel() + self.decay_down.numel() + self.decay_up.numel()
+        low_rank = sum(matrix.numel() for pair in self._low_rank() for matrix in pair)
         return 10 * D**2 + 2 * low_rank + H * (5 * K**2 + 4 * K)
 
     def executed_flops(self, tokens: int) -> ExecutedFlops:
@@ -173,33 +193,37 @@ class RWKV6TimeMix(SequenceLayer):
         Not counted, per token: 18 D for the token shift, 8 D for the group norm, 5 D for gate and decay.
         """
         H, K = self.bonus.shape
-        D = H * K
+        D, shift = H * K, 18 if self.token_shift else 0
         counted = tokens * (self.flops_per_token(tokens) - H * (5 * K**2 + 4 * K))
         rule, uncounted = wkv6_flops(tokens, H, K, K, self.execution)
-        uncounted |= {name: c * tokens * D for name, c in (("shift", 18), ("norm", 8), ("gates", 5))}
+        uncounted |= {name: c * tokens * D for name, c in (("shift", shift), ("norm", 8), ("gates", 5))}
         return ExecutedFlops(counted + rule, uncounted)
 
     def state_bytes(self, context: int, bytes_per_element: int) -> int:
         """D elements of the last input and H K K of the state, the latter at least 4 bytes each."""
         H, K = self.bonus.shape
-        return H * K * bytes_per_element + H * K**2 * max(bytes_per_element, 4)
+        shift = H * K * bytes_per_element if self.token_shift else 0
+        return shift + H * K**2 * max(bytes_per_element, 4)
 
 
 class RWKV6ChannelMix(SequenceLayer):
     """sigmoid(W_r x_r) * W_v relu(W_k x_k)^2 on token-shifted inputs (section 4).
 
-    `d_ff` None means 3.5 d_model, rounded down to a multiple of 32 as in the official code.
+    `d_ff` None means 3.5 d_model, rounded down to a multiple of 32 as in the official code. Without `token_shift` both
+    inputs are x.
     """
 
     decay_roles: ClassVar[Mapping[str, bool]] = {"mu_k": False, "mu_r": False}
 
-    def __init__(self, d_model: int, d_ff: int | None, layer: int, n_layers: int) -> None:
+    def __init__(self, d_model: int, d_ff: int | None, layer: int, n_layers: int, *, token_shift: bool = True) -> None:
         super().__init__()
         d_ff = int(3.5 * d_model) // 32 * 32 if d_ff is None else d_ff
         self.layer = layer
         self.n_layers = n_layers
-        self.mu_k = nn.Parameter(torch.zeros(d_model))
-        self.mu_r = nn.Parameter(torch.zeros(d_model))
+        self.token_shift = token_shift
+        if token_shift:
+            self.mu_k = nn.Parameter(torch.zeros(d_model))
+            self.mu_r = nn.Parameter(torch.zeros(d_model))
         self.key = nn.Linear(d_model, d_ff, bias=False)
         self.receptance = nn.Linear(d_model, d_model, bias=False)
         self.value = nn.Linear(d_ff, d_model, bias=False)
@@ -208,21 +232,28 @@ class RWKV6ChannelMix(SequenceLayer):
     def forward(
         self, x: Float[Tensor, "B T D"], state: ShiftState | None = None, shared: Shared | None = None
     ) -> tuple[Float[Tensor, "B T D"], ShiftState]:
-        difference = shift_difference(x, None if state is None else state.shift)
-        x_k, x_r = mixtures(x, difference, torch.stack((self.mu_k, self.mu_r))[:, None, None]).unbind()
+        x_k, x_r = self._mixed(x, None if state is None else state.shift)
         hidden = F.relu(self.key(x_k)).square()
         gate = self.gate_tap(torch.sigmoid(self.receptance(x_r)))
-        return gate * self.value(hidden), ShiftState(x[:, -1].clone())
+        return gate * self.value(hidden), ShiftState(last_input(x, self.token_shift))
+
+    def _mixed(self, x: Float[Tensor, "B T D"], last: Float[Tensor, "B _"] | None) -> tuple[Tensor, ...]:
+        """The inputs of key and receptance, [B, T, D]."""
+        if not self.token_shift:
+            return (x.to(product_dtype(x)),) * 2
+        return mixtures(x, shift_difference(x, last), torch.stack((self.mu_k, self.mu_r))[:, None, None]).unbind()
 
     def initial_state(self, batch: int, capacity: int | None = None) -> ShiftState:
-        return ShiftState(self.mu_k.new_zeros(batch, len(self.mu_k)))
+        width = self.key.in_features if self.token_shift else 0
+        return ShiftState(self.key.weight.new_zeros(batch, width))
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator) -> None:
-        D = len(self.mu_k)
-        lerp = 1 - (torch.arange(D, dtype=torch.float64) / D) ** (1 - self.layer / self.n_layers)
-        self.mu_k.copy_(lerp)
-        self.mu_r.copy_(lerp)
+        if self.token_shift:
+            D = len(self.mu_k)
+            lerp = 1 - (torch.arange(D, dtype=torch.float64) / D) ** (1 - self.layer / self.n_layers)
+            self.mu_k.copy_(lerp)
+            self.mu_r.copy_(lerp)
         orthogonal_(self.key.weight, 1.0, generator)
         nn.init.zeros_(self.receptance.weight)
         nn.init.zeros_(self.value.weight)
@@ -237,8 +268,9 @@ class RWKV6ChannelMix(SequenceLayer):
     def executed_flops(self, tokens: int) -> ExecutedFlops:
         """The three projections; not counted, per token: 5 D for the token shift, 2 d_ff for relu^2, 2 D for gates."""
         d_ff, D = self.key.weight.shape
-        uncounted = {"shift": 5 * tokens * D, "relu": 2 * tokens * d_ff, "gates": 2 * tokens * D}
+        shift = 5 * tokens * D if self.token_shift else 0
+        uncounted = {"shift": shift, "relu": 2 * tokens * d_ff, "gates": 2 * tokens * D}
         return ExecutedFlops(tokens * self.flops_per_token(tokens), uncounted)
 
     def state_bytes(self, context: int, bytes_per_element: int) -> int:
-        return len(self.mu_k) * bytes_per_element
+        return self.key.in_features * bytes_per_element if self.token_shift else 0

@@ -29,7 +29,8 @@ from torch.nn import functional as F
 from assay.errors import RequestError
 from assay.layers.basic import Tap, orthogonal_
 from assay.layers.mixer import ExecutedFlops, Layer, SequenceLayer, Shared
-from assay.layers.token_shift import ShiftState, mixtures, shift_difference
+from assay.layers.token_shift import ShiftState, last_input, mixtures, shift_difference
+from assay.ops.execution import product_dtype
 from assay.ops.wkv7 import WKV7, wkv7, wkv7_flops
 
 VALUE_FIRST = "rwkv7.value_first"
@@ -111,7 +112,7 @@ class RWKV7TimeMix(SequenceLayer):
     The `first` of these layers in a model publishes its values in `shared`; each later one interpolates its own values
     towards them. A later layer that finds none published does as the first: it uses and publishes its own. `ranks` None
     means `official_ranks`. The taps see, all [B, T, D]: the log decays, the in-context learning rates, the share of the
-    first layer's values (`value_tap`, in later layers only) and the gate.
+    first layer's values (`value_tap`, in later layers only) and the gate. Without `token_shift` all six inputs are x.
     """
 
     # As in the official code, weight decay applies to the matrices of linear layers alone, not to low-rank pairs.
@@ -126,7 +127,15 @@ class RWKV7TimeMix(SequenceLayer):
     ops = (WKV7,)
 
     def __init__(
-        self, d_model: int, head_dim: int, layer: int, n_layers: int, first: bool, ranks: Ranks | None = None
+        self,
+        d_model: int,
+        head_dim: int,
+        layer: int,
+        n_layers: int,
+        first: bool,
+        ranks: Ranks | None = None,
+        *,
+        token_shift: bool = True,
     ) -> None:
         super().__init__()
         if d_model % head_dim:
@@ -134,7 +143,9 @@ class RWKV7TimeMix(SequenceLayer):
         ranks = ranks or official_ranks(d_model)
         self.layer = layer
         self.n_layers = n_layers
-        self.mu = nn.Parameter(torch.zeros(6, d_model))
+        self.token_shift = token_shift
+        if token_shift:
+            self.mu = nn.Parameter(torch.zeros(6, d_model))
         self.decay = DecayLowRank(d_model, ranks.decay, activation=nn.Tanh())
         self.rate = LowRank(d_model, ranks.rate, activation=nn.Identity())
         self.value_gate = None if first else LowRank(d_model, ranks.value, activation=nn.Identity())
@@ -152,8 +163,7 @@ class RWKV7TimeMix(SequenceLayer):
         self, x: Float[Tensor, "B T D"], state: RWKV7State | None = None, shared: Shared | None = None
     ) -> tuple[Float[Tensor, "B T D"], RWKV7State]:
         heads = self.bonus.shape
-        difference = shift_difference(x, None if state is None else state.shift)
-        x_r, x_w, x_k, x_v, x_a, x_g = mixtures(x, difference, self.mu[:, None, None]).unbind()
+        x_r, x_w, x_k, x_v, x_a, x_g = self._mixed(x, None if state is None else state.shift)
         log_decay = self.decay_tap(_LONGEST_LOG_DECAY * torch.sigmoid(self.decay(x_w)))
         rate = self.rate_tap(torch.sigmoid(self.rate(x_a)))
         r, k, v = self.receptance(x_r), self.key(x_k), self._values(x_v, shared)
@@ -166,7 +176,13 @@ class RWKV7TimeMix(SequenceLayer):
         y, wkv = wkv7(r, log_decay, k, v, -removal, removal * rate, wkv, self.execution)
         y = self._group_norm(y) + ((r * k * self.bonus).sum(-1, keepdim=True) * v.to(rate.dtype)).flatten(-2)
         gate = self.gate_tap(self.gate(x_g))
-        return self.output(y.to(gate.dtype) * gate), RWKV7State(x[:, -1].clone(), wkv)
+        return self.output(y.to(gate.dtype) * gate), RWKV7State(last_input(x, self.token_shift), wkv)
+
+    def _mixed(self, x: Float[Tensor, "B T D"], last: Float[Tensor, "B _"] | None) -> tuple[Tensor, ...]:
+        """The inputs of r, w, k, v, a and g, [B, T, D]."""
+        if not self.token_shift:
+            return (x.to(product_dtype(x)),) * 6
+        return mixtures(x, shift_difference(x, last), self.mu[:, None, None]).unbind()
 
     def _values(self, x: Float[Tensor, "B T D"], shared: Shared | None) -> Float[Tensor, "B T D"]:
         """W_v x; in later layers interpolated, by a gate, towards the values that the first layer published."""
@@ -185,7 +201,8 @@ class RWKV7TimeMix(SequenceLayer):
     def initial_state(self, batch: int, capacity: int | None = None) -> RWKV7State:
         H, K = self.bonus.shape
         wkv_dtype = torch.promote_types(self.bonus.dtype, torch.float32)
-        return RWKV7State(self.mu.new_zeros(batch, H * K), self.mu.new_zeros(batch, H, K, K, dtype=wkv_dtype))
+        shift = self.bonus.new_zeros(batch, H * K if self.token_shift else 0)
+        return RWKV7State(shift, self.bonus.new_zeros(batch, H, K, K, dtype=wkv_dtype))
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator) -> None:
@@ -195,7 +212,8 @@ class RWKV7TimeMix(SequenceLayer):
         across = channel / max(D - 1, 1)
         zigzag = ((2 * torch.arange(K, dtype=torch.float64) - (K - 1)) / max(K - 1, 1)).repeat(H)
         zigzag = zigzag * zigzag.abs()
-        self.mu.copy_(torch.stack([1 - (channel / D) ** (c * early) for c in (0.2, 0.9, 0.7, 0.7, 0.9, 0.2)]))
+        if self.token_shift:
+            self.mu.copy_(torch.stack([1 - (channel / D) ** (c * early) for c in (0.2, 0.9, 0.7, 0.7, 0.9, 0.2)]))
         for pair in (self.decay, self.rate, self.value_gate, self.gate):
             if pair is not None:
                 pair.reset_parameters(generator)
@@ -236,44 +254,54 @@ class RWKV7TimeMix(SequenceLayer):
         for the group norm.
         """
         H, K = self.bonus.shape
-        D = H * K
+        D, shift = H * K, 13 if self.token_shift else 0
         rule, uncounted = wkv7_flops(tokens, H, K, K, self.execution)
-        uncounted |= {name: c * tokens * D for name, c in (("shift", 13), ("bonus", 5), ("gates", 12), ("norm", 8))}
+        uncounted |= {name: c * tokens * D for name, c in (("shift", shift), ("bonus", 5), ("gates", 12), ("norm", 8))}
         return ExecutedFlops(tokens * self._projections() + rule, uncounted)
 
     def state_bytes(self, context: int, bytes_per_element: int) -> int:
         """D elements of the last input and H K K of the state, the latter at least 4 bytes each."""
         H, K = self.bonus.shape
-        return H * K * bytes_per_element + H * K**2 * max(bytes_per_element, 4)
+        shift = H * K * bytes_per_element if self.token_shift else 0
+        return shift + H * K**2 * max(bytes_per_element, 4)
 
 
 class RWKV7ChannelMix(SequenceLayer):
-    """W_v relu(W_k x_k)^2 on a token-shifted input (section 4, MLP). `d_ff` is 4 d_model in the published models."""
+    """W_v relu(W_k x_k)^2 on a token-shifted input (section 4, MLP). `d_ff` is 4 d_model in the published models.
+
+    Without `token_shift` the input is x.
+    """
 
     decay_roles: ClassVar[Mapping[str, bool]] = {"mu_k": False}
 
-    def __init__(self, d_model: int, d_ff: int, layer: int, n_layers: int) -> None:
+    def __init__(self, d_model: int, d_ff: int, layer: int, n_layers: int, *, token_shift: bool = True) -> None:
         super().__init__()
         self.layer = layer
         self.n_layers = n_layers
-        self.mu_k = nn.Parameter(torch.zeros(d_model))
+        self.token_shift = token_shift
+        if token_shift:
+            self.mu_k = nn.Parameter(torch.zeros(d_model))
         self.key = nn.Linear(d_model, d_ff, bias=False)
         self.value = nn.Linear(d_ff, d_model, bias=False)
 
     def forward(
         self, x: Float[Tensor, "B T D"], state: ShiftState | None = None, shared: Shared | None = None
     ) -> tuple[Float[Tensor, "B T D"], ShiftState]:
-        difference = shift_difference(x, None if state is None else state.shift)
-        hidden = F.relu(self.key(mixtures(x, difference, self.mu_k[None, None, None]).squeeze(0))).square()
-        return self.value(hidden), ShiftState(x[:, -1].clone())
+        x_k = x.to(product_dtype(x))
+        if self.token_shift:
+            difference = shift_difference(x, None if state is None else state.shift)
+            x_k = mixtures(x, difference, self.mu_k[None, None, None]).squeeze(0)
+        return self.value(F.relu(self.key(x_k)).square()), ShiftState(last_input(x, self.token_shift))
 
     def initial_state(self, batch: int, capacity: int | None = None) -> ShiftState:
-        return ShiftState(self.mu_k.new_zeros(batch, len(self.mu_k)))
+        width = self.key.in_features if self.token_shift else 0
+        return ShiftState(self.key.weight.new_zeros(batch, width))
 
     @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator) -> None:
-        D = len(self.mu_k)
-        self.mu_k.copy_(1 - (torch.arange(D, dtype=torch.float64) / D) ** ((1 - self.layer / self.n_layers) ** 4))
+        if self.token_shift:
+            D = len(self.mu_k)
+            self.mu_k.copy_(1 - (torch.arange(D, dtype=torch.float64) / D) ** ((1 - self.layer / self.n_layers) ** 4))
         orthogonal_(self.key.weight, 1.0, generator)
         nn.init.zeros_(self.value.weight)
 
@@ -287,9 +315,8 @@ class RWKV7ChannelMix(SequenceLayer):
     def executed_flops(self, tokens: int) -> ExecutedFlops:
         """The two projections; not counted, per token: 3 D for the token shift, 2 d_ff for the squared relu."""
         d_ff, D = self.key.weight.shape
-        return ExecutedFlops(
-            tokens * self.flops_per_token(tokens), {"shift": 3 * tokens * D, "relu": 2 * tokens * d_ff}
-        )
+        shift = 3 * tokens * D if self.token_shift else 0
+        return ExecutedFlops(tokens * self.flops_per_token(tokens), {"shift": shift, "relu": 2 * tokens * d_ff})
 
     def state_bytes(self, context: int, bytes_per_element: int) -> int:
-        return len(self.mu_k) * bytes_per_element
+        return self.key.in_features * bytes_per_element if self.token_shift else 0

@@ -1,5 +1,6 @@
 """Interventions find where planted models keep what they recall, and change nothing else."""
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -7,14 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from assay.data.worded.dataset import TextTaskDataset
 from assay.evaluation.interventions import Site, change_of, changed, of_twin, paths_of
 from assay.evaluation.measurement import MEASUREMENTS
+from assay.evaluation.measurements import state_use
 from assay.evaluation.measurements.state_use import StateUse
 from assay.evaluation.measuring import measure_model
 from assay.model.lm import BlockState, ModelState
 from assay.ops.attention_state import AttentionState, WindowState
 from evaluation.small import given, tiny
-from oracles import Oracle, task
+from oracles import Oracle, task, worded
 
 MQAR = "mqar:vocab=32,pairs=3,power=1"
 CONTEXT = 24
@@ -81,6 +84,44 @@ def test_recall_is_found_where_it_was_planted(place: str) -> None:
     assert by["all", 0, "swap"].share == pytest.approx(swap.share, abs=0.05)
     assert by["all", 1, "swap"].accuracy == 1.0
     assert by["all", None, "zero"].points == 100.0
+
+
+class Reader(Planted):
+    """Keeps the text before the question, and says the colour that it gives the one who is asked about."""
+
+    def __init__(self, dataset: TextTaskDataset) -> None:
+        super().__init__("state")
+        self.head_weight, self.words = torch.eye(dataset.vocab_size), dataset.words
+
+    def hidden(self, ids: Tensor, state: ModelState | None = None) -> tuple[Tensor, ModelState]:
+        if state is None:
+            return torch.zeros(*ids.shape, len(self.head_weight)), super().hidden(ids)[1]
+        said = np.zeros(ids.shape, dtype=np.int64)
+        for row, (kept, asked) in enumerate(zip(state.blocks[0].mixer[0], ids, strict=True)):
+            text = self.words.tokenizer.decode(kept.round().long().clamp(0, 255).tolist())
+            question, _, _ = self.words.tokenizer.decode(asked.tolist()).partition("?")
+            colour = dict(re.findall(r"(\w+) has a (\w+)", text)).get(question.split()[-2], "?")
+            answer, begin = self.words.ids(f" {colour}"), len(self.words.ids(question))
+            said[row, begin : begin + len(answer)] = answer[: ids.shape[1] - begin]
+        return 20 * torch.nn.functional.one_hot(torch.from_numpy(said), len(self.head_weight)).float(), state
+
+
+def test_of_a_text_the_sequences_with_contexts_of_one_length_are_exchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers of several bytes: right where all are, of its own text and of its twin's."""
+    monkeypatch.setattr(state_use, "SEQUENCES", 96)
+    monkeypatch.setattr(state_use, "DRAWN", 256)
+    dataset = worded("needle:distractors=2,needles=2")
+    windows = dataset.held_out("test", 160, 64)
+    item = MEASUREMENTS.get("state_use")
+    (values,) = measure_model([item], given(Reader(dataset), windows, task=dataset))  # type: ignore[list-item, arg-type]
+    assert isinstance(values, StateUse)
+    assert (values.accuracy, values.answers, values.sequences, values.left_out) == (1.0, 96, 96, 0)
+    by = {(effect.path, effect.block, effect.kind): effect for effect in values.effects}
+    twin = by["all", None, "twin"]
+    assert (twin.others, twin.accuracy) == (1.0, 0.0)
+    assert by["state", None, "swap"].accuracy < 0.2
+    assert by["all", 1, "swap"].points == 0
+    assert by["all", None, "zero"].points == 100
 
 
 def test_nothing_is_said_of_a_model_that_does_not_recall() -> None:

@@ -11,7 +11,7 @@ persona, C6 conversations and users apart, T1 to T3 the same in three tiers, and
 (docs/conversations.md). No template and no pair of name and value is of two splits.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, Self
 
 import numpy as np
@@ -80,6 +80,17 @@ def examples(
     ]
 
 
+def twin(_: Axes, example: Example, generator: np.random.Generator) -> Iterator[Example]:
+    """Another value that nobody mentions, where the answer is said word for word.
+
+    It may be a pair of name and value that was trained on.
+    """
+    if example.says_its_answer():
+        for at in generator.permutation(len(example.candidates)):
+            if (answer := example.candidates[at]) not in (example.answer, *example.mentioned):
+                yield example.with_other_answer(answer)
+
+
 def longest(axes: Axes, words: Words) -> int:
     """Of the longest kind, with the longest of all that is drawn."""
     room = frame_of_depth(words)
@@ -96,5 +107,6 @@ TASKS.register(
         axes=Axes,
         examples=examples,
         longest=longest,
+        twin=twin,
     ),
 )

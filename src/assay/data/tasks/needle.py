@@ -9,7 +9,7 @@ identifier there (S-NIAH-3). The answer alone is a target; its candidates are th
 
 import itertools
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal, Self
 
 import numpy as np
@@ -91,6 +91,20 @@ def examples(
     if axes.kind == "facts":
         return [_fact(axes, words, context, generator) for _ in range(rows)]
     return [_number(axes, words, split, context, generator) for _ in range(rows)]
+
+
+def twin(axes: Axes, example: Example, generator: np.random.Generator) -> Iterator[Example]:
+    """Another colour of another thing, or another number, in place of the one that is asked for."""
+    if axes.kind != "facts":
+        for value in _values(axes, generator):
+            yield example.with_other_answer(f" {value}")
+        return
+    (place,) = example.facts
+    name, said = example.pairs[0][0], {colour for _, colour in example.pairs}
+    others = [*itertools.product([colour for colour in COLOURS if colour not in said], OBJECTS)]
+    for at in generator.permutation(len(others)):
+        fact = _said(name, *others[at])
+        yield example.saying(f" {others[at][0]}", {place: fact if place else fact.removeprefix(" ")})
 
 
 def longest(axes: Axes, words: Words) -> int:
@@ -248,6 +262,7 @@ TASKS.register(
         examples=examples,
         longest=longest,
         reads_corpus=lambda axes: axes.kind in ("number", "uuid"),
+        twin=twin,
         in_training=in_training,
     ),
 )

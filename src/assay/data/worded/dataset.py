@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from assay.config import digest_of
-from assay.data.batches import Batch, Batches, Order, PackedWindows
+from assay.data.batches import Batch, Batches, Ints, Order, PackedWindows
 from assay.data.config import DataConfig
 from assay.data.corpus import SPLITS, Split
 from assay.data.mixing import MixedBatches, Portion
 from assay.data.questions import Questions
 from assay.data.scoring import ScoringWindows, scoring_windows
-from assay.data.task import HELD_OUT_BLOCK, HELD_OUT_SEED, Task, TaskBatches, TaskDataset
+from assay.data.task import HELD_OUT_BLOCK, HELD_OUT_SEED, Task, TaskBatches, TaskDataset, as_windows
 from assay.data.text.prepare import TokenizedCorpus, prepare
 from assay.data.text.tokenizer import Tokenizer, build_tokenizer
 from assay.data.worded.examples import DEPTHS, Example
@@ -128,12 +128,8 @@ class TextTaskDataset(TaskDataset):
         inputs = np.zeros((rows, context), dtype=np.int64)
         targets = np.full((rows, context), IGNORED)
         for row, example in enumerate(self._drawn(rows, context, seed, split, step, done)):
-            answer = self.words.ids(example.answer)
-            ids = np.concatenate([self.words.joined(example.pieces), answer])
-            if len(ids) - 1 > context:
-                raise RequestError(f"--context {context}: a sequence of {self.name} takes {len(ids) - 1} tokens")
-            inputs[row, : len(ids) - 1] = ids[:-1]
-            targets[row, len(ids) - 1 - len(answer) : len(ids) - 1] = answer
+            if (taken := self._write(example, inputs[row], targets[row])) > context:
+                raise RequestError(f"--context {context}: a sequence of {self.name} takes {taken} tokens")
             if split != "train":
                 self._known[inputs[row].tobytes()] = example
         return Batch(inputs, targets)
@@ -160,6 +156,19 @@ class TextTaskDataset(TaskDataset):
             return None
         return self._questions([example for example in examples if example is not None], windows.targets)
 
+    def twins(self, windows: ScoringWindows) -> ScoringWindows | None:
+        """As TaskDataset.twins; a sequence without a twin has no targets. None where the task makes none."""
+        if self.text_task.twin is None:
+            return None
+        generator = np.random.Generator(np.random.PCG64(derive(HELD_OUT_SEED, f"task {self.text_task.name} twin")))
+        inputs, targets = np.zeros_like(windows.inputs), np.full_like(windows.targets, IGNORED)
+        for row, ids in enumerate(windows.inputs):
+            example = self._known.get(ids.tobytes())
+            twin = None if example is None else self._twin(example, windows.inputs.shape[1], generator)
+            if twin is not None:
+                self._write(twin, inputs[row], targets[row])
+        return as_windows([Batch(inputs, targets)])
+
     def description(self) -> list[str]:
         corpus = self.words.corpus
         return [] if corpus is None else corpus.description()
@@ -179,6 +188,28 @@ class TextTaskDataset(TaskDataset):
         axes = self.axes if done is None else self.text_task.in_training(self.axes, done)
         generator = np.random.Generator(np.random.PCG64(derive(seed, f"task {self.text_task.name} {split}", step)))
         return self.text_task.examples(axes, self.words, split, rows, context, generator)
+
+    def _write(self, example: Example, inputs: Ints, targets: Ints) -> int:
+        """Write an example into a row of inputs and one of targets [C] where it fits; the inputs that it takes."""
+        answer = self.words.ids(example.answer)
+        ids = np.concatenate([self.words.joined(example.pieces), answer])
+        taken = len(ids) - 1
+        if taken <= len(inputs):
+            inputs[:taken] = ids[:-1]
+            targets[taken - len(answer) : taken] = answer
+        return taken
+
+    def _twin(self, example: Example, context: int, generator: np.random.Generator) -> Example | None:
+        """The first of its twins whose context is as long and that fits; a broken one is a RequestError."""
+        assert self.text_task.twin is not None
+        long = self.words.tokens(*example.context)
+        for twin in self.text_task.twin(self.axes, example, generator):
+            if twin.answer == example.answer or twin.pieces[-1] != example.pieces[-1]:
+                raise RequestError(f"task {self.text_task.name}: a twin has the same answer, or asks something else")
+            whole = 1 + self.words.tokens(*twin.pieces, twin.answer)
+            if self.words.tokens(*twin.context) == long and whole - 1 <= context:
+                return twin
+        return None
 
     def _portions(self, batch_size: int) -> tuple[Portion, Portion]:
         """Rows of the corpus and of the task; a RequestError where one of them has none."""
@@ -204,6 +235,7 @@ class TextTaskDataset(TaskDataset):
             bag=chances[:, 1:] * columns,
             distance=distance,
             difficulty=_levels(examples, shape),
+            context=np.array([1 + self.words.tokens(*one.context) for one in examples]),
         )
 
     def _begins(self, examples: Sequence[Example]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The interface of a task in words: a named generator of examples, whatever tokenizer cuts them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,11 @@ class TextTask:
     """The smallest context that holds every example."""
     reads_corpus: Callable[[Any], bool] = lambda _: False
     """Whether it takes stretches of the run's corpus."""
+    twin: Callable[[Any, Example, np.random.Generator], Iterable[Example]] | None = None
+    """(axes, example, generator) -> the same question after contexts that say other answers, in random order.
+
+    The first whose context has as many tokens is taken; there may be none.
+    """
     in_training: Callable[[Any, float], Any] = lambda axes, _: axes
     """(axes, share of the training that is done, 0 to below 1) -> the axes that it trains on then: a curriculum."""
     version: int = 1

@@ -48,8 +48,10 @@ class Answers(Record):
     sequences: int
     nats_per_answer: float
     chance_nats: float
-    training_accuracy: float
-    """On the first sequences that the run was trained on: low there too, it failed to learn, not to recall."""
+    training_accuracy: float | None
+    """On the first sequences that the run was trained on: low there too, it failed to learn, not to recall. None of a
+    model that was not trained on the task here.
+    """
     uniform_floor: float | None
     """One of the possible answers, guessed; None where the task does not say which there are."""
     bag_floor: float | None
@@ -95,16 +97,21 @@ class MeasureAnswers(Measurement[Answers]):
     group = "memory"
     needs = frozenset({"trained", "task"})
     record = Answers
+    version = 2
 
     def readers(self, given: Given) -> Sequence[Reader]:
-        return [RightAnswers(given.held_out), RightAnswers(given.training, "training")]
+        learned = [RightAnswers(given.training, "training")] if "training" in given.texts else []
+        return [RightAnswers(given.held_out), *learned]
 
     def measure(self, given: Given, readers: Sequence[RightAnswers]) -> Answers:
         assert given.task is not None
         windows, task = given.held_out, given.task
         whole = task.answers_are_whole
         correct, asked = _answered(readers[0].right, windows.targets, whole)
-        correct_in_training, asked_in_training = _answered(readers[1].right, given.training.targets, whole)
+        in_training = None
+        if len(readers) > 1:
+            correct_there, asked_there = _answered(readers[1].right, given.training.targets, whole)
+            in_training = float(correct_there[asked_there].mean())
         right, answers = (correct & asked).sum(axis=1), asked.sum(axis=1)
         share = share_interval(right.tolist(), answers.tolist())
         nats = readers[0].nats.sum(axis=1)
@@ -123,7 +130,7 @@ class MeasureAnswers(Measurement[Answers]):
             sequences=len(answers),
             nats_per_answer=float(nats.sum() / answers.sum()),
             chance_nats=chance,
-            training_accuracy=float(correct_in_training[asked_in_training].mean()),
+            training_accuracy=in_training,
             uniform_floor=None if questions is None else float(questions.uniform[asked].mean()),
             bag_floor=None if questions is None else float(questions.bag[asked].mean()),
             controls={} if whole else control_accuracies(task, windows),
@@ -184,10 +191,11 @@ class MeasureAnswers(Measurement[Answers]):
         floors = {"one of all answers": values.uniform_floor, "one of those in the sequence": values.bag_floor}
         known = [f"{what} {floor:.1%}" for what, floor in floors.items() if floor is not None]
         known += [f"{name} table {accuracy:.1%}" for name, accuracy in values.controls.items()]
+        trained = "" if values.training_accuracy is None else f"; in training {values.training_accuracy:.1%}"
         lines = [
             f"{values.right:,} of {values.answers:,} answers right, {values.accuracy:.1%} (95% interval over "
-            f"{values.sequences:,} sequences {values.low:.1%} to {values.high:.1%}); in training "
-            f"{values.training_accuracy:.1%}; without memory: {', '.join(known)}."
+            f"{values.sequences:,} sequences {values.low:.1%} to {values.high:.1%}){trained}; without memory: "
+            f"{', '.join(known)}."
         ]
         own = max([0.0, *(floor for floor in floors.values() if floor is not None)])
         shortcuts = [name for name, accuracy in values.controls.items() if accuracy > own + 0.05]

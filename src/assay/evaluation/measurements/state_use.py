@@ -8,8 +8,10 @@ import torch
 
 from assay.analysis.intervals.proportions import Share
 from assay.analysis.intervals.ratios import ratio_interval
+from assay.data.batches import Batch
 from assay.data.questions import Floats, Questions
 from assay.data.scoring import ScoringWindows
+from assay.data.task import TaskDataset, as_windows
 from assay.evaluation.interventions import (
     KINDS,
     Site,
@@ -30,6 +32,8 @@ SEQUENCES = 512
 BATCH = 128
 FEWEST = 16
 """Sequences of one length of context; lengths with fewer are left out."""
+DRAWN = 4_096
+"""Sequences from which the commonest lengths of context are taken, where these differ."""
 RECALLS = 0.9
 """Only of a model that is right so often can be said where it keeps what it recalls."""
 TWIN = "twin"
@@ -65,7 +69,7 @@ class StateUse(Record):
     sequences: int
     answers: int
     left_out: int
-    """Sequences with a length of context that too few others have."""
+    """Of the sequences that were drawn, those with a length of context that few others have."""
     effects: list[Effect]
 
 
@@ -76,9 +80,24 @@ class Asked(NamedTuple):
     targets: np.ndarray
     twin_inputs: np.ndarray | None
     twin_targets: np.ndarray | None
+    """A sequence that has no twin has no targets there."""
     floor: Floats
     """[N], the mean floor of a sequence's answers."""
     context: int
+
+    def with_twins(self) -> "Asked":
+        """The sequences that have a twin."""
+        if self.twin_inputs is None or self.twin_targets is None:
+            return self._replace(inputs=self.inputs[:0], targets=self.targets[:0], floor=self.floor[:0])
+        rows = (self.twin_targets != IGNORED).any(axis=1)
+        return Asked(
+            self.inputs[rows],
+            self.targets[rows],
+            self.twin_inputs[rows],
+            self.twin_targets[rows],
+            self.floor[rows],
+            self.context,
+        )
 
 
 class MeasureStateUse(Measurement[StateUse]):
@@ -90,6 +109,7 @@ class MeasureStateUse(Measurement[StateUse]):
     group = "memory"
     needs = frozenset({"trained", "task"})
     record = StateUse
+    version = 2
 
     def measure(self, given: Given, readers: Sequence[object]) -> StateUse:
         assert given.task is not None
@@ -97,7 +117,11 @@ class MeasureStateUse(Measurement[StateUse]):
         questions = given.task.questions(windows)
         if questions is None or questions.context is None:
             return StateUse(accuracy=0.0, floor=0.0, sequences=0, answers=0, left_out=0, effects=[])
-        groups = list(_groups(windows, given.task.twins(windows), questions))
+        if len(np.unique(questions.context)) > 1:
+            windows = given.task.sequences(given.split, windows.inputs.shape[1], DRAWN)
+            questions = given.task.questions(windows)
+            assert questions is not None
+        groups = list(_groups(given.task, windows, questions))
         trial = _Trial(given)
         right = np.concatenate([trial.right(group, None) for group in groups]) if groups else np.zeros((0, 2))
         used = sum(len(group.inputs) for group in groups)
@@ -108,7 +132,7 @@ class MeasureStateUse(Measurement[StateUse]):
             floor=floor,
             sequences=used,
             answers=int(right[:, 1].sum()),
-            left_out=min(SEQUENCES, len(windows.inputs)) - used,
+            left_out=0 if used == SEQUENCES else len(windows.inputs) - used,
             effects=list(trial.effects(groups)) if used and accuracy >= RECALLS else [],
         )
 
@@ -200,6 +224,7 @@ class _Trial:
         self.given = given
         self.model = given.trained
         self.plan = given.plan
+        self.whole = given.task is not None and given.task.answers_are_whole
 
     def right(self, group: Asked, site: Site | None, kind: str = "", twins: bool = False) -> np.ndarray:
         """[N, 2 or 3] right answers of each sequence, its answers, and with `twins` the answers of its twin."""
@@ -214,20 +239,32 @@ class _Trial:
         self.model.eval()
         try:
             with self.plan.autocast():
-                ids = torch.from_numpy(group.inputs[rows]).to(self.plan.device)
-                state = self._state(group, rows, ids[:, : group.context], site, kind)
-                hidden, _ = self.model.hidden(ids[:, group.context :], state)
-                targets = group.targets[rows, group.context :]
-                n, t = np.nonzero(targets != IGNORED)
-                places = [torch.from_numpy(index).to(hidden.device) for index in (n, t)]
-                said = self.model.head(hidden[places[0], places[1]]).argmax(dim=-1).cpu().numpy()
+                ids, targets = group.inputs[rows], group.targets[rows]
+                state = self._state(group, rows, self._ids(ids[:, : group.context]), site, kind)
+                columns = [*self._right(ids, targets, group.context, state).T]
+                if twins:
+                    assert group.twin_inputs is not None
+                    assert group.twin_targets is not None
+                    read = group.twin_inputs[rows] if self.whole else ids  # its answer is read too, token by token
+                    columns.append(self._right(read, group.twin_targets[rows], group.context, state)[:, 0])
         finally:
             self.model.train(training)
-        columns = [_per_row(said == targets[n, t], n, len(targets)), _per_row(np.ones(len(n)), n, len(targets))]
-        if twins:
-            assert group.twin_targets is not None
-            columns.append(_per_row(said == group.twin_targets[rows, group.context :][n, t], n, len(targets)))
         return np.stack(columns, axis=1)
+
+    def _right(self, ids: np.ndarray, targets: np.ndarray, context: int, state: ModelState) -> np.ndarray:
+        """[N, 2] right answers of each sequence and its answers; one of several tokens is right where all are."""
+        hidden, _ = self.model.hidden(self._ids(ids[:, context:]), state)
+        targets = targets[:, context:]
+        n, t = np.nonzero(targets != IGNORED)
+        places = [torch.from_numpy(index).to(hidden.device) for index in (n, t)]
+        said = self.model.head(hidden[places[0], places[1]]).argmax(dim=-1).cpu().numpy()
+        right, asked = _per_row(said == targets[n, t], n, len(targets)), _per_row(np.ones(len(n)), n, len(targets))
+        if self.whole:
+            right, asked = (right == asked).astype(np.float64), np.ones(len(targets))
+        return np.stack([right, asked], axis=1)
+
+    def _ids(self, ids: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(ids).to(self.plan.device)
 
     def _state(self, group: Asked, rows: slice, context: torch.Tensor, site: Site | None, kind: str) -> ModelState:
         state = state_after(self.model, context)
@@ -235,7 +272,7 @@ class _Trial:
             return state
         if kind == TWIN:
             assert group.twin_inputs is not None
-            other = torch.from_numpy(group.twin_inputs[rows, : group.context]).to(self.plan.device)
+            other = self._ids(group.twin_inputs[rows, : group.context])
             return changed(state, site, of_twin, state_after(self.model, other))
         generator = torch.Generator().manual_seed(derive(0, f"state_use {kind}", rows.start))
         return changed(state, site, change_of(kind, generator))  # type: ignore[arg-type]
@@ -243,16 +280,19 @@ class _Trial:
     def effects(self, groups: Sequence[Asked]) -> Iterator[Effect]:
         """Every path by itself and all of them in every way; each block's by that of another sequence."""
         first = groups[0]
-        ids = torch.from_numpy(first.inputs[:1, : first.context]).to(self.plan.device)
         with torch.no_grad(), self.plan.autocast():
-            state = state_after(self.model, ids)
+            state = state_after(self.model, self._ids(first.inputs[:1, : first.context]))
         sites = [*map(Site, paths_of(state)), Site()]
-        kinds = [*KINDS, *([TWIN] if first.twin_inputs is not None else [])]
         base = np.concatenate([self.right(group, None) for group in groups])
         floor = np.concatenate([group.floor for group in groups])
+        twins = [of for group in groups if len((of := group.with_twins()).inputs)]
+        own = np.concatenate([self.right(of, None) for of in twins]) if twins else base[:0]
+        own_floor = np.concatenate([of.floor for of in twins]) if twins else floor[:0]
         for site in sites:
-            for kind in kinds:
+            for kind in KINDS:
                 yield self._effect(groups, site, kind, base, floor)
+            if twins:
+                yield self._effect(twins, site, TWIN, own, own_floor)
         for block in range(len(state.blocks)):
             yield self._effect(groups, Site(None, block), "swap", base, floor)
 
@@ -280,22 +320,25 @@ def _per_row(values: np.ndarray, rows: np.ndarray, n: int) -> np.ndarray:
     return np.bincount(rows, weights=values.astype(np.float64), minlength=n)
 
 
-def _groups(windows: ScoringWindows, twins: ScoringWindows | None, questions: Questions) -> Iterator[Asked]:
-    """The first sequences, those with one length of context together, if there are enough."""
+def _groups(task: TaskDataset, windows: ScoringWindows, questions: Questions) -> Iterator[Asked]:
+    """Sequences with one length of context together, the commonest lengths first, if there are enough of one."""
     assert questions.context is not None
-    n = min(SEQUENCES, len(windows.inputs))
     asked = windows.targets != IGNORED
     floors = np.where(asked, np.maximum(questions.uniform, questions.bag), 0).sum(axis=1) / asked.sum(axis=1)
-    lengths = questions.context[:n]
-    for context in np.unique(lengths):
-        rows = np.flatnonzero(lengths == context)
+    lengths, counts = np.unique(questions.context, return_counts=True)
+    left = SEQUENCES
+    for context in lengths[np.argsort(-counts, kind="stable")]:
+        rows = np.flatnonzero(questions.context == context)[:left]
         if len(rows) < FEWEST or (asked[rows, :context]).any():
             continue
+        left -= len(rows)
+        own = as_windows([Batch(windows.inputs[rows], windows.targets[rows])])
+        twins = task.twins(own)
         yield Asked(
-            windows.inputs[rows],
-            windows.targets[rows],
-            None if twins is None else twins.inputs[rows],
-            None if twins is None else twins.targets[rows],
+            own.inputs,
+            own.targets,
+            None if twins is None else twins.inputs,
+            None if twins is None else twins.targets,
             floors[rows],
             int(context),
         )

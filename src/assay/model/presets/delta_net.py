@@ -4,7 +4,8 @@ from pydantic import Field
 
 from assay.layers.basic import ProjectionDraws, SwiGLU
 from assay.layers.delta_net import INITIAL_STD, DeltaNet
-from assay.model.architecture import Architecture, Fine, ModelConfig, Scale, normal, register
+from assay.model.architecture import Architecture, Fine, Scale, normal, register
+from assay.model.neighbours import ShortConvolution
 from assay.model.proportions import swiglu_width
 
 PUBLISHED_DRAWS = ProjectionDraws(normal(INITIAL_STD), normal(INITIAL_STD))
@@ -20,7 +21,7 @@ def n_heads_of(d_model: int, share: float) -> int:
     return max(1, round(share * d_model / key_width(d_model)))
 
 
-class DeltaNetConfig(ModelConfig):
+class DeltaNetConfig(ShortConvolution):
     """The published proportions: the heads' keys together are as wide as the model, and so are their values."""
 
     n_heads: int = Field(8, ge=1)
@@ -29,7 +30,7 @@ class DeltaNetConfig(ModelConfig):
     value_dim: int | None = Field(None, ge=1)
     """Width of a value; None is head_dim, as published."""
     conv_width: int = Field(4, ge=0)
-    """Tokens that a filter sees; 0 leaves the convolutions out."""
+    """Tokens that a filter sees; 0 leaves the convolutions out, as short_conv=false does."""
     output_gate: bool = False
     negative_eigenvalues: bool = False
     """Beta in 0...2 instead of 0...1."""
@@ -46,7 +47,7 @@ register(
             config.n_heads,
             config.head_dim,
             config.value_dim or config.head_dim,
-            conv_width=config.conv_width,
+            conv_width=config.filter_width,
             output_gate=config.output_gate,
             negative_eigenvalues=config.negative_eigenvalues,
         ),

@@ -45,7 +45,7 @@ register(
             config.head_dim,
             config.value_dim or 2 * config.head_dim,
             n_value_heads=config.n_value_heads,
-            conv_width=config.conv_width,
+            conv_width=config.filter_width,
             output_gate=config.output_gate,
             negative_eigenvalues=config.negative_eigenvalues,
             error=config.error,

@@ -4,18 +4,18 @@ from pydantic import Field, model_validator
 
 from assay.layers.basic import RMSNorm, uniform_fan_in_
 from assay.layers.mamba2 import Mamba2
-from assay.model.architecture import Architecture, ModelConfig, Scale, register
+from assay.model.architecture import Architecture, Scale, register
+from assay.model.neighbours import ShortConvolution
 from assay.model.proportions import head_dim_of, transformer_depth
 
 
-class Mamba2Config(ModelConfig):
+class Mamba2Config(ShortConvolution):
     """The published proportions. The native body has no channel mixer, so d_ff belongs to the common one."""
 
     d_state: int = Field(128, ge=1)
     head_dim: int = Field(64, ge=1)
     expand: int = Field(2, ge=1)
     n_groups: int = Field(1, ge=1)
-    conv_width: int = Field(4, ge=2)
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "Mamba2Config":
@@ -42,7 +42,7 @@ register(
             config.head_dim,
             expand=config.expand,
             n_groups=config.n_groups,
-            conv_width=config.conv_width,
+            conv_width=config.filter_width,
             n_layers=config.n_layers,
         ),
         channel_mixer=lambda _, __: None,

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from assay.layers.basic import LayerNorm, orthogonal_
 from assay.layers.rwkv6 import RWKV6ChannelMix, RWKV6TimeMix
-from assay.model.architecture import Architecture, ModelConfig, Scale, register, uniform
+from assay.model.architecture import Architecture, Scale, register, uniform
+from assay.model.neighbours import TokenShift
 from assay.model.proportions import head_dim_of
 
 
-class RWKV6Config(ModelConfig):
+class RWKV6Config(TokenShift):
     """The published proportions; d_ff None is 3.5 d_model."""
 
     head_dim: int = Field(64, ge=1)
@@ -51,9 +52,14 @@ register(
             config.n_layers,
             decay_rank=config.decay_rank,
             shift_rank=config.shift_rank,
+            token_shift=config.token_shift,
         ),
         channel_mixer=lambda config, layer: RWKV6ChannelMix(
-            config.d_model, config.d_ff or channel_width(config.d_model), layer, config.n_layers
+            config.d_model,
+            config.d_ff or channel_width(config.d_model),
+            layer,
+            config.n_layers,
+            token_shift=config.token_shift,
         ),
         norm=LayerNorm,
         embedding_norm=LayerNorm,

@@ -4,12 +4,13 @@ from pydantic import Field, model_validator
 
 from assay.layers.basic import LayerNorm
 from assay.layers.rwkv7 import Ranks, RWKV7ChannelMix, RWKV7TimeMix, official_ranks
-from assay.model.architecture import Architecture, ModelConfig, Scale, register, uniform
+from assay.model.architecture import Architecture, Scale, register, uniform
+from assay.model.neighbours import TokenShift
 from assay.model.presets.rwkv6 import orthogonal_head
 from assay.model.proportions import head_dim_of
 
 
-class RWKV7Config(ModelConfig):
+class RWKV7Config(TokenShift):
     """The published proportions; d_ff None means 4 d_model, a rank of None that of `official_ranks`."""
 
     head_dim: int = Field(64, ge=1)
@@ -47,10 +48,20 @@ register(
         citation="Peng et al. 2025, RWKV-7 'Goose' with Expressive Dynamic State Evolution",
         config=RWKV7Config,
         mixer=lambda config, layer: RWKV7TimeMix(
-            config.d_model, config.head_dim, layer, config.n_layers, first=layer == 0, ranks=config.ranks()
+            config.d_model,
+            config.head_dim,
+            layer,
+            config.n_layers,
+            first=layer == 0,
+            ranks=config.ranks(),
+            token_shift=config.token_shift,
         ),
         channel_mixer=lambda config, layer: RWKV7ChannelMix(
-            config.d_model, config.d_ff or mlp_width(config.d_model), layer, config.n_layers
+            config.d_model,
+            config.d_ff or mlp_width(config.d_model),
+            layer,
+            config.n_layers,
+            token_shift=config.token_shift,
         ),
         norm=LayerNorm,
         embedding_norm=LayerNorm,

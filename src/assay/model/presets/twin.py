@@ -7,7 +7,8 @@ from assay.layers.mamba2 import Mamba2
 from assay.layers.rwkv6 import RWKV6ChannelMix, RWKV6TimeMix
 from assay.layers.twin.fusions import ARBITERS, FUSIONS, WITHOUT_GATE, FusionName
 from assay.layers.twin.twin import Twin
-from assay.model.architecture import Architecture, Fine, ModelConfig, Scale, register, uniform
+from assay.model.architecture import Architecture, Fine, Scale, register, uniform
+from assay.model.neighbours import ShortConvolution, TokenShift
 from assay.model.presets.rwkv6 import channel_width, orthogonal_head
 from assay.model.proportions import head_dim_of
 
@@ -15,7 +16,7 @@ BALANCED = 0.5
 DEBATE_WEIGHT = 0.1
 
 
-class TwinConfig(ModelConfig):
+class TwinConfig(ShortConvolution, TokenShift):
     """Both mixers' published proportions, with a state of Mamba-2 of half the published width, and the fusion."""
 
     fusion: FusionName = "arbiter-mingru"
@@ -35,7 +36,6 @@ class TwinConfig(ModelConfig):
     d_state: int = Field(64, ge=1)
     mamba_head_dim: int = Field(64, ge=1)
     expand: int = Field(2, ge=1)
-    conv_width: int = Field(4, ge=2)
 
     @model_validator(mode="after")
     def _fits(self) -> "TwinConfig":
@@ -68,13 +68,21 @@ def mixer(config: TwinConfig, layer: int) -> Twin:
     """The mixer of one block; its output projections are scaled for two residual branches per block."""
     gate = BALANCED if config.initial_gate is None else config.initial_gate
     return Twin(
-        RWKV6TimeMix(config.d_model, config.head_dim, layer, config.n_layers, config.decay_rank, config.shift_rank),
+        RWKV6TimeMix(
+            config.d_model,
+            config.head_dim,
+            layer,
+            config.n_layers,
+            config.decay_rank,
+            config.shift_rank,
+            token_shift=config.token_shift,
+        ),
         Mamba2(
             config.d_model,
             config.d_state,
             config.mamba_head_dim,
             expand=config.expand,
-            conv_width=config.conv_width,
+            conv_width=config.filter_width,
             n_layers=2 * config.n_layers,
         ),
         FUSIONS[config.fusion](config.d_model, gate, config.loss_weight(config.arbiter_weight)),
@@ -92,7 +100,11 @@ register(
         config=TwinConfig,
         mixer=mixer,
         channel_mixer=lambda config, layer: RWKV6ChannelMix(
-            config.d_model, config.d_ff or channel_width(config.d_model), layer, config.n_layers
+            config.d_model,
+            config.d_ff or channel_width(config.d_model),
+            layer,
+            config.n_layers,
+            token_shift=config.token_shift,
         ),
         norm=LayerNorm,
         embedding_norm=LayerNorm,

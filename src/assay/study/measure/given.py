@@ -71,8 +71,12 @@ def given(
     training: TrainingConfig,
     dataset: Dataset,
     courses: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    learned: bool = True,
 ) -> Given:
-    """Any model, on what `dataset` holds out."""
+    """Any model, on what `dataset` holds out; `learned`: whether it was trained on the sequences of its seed."""
+    windows = texts(dataset, evaluation, training, who.seed)
+    if not learned:
+        windows.pop("training", None)
     return Given(
         label=who.label,
         seed=who.seed,
@@ -81,7 +85,7 @@ def given(
         plan=plan,
         evaluation=evaluation,
         models=models,
-        texts=texts(dataset, evaluation, training, who.seed),
+        texts=windows,
         tokenizer=dataset.tokenizer,
         invertible=dataset.invertible,
         task=dataset if isinstance(dataset, TaskDataset) else None,

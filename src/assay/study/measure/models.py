@@ -1,4 +1,4 @@
-"""What `assay measure` does with models that no run here trained: untrained arms, imported ones."""
+"""What `assay measure` does with models on data that they were not trained on here: untrained, imported, on a task."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,16 +9,16 @@ from assay.analysis.statistics import LEVEL
 from assay.analysis.wording import join_names
 from assay.data.corpus import Tell
 from assay.data.dataset import load_dataset
-from assay.data.task import TaskDataset
+from assay.data.task import TaskDataset, find_task, in_words
 from assay.data.worded.dataset import TextTaskDataset
+from assay.data.worded.task import TextTask
 from assay.errors import RequestError
-from assay.evaluation.config import EvaluationConfig
 from assay.evaluation.measurement import Given, Measurement, Need, StudyMeasurement, expanded, named
 from assay.evaluation.measuring import Measuring
 from assay.hub.folder import TOKENIZER, locate
 from assay.model.architecture import Architecture, build_model
 from assay.model.lm import LanguageModel
-from assay.model.plan import resolve_plan
+from assay.model.plan import ExecutionPlan, resolve_plan
 from assay.records import Measured
 from assay.records.results import in_order
 from assay.study.arm import ArmConfig, parse_arm
@@ -28,7 +28,7 @@ from assay.study.measure.runs import Looked, Row, of_studies
 from assay.study.resolve import Study, resolve
 from assay.study.subject.file import registered_by
 from assay.study.subject.lookup import load_subject
-from assay.study.subject.run import LoadedRun
+from assay.study.subject.run import LoadedRun, load_run, read_run_config
 from assay.study.subject.subject import Subject
 from assay.training.config import TrainingConfig
 
@@ -75,24 +75,83 @@ def _resolved(arms: Sequence[ArmConfig], settings: Mapping[str, Any], tell: Tell
 
 
 def look_at_imported(subject: str, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> Looked:
-    """The model of hf:PATH or of an imported folder, on text that its own tokenizer cuts."""
+    """The model of hf:PATH or of an imported folder, on text that its own tokenizer cuts, or on a task."""
     loaded = load_subject(subject)
-    data = dict(settings.get("data", {}))
-    if "tokenizer" not in data:
-        data["tokenizer"] = str(_tokenizer(subject, loaded))
-    config = StudyConfig.parse({**settings, "arms": ["gpt1"], "data": data})
+    folder = locate(subject) if subject.startswith("hf:") else Path(subject)
+    data = _data(loaded, folder, dict(settings.get("data", {})))
+    context = settings.get("training", {}).get("context", TrainingConfig().context)
+    config = StudyConfig.parse({**settings, "arms": ["gpt1"], "data": data, "training": _read_by(context)})
+    return _look_at_loaded(loaded, config, resolve_plan(config.execution, tell), only, tell)
+
+
+def look_at_run_on_task(folder: Path, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> Looked:
+    """The trained run in `folder` on the task of `settings`, at its own context unless they give one.
+
+    Text that the task takes is that of the run. Nothing is stored.
+    """
+    loaded, run = load_run(folder), read_run_config(folder)
+    data = _data(loaded, folder, dict(settings["data"]))
+    if in_words(data["task"]) and _reads_corpus(data["task"]):
+        text = run.data.model_dump(include={"corpus", "text_field", "split_by", "max_bytes"})
+        data = {**text, **data}
+    read = _read_by(settings.get("training", {}).get("context", run.training.context))
+    evaluation = run.evaluation.model_dump()
+    config = StudyConfig.parse({**settings, "arms": ["gpt1"], "data": data, "training": read, "evaluation": evaluation})
+    return _look_at_loaded(loaded, config, run.plan or resolve_plan(config.execution, tell), only, tell)
+
+
+def _read_by(context: int) -> dict[str, int]:
+    """The settings of a training that does not take place, which fit that context."""
+    return {"context": context, "batch_tokens": context}
+
+
+def _data(loaded: LoadedRun, folder: Path, data: dict[str, Any]) -> dict[str, Any]:
+    """What a model is measured on, cut by its own tokenizer unless another is given; a task of ids has none.
+
+    A task that the model has no vocabulary for is a RequestError.
+    """
+    task = data.get("task")
+    if task is not None and not in_words(task):
+        find_task(task)  # an unknown one is said first
+        if loaded.tokenizer is not None:
+            raise RequestError(
+                f"--task {task}: its ids stand for no text, and {loaded.name} reads text; a task in words, as "
+                "--task needle, would do"
+            )
+        return data
+    if "tokenizer" in data:
+        return data
+    loaded.text_tokenizer()
+    return {**data, "tokenizer": str(folder / TOKENIZER)}
+
+
+def _reads_corpus(text: str) -> bool:
+    task, axes = find_task(text)
+    return isinstance(task, TextTask) and task.reads_corpus(axes)
+
+
+def _look_at_loaded(
+    loaded: LoadedRun, config: StudyConfig, plan: ExecutionPlan, only: Sequence[str] | None, tell: Tell
+) -> Looked:
     dataset = load_dataset(config.data, tell)
-    if dataset.vocab_size > loaded.config.vocab_size:
+    own, asked = loaded.config.vocab_size, dataset.vocab_size
+    if dataset.tokenizer is None and asked != own:
         raise RequestError(
-            f"--tokenizer {config.data.tokenizer}: has {dataset.vocab_size} tokens, {subject} "
-            f"{loaded.config.vocab_size}; its own would do"
+            f"--task {config.data.task}: has {asked} ids, {loaded.name} {own}; a task of as many would do"
         )
-    plan = resolve_plan(config.execution, tell)
-    who = Who(subject, 0, 0, loaded.architecture, loaded.config)
-    training: TrainingConfig = config.training
-    evaluation: EvaluationConfig = config.evaluation
-    of = given(who, {"trained": lambda: plan.apply(loaded.model)}, plan, evaluation, training, dataset)
-    return _looked(subject, only, of, tell)
+    if asked > own:
+        raise RequestError(
+            f"--tokenizer {config.data.tokenizer}: has {asked} tokens, {loaded.name} {own}; its own would do"
+        )
+    context, positions = config.training.context, loaded.architecture.max_positions(loaded.config)
+    if positions is not None and context > positions:
+        raise RequestError(f"--context {context}: {loaded.name} has {positions} positions; give at most that")
+    if isinstance(dataset, TaskDataset):
+        dataset.refuse(context, config.training.order, config.evaluation.test_tokens)
+    who = Who(loaded.name, 0, 0, loaded.architecture, loaded.config)
+    models: dict[Need, Callable[[], LanguageModel]] = {"trained": lambda: plan.apply(loaded.model)}
+    of = given(who, models, plan, config.evaluation, config.training, dataset, learned=False)
+    return _looked(loaded.name, only, of, tell)
 
 
 def look_at_file(file: Subject, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> list[Looked]:
@@ -109,12 +168,6 @@ def look_at_file(file: Subject, only: Sequence[str] | None, settings: Mapping[st
 def architectures_in(file: Subject) -> list[Architecture]:
     """What the file registers, or the one that FILE.py:NAME names."""
     return [item for item in registered_by(file.path) if file.name in ("", item.name)]
-
-
-def _tokenizer(subject: str, loaded: LoadedRun) -> Path:
-    loaded.text_tokenizer()
-    folder = locate(subject) if subject.startswith("hf:") else Path(subject)
-    return folder / TOKENIZER
 
 
 def of_task(task: TaskDataset | None) -> frozenset[Need]:
