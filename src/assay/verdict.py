@@ -9,6 +9,7 @@ from assay.analysis.gate.prediction import outcome
 from assay.analysis.gate.rule import DEFAULT_RULE, parse_rule, read_rule
 from assay.errors import RequestError
 from assay.records.gate import GatePlan, GateRecord
+from assay.records.sanity import Sanity
 from assay.report.gate import write_gate_page
 
 PLAN, GATE = "plan.json", "gate.json"
@@ -42,6 +43,22 @@ def conclude(folder: Path, plan: GatePlan, rule: dict[str, Any]) -> GateRecord:
         changed.append(f"judged by another rule than planned: {rule['name']} in place of {plan.rule['name']}")
     evidence = gate_evidence(folder, plan)
     record = judge_gate(evidence, parse_rule(rule), plan, outcome(folder, plan, evidence), changed)
+    record = record.model_copy(update={"sanity": failed_checks(folder, plan)})
     record.write(folder / GATE)
     write_gate_page(record, plan, folder)
     return record
+
+
+def failed_checks(folder: Path, plan: GatePlan) -> list[str]:
+    """What the short trainings before each size said of the candidates, where a check failed."""
+    found = []
+    for stage in plan.stages:
+        if stage.kind == "sanity":
+            for path in sorted((folder / stage.name).glob("*/sanity.json")):
+                sanity = Sanity.read(path)
+                found += [
+                    f"{stage.name}: {sanity.arm}: {finding.check}: {finding.reason}"
+                    for finding in sanity.findings
+                    if finding.status == "fail"
+                ]
+    return found

@@ -12,7 +12,7 @@ from assay.analysis.gate.judge import unsound_verdict
 from assay.analysis.gate.prediction import CLOCK
 from assay.analysis.gate.tuned import MOST_EXTENSIONS, chosen_at, rates_around, rounded, tuning_by_size
 from assay.analysis.scaling.tuning import Chosen
-from assay.analysis.wording import join_names
+from assay.analysis.wording import join_names, short
 from assay.errors import RequestError
 from assay.gating.asked import CONTROL, GateRequest
 from assay.gating.plan import make_plan
@@ -20,12 +20,15 @@ from assay.gating.sizes import least_size, refuse_sizes
 from assay.gating.stages import Rates, carry_out_runs, study_of
 from assay.records import write_whole
 from assay.records.gate import GatePlan, GateRecord, Stage
+from assay.records.sanity import Sanity
 from assay.report.gate import write_gate_page
 from assay.study.asked import StudyConfig
 from assay.study.audits import audit_fresh
 from assay.study.compare import Listener, compare
 from assay.study.folder import discard, lock
 from assay.study.resolve import resolve
+from assay.study.sanity.check import check
+from assay.study.spec import slug
 from assay.verdict import GATE, PLAN, conclude
 
 
@@ -82,7 +85,7 @@ def _carry_out(request: GateRequest, plan: GatePlan, folder: Path, listener: Lis
     base = StudyConfig.parse({name: value for name, value in plan.config.items() if value is not None})
     for stage in plan.stages:
         place = folder / stage.name
-        began, finished = time.monotonic(), (place / "study.json").exists()
+        began = time.monotonic()
         listener.message(f"{stage.name}: {stage.runs} runs")
         if stage.kind == "pilot":
             continue
@@ -96,11 +99,15 @@ def _carry_out(request: GateRequest, plan: GatePlan, folder: Path, listener: Lis
             tried = tuning_by_size(folder, plan)
             rates = {
                 arm: [rounded(tried[plan.baseline if arm == CONTROL else arm, stage.size].chosen().rate)]
-                for arm in stage.arms
+                for arm in {*stage.arms, plan.baseline}
             }
-            compare(study_of(request, stage, rates, base), place, listener, plan.workers)
-        if not finished:
-            _note_seconds(folder, stage.name, time.monotonic() - began)
+            if stage.kind == "sanity":
+                _check_sanity(request, stage, rates, plan, folder, listener, base)
+            else:
+                largest = stage.kind == "judged" and stage.size == plan.sizes[-1]
+                asked = study_of(request, stage, rates, base, plan.inference if largest else None)
+                compare(asked, place, listener, plan.workers)
+        _note_seconds(folder, stage.name, time.monotonic() - began)
 
 
 def _tune(
@@ -133,6 +140,33 @@ def _tune(
         listener.notice(f"{stage.name}: best at an end of its rates: {join_names(ends)}; one more rate for all arms")
         place = folder / f"{stage.name}-wider{turn}"
         carry_out_runs(study_of(request, stage, more, base), place, listener, plan.workers)
+
+
+def _check_sanity(
+    request: GateRequest,
+    stage: Stage,
+    rates: Rates,
+    plan: GatePlan,
+    folder: Path,
+    listener: Listener,
+    base: StudyConfig,
+) -> None:
+    """Short trainings of each candidate beside the baseline, with the rates of the judged runs; read where done."""
+    judged = next(of for of in plan.stages if of.kind == "judged" and of.size == stage.size)
+    both = judged.model_copy(update={"arms": [plan.baseline, *stage.arms]})
+    config = study_of(request, both, rates, base)
+    study = resolve(config, lambda _: None)
+    arms = {arm.label: arm for arm in study.arms}
+    smaller = [size for size in plan.sizes if size < stage.size]
+    for label in stage.arms:
+        below = None
+        if smaller:
+            below = Sanity.read(folder / f"sanity-{short(smaller[-1])}" / slug(label) / "sanity.json")
+        place = folder / stage.name / slug(label)
+        found = check(study, arms[label], arms[plan.baseline], place, listener.message, below)
+        for finding in found.findings:
+            if finding.status == "fail":
+                listener.notice(f"{stage.name}: {label}: {finding.check}: {finding.reason}")
 
 
 def _refuse_untuned(arms: Sequence[str], chosen: Mapping[str, Chosen]) -> None:
@@ -186,6 +220,8 @@ def _note_seconds(folder: Path, stage: str, seconds: float) -> None:
     """How long a stage took, or what was left of an interrupted one; the report has it beside the plan's prediction."""
     path = folder / CLOCK
     known = json.loads(path.read_bytes()) if path.exists() else {}
+    if stage in known:  # it was done before, and only read now
+        return
     write_whole(path, json.dumps({**known, stage: seconds}).encode())
 
 

@@ -14,6 +14,8 @@ PILOT_SEED = 20_000
 PILOT_SEEDS = (4, 2)
 """At the two smallest sizes: the spread comes from the first, the slope from both."""
 CHECKED_RATES = 3
+SANITY_BATCHES = 300
+"""What the checks before a size train on, about: a part of the tokens, and a few tokens again and again."""
 PAGE_SECONDS = 8.0
 """Floors, the speed of all arms by turns, samples and the page of one judged stage, about."""
 PAGE_SECONDS_AN_ARM = 6.0
@@ -91,10 +93,29 @@ def lay_out(shape: Shape, sizes: Sequence[int], costs: Costs) -> list[Stage]:
         for size, count in zip((first, second), PILOT_SEEDS, strict=True)
     ]
     found = [stage("tuning", first, tuned, [TUNING_SEED], shape.rates), stage("check", second, tuned, [TUNING_SEED])]
-    judged = [stage("judged", size, shape.arms, seeds) for size in sizes]
+    judged = []
+    for size in sizes:
+        judged += [_sanity(shape, size, costs), stage("judged", size, shape.arms, seeds)]
     judged.append(stage("judged", top_of(sizes), [shape.baseline], seeds))
     controls = [stage("control", size, [CONTROL], seeds) for size in sizes] if shape.placebo else []
     return [*pilots, *found, *judged, *controls]
+
+
+def _sanity(shape: Shape, size: int, costs: Costs) -> Stage:
+    """Short trainings of every candidate and the baseline beside it, one after the other."""
+    tokens = SANITY_BATCHES * shape.batch_tokens
+    each = [costs(arm, size, tokens) for arm in shape.candidates for arm in (arm, shape.baseline)]
+    return Stage(
+        name=f"sanity-{short(size)}",
+        kind="sanity",
+        size=size,
+        tokens=tokens,
+        arms=list(shape.candidates),
+        tries=2,
+        seeds=[0],
+        flops=sum(cost.flops for cost in each),
+        seconds=sum(cost.seconds for cost in each),
+    )
 
 
 def makespan(seconds: Sequence[float], workers: int) -> float:

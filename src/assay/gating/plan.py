@@ -24,6 +24,8 @@ from assay.study.compare import Listener
 from assay.study.machine import SMALL_PARAMETERS, compiles_at_once
 from assay.training.environment import environment
 
+FULL_PROTOCOL_SECONDS = 2 * 3600.0
+"""From so long a gate on the whole inference protocol is worth its minutes."""
 USUAL_SLOPE_NATS = 0.15
 """By how much the loss of a language model of this kind falls for e times the compute, where no pilot told it."""
 
@@ -115,6 +117,7 @@ def make_plan(request: GateRequest, folder: Path, listener: Listener, workers: i
         flops=cost.flops,
         peak_memory_bytes=max(known) * shape.workers if known else None,
         workers=shape.workers,
+        inference="inference" if cost.seconds > FULL_PROTOCOL_SECONDS else "inference_quick",
         machine=environment(resolve_plan(base.execution, lambda _: None), ""),
         written=datetime.now(UTC).isoformat(timespec="seconds"),
     )

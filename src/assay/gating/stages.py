@@ -30,8 +30,10 @@ def arms_of(request: GateRequest) -> dict[str, ArmConfig]:
     return arms
 
 
-def study_of(request: GateRequest, stage: Stage, rates: Rates, base: StudyConfig) -> StudyConfig:
-    """The study of `stage`; `base` is the protocol with its execution resolved.
+def study_of(
+    request: GateRequest, stage: Stage, rates: Rates, base: StudyConfig, inference: str | None = None
+) -> StudyConfig:
+    """The study of `stage`; `base` is the protocol with its execution resolved, `inference` a measurement beside it.
 
     An arm with several rates runs once with each, under the label `ARM@lr=RATE`. Tuning is scored on the validation
     split alone, and measures nothing else.
@@ -57,6 +59,8 @@ def study_of(request: GateRequest, stage: Stage, rates: Rates, base: StudyConfig
         alone = len(arms) == 1
         if alone:
             update["measurements"] = ["likelihood"]
+        elif inference is not None:
+            update["measurements"] = [*base.measurements, inference]
         update["rule"] = base.rule.model_copy(update={"baseline": None if alone else baseline})
     else:
         update["measurements"] = ["likelihood"]

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from assay.records.versioned import Record, Versioned
 
-StageKind = Literal["pilot", "tuning", "check", "judged", "control"]
+StageKind = Literal["pilot", "tuning", "check", "sanity", "judged", "control"]
 
 
 class Timing(Record):
@@ -96,6 +96,8 @@ class GatePlan(Versioned):
     peak_memory_bytes: int | None
     """Predicted, of all workers together."""
     workers: int
+    inference: str
+    """The measurement of reading and generating at the largest size."""
     machine: dict[str, str]
     written: str
     """Date and time, ISO 8601, UTC."""
@@ -189,6 +191,8 @@ class GateRecord(Versioned):
     rule: dict[str, Any]
     verdicts: list[CandidateVerdict]
     arms: list[Arm]
+    sanity: list[str] = []
+    """What the short trainings before each size said, where they failed."""
     power_laws: list[str] = []
     prediction: list[str] = []
     """What the plan predicted and what came: time, memory, noise."""

@@ -25,6 +25,7 @@ KINDS = {
     "pilot": "spread of the baseline over seeds",
     "tuning": "learning rates, one grid for all",
     "check": "the carried rate and its neighbours",
+    "sanity": "short trainings before the size",
     "judged": "judged runs",
     "control": "the baseline on half the tokens",
 }

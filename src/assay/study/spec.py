@@ -55,5 +55,9 @@ def folder_name(label: str, seed: int, digest: str) -> str:
 
     Nothing is ever read back from the name.
     """
-    slug = re.sub(r"[^A-Za-z0-9.+-]+", "-", label).strip("-.")[:48] or "arm"
-    return f"{slug}-seed{seed}-{digest[:SHORT_DIGEST]}"
+    return f"{slug(label)}-seed{seed}-{digest[:SHORT_DIGEST]}"
+
+
+def slug(label: str) -> str:
+    """The plain characters of a label, for the name of a folder."""
+    return re.sub(r"[^A-Za-z0-9.+-]+", "-", label).strip("-.")[:48] or "arm"

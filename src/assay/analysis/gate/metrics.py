@@ -13,7 +13,7 @@ BEFORE_A_SPIKE = 20
 """Steps whose mean loss a step's loss is compared with."""
 SETTLED_SHARE = 0.1
 """Of the steps: losses before are of a model that has not begun to learn."""
-ADVANTAGES = {"speed_ratio": "generation", "memory_ratio": "peak_memory", "compute_efficiency_ratio": "bits_per_second"}
+ADVANTAGES = {"speed_ratio": "generation", "memory_ratio": "memory"}
 """Metric -> the key of the column that it is read from."""
 
 

@@ -23,7 +23,6 @@ METRICS = (
     "spike_ratio",
     "loss_over_size_below",
     "scaling_exponent",
-    "compute_efficiency_ratio",
 )
 """What a rule on point estimates can ask, docs/gate.md says how each is computed."""
 
