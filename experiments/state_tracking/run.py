@@ -4,7 +4,8 @@
 
 Two layers of width 64 learn from sequences of up to 40 tokens; asked for is the last answer of exactly 40, in 2,000
 sequences that were never seen. Rate and weights are chosen on validation. What a delta rule with negative eigenvalues
-learns (Grazzi et al. 2024, arXiv 2411.12537), one without, and Mamba-2, cannot: those two are the controls.
+learns (Grazzi et al. 2024, arXiv 2411.12537), one without, and Mamba-2, cannot: those two are the controls. The same
+weights are then asked after 80 tokens.
 """
 
 import argparse
@@ -18,11 +19,12 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
+from assay.api import measure
 from assay.errors import RequestError
 from assay.study.asked import StudyConfig
 from assay.study.run import train
 
-LENGTH, BATCH, TESTED = 40, 256, 2_000
+LENGTH, BATCH, VALIDATED, TESTED = 40, 256, 512, 2_000
 ARMS = {
     "negative eigenvalues": "delta-net:negative_eigenvalues=true,n_heads=2,head_dim=32",
     "delta-net": "delta-net:n_heads=2,head_dim=32",
@@ -56,6 +58,11 @@ def task_of(name: str) -> str:
     return f"{TASKS[name]}length={LENGTH},{asked}"
 
 
+def answers_in(task: str) -> int:
+    """Of one sequence; splits are measured in answers."""
+    return 1 if "targets=last" in task else LENGTH
+
+
 def one_run(task: str, arm: str, rate: float, seed: int, sequences: int, folder: Path) -> dict[str, Any]:
     """Train and measure one arm, or read what is there."""
     config = StudyConfig.parse(
@@ -74,11 +81,11 @@ def one_run(task: str, arm: str, rate: float, seed: int, sequences: int, folder:
                 "warmup_share": 0.01,
                 "schedule": "constant",
                 "validation_interval": 25,
-                "validation_tokens": 512 * LENGTH,
+                "validation_tokens": VALIDATED * answers_in(task),
                 "stop_at_nats": 0.002,
                 "weights": "best",
             },
-            "evaluation": {"test_tokens": TESTED * LENGTH},
+            "evaluation": {"test_tokens": TESTED * answers_in(task)},
             "measurements": ["likelihood", "answers"],
         }
     )
@@ -87,6 +94,7 @@ def one_run(task: str, arm: str, rate: float, seed: int, sequences: int, folder:
     reads = [stretch for stretch in answers["stretches"] if stretch["axis"] == "read" and stretch["last"] >= LENGTH]
     last = answers if task.startswith("parity") else reads[-1]
     outcome = {
+        "longer": at_twice_the_length(folder, task),
         "rate": rate,
         "seed": seed,
         "validation_nats": min(point.nats_per_token for point in run.record.validation_curve),
@@ -99,6 +107,20 @@ def one_run(task: str, arm: str, rate: float, seed: int, sequences: int, folder:
     print(f"{task} {arm} lr={rate:g} seed {seed}: {outcome['accuracy']:.3f} after {outcome['sequences']:,}",
           file=sys.stderr)  # fmt: skip
     return outcome
+
+
+def at_twice_the_length(folder: Path, task: str) -> float:
+    """The accuracy of the same weights after twice as many tokens."""
+    longer = task.replace(f"length={LENGTH}", f"length={2 * LENGTH}").replace(",at_most=true", "")
+    (looked,) = measure(
+        folder,
+        only=["answers"],
+        data={"task": longer.replace("targets=every", "targets=last")},
+        training={"context": 2 * LENGTH},
+        evaluation={"test_tokens": TESTED},
+    )
+    columns = {column.key: column.value for row in looked.rows for column in row.columns}
+    return float(columns["accuracy"] or 0.0)
 
 
 def best_rate(outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -118,13 +140,14 @@ def best_rate(outcomes: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def show(results: dict[str, dict[str, list[dict[str, Any]]]]) -> None:
     """A row a task and arm."""
     table = Table(title=f"After {LENGTH} tokens, two layers of width 64", box=None, title_justify="left")
-    for head in ("task", "arm", "rate", "accuracy by seed", "floor", "sequences"):
+    for head in ("task", "arm", "rate", "accuracy by seed", f"after {2 * LENGTH} tokens", "floor", "sequences"):
         table.add_column(head, justify="left" if head in ("task", "arm") else "right")
     for task, arms in results.items():
         for arm, of in arms.items():
             accuracies = " ".join(f"{one['accuracy']:.3f}" for one in of)
             sequences = " ".join(f"{one['sequences']:,}" for one in of)
-            table.add_row(task, arm, f"{of[0]['rate']:g}", accuracies, f"{of[0]['floor']:.3f}", sequences)
+            longer = " ".join(f"{one['longer']:.3f}" for one in of)
+            table.add_row(task, arm, f"{of[0]['rate']:g}", accuracies, longer, f"{of[0]['floor']:.3f}", sequences)
     Console().print(table)
 
 

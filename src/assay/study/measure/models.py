@@ -85,7 +85,7 @@ def look_at_imported(subject: str, only: Sequence[str] | None, settings: Mapping
 
 
 def look_at_run_on_task(folder: Path, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> Looked:
-    """The trained run in `folder` on the task of `settings`, at its own context unless they give one.
+    """The trained run in `folder` on the task of `settings`, at its own context and evaluation unless they give others.
 
     Text that the task takes is that of the run. Nothing is stored.
     """
@@ -95,7 +95,7 @@ def look_at_run_on_task(folder: Path, only: Sequence[str] | None, settings: Mapp
         text = run.data.model_dump(include={"corpus", "text_field", "split_by", "max_bytes"})
         data = {**text, **data}
     read = _read_by(settings.get("training", {}).get("context", run.training.context))
-    evaluation = run.evaluation.model_dump()
+    evaluation = {**run.evaluation.model_dump(), **settings.get("evaluation", {})}
     config = StudyConfig.parse({**settings, "arms": ["gpt1"], "data": data, "training": read, "evaluation": evaluation})
     return _look_at_loaded(loaded, config, run.plan or resolve_plan(config.execution, tell), only, tell)
 
