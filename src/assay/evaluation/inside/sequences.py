@@ -34,8 +34,8 @@ class Sequences(NamedTuple):
             yield slice(low, low + rows)
 
 
-def fullest(windows: ScoringWindows, most: int) -> Sequences:
-    """Up to `most` of the fullest windows, of as many documents as there are, cut to the length of the shortest.
+def fullest_rows(windows: ScoringWindows, most: int) -> tuple[Int[np.ndarray, " N"], int]:
+    """Up to `most` of the fullest windows, of as many documents as there are, and the length of the shortest.
 
     Windows of one document are alike, so that a second one says little: each document has its first one before any
     document has its second.
@@ -49,7 +49,13 @@ def fullest(windows: ScoringWindows, most: int) -> Sequences:
         turn[place] = earlier.get(int(windows.document[row]), 0)
         earlier[int(windows.document[row])] = int(turn[place]) + 1
     rows = np.sort(long[np.argsort(turn, kind="stable")][:most])
-    return Sequences(windows.inputs[rows][:, : int(lengths[rows].min())], windows.document[rows])
+    return rows, int(lengths[rows].min())
+
+
+def fullest(windows: ScoringWindows, most: int) -> Sequences:
+    """The inputs of these windows, cut to the length of the shortest."""
+    rows, length = fullest_rows(windows, most)
+    return Sequences(windows.inputs[rows][:, :length], windows.document[rows])
 
 
 def over_documents(values: np.ndarray, document: Int[np.ndarray, " N"]) -> Interval:
