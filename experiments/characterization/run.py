@@ -4,7 +4,8 @@
 
 Every arm is trained alike and asked everything of the group `character`; the note's published numbers stand beside
 ours, with why they differ. `document` has the note's sizes and vocabulary, `pocket` a sixteenth of them on bytes,
-`smoke` next to nothing. It leaves a study (page, records, figures) in the folder of --out; the same command goes on with it.
+`smoke` next to nothing. It leaves a study (page, records, figures) in the folder of --out; the same command goes on
+with it.
 """
 
 import argparse
@@ -48,8 +49,6 @@ class Row(NamedTuple):
 
 
 ROWS = (
-    Row("test nats per token", "likelihood", "nats_per_token"),
-    Row("test perplexity", "likelihood", "perplexity"),
     Row("tokens per second", "speed", "speed"),
     Row("growth, block to block", "signals", "growth"),
     Row("growth with the embedding", "signals", "growth_with_embedding"),
@@ -112,6 +111,22 @@ def settings(scale: str, corpus: str, size: int | None) -> dict[str, Any]:
     }
 
 
+def scores(arm: Arm) -> dict[str, str]:
+    """Of the held-out text, with Student's interval over seeds."""
+    if arm.scores is None:
+        return {"test nats per token": "-", "test perplexity": "-"}
+    nats, perplexity = arm.scores.nats_per_token, arm.scores.perplexity
+    return {
+        f"test {called}": f"{of.mean:.4g}" + ("" if of.low is None else f" [{of.low:.4g}, {of.high:.4g}]")
+        for called, of in (("nats per token", nats), ("perplexity", perplexity))
+    }
+
+
+def table_of(arm: Arm) -> dict[str, str]:
+    """Every row of the arm's column."""
+    return {**scores(arm), **{row.called: cell(arm, row) for row in ROWS}}
+
+
 def cell(arm: Arm, row: Row) -> str:
     """The number of an arm over its seeds, with its interval or range; a dash where there is none."""
     for column in arm.columns:
@@ -143,8 +158,9 @@ def show(study: StudyRecord, said: dict[str, list[str]]) -> None:
             table = Table(
                 "", *(arm.label for arm in of), title=f"Initialisation: {init}", box=None, title_justify="left"
             )
-            for row in ROWS:
-                table.add_row(row.called, *(cell(arm, row) for arm in of))
+            columns = [table_of(arm) for arm in of]
+            for called in columns[0]:
+                table.add_row(called, *(column[called] for column in columns))
             console.print(table)
     console.print("\nPublished (documents 000 and 002)")
     for name, text in PUBLISHED.items():
@@ -181,7 +197,7 @@ def main() -> int:
     show(study, said)
     print(f"report: {folder / str(study.report)}")
     if options.json:
-        table = {arm.label: {row.called: cell(arm, row) for row in ROWS} for arm in study.arms}
+        table = {arm.label: table_of(arm) for arm in study.arms}
         print(json.dumps({"arms": table, "words": said, "published": PUBLISHED, "why": WHY}))
     return 0
 

@@ -13,6 +13,8 @@ from assay.analysis.wording import join_names
 from assay.records import Column, Results
 
 MOST_SENTENCES = 8
+CHARACTER = "state"
+"""The measurement without which there is too little to tell."""
 SCORE = "nats_per_token"
 """The column of what is a strength or a weakness; the others are only traits."""
 Seeds = Mapping[int, Results]

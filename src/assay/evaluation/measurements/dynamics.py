@@ -128,6 +128,7 @@ class MeasureDynamics(Measurement[Dynamics]):
             ),
             Column(
                 key="highest_norm",
+                spread="range",
                 head="gradient",
                 second="highest/median",
                 format="ratio",

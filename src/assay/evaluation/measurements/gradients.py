@@ -121,6 +121,7 @@ class MeasureGradients(Measurement[Gradients]):
             ),
             Column(
                 key="first_to_last",
+                spread="range",
                 head="first/last",
                 format="ratio",
                 value=ratio.mean if ratio else None,
@@ -130,6 +131,7 @@ class MeasureGradients(Measurement[Gradients]):
             ),
             Column(
                 key="noise_scale",
+                spread="range",
                 head="noise scale",
                 second="tokens",
                 format="count",

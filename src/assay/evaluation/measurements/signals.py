@@ -126,7 +126,11 @@ class MeasureSignals(Measurement[Signals]):
             Column(key="initial_stream", head="initial std", format="number", value=stream),
             Column(key="initial_logits", head="of logits", format="number", value=logits, under="initial_stream"),
             Column(
-                key="mixer_gain", head="mixer gain", format="ratio", value=None if last is None else last.mixer_gain
+                key="mixer_gain",
+                spread="range",
+                head="mixer gain",
+                format="ratio",
+                value=None if last is None else last.mixer_gain,
             ),
             Column(
                 key="gain_verdict",
@@ -163,25 +167,6 @@ class MeasureSignals(Measurement[Signals]):
                 ],
             ),
             *_components_figure(values.trained or values.initial),
-        ]
-
-    def sentences(self, values: Signals) -> list[str]:
-        profile, when = (values.trained, "Trained") if values.trained is not None else (values.initial, "Untrained")
-        if profile is None or not profile.blocks:
-            return []
-        blocks = profile.blocks
-        steepest = max(range(len(blocks)), key=lambda index: blocks[index].growth)
-        between = ""
-        if profile.growth_low is not None and profile.growth_high is not None:
-            between = f" ({profile.growth_low:.3g} to {profile.growth_high:.3g} over documents)"
-        mixers = sum(block.mixer_share for block in blocks)
-        channels = sum(block.channel_mixer_share or 0.0 for block in blocks)
-        return [
-            f"{when}, its stream grows {profile.growth_without_embedding:.3g}x from the first block to the last"
-            f"{between}, {profile.growth_with_embedding:.3g}x from the embedding; block {steepest} is the steepest "
-            f"({blocks[steepest].growth:.3g}x). Of the last stream {profile.embedding_share or 0.0:.0%} is the "
-            f"embedding, {mixers:.0%} what mixers and {channels:.0%} what channel mixers add; a mixer returns "
-            f"{profile.mixer_gain or 0.0:.3g} times what it reads (median over blocks: {profile.gain_verdict})."
         ]
 
 

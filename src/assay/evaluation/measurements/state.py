@@ -149,6 +149,7 @@ class MeasureState(Measurement[States]):
         return [
             Column(
                 key="half_life",
+                spread="range",
                 head="half-life",
                 second="tokens",
                 format="number",
