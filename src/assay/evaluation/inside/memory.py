@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from assay.evaluation.inside.sequences import Sequences, evaluating
@@ -159,21 +160,15 @@ def _joined(parts: Sequence[PartNumbers]) -> PartNumbers:
     return first._replace(**arrays)
 
 
-class Distances(NamedTuple):
-    """Of the states after two halves of each text: how far apart they are, over their mean size.
-
-    0 is the same, about 1.4 unrelated. [N] each, NaN where there is no other document.
-    """
-
-    same: np.ndarray
-    """Both halves of one text."""
-    other: np.ndarray
-    """The first half of it and the second halves of texts of other documents, their mean."""
-
-
 @torch.no_grad()
-def read_distances(model: LanguageModel, sequences: Sequences, plan: ExecutionPlan) -> dict[Key, Distances]:
-    """Of every recurrent tensor; none where a text has but one token."""
+def read_distances(
+    model: LanguageModel, sequences: Sequences, plan: ExecutionPlan
+) -> dict[Key, Float[np.ndarray, "N N"]]:
+    """Of every recurrent tensor: how far its state after the first half of text i is from that after the second half of
+    text j, over the root mean square of both norms. 0 is the same, about 1.4 unrelated.
+
+    Both halves are read from an empty state. None where a text has but one token.
+    """
     half = sequences.inputs.shape[1] // 2
     if not half:
         return {}
@@ -186,13 +181,11 @@ def read_distances(model: LanguageModel, sequences: Sequences, plan: ExecutionPl
             for index, of in enumerate(state.blocks):
                 for key, tensor in recurrent_parts(of, index):
                     found.setdefault(key, ([], []))[place].append(tensor.float().flatten(1))
-    return {key: _distances(torch.cat(a), torch.cat(b), sequences.document) for key, (a, b) in found.items()}
+    return {key: _apart(torch.cat(a), torch.cat(b)) for key, (a, b) in found.items()}
 
 
-def _distances(a: Tensor, b: Tensor, document: np.ndarray) -> Distances:
+def _apart(a: Float[Tensor, "N S"], b: Float[Tensor, "N S"]) -> Float[np.ndarray, "N N"]:
     sizes = (a.double().square().sum(1)[:, None] + b.double().square().sum(1)) / 2
     squares = (2 * sizes - 2 * a.double() @ b.double().T).clamp(min=0) / sizes.clamp(min=1e-30)
-    apart = squares.sqrt().cpu().numpy()
-    others = document[:, None] != document
-    with np.errstate(invalid="ignore"):
-        return Distances(np.diag(apart).copy(), np.where(others, apart, 0).sum(1) / others.sum(1))
+    apart: np.ndarray = squares.sqrt().cpu().numpy()
+    return apart

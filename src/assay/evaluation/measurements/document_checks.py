@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from assay.evaluation.inside.gradient import TokenBatch
+from assay.evaluation.inside.gradient_profile import BALANCED, TOLERATED, GradientProfile, measure_gradients
 from assay.evaluation.inside.sequences import Sequences, evaluating, fullest_rows
+from assay.evaluation.inside.state_profile import StateProfile, measure_states
 from assay.evaluation.measurement import Given, Measurement, Reader, register
-from assay.evaluation.measurements.gradients import BALANCED, TOLERATED, GradientProfile, measure_gradients
-from assay.evaluation.measurements.state import StateProfile, measure_states
 from assay.layers.mixer import state_tensors
 from assay.model.lm import LanguageModel, ModelState
 from assay.model.plan import ExecutionPlan
