@@ -115,6 +115,7 @@ def test_equal_singular_values_are_the_rank(rank: int) -> None:
 def test_rank_of_random_numbers_is_below_their_number_of_columns() -> None:
     assert 12 < random_rank(16, 16) < 16
     assert torch.isnan(effective_rank(torch.zeros(2, 4, 4))).all()
+    assert torch.isnan(effective_rank(torch.tensor([[torch.inf, 0], [0, 1]])))
     assert float(effective_rank(torch.eye(5) * 3)) == pytest.approx(5)
 
 

@@ -21,6 +21,7 @@ LARGE = 5.0
 """Elements beyond it count as saturated: the limit of GroundThink's gate G3.5."""
 EVEN = 8
 """Positions at equal distances at which states are looked at."""
+FLOAT32_BYTES = 4
 TRACE_BYTES = 256 << 20
 """Of the states that are held at once."""
 
@@ -90,7 +91,10 @@ def read_memory(
 ) -> tuple[dict[Key, PartNumbers], list[Gate]]:
     """Every recurrent tensor, and every gate of a decay; both empty for a model without any."""
     points = points_of(sequences.inputs.shape[1])
-    most = _rows_at_once(model, len(points.all))
+    carried = _numbers_carried(model)
+    if not carried:
+        return {}, []
+    most = max(1, TRACE_BYTES // (FLOAT32_BYTES * carried * len(points.all)))
     parts: dict[Key, list[PartNumbers]] = {}
     gates: dict[tuple[int, str], list[np.ndarray]] = {}
     for rows in sequences.batches(most):
@@ -113,11 +117,10 @@ def read_memory(
     return joined, [Gate(*place, np.concatenate(of, axis=1)) for place, of in gates.items() if points.lags]
 
 
-def _rows_at_once(model: LanguageModel, positions: int) -> int:
+def _numbers_carried(model: LanguageModel) -> int:
+    """Numbers in the recurrent states of one sequence."""
     state = model.initial_state(1)
-    tensors = [tensor for index, of in enumerate(state.blocks) for _, tensor in recurrent_parts(of, index)]
-    held = sum(tensor.numel() * max(4, tensor.element_size()) for tensor in tensors) * positions
-    return max(1, TRACE_BYTES // max(1, held))
+    return sum(tensor.numel() for index, of in enumerate(state.blocks) for _, tensor in recurrent_parts(of, index))
 
 
 def _numbers(trace: Trace, key: Key, points: Points, left: Tensor) -> PartNumbers:

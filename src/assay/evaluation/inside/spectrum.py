@@ -13,11 +13,12 @@ DRAWS = 16
 
 
 def effective_rank(matrices: Float[Tensor, "*B K V"]) -> Float[Tensor, "*B"]:
-    """exp of the entropy of the singular values over their sum (Roy and Vetterli 2007); NaN for a matrix of zeros."""
-    values = torch.linalg.svdvals(matrices.double())
+    """exp of the entropy of singular values over their sum (Roy and Vetterli 2007); NaN for zeros and for infinities."""
+    finite = matrices.isfinite().all(-1).all(-1)
+    values = torch.linalg.svdvals(matrices.double().nan_to_num(0.0, 0.0, 0.0))
     shares = values / values.sum(-1, keepdim=True)
     rank: Tensor = torch.special.entr(shares).sum(-1).exp()
-    return rank
+    return torch.where(finite, rank, torch.nan)
 
 
 @cache
