@@ -13,7 +13,7 @@ DRAWS = 16
 
 
 def effective_rank(matrices: Float[Tensor, "*B K V"]) -> Float[Tensor, "*B"]:
-    """exp of the entropy of singular values over their sum (Roy and Vetterli 2007); NaN for zeros and for infinities."""
+    """exp of the entropy of singular values over their sum (Roy and Vetterli 2007); NaN for zeros and infinities."""
     finite = matrices.isfinite().all(-1).all(-1)
     values = torch.linalg.svdvals(matrices.double().nan_to_num(0.0, 0.0, 0.0))
     shares = values / values.sum(-1, keepdim=True)
