@@ -14,4 +14,4 @@ class EvaluationConfig(Config):
     test_tokens: int | None = Field(32_768, gt=0)
     """Tokens of that split that are scored; None is all of it."""
     signal_windows: int = Field(8, gt=0)
-    """Validation windows on which signals are measured."""
+    """Validation windows on which signals and states are measured."""

@@ -109,11 +109,11 @@ def _tensors(state: State, path: Path) -> Iterator[tuple[Path, Tensor]]:
     if isinstance(state, Tensor):
         yield path, state
     elif isinstance(state, tuple | list):
-        for part, of in zip(state, _paths(state, path), strict=True):
+        for part, of in zip(state, part_paths(state, path), strict=True):
             yield from _tensors(part, of)
 
 
-def _paths(state: Sequence[State], path: Path) -> list[Path]:
+def part_paths(state: Sequence[State], path: Path) -> list[Path]:
     """The path of each part of a state; `path` is that of the whole."""
     if isinstance(state, AttentionState):
         return ["cache"] * len(state)
@@ -130,6 +130,6 @@ def _changed(state: State, twin: State, path: Path, site: Site, change: Change, 
         return state
     parts = [
         _changed(part, other, of, site, change, block)
-        for part, other, of in zip(state, twin, _paths(state, path), strict=True)
+        for part, other, of in zip(state, twin, part_paths(state, path), strict=True)
     ]
     return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)

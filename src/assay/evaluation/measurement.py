@@ -66,6 +66,10 @@ class Given:
     """Whether the tokenizer gives every text back, so that bytes can be counted."""
     task: TaskDataset | None = None
     """None where the data are a text."""
+    protocol: TrainingConfig | None = None
+    """How the model is or was trained; None where that is not known."""
+    steps: Sequence[Mapping[str, Any]] = ()
+    """A row for each training step, as metrics.jsonl has it; none of a model that was not trained here."""
     courses: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """Name of a measurement -> what its observer returned each time, first to last, with the `step`."""
 

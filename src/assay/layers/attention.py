@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from assay.errors import RequestError
-from assay.layers.basic import FAN_IN, ProjectionDraws
+from assay.layers.basic import FAN_IN, ProjectionDraws, Tap
 from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared, State
 from assay.layers.randomness import Dropout
 from assay.ops.attention import (
@@ -32,7 +32,7 @@ class CausalAttention(SequenceLayer):
     With `rope_base` queries and keys are rotated by their position (Su et al. 2021), counted from the first token in
     the state; without it the layer knows no positions. `n_kv_heads` is the number of key and value heads, each shared
     by a group of query heads (Ainslie et al. 2023); None means as many as query heads. `dropout` acts on the attention
-    weights, in training.
+    weights, in training. `query_tap` [B, T, H, K] and `key_tap` [B, T, G, K] see queries and keys, rotated if rotary.
     """
 
     ops = (ATTENTION,)
@@ -61,12 +61,14 @@ class CausalAttention(SequenceLayer):
         self.qkv = nn.Linear(d_model, (n_heads + 2 * n_kv_heads) * self.head_dim, bias=bias)
         self.output = nn.Linear(d_model, d_model, bias=bias)
         self.dropout = Dropout(dropout)
+        self.query_tap, self.key_tap = Tap(), Tap()
         self._draws = draws
 
     def forward(
         self, x: Float[Tensor, "B T D"], state: State | None = None, shared: Shared | None = None
     ) -> tuple[Float[Tensor, "B T D"], State]:
         q, k, v = self._project(x, 0 if state is None else state.length)
+        q, k = self.query_tap(q), self.key_tap(k)
         drop = self.dropout if self.dropout.training and self.dropout.p > 0 else None
         y, state = self._attend(q, k, v, state, drop)
         return self.output(y.flatten(2)), state

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from assay.audit.redraw import redrawn
+from assay.evaluation.inside.sequences import Sequences
 from assay.evaluation.measurements.signals import (
     MeasureSignals,
     SignalProfile,
@@ -19,6 +20,7 @@ from assay.model.lm import Block, Embedding, LanguageModel
 from evaluation.small import PLAN, tiny
 
 IDS = np.random.default_rng(0).integers(0, 61, (4, 16))
+SEQUENCES = Sequences(IDS, np.arange(4))
 
 
 class Nothing(Layer):
@@ -64,7 +66,7 @@ def scaling(*factors: float, embedding_std: float = 1.0) -> LanguageModel:
 
 
 def test_growth_is_that_of_the_blocks() -> None:
-    got = measure_profile(scaling(10.0, 2.0, 3.0, embedding_std=0.01), IDS, PLAN)
+    got = measure_profile(scaling(10.0, 2.0, 3.0, embedding_std=0.01), SEQUENCES, PLAN)
     assert len(got.std) == len(got.rms) == 4
     assert got.std == pytest.approx([got.std[0] * factor for factor in (1, 10, 20, 60)], rel=1e-5)
     assert got.growth_with_embedding == pytest.approx(60, rel=1e-5)
@@ -74,9 +76,9 @@ def test_growth_is_that_of_the_blocks() -> None:
 
 def test_verdicts_are_on_both_growths() -> None:
     """A tiny embedding makes the first an AMPLIFIER while the blocks themselves dampen."""
-    got = measure_profile(scaling(10.0, 0.5, 0.5), IDS, PLAN)
+    got = measure_profile(scaling(10.0, 0.5, 0.5), SEQUENCES, PLAN)
     assert (got.verdict_with_embedding, got.verdict_without_embedding) == ("AMPLIFIER", "DAMPER")
-    got = measure_profile(scaling(0.2, 1.0), IDS, PLAN)
+    got = measure_profile(scaling(0.2, 1.0), SEQUENCES, PLAN)
     assert (got.verdict_with_embedding, got.verdict_without_embedding) == ("DAMPER", "NEUTRAL")
 
 
@@ -92,7 +94,7 @@ def test_rms_and_std_differ_by_the_mean() -> None:
     model = scaling(1.0)
     with torch.no_grad():
         model.embedding.tokens.add_(5.0)
-    got = measure_profile(model, IDS, PLAN)
+    got = measure_profile(model, SEQUENCES, PLAN)
     x = model.embedding(torch.from_numpy(IDS)).double()
     assert got.std[0] == pytest.approx(x.std().item())
     assert got.rms[0] == pytest.approx(x.square().mean().sqrt().item())
@@ -100,9 +102,9 @@ def test_rms_and_std_differ_by_the_mean() -> None:
 
 
 def test_a_dead_stream_has_no_growth() -> None:
-    assert measure_profile(scaling(0.0, 1.0), IDS, PLAN).growth_without_embedding == 1.0
+    assert measure_profile(scaling(0.0, 1.0), SEQUENCES, PLAN).growth_without_embedding == 1.0
     silent = scaling(1.0, 1.0, embedding_std=0.0)
-    assert measure_profile(silent, IDS, PLAN).growth_with_embedding == 1.0
+    assert measure_profile(silent, SEQUENCES, PLAN).growth_with_embedding == 1.0
 
 
 def test_logits_are_compared_over_the_vocabulary() -> None:
@@ -110,18 +112,18 @@ def test_logits_are_compared_over_the_vocabulary() -> None:
     model = tiny(heads="untied")
     head = model.untied_head
     assert head is not None
-    got = measure_profile(model, IDS, PLAN)
+    got = measure_profile(model, SEQUENCES, PLAN)
     hidden = model.hidden(torch.from_numpy(IDS))[0].detach().double()
     variances = (hidden @ head.detach().double().T).var(-1, unbiased=False)
     assert got.logits_std == pytest.approx(variances.mean().sqrt().item(), rel=1e-5)
     with torch.no_grad():
         head.add_(torch.ones(32))  # every logit of a position grows by the same sum
-    shifted = measure_profile(model, IDS, PLAN)
+    shifted = measure_profile(model, SEQUENCES, PLAN)
     assert shifted.logits_std == pytest.approx(got.logits_std, rel=1e-3)
 
 
 def test_columns_show_the_start() -> None:
-    profile = measure_profile(tiny(), IDS, PLAN)
+    profile = measure_profile(tiny(), SEQUENCES, PLAN)
     measurement = MeasureSignals()
     shown = {column.key: column.value for column in measurement.columns(Signals(initial=profile, trained=None))}
     assert shown["initial_stream"] == profile.std[-1]
@@ -135,17 +137,65 @@ def test_the_model_is_left_as_it_was(training: bool) -> None:
     model = redrawn(tiny(), torch.Generator().manual_seed(0))
     model.train(training)
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    first = measure_profile(model, IDS, PLAN)
+    first = measure_profile(model, SEQUENCES, PLAN)
     assert model.training == training
     assert all(not module._forward_hooks for module in model.modules())
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
-    assert measure_profile(model, IDS, PLAN) == first
+    assert measure_profile(model, SEQUENCES, PLAN) == first
 
 
 def test_hooks_are_removed_when_the_model_fails() -> None:
     model = tiny(max_positions=8)
     model.train()
     with pytest.raises(ValueError, match="16 tokens given; the model has 8 learned positions"):
-        measure_profile(model, IDS, PLAN)
+        measure_profile(model, SEQUENCES, PLAN)
     assert all(not module._forward_hooks for module in model.modules())
     assert model.training
+
+
+def test_a_gain_planted_in_one_block_is_found_there() -> None:
+    """A mixer that returns four times as much is the only one whose gain has changed, by four."""
+    for name in ("gpt1", "rwkv6", "mamba2"):
+        model = redrawn(tiny(name, n_layers=3), torch.Generator().manual_seed(0))
+        before = measure_profile(model, SEQUENCES, PLAN).blocks
+        with torch.no_grad():
+            for weight in model.sequence_blocks()[1].mixer.residual_outputs():
+                weight.mul_(4)
+        after = measure_profile(model, SEQUENCES, PLAN).blocks
+        gains = [b.mixer_gain / a.mixer_gain for a, b in zip(before, after, strict=True)]
+        assert gains[1] == pytest.approx(4, rel=1e-4)
+        assert gains[0] == pytest.approx(1, rel=1e-4)
+        assert 0.3 < gains[2] < 3, "it reads another stream, of the same size"
+        growth = [b.growth / a.growth for a, b in zip(before, after, strict=True)]
+        assert int(np.argmax(growth)) == 1
+
+
+def test_growth_of_one_block_is_that_which_was_planted() -> None:
+    blocks = measure_profile(scaling(1.0, 7.0, 1.0), SEQUENCES, PLAN).blocks
+    assert [block.growth for block in blocks] == pytest.approx([1, 7, 1], rel=1e-5)
+    assert [block.mixer_gain for block in blocks] == pytest.approx([0, 6, 0], rel=1e-5)
+    assert [block.cosine for block in blocks] == pytest.approx([1, 1, 1])
+    assert [block.mixer_share for block in blocks] == pytest.approx([0, 6 / 7, 0], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["gpt1", "rwkv6", "mamba2", "twin"])
+def test_shares_of_the_last_stream_sum_to_one(name: str) -> None:
+    profile = measure_profile(redrawn(tiny(name), torch.Generator().manual_seed(0)), SEQUENCES, PLAN)
+    assert profile.embedding_share is not None
+    shares = [block.mixer_share + (block.channel_mixer_share or 0) for block in profile.blocks]
+    assert profile.embedding_share + sum(shares) == pytest.approx(1, abs=1e-5)
+    assert (set(profile.blocks[0].fused) == {"rwkv", "mamba"}) == (name == "twin")
+
+
+def test_batches_change_nothing_and_other_text_stays_within_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = redrawn(tiny(), torch.Generator().manual_seed(0))
+    whole = measure_profile(model, SEQUENCES, PLAN)
+    monkeypatch.setattr("assay.evaluation.inside.sequences.BATCH_TOKENS", 16)
+    alone = measure_profile(model, SEQUENCES, PLAN)
+    assert alone.std == pytest.approx(whole.std, rel=1e-6)
+    assert alone.growth_low == pytest.approx(whole.growth_low, rel=1e-4)
+    draw = np.random.default_rng(1)
+    profiles = [measure_profile(model, Sequences(draw.integers(0, 61, (8, 16)), np.arange(8)), PLAN) for _ in range(30)]
+    truth = np.mean([profile.growth_without_embedding for profile in profiles])
+    inside = [(p.growth_low or 0) <= truth <= (p.growth_high or 0) for p in profiles]
+    assert np.mean(inside) > 0.8

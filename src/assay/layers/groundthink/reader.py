@@ -84,6 +84,7 @@ class ReaderLayer(SequenceLayer):
         self.gate = nn.Linear(d_model, n_heads)
         self.masking, self.dropout = Masking(), Dropout(dropout)
         self.gate_tap, self.local_tap, self.retrieval_tap = Tap(), Tap(), Tap()
+        self.query_tap, self.key_tap = Tap(), Tap()
 
     def forward(
         self, x: Float[Tensor, "B T D"], state: ReaderState | None = None, shared: Shared | None = None
@@ -126,6 +127,7 @@ class ReaderLayer(SequenceLayer):
         if self.rope:
             position = 0 if state is None else state.length
             q, k = rotate(q, position), rotate(k, position)
+        q, k = self.query_tap(q), self.key_tap(k)
         drop = self.dropout if self.training and self.dropout.p > 0 else None
         y, state = sliding_attention(q, k, v, state, self.window, self.execution, drop)
         return self.output(y.flatten(2)), state

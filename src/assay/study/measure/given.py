@@ -1,6 +1,7 @@
 """What a measurement is given of a run, of the arms of a study, or of a model from anywhere."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from assay.model.architecture import Architecture, ModelConfig, build_model
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
 from assay.records import RunRecord
-from assay.study.measure.results import made_by_this_assay, read_courses
+from assay.study.measure.results import made_by_this_assay, read_courses, read_steps
 from assay.study.resolve import ResolvedArm, Study
 from assay.study.subject.run import load_run
 from assay.training.config import TrainingConfig
@@ -60,7 +61,8 @@ def given_folder(
     models: dict[Need, Callable[[], LanguageModel]] = {"initial": initial, "trained": trained}
     if (folder / "record.json").exists() and not made_by_this_assay(RunRecord.read(folder / "record.json").environment):
         del models["initial"]
-    return given(who, models, plan, evaluation, training, dataset, read_courses(folder))
+    of = given(who, models, plan, evaluation, training, dataset, read_courses(folder))
+    return replace(of, steps=read_steps(folder))
 
 
 def given(
@@ -89,6 +91,7 @@ def given(
         tokenizer=dataset.tokenizer,
         invertible=dataset.invertible,
         task=dataset if isinstance(dataset, TaskDataset) else None,
+        protocol=training,
         courses=courses or {},
     )
 

@@ -1,5 +1,6 @@
 """Measures runs and studies that lie in folders: what is missing or outdated, written beside them."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,12 @@ def rests_on(item: StudyMeasurement[Any], runs: Sequence[RunRecord]) -> dict[str
         first.setdefault(run.label, run)
     of = list(first.values()) if item.rests_on == "arms" else runs
     return {f"{run.label}-seed{run.seed}": run.spec_digest for run in sorted(of, key=lambda run: (run.label, run.seed))}
+
+
+def read_steps(folder: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl of the run in `folder`, one a training step."""
+    path = folder / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
 
 
 def read_courses(folder: Path) -> dict[str, list[dict[str, Any]]]:

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from assay.analysis.characters import CHARACTER, in_words
 from assay.analysis.columns import columns_of, mixed, not_shown, of_some_seeds
 from assay.analysis.efficiency import efficiencies
 from assay.analysis.statistics import LEVEL
@@ -219,7 +220,17 @@ def _rows(runs: Sequence[MeasuredRun], of_study: Results, level: float) -> tuple
     said = [line for result in of_study.values() for line in result.sentences]
     for run in runs:
         said += _said(f"{run.record.label}, seed {run.record.seed}", run.results)
-    return rows, said
+    return rows, said + _characters(runs)
+
+
+def _characters(runs: Sequence[MeasuredRun]) -> list[str]:
+    """The arms in words, where more than the defaults was measured of what goes on inside them."""
+    if not any(CHARACTER in run.results for run in runs):
+        return []
+    of_arm: dict[str, dict[int, Results]] = {}
+    for run in runs:
+        of_arm.setdefault(run.record.label, {})[run.record.seed] = run.results
+    return [line for lines in in_words(of_arm).values() for line in lines]
 
 
 def _efficiencies(folder: Path, results: Results) -> list[str]:

@@ -1,0 +1,246 @@
+"""The record of what a model carries from token to token on some sequences, from the numbers of its states."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from scipy.special import stdtrit
+
+from assay.analysis.statistics import LEVEL
+from assay.evaluation.inside.attention import Looking, read_attention
+from assay.evaluation.inside.decay import half_lives, quantile
+from assay.evaluation.inside.memory import Gate, PartNumbers, points_of, read_distances, read_memory
+from assay.evaluation.inside.sequences import Sequences, over_documents
+from assay.evaluation.inside.spectrum import random_rank
+from assay.evaluation.inside.states import Key
+from assay.model.lm import LanguageModel
+from assay.model.plan import ExecutionPlan
+from assay.records import Interval, Record
+
+QUANTILES = (0.1, 0.5, 0.9)
+
+
+class HalfLife(Record):
+    """Tokens until half of something is left, over channels and sequences; None where that is longer than the text."""
+
+    low: float | None
+    """The channel at a tenth of all."""
+    median: float | None
+    high: float | None
+    longer: float
+    """Share of the channels with a half-life longer than what was looked at."""
+
+
+class StatePart(Record):
+    """One recurrent tensor of a block's state, a mean over sequences where nothing else is said."""
+
+    block: int
+    layer: Literal["mixer", "channel_mixer"]
+    part: str
+    """Which of the layer's tensors, as in `wkv`."""
+    shape: list[int]
+    """Of one sequence."""
+    rms: list[float]
+    """At `StateProfile.positions`."""
+    norm: list[float]
+    """The same times the square root of the number of elements."""
+    cosine: list[float]
+    """Between successive positions."""
+    next_cosine: float | None
+    """Between the last two tokens; None where there is but one."""
+    saturation: float
+    """Share of the elements beyond 5 at the end."""
+    variance: float
+    """Of the elements at the end."""
+    finite: bool
+    effective_rank: float | None
+    """At the end, a mean over heads; None for vectors, and where the state is zero."""
+    random_rank: float | None
+    """That of random numbers of the same shape."""
+    half_life: HalfLife | None
+    """Of a change; None where the text ends before one can be seen."""
+    left: list[float]
+    """What is left of a change after `StateProfile.lags` tokens, the median over channels and sequences."""
+    left_low: list[float]
+    left_high: list[float]
+    """The tenth and nine tenths of them."""
+    variety: float | None
+    """Distance of states of different documents over that of two parts of one document."""
+
+
+class GateDecay(Record):
+    """The half-lives that the decays of one gate say: their product, token after token, in place of a change."""
+
+    block: int
+    gate: str
+    half_life: HalfLife
+
+
+class AttentionPart(Record):
+    """One attention: what it keeps, and where it looks, means over heads, queries and sequences."""
+
+    block: int
+    layer: str
+    entropy_nats: float
+    equal_entropy_nats: float
+    """That of equal weights over all keys in sight."""
+    distance: float
+    """Tokens back, weighted."""
+    equal_distance: float
+
+
+class StateProfile(Record):
+    """The states of one model on some sequences."""
+
+    sequences: int
+    tokens: int
+    positions: list[int]
+    changed_after: int
+    lags: list[int]
+    bytes: list[int]
+    """Of all states and caches of each block after the whole text."""
+    parts: list[StatePart]
+    gates: list[GateDecay]
+    attention: list[AttentionPart]
+    half_life: HalfLife | None
+    """Over the channels of all blocks alike."""
+    half_life_interval: Interval | None
+    """Of the median, the geometric mean over documents; None where that of some is longer than the text."""
+    fullness: Interval | None
+    """Effective rank over that of random numbers, a mean over the parts that are matrices."""
+    variety: Interval | None
+    """Over all parts; the jackknife's interval over documents."""
+    norm_growth: float | None
+    """RMS at the end over that in the middle of the text, a median over parts: 1 where the state has settled."""
+
+
+def measure_states(model: LanguageModel, sequences: Sequences, plan: ExecutionPlan) -> StateProfile:
+    """All of it on `sequences` [N, T]."""
+    tokens = sequences.inputs.shape[1]
+    points = points_of(tokens)
+    numbers, gates = read_memory(model, sequences, plan)
+    distances = read_distances(model, sequences, plan) if numbers else {}
+    attention = read_attention(model, sequences, plan)
+    lives = {key: half_lives(points.lags, of.left) for key, of in numbers.items() if points.lags}
+    pooled = np.concatenate([of.ravel() for of in lives.values()]) if lives else np.zeros(0)
+    growth = [_over_middle(of.rms.mean(1)) for of in numbers.values()]
+    return StateProfile(
+        sequences=len(sequences.inputs),
+        tokens=tokens,
+        positions=list(points.even),
+        changed_after=points.begin,
+        lags=list(points.lags),
+        bytes=[
+            sum(layer.state_bytes(tokens, plan.bytes_per_element) for layer in block.layers())
+            for block in model.sequence_blocks()
+        ],
+        parts=[_part(key, of, lives.get(key), distances.get(key), sequences.document) for key, of in numbers.items()],
+        gates=[_gate(gate, points.lags) for gate in gates],
+        attention=[_attention(place, of) for place, of in attention.items()],
+        half_life=_half_life(pooled) if pooled.size else None,
+        half_life_interval=_median_interval(lives, sequences.document),
+        fullness=_fullness(numbers, sequences.document),
+        variety=_variety(distances, sequences.document),
+        norm_growth=float(np.median(growth)) if growth and len(points.even) > 1 else None,
+    )
+
+
+def _part(
+    key: Key, of: PartNumbers, lives: np.ndarray | None, apart: np.ndarray | None, document: np.ndarray
+) -> StatePart:
+    mean_rms = of.rms.mean(1)
+    matrix = len(of.shape) > 1
+    rank = float(np.nanmean(of.rank)) if np.isfinite(of.rank).any() else None
+    low, median, high = (
+        np.quantile(of.left.reshape(len(of.left), -1), share, axis=1).tolist() if of.left.size else []
+        for share in QUANTILES
+    )
+    return StatePart(
+        block=key.block,
+        layer=key.layer,
+        part=key.name,
+        shape=list(of.shape),
+        rms=mean_rms.tolist(),
+        norm=(mean_rms * np.sqrt(np.prod(of.shape))).tolist(),
+        cosine=of.cosine.mean(1).tolist(),
+        next_cosine=None if np.isnan(of.next_cosine).any() else float(of.next_cosine.mean()),
+        saturation=float(of.large.mean()),
+        variance=float(of.variance.mean()),
+        finite=bool(of.finite.all()),
+        effective_rank=rank if matrix else None,
+        random_rank=random_rank(*of.shape[-2:]) if matrix else None,
+        half_life=None if lives is None else _half_life(lives),
+        left=median,
+        left_low=low,
+        left_high=high,
+        variety=None if apart is None else _ratio(apart, document),
+    )
+
+
+def _half_life(values: np.ndarray) -> HalfLife:
+    low, median, high = (quantile(values.ravel(), share) for share in QUANTILES)
+    return HalfLife(low=low, median=median, high=high, longer=float(np.isinf(values).mean()))
+
+
+def _gate(gate: Gate, lags: Sequence[int]) -> GateDecay:
+    return GateDecay(block=gate.block, gate=gate.name, half_life=_half_life(half_lives(lags, gate.left)))
+
+
+def _attention(place: tuple[int, str], of: Looking) -> AttentionPart:
+    return AttentionPart(
+        block=place[0],
+        layer=place[1],
+        entropy_nats=float(of.entropy_nats.mean()),
+        equal_entropy_nats=of.equal_entropy_nats,
+        distance=float(of.distance.mean()),
+        equal_distance=of.equal_distance,
+    )
+
+
+def _over_middle(rms: np.ndarray) -> float:
+    middle = rms[max(0, len(rms) // 2 - 1)]
+    return float(rms[-1] / middle) if middle > 0 else 1.0
+
+
+def _ratio(apart: np.ndarray, document: np.ndarray) -> float | None:
+    """Mean distance of states of different documents over that of halves of one text; None for a single document."""
+    others = document[:, None] != document
+    same = float(np.diag(apart).mean())
+    return float(apart[others].mean()) / same if others.any() and same > 0 else None
+
+
+def _median_interval(lives: Mapping[Key, np.ndarray], document: np.ndarray) -> Interval | None:
+    """Of the median half-life over all channels of a sequence."""
+    if not lives:
+        return None
+    medians = np.median(np.concatenate(list(lives.values()), axis=1), axis=1)
+    if not np.isfinite(medians).all():
+        return None
+    logs = over_documents(np.log(medians), document)
+    low, high = (None if end is None else float(np.exp(end)) for end in (logs.low, logs.high))
+    return Interval(mean=float(np.exp(logs.mean)), low=low, high=high)
+
+
+def _fullness(numbers: Mapping[Key, PartNumbers], document: np.ndarray) -> Interval | None:
+    shares = [of.rank / random_rank(*of.shape[-2:]) for of in numbers.values() if len(of.shape) > 1]
+    shares = [share for share in shares if np.isfinite(share).all()]
+    return over_documents(np.mean(shares, axis=0), document) if shares else None
+
+
+def _variety(distances: Mapping[Key, np.ndarray], document: np.ndarray) -> Interval | None:
+    """The ratio of all parts together; the jackknife of its logarithm, one document left out at a time."""
+    if not distances:
+        return None
+    apart = np.mean(list(distances.values()), axis=0)
+    ratio = _ratio(apart, document)
+    if ratio is None:
+        return None
+    kept = [document != left_out for left_out in np.unique(document)]
+    without = [_ratio(apart[np.ix_(keep, keep)], document[keep]) for keep in kept]
+    logs = np.log([of for of in without if of is not None and of > 0])
+    n = len(kept)
+    if len(logs) < n:
+        return Interval(mean=ratio, low=None, high=None)
+    error = np.sqrt((n - 1) / n * np.square(logs - logs.mean()).sum())
+    half = float(stdtrit(n - 1, (1 + LEVEL) / 2) * error)
+    return Interval(mean=ratio, low=ratio * float(np.exp(-half)), high=ratio * float(np.exp(half)))
