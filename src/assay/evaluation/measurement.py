@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 from assay.data.scoring import ScoringWindows
 from assay.data.task import TaskDataset
@@ -33,6 +33,9 @@ one with an axis that says how many things are to be remembered; of one in words
 Text = Literal["held_out", "validation", "training", "mixed"]
 """What arms are scored on; the validation windows that training looks at; of a task, what the run was trained on; of a
 mixture, held-out windows of its text."""
+Moment = Literal["initial", "trained"]
+"""When in training weights are looked at: before it, and after it."""
+MOMENTS: tuple[Moment, ...] = get_args(Moment)
 Values = TypeVar("Values", bound=Record)
 
 
@@ -45,6 +48,10 @@ class Reader(ABC):
     @abstractmethod
     def read(self, batch: ScoredBatch) -> None:
         """The next batch; windows of like length come together, the longest first."""
+
+
+def _silent(_: str) -> None:
+    """Shows nothing."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,12 @@ class Given:
     """None where the data are a text."""
     courses: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """Name of a measurement -> what its observer returned each time, first to last, with the `step`."""
+    recut: Callable[[int, int], ScoringWindows] | None = None
+    """(context, most tokens) -> windows of the held-out text cut at another context; None where the data are a task."""
+    quick: bool = False
+    """Whether the smaller protocol is asked for, of measurements that have one."""
+    tell: Callable[[str], None] = _silent
+    """What is shown while something takes long."""
 
     @cached_property
     def initial(self) -> LanguageModel:
@@ -103,6 +116,11 @@ class Given:
     def split(self) -> Split:
         """Which split the held-out windows are of."""
         return self.evaluation.split
+
+    @property
+    def moments(self) -> list[Moment]:
+        """Which of the untrained and the trained weights there are, in this order."""
+        return [moment for moment in MOMENTS if moment in self.models]
 
     def model(self, need: Need) -> LanguageModel:
         """The untrained or the trained model."""
@@ -146,6 +164,8 @@ class _Asked(ABC, Generic[Values]):
     """Raised when the values become other numbers, or mean something else: older results are then measured again."""
     record: ClassVar[type[Record]]
     """The class of the values."""
+    quick: ClassVar[str] = ""
+    """In words what the smaller protocol of `--quick` looks at; empty where there is none."""
 
     @abstractmethod
     def columns(self, values: Values) -> list[Column]:

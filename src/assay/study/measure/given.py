@@ -1,7 +1,7 @@
 """What a measurement is given of a run, of the arms of a study, or of a model from anywhere."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,6 +86,7 @@ def given(
         invertible=dataset.invertible,
         task=dataset if isinstance(dataset, TaskDataset) else None,
         courses=courses or {},
+        recut=None if isinstance(dataset, TaskDataset) else partial(dataset.held_out, evaluation.split),
     )
 
 

@@ -1,5 +1,6 @@
 """What `assay measure` does with models that no run here trained: untrained arms, imported ones."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from assay.records.results import in_order
 from assay.study.arm import ArmConfig, parse_arm
 from assay.study.asked import DEFAULT_SIZE, StudyConfig, usual_measurements
 from assay.study.measure.given import Who, given
+from assay.study.measure.how import EVERYTHING, How
 from assay.study.measure.runs import Looked, Row, of_studies
 from assay.study.resolve import resolve
 from assay.study.subject.file import registered_by
@@ -32,7 +34,9 @@ from assay.study.subject.subject import Subject
 from assay.training.config import TrainingConfig
 
 
-def look_at_arm(arm: ArmConfig, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> Looked:
+def look_at_arm(
+    arm: ArmConfig, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell, how: How = EVERYTHING
+) -> Looked:
     """An untrained model of `arm`; `settings` are those of a study: its data, training.context, size, seeds."""
     by_hand = {"d_model", "n_layers"} & set(arm.model)
     sized = {} if by_hand or arm.size is not None else {"size": DEFAULT_SIZE}
@@ -44,10 +48,12 @@ def look_at_arm(arm: ArmConfig, only: Sequence[str] | None, settings: Mapping[st
         return study.plan.apply(build_model(one.architecture, one.config, seed, one.replicate))
 
     of = given(who, {"initial": initial}, study.plan, study.config.evaluation, one.training, study.dataset)
-    return _looked(f"{one.label}, untrained", only, of, tell)
+    return _looked(f"{one.label}, untrained", only, of, tell, how)
 
 
-def look_at_imported(subject: str, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> Looked:
+def look_at_imported(
+    subject: str, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell, how: How = EVERYTHING
+) -> Looked:
     """The model of hf:PATH or of an imported folder, on text that its own tokenizer cuts."""
     loaded = load_subject(subject)
     data = dict(settings.get("data", {}))
@@ -65,10 +71,12 @@ def look_at_imported(subject: str, only: Sequence[str] | None, settings: Mapping
     training: TrainingConfig = config.training
     evaluation: EvaluationConfig = config.evaluation
     of = given(who, {"trained": lambda: plan.apply(loaded.model)}, plan, evaluation, training, dataset)
-    return _looked(subject, only, of, tell)
+    return _looked(subject, only, of, tell, how)
 
 
-def look_at_file(file: Subject, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> list[Looked]:
+def look_at_file(
+    file: Subject, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell, how: How = EVERYTHING
+) -> list[Looked]:
     """An untrained model of every architecture that the file registers, or of the one that FILE.py:NAME names."""
     architectures = [item for item in registered_by(file.path) if file.name in ("", item.name)]
     if not architectures:
@@ -76,7 +84,7 @@ def look_at_file(file: Subject, only: Sequence[str] | None, settings: Mapping[st
         raise RequestError(
             f"{file.text}: registers no architecture{which}; `assay audit` takes any torch.nn.Module, this does not"
         )
-    return [look_at_arm(parse_arm(architecture.name), only, settings, tell) for architecture in architectures]
+    return [look_at_arm(parse_arm(architecture.name), only, settings, tell, how) for architecture in architectures]
 
 
 def _tokenizer(subject: str, loaded: LoadedRun) -> Path:
@@ -95,13 +103,16 @@ def of_task(task: TaskDataset | None) -> frozenset[Need]:
     return frozenset(met)
 
 
-def _looked(name: str, only: Sequence[str] | None, of: Given, tell: Callable[[str], None]) -> Looked:
+def _looked(name: str, only: Sequence[str] | None, of: Given, tell: Callable[[str], None], how: How) -> Looked:
     """All of `only`, or of the defaults, that the model has what it takes for; a line for each of the others."""
+    of = dataclasses.replace(how.of(of), tell=tell)
     available = of_task(of.task) | of.models.keys()
-    items = named(expanded(usual_measurements(None if of.task is None else of.task.name) if only is None else only))
+    asked = named(expanded(usual_measurements(None if of.task is None else of.task.name) if only is None else only))
+    items, left_out = how.possible(asked)
     of_models = [item for item in items if isinstance(item, Measurement)]
     able = [item for item in of_models if item.unmet(available) is None]
-    notes = [f"{item.name}: {item.unmet(available)}; {name} has none" for item in of_models if item not in able]
+    notes = left_out if only is not None else []
+    notes += [f"{item.name}: {item.unmet(available)}; {name} has none" for item in of_models if item not in able]
     notes += [] if only is None else of_studies(items, name)
     tell(f"{name}: measuring {', '.join(item.name for item in able)}")
     measured = Measured(label=of.label, seed=of.seed)
