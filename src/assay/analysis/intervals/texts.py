@@ -51,7 +51,8 @@ class Drawn(NamedTuple):
     numbers: NDArray[np.int64]
 
     @property
-    def count(self) -> int:
+    def size(self) -> int:
+        """How many there are."""
         return len(np.unique(self.numbers))
 
 
