@@ -5,7 +5,7 @@
     a known decay       Leaky(decay): s_t = decay s_{t-1} + x_t, and the state is the output
     singular values     state_of_rank(d, r): a matrix with r equal singular values
     a short memory      seeing(w): predicts from the token w - 1 before the current one, and from nothing else
-    coded bits          Coding(bits, size): a state that holds bits linearly, beside noise
+    coded bits          Coding(bits, size): a state that holds the last token's bits linearly, beside noise
 
 Shapes: B batch, T tokens, D width, V vocabulary.
 """
@@ -129,39 +129,38 @@ class TwoPaths(SequenceLayer):
 
 
 class CodeState(NamedTuple):
-    """What is held, [B, size]."""
+    """What is held, [B, size], and a number that follows from the tokens read, [B]."""
 
     memory: Tensor
+    last: Tensor
 
 
 class Coding(SequenceLayer):
-    """Holds the bits of the last `tokens` tokens, linearly, in a state of `size` numbers; gives back its input.
+    """Holds the bits of the last token linearly in a state of `size` numbers; adds nothing to its input.
 
-    The state is sum over bits b of (2 b - 1) c_b + noise, where each code c_b has numbers of deviation 1, and the noise
-    too. It is written anew at each token: bits of older tokens are not in it.
+    The state is sum over bits b of (2 b - 1) c_b + noise: the numbers of each code c_b have a deviation of 1, those of
+    the noise of `noise`. The noise is one of 64 drawn vectors, turned by a number that follows from the tokens read.
     """
 
-    def __init__(self, bits: int, size: int, tokens: int = 1, noise: float = 1.0, seed: int = 0) -> None:
+    def __init__(self, bits: int, size: int, noise: float = 1.0, seed: int = 0) -> None:
         super().__init__()
-        self.bits, self.size, self.tokens, self.noise = bits, size, tokens, noise
-        codes = torch.randn(tokens * bits, size, generator=torch.Generator().manual_seed(seed))
-        self.codes: Tensor
-        self.register_buffer("codes", codes)
+        self.bits, self.size = bits, size
+        generator = torch.Generator().manual_seed(seed)
+        self.codes = torch.randn(bits, size, generator=generator)
+        self.noise = noise * torch.randn(64, size, generator=generator)
 
     def forward(
         self, x: Tensor, state: CodeState | None = None, shared: Shared | None = None
     ) -> tuple[Tensor, CodeState]:
         assert shared is not None
         ids = shared["ids"]
-        last = ids[:, -1:] if self.tokens == 1 else ids[:, -self.tokens :]
-        bit = (last[..., None] >> torch.arange(self.bits)) & 1
-        signs = (2 * bit - 1).float().flatten(1)
-        generator = torch.Generator().manual_seed(int(ids.sum()))
-        noise = self.noise * torch.randn(len(x), self.size, generator=generator)
-        return torch.zeros_like(x), CodeState(signs @ self.codes[-signs.shape[1] :] + noise)
+        read = (0 if state is None else state.last) + (ids * torch.arange(7, 7 + ids.shape[1])).sum(1)
+        signs = (2 * ((ids[:, -1:] >> torch.arange(self.bits)) & 1) - 1).float()
+        turned = [self.noise[number % 64].roll(31 * number) for number in read.tolist()]
+        return torch.zeros_like(x), CodeState(signs @ self.codes + torch.stack(turned), read)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> CodeState:
-        return CodeState(torch.zeros(batch, self.size))
+        return CodeState(torch.zeros(batch, self.size), torch.zeros(batch, dtype=torch.long))
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         pass

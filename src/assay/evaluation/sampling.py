@@ -36,12 +36,12 @@ def sampled(
 ) -> Sampled:
     """At most `most_windows` of `windows`, cut to one length, in an order that depends on `seed` alone.
 
-    The length is the longest that `fewest` windows reach (that of the shortest where there are fewer), and at most
-    `most_tokens`. Windows that do not reach it are left out, so that every position is of as many windows as another.
+    The length is the longest that `fewest` windows reach, or half of them where there are not twice as many; it is at
+    most `most_tokens`. Windows that do not reach it are left out: every position is of as many windows as the others.
     """
     lengths = windows.lengths
     reached = np.sort(lengths)[::-1]
-    length = int(reached[min(fewest, len(reached)) - 1])
+    length = int(reached[max(1, min(fewest, len(reached) // 2)) - 1])
     length = length if most_tokens is None else min(length, most_tokens)
     fitting = np.flatnonzero(lengths >= max(length, 1))
     rows = fitting[permutation(len(fitting), derive(seed, "sampled windows"))][:most_windows]
