@@ -17,7 +17,7 @@ from assay.analysis.intervals.texts import Drawn, over_drawn
 from assay.data.scoring import ScoringWindows
 from assay.evaluation.resumed import Resumable, window_nats
 from assay.evaluation.sampling import Sampled, sampled
-from assay.evaluation.sites import Change, Place, Site, replaced, seen, sites_of
+from assay.evaluation.sites import PARTS, Change, Part, Place, Site, replaced, seen, sites_of
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
 from assay.records import Interval
@@ -33,12 +33,12 @@ PASS_TOKENS = 2_048
 
 
 class AblationProtocol(NamedTuple):
-    """How much is read: windows, tokens of each (None is all), which replacements, and whether of heads too."""
+    """How much is read: windows, tokens of each (None is all), which replacements, of which parts."""
 
     windows: int
     tokens: int | None
     kinds: Sequence[Kind]
-    heads: bool
+    parts: Sequence[Part] = PARTS
 
 
 class Ablated(NamedTuple):
@@ -88,7 +88,7 @@ def ablated(
     model is in evaluation mode meanwhile.
     """
     sample = sampled(windows, seed, protocol.windows, protocol.tokens)
-    sites = sites_of(model, protocol.heads)
+    sites = sites_of(model, protocol.parts)
     kinds = [kind for kind in protocol.kinds if kind != "resample" or len(sample.inputs) > 1]
     training = model.training
     model.eval()

@@ -71,8 +71,8 @@ class Read(NamedTuple):
     """How many numbers what is read has."""
     distance: int
     bits: Interval
-    shuffled: float
-    """The same with classes dealt out at random."""
+    shuffled: float | None
+    """The same with classes dealt out at random; of the last block alone."""
 
 
 class Informed(NamedTuple):
@@ -180,12 +180,15 @@ class _Probing:
         parts, y = self._parts_of(known), torch.from_numpy(labels.y[known])
         x = self.narrow[what, block][torch.from_numpy(known)]
         gain = constant_nats(y, self.classes, parts) - probe_nats(x, y, self.classes, parts)
-        order = permutation(len(y), derive(self.seed, f"shuffled {what}", block, labels.distance % 1_024))
-        dealt = y[torch.from_numpy(order)]
-        shuffled = constant_nats(dealt, self.classes, parts) - probe_nats(x, dealt, self.classes, parts)
+        shuffled = None
+        if block == max(number for _, number in self.narrow):
+            order = permutation(len(y), derive(self.seed, f"shuffled {what}", block, labels.distance % 1_024))
+            dealt = y[torch.from_numpy(order)]
+            chance = constant_nats(dealt, self.classes, parts) - probe_nats(x, dealt, self.classes, parts)
+            shuffled = in_bits(float(chance.mean()))
         bits = self._bits(gain, known, parts)
         size = self.found.sizes[what, block]
-        return Read(what, block, size, labels.distance, bits, in_bits(float(shuffled.mean())))
+        return Read(what, block, size, labels.distance, bits, shuffled)
 
     def _own_nats(self, known: NDArray[np.bool_], parts: Parts, y: Int[Tensor, " n"]) -> Float[Tensor, " m"]:
         """Nats of the next token's class by the model's own logits, those of one class added up."""

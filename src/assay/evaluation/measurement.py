@@ -30,6 +30,7 @@ from assay.training.loop import ModelObserver
 Need = Literal["initial", "trained", "course", "task", "capacity", "words", "mixture"]
 """The untrained weights of a seed; the trained ones; the model again and again while it is trained; data of a task; of
 one with an axis that says how many things are to be remembered; of one in words; of one that is mixed with a text."""
+NEEDS: tuple[Need, ...] = get_args(Need)
 Text = Literal["held_out", "validation", "training", "mixed"]
 """What arms are scored on; the validation windows that training looks at; of a task, what the run was trained on; of a
 mixture, held-out windows of its text."""

@@ -18,7 +18,7 @@ PENALTIES = (1.0, 0.1, 0.01, 0.001, 0.0001)
 """Half of it times the squared weights is added to the mean loss; tried from the strongest on, until it gets worse."""
 FEATURES = (16, 64)
 """So many of the features are tried before all of them: the last ones, the largest components of `whitened`."""
-STEPS = 25
+STEPS = 15
 """L-BFGS iterations for each penalty, each beginning where the last one ended."""
 ERRORS = 2.0
 """Standard errors by which a probe must be better than the frequencies of the classes, where its penalty is chosen."""
@@ -109,7 +109,8 @@ def whitened(x: Float[Tensor, "n D"], dimensions: int, parts: Parts) -> Float[Te
     values, vectors = values[kept][-dimensions:], vectors[:, kept][:, -dimensions:]
     if not len(values):
         return x.new_zeros(len(x), 1)
-    return ((x.double() - mean) @ (vectors / values.sqrt())).float()
+    components: Tensor = (x.double() - mean) @ (vectors / values.sqrt())
+    return components.float()
 
 
 def _frequencies(y: Int[Tensor, " n"], classes: int) -> Float[Tensor, " K"]:

@@ -24,10 +24,10 @@ from assay.seeding import derive
 What = Literal["stream", "state"]
 SKETCH = 1_024
 """Numbers of a state at most, before principal components are taken."""
-CALIBRATION_WINDOWS = 8
-"""By which the numbers of a state are scaled."""
-PASS_TOKENS = 8_192
-MOST_AT_ONCE = 64
+CALIBRATION_WINDOWS, CALIBRATION_PLACES = 32, 2
+"""Windows, and places in each, by which the numbers of a state are scaled."""
+PASS_TOKENS = 16_384
+MOST_AT_ONCE = 128
 
 
 class Held(NamedTuple):
@@ -84,7 +84,7 @@ def held(
     model.eval()
     places = np.arange(stride, inputs.shape[1] + 1, stride)
     try:
-        sketches = _sketches(model, inputs, blocks, stride, plan, seed)
+        sketches = _sketches(model, inputs, blocks, plan, seed)
         found: dict[tuple[What, int], list[Tensor]] = {}
         hidden: list[Tensor] = []
         at_once = max(1, min(MOST_AT_ONCE, pass_tokens // inputs.shape[1]))
@@ -150,14 +150,16 @@ def _sketches(
     model: LanguageModel,
     inputs: Int[np.ndarray, "N C"],
     blocks: Sequence[int],
-    stride: int,
     plan: ExecutionPlan,
     seed: int,
 ) -> dict[int, Sketch]:
     """Block -> the sketch of its state, its numbers scaled by what they are in the first windows."""
+    if not any(tensors_of(model.initial_state(1).blocks[block], "state") for block in blocks):
+        return {}
     sums: dict[int, Tensor] = {}
     squares: dict[int, Tensor] = {}
     count = 0
+    stride = max(1, inputs.shape[1] // CALIBRATION_PLACES)
     for segment in _segments(model, inputs[:CALIBRATION_WINDOWS], blocks, stride, plan):
         count += len(segment.hidden)
         for block, state in segment.states.items():

@@ -8,7 +8,7 @@ Shapes: B sequences, T tokens, D d_model, C channels of a site.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from assay.layers.mixer import SequenceLayer
 from assay.model.lm import Block, LanguageModel
 
 Part = Literal["block", "mixer", "mlp", "path", "head"]
+PARTS: tuple[Part, ...] = get_args(Part)
 Change = Callable[["Place", Tensor], Tensor]
 """(a place, what is there [B, T, C]) -> what stands there instead, of the same shape."""
 
@@ -63,13 +64,13 @@ class Site(NamedTuple):
         return min(place.block for place in self.places)
 
 
-def sites_of(model: LanguageModel, heads: bool = True) -> list[Site]:
-    """All sites of `model`, those of whole kinds first, then block by block; those of heads where they are wanted."""
-    of_blocks = [site for index, block in enumerate(model.sequence_blocks()) for site in _of_block(block, index, heads)]
-    return [*_of_kinds(of_blocks), *of_blocks]
+def sites_of(model: LanguageModel, parts: Sequence[Part] = PARTS) -> list[Site]:
+    """The sites of `model` that are of `parts`, those of whole kinds first, then block by block."""
+    of_blocks = [site for index, block in enumerate(model.sequence_blocks()) for site in _of_block(block, index)]
+    return [site for site in (*_of_kinds(of_blocks), *of_blocks) if site.part in parts]
 
 
-def _of_block(block: Block, index: int, heads: bool) -> Iterator[Site]:
+def _of_block(block: Block, index: int) -> Iterator[Site]:
     mixer = block.mixer
     yield Site("block", type(mixer).__name__, index, (Place(block, "addition", index),))
     yield Site("mixer", type(mixer).__name__, index, (Place(mixer, "output", index),))
@@ -78,8 +79,7 @@ def _of_block(block: Block, index: int, heads: bool) -> Iterator[Site]:
     for name, module in mixer.named_modules():
         if isinstance(module, PathTap):
             yield Site("path", path_name(name), index, (Place(module, "output", index),))
-    if heads:
-        yield from _heads(mixer, index)
+    yield from _heads(mixer, index)
 
 
 def path_name(attribute: str) -> str:

@@ -15,15 +15,18 @@ from assay.evaluation.resumed import Resumable
 from assay.evaluation.sampling import sampled
 from assay.evaluation.sites import replaced, sites_of
 from assay.model.architecture import ARCHITECTURES
+from assay.model.lm import LanguageModel
 from evaluation.small import PLAN, given, tiny, windows
 
-EVERYTHING = AblationProtocol(windows=40, tokens=None, kinds=KINDS, heads=True)
+EVERYTHING = AblationProtocol(windows=40, tokens=None, kinds=KINDS)
 TEXT = planted.repeating(40, 24, 3)
 
 
-def drawn_again(name: str, **dimensions: object) -> torch.nn.Module:
+def drawn_again(name: str, **dimensions: object) -> LanguageModel:
     """A tiny model whose every matrix is drawn anew: zero projections would contribute nothing."""
-    return redrawn(tiny(name, **dimensions), torch.Generator().manual_seed(0)).eval()
+    model = redrawn(tiny(name, **dimensions), torch.Generator().manual_seed(0)).eval()
+    assert isinstance(model, LanguageModel)
+    return model
 
 
 def test_an_identity_block_contributes_nothing() -> None:
@@ -94,7 +97,7 @@ def test_the_control_moves_by_the_output_s_own_length() -> None:
 def test_batches_do_not_matter() -> None:
     model = drawn_again("gpt2")
     text = planted.random_text(8, 10, vocabulary=61)
-    protocol = AblationProtocol(windows=8, tokens=None, kinds=KINDS, heads=False)
+    protocol = AblationProtocol(windows=8, tokens=None, kinds=KINDS, parts=("block", "mixer", "path"))
     alone, together = (ablated(model, text, PLAN, protocol, pass_tokens=tokens) for tokens in (10, 1_000))
     assert together.lost == pytest.approx(alone.lost, abs=1e-4)
     assert together.nats == pytest.approx(alone.nats, rel=1e-5)
@@ -149,7 +152,7 @@ def test_one_window_of_one_token(name: str, precision: str) -> None:
 
 def test_shares_of_paths_are_those_that_were_planted() -> None:
     """A path that adds nothing has none of what all contribute, and two halves have one half each."""
-    protocol = AblationProtocol(windows=40, tokens=None, kinds=("zero", "mean"), heads=False)
+    protocol = AblationProtocol(windows=40, tokens=None, kinds=("zero", "mean"), parts=("block", "mixer", "path"))
     for left, share in ((1.0, 1.0), (0.5, 0.5), (0.0, 0.0)):
         mixer = planted.TwoPaths(16, 2, left)
         model = planted.model_of([mixer], width=16, tables=planted.table_of(6.0))
@@ -165,7 +168,7 @@ def test_shares_of_paths_are_those_that_were_planted() -> None:
 
 def test_intervals_cover_what_all_windows_would_give() -> None:
     """400 samples of 40 of 2,000 windows, each with its interval, against the mean of all."""
-    protocol = AblationProtocol(windows=2_000, tokens=None, kinds=("zero",), heads=False)
+    protocol = AblationProtocol(windows=2_000, tokens=None, kinds=("zero",), parts=("block", "mixer", "path"))
     found = ablated(planted.seeing(3), planted.repeating(2_000, 12, 3), PLAN, protocol, pass_tokens=24_000)
     lost = found.lost[next(i for i, site in enumerate(found.sites) if site.part == "block"), 0]
     truth, draw, covered = lost.sum() / found.scored.sum(), np.random.default_rng(0), 0
@@ -179,7 +182,7 @@ def test_intervals_cover_what_all_windows_would_give() -> None:
 
 
 def test_seeds_agree_within_their_intervals() -> None:
-    protocol = AblationProtocol(windows=40, tokens=None, kinds=("mean",), heads=False)
+    protocol = AblationProtocol(windows=40, tokens=None, kinds=("mean",), parts=("block", "mixer", "path"))
     text = planted.repeating(160, 16, 3)
     first, second = (as_profile(ablated(planted.seeing(3), text, PLAN, protocol, seed)) for seed in (0, 1))
     one, other = (profile.effect("block", block=0) for profile in (first, second))

@@ -42,7 +42,9 @@ def test_bits_of_a_state_are_read_whatever_its_size(size: int, noise: float) -> 
     for distance in (-1, 1):
         assert abs(read(found, "state", distance).bits.mean) <= 0.05
     assert isinstance(found, Informed)
-    assert all(abs(of.shuffled) <= 0.05 for of in found.read), "shuffled classes have no bits"
+    assert all(of.shuffled is not None and abs(of.shuffled) <= 0.05 for of in found.read), (
+        "shuffled classes have no bits"
+    )
 
 
 def test_a_stream_that_was_delayed_holds_the_token_before() -> None:

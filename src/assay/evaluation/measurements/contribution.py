@@ -6,8 +6,8 @@ from assay.evaluation.ablation import CONTROL, KINDS, Ablated, AblationProtocol,
 from assay.evaluation.measurement import Given, Measurement, Moment, Reader, register
 from assay.records import Column, FigurePoint, Interval, MeasuredFigure, Record
 
-WHOLE = AblationProtocol(windows=64, tokens=None, kinds=KINDS, heads=True)
-QUICK = AblationProtocol(windows=24, tokens=128, kinds=("mean", CONTROL), heads=False)
+WHOLE = AblationProtocol(windows=64, tokens=None, kinds=KINDS)
+QUICK = AblationProtocol(windows=24, tokens=64, kinds=("mean", CONTROL), parts=("mixer", "mlp", "path"))
 SMALL_PATH = 0.05
 """Document 000's target for the Mamba path of a fused model: a contribution above 5%."""
 
@@ -77,13 +77,16 @@ class MeasureContribution(Measurement[Contribution]):
     needs = frozenset({"initial", "trained"})
     needs_all = False
     record = Contribution
-    quick = f"{QUICK.windows} windows of at most {QUICK.tokens} tokens, mean and control alone, no heads"
+    quick = (
+        f"{QUICK.windows} windows of at most {QUICK.tokens} tokens, mixers, MLPs and paths by mean and control alone, "
+        "untrained weights only where there are no others"
+    )
 
     def measure(self, given: Given, readers: Sequence[Reader]) -> Contribution:
         protocol = QUICK if given.quick else WHOLE
         profiles: dict[Moment, ContributionProfile] = {
             moment: as_profile(ablated(given.model(moment), given.held_out, given.plan, protocol, tell=given.tell))
-            for moment in given.moments
+            for moment in (given.moments[-1:] if given.quick else given.moments)
         }
         return Contribution(initial=profiles.get("initial"), trained=profiles.get("trained"))
 
@@ -180,7 +183,9 @@ def in_words(interval: Interval) -> str:
 def _said(profile: ContributionProfile) -> list[str]:
     lines = []
     parts = [e for e in profile.effects if e.block is not None and e.part in ("mixer", "mlp") and e.kind == "mean"]
-    if parts:
+    if parts and not any(effect.nats.low is not None and effect.nats.low > 0 for effect in parts):
+        lines.append("no mixer and no MLP costs what is told from zero when it is replaced by its mean.")
+    elif parts:
         most = max(parts, key=lambda effect: effect.nats.mean)
         control = profile.effect(most.part, most.name, most.block, CONTROL)
         beside = "" if control is None else f"; a random change of its output's length costs {in_words(control.nats)}"

@@ -17,7 +17,7 @@ WHOLE = InformationProtocol(
     distances=(-64, -16, -8, -4, -2, -1, 0, 1, 2, 4),
 )
 QUICK = InformationProtocol(
-    windows=80, tokens=256, places=32, classes=64, dimensions=128, blocks=2, distances=(-16, -4, 0, 1)
+    windows=80, tokens=128, places=16, classes=32, dimensions=64, blocks=2, distances=(-4, 0, 1)
 )
 READ_TOKENS = 1_000_000
 """Of held-out text, from which windows are drawn."""
@@ -48,8 +48,8 @@ class Reading(Record):
     """How many numbers that is, before it is made narrow."""
     distance: int
     bits: Interval
-    shuffled: float
-    """The same with classes dealt out at random: what chance gives."""
+    shuffled: float | None
+    """The same with classes dealt out at random, what chance gives; of the last block alone."""
 
 
 class InformationProfile(Record):

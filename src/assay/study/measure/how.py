@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from assay.errors import RequestError
-from assay.evaluation.measurement import MOMENTS, NEEDED, AnyMeasurement, Given, Measurement, Moment, Need
+from assay.evaluation.measurement import MOMENTS, NEEDS, AnyMeasurement, Given, Measurement, Moment, Need
 from assay.records import MeasurementResult
 
 MOMENT_NAMES: dict[str, Moment] = {"init": "initial", "trained": "trained"}
@@ -25,7 +25,7 @@ class How(NamedTuple):
 
     def possible(self, items: Sequence[AnyMeasurement]) -> tuple[list[AnyMeasurement], list[str]]:
         """Those of `items` that need no weights that are left out, and a line for each of the others."""
-        known: frozenset[Need] = frozenset(need for need in NEEDED if need not in MOMENTS or need in self.at)
+        known: frozenset[Need] = frozenset(NEEDS) - (frozenset(MOMENTS) - self.at)
         kept: list[AnyMeasurement] = []
         notes = []
         for item in items:
