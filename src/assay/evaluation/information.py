@@ -29,6 +29,8 @@ FEWEST_SAMPLES = 400
 """Places with a token at the distance; with fewer nothing is probed."""
 FIT, CHOOSE = 0.55, 0.15
 """Shares of the sources that a probe is fitted on, and its penalty chosen; the rest is for the test."""
+GROUPS_PER_DIMENSION = 4
+"""A state is added up into so many groups for each dimension that is probed."""
 HEAD_ROWS = 256
 """Places whose logits are formed at once."""
 
@@ -111,7 +113,9 @@ def information(
     samples = len(sample.inputs) * len(places)
     if samples < FEWEST_SAMPLES or sample.drawn.size < 3:
         return f"{samples} places of {len(sample.inputs)} windows are too few to fit a probe"
-    found = held(model, sample.inputs, blocks, stride, plan, seed, tell=tell)
+    found = held(
+        model, sample.inputs, blocks, stride, plan, seed, GROUPS_PER_DIMENSION * protocol.dimensions, tell=tell
+    )
     probing = _Probing(model, sample, found, plan, protocol, seed)
     labels = [of for distance in protocol.distances if (of := probing.labels(distance)) is not None]
     about = [probing.about(of) for of in labels]

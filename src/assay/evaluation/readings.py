@@ -1,7 +1,7 @@
 """What a model holds after some of the tokens of each window: its residual stream, its recurrent states, made narrow.
 
 A state has as many numbers as its architecture likes, up to some hundred thousand. Each is divided by its standard
-deviation over a few windows; they are then dealt into `SKETCH` groups of the same size, and added up within each with
+deviation over a few windows; they are then dealt into so many groups of the same size, and added up within each with
 random signs (a count sketch: Charikar et al. 2002, Weinberger et al. 2009). What is written across a state in a random
 direction is as strong beside the rest as before, however large the state; what is in one number of many is not.
 
@@ -22,8 +22,8 @@ from assay.model.plan import ExecutionPlan
 from assay.seeding import derive
 
 What = Literal["stream", "state"]
-SKETCH = 1_024
-"""Numbers of a state at most, before principal components are taken."""
+GROUPS = 1_024
+"""Into which the numbers of a state are added up."""
 CALIBRATION_WINDOWS, CALIBRATION_PLACES = 32, 2
 """Windows, and places in each, by which the numbers of a state are scaled."""
 PASS_TOKENS = 16_384
@@ -44,13 +44,14 @@ class Held(NamedTuple):
 
 
 class Sketch:
-    """Numbers [B, n] -> [B, at most SKETCH], the same for all calls; `scale` [n] multiplies them first."""
+    """Numbers [B, n] -> [B, at most `groups`], the same for all calls; `scale` [n] multiplies them first."""
 
-    def __init__(self, scale: Float[Tensor, " n"], seed: int) -> None:
+    def __init__(self, scale: Float[Tensor, " n"], seed: int, groups: int = GROUPS) -> None:
         n = len(scale)
+        self.groups = groups
         self.order: Tensor | None = None
         self.scale = scale
-        if n > SKETCH:
+        if n > groups:
             generator = torch.Generator().manual_seed(seed)
             self.order = torch.randperm(n, generator=generator).to(scale.device)
             signs = torch.randint(0, 2, (n,), generator=generator).to(scale)
@@ -60,8 +61,10 @@ class Sketch:
         if self.order is None:
             return x * self.scale
         x = x[:, self.order] * self.scale
-        per_group = -(-x.shape[1] // SKETCH)
-        return nn.functional.pad(x, (0, per_group * SKETCH - x.shape[1])).view(len(x), SKETCH, per_group).sum(-1)
+        per_group = -(-x.shape[1] // self.groups)
+        return (
+            nn.functional.pad(x, (0, per_group * self.groups - x.shape[1])).view(len(x), self.groups, per_group).sum(-1)
+        )
 
 
 @torch.no_grad()
@@ -72,6 +75,7 @@ def held(
     stride: int,
     plan: ExecutionPlan,
     seed: int = 0,
+    groups: int = GROUPS,
     pass_tokens: int = PASS_TOKENS,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Held:
@@ -84,7 +88,7 @@ def held(
     model.eval()
     places = np.arange(stride, inputs.shape[1] + 1, stride)
     try:
-        sketches = _sketches(model, inputs, blocks, plan, seed)
+        sketches = _sketches(model, inputs, blocks, plan, seed, groups)
         found: dict[tuple[What, int], list[Tensor]] = {}
         hidden: list[Tensor] = []
         at_once = max(1, min(MOST_AT_ONCE, pass_tokens // inputs.shape[1]))
@@ -152,6 +156,7 @@ def _sketches(
     blocks: Sequence[int],
     plan: ExecutionPlan,
     seed: int,
+    groups: int,
 ) -> dict[int, Sketch]:
     """Block -> the sketch of its state, its numbers scaled by what they are in the first windows."""
     if not any(tensors_of(model.initial_state(1).blocks[block], "state") for block in blocks):
@@ -172,5 +177,5 @@ def _sketches(
         std = (squares[block] / count - mean.square()).clamp_min(0).sqrt()
         floor = 1e-3 * std.square().mean().sqrt()
         scale = torch.where(std > floor, 1 / std.clamp_min(1e-30), 0.0)
-        found[block] = Sketch(scale.float(), derive(seed, "sketch", block))
+        found[block] = Sketch(scale.float(), derive(seed, "sketch", block), groups)
     return found

@@ -6,7 +6,6 @@ import torch
 
 import planted
 from assay.audit.redraw import redrawn
-from assay.evaluation import readings
 from assay.evaluation.information import InformationProtocol, Informed, Read, blocks_probed, information
 from assay.evaluation.interventions import tensors_of
 from assay.evaluation.measurement import MEASUREMENTS
@@ -134,7 +133,6 @@ def test_blocks_are_spread_and_end_with_the_last() -> None:
 def test_every_architecture_is_read(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     protocol = SMALL._replace(windows=40, tokens=11, dimensions=16, classes=8, distances=(0,))
     monkeypatch.setattr(asked, "QUICK", protocol)
-    monkeypatch.setattr(readings, "SKETCH", 64)
     model = redrawn(tiny(name), torch.Generator().manual_seed(0))
     assert isinstance(model, LanguageModel)
     text = planted.random_text(40, 11, vocabulary=61)

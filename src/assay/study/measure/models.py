@@ -16,13 +16,16 @@ from assay.evaluation.config import EvaluationConfig
 from assay.evaluation.measurement import Given, Measurement, Need, expanded, named
 from assay.evaluation.measuring import Measuring
 from assay.hub.folder import TOKENIZER, locate
+from assay.model.accounting import count_parameters
 from assay.model.architecture import build_model
 from assay.model.lm import LanguageModel
-from assay.model.plan import resolve_plan
+from assay.model.plan import available_cores, resolve_plan
+from assay.model.sizing import build_on_meta
 from assay.records import Measured
 from assay.records.results import in_order
 from assay.study.arm import ArmConfig, parse_arm
 from assay.study.asked import DEFAULT_SIZE, StudyConfig, usual_measurements
+from assay.study.machine import threads_at_once
 from assay.study.measure.given import Who, given
 from assay.study.measure.how import EVERYTHING, How
 from assay.study.measure.runs import Looked, Row, of_studies
@@ -43,11 +46,14 @@ def look_at_arm(
     study = resolve(StudyConfig.parse({"arms": [arm], "seeds": [0], **sized, **settings}), tell)
     (one,), (seed,) = study.arms, study.config.seeds
     who = Who(one.label, seed, one.replicate, one.architecture, one.config)
+    parameters = count_parameters(build_on_meta(one.architecture, one.config)).total
+    threads = threads_at_once(study.config.execution, study.plan.device, parameters, available_cores())
+    plan = study.plan.model_copy(update={"threads": threads})  # much of what is measured is too small for several
 
     def initial() -> LanguageModel:
-        return study.plan.apply(build_model(one.architecture, one.config, seed, one.replicate))
+        return plan.apply(build_model(one.architecture, one.config, seed, one.replicate))
 
-    of = given(who, {"initial": initial}, study.plan, study.config.evaluation, one.training, study.dataset)
+    of = given(who, {"initial": initial}, plan, study.config.evaluation, one.training, study.dataset)
     return _looked(f"{one.label}, untrained", only, of, tell, how)
 
 
