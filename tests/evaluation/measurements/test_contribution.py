@@ -115,26 +115,29 @@ def test_going_on_from_a_block_is_the_whole_pass(name: str) -> None:
 
 @pytest.mark.parametrize("name", ARCHITECTURES.names())
 def test_parts_of_every_architecture_are_found(name: str) -> None:
-    """Each has blocks and mixers; heads add up to the mixer: all of them zero is the mixer's bias or nothing."""
+    """Each has blocks and mixers whose replacement is felt, and heads of which one alone would be none."""
     model = drawn_again(name)
     sites = sites_of(model)
     blocks = len(model.sequence_blocks())
     for part in ("block", "mixer"):
         assert [site.block for site in sites if site.part == part and site.block is not None] == list(range(blocks))
-    heads = [site for site in sites if site.part == "head" and site.block == 0]
-    assert len(heads) >= 2 or name in ("groundthink-v7", "delta-net", "gated-delta-net", "mamba2"), "heads are found"
     ids = torch.from_numpy(np.random.default_rng(0).integers(0, 61, (2, 7)))
-    run = Resumable(model, ids, PLAN)
-    places = [place for site in heads for place in site.places]
+    run = Resumable(model, ids, PLAN.model_copy(update={"precision": "bfloat16"}))
+    assert torch.equal(run.resumed(0), run.hidden)
+    heads = [place for site in sites if site.part == "head" and site.block == 0 for place in site.places]
     mixer = next(site for site in sites if site.part == "mixer" and site.block == 0)
-    if places:
+    assert len(heads) != 1
+    for places in (mixer.places, *([heads] if heads else [])):
         with replaced(places, lambda _, x: torch.zeros_like(x)):
-            without_heads = run.resumed(0)
-        assert not torch.allclose(without_heads, run.hidden)
-    with replaced(mixer.places, lambda _, x: torch.zeros_like(x)):
-        without_mixer = run.resumed(0)
-    assert not torch.allclose(without_mixer, run.hidden)
+            assert not torch.allclose(run.resumed(0), run.hidden)
     assert all(not module._forward_hooks and not module._forward_pre_hooks for module in model.modules())
+
+
+def test_heads_are_found_in_mixers_of_every_kind() -> None:
+    """In attention, in recurrences with either way to say how many they are, and in both mixers of a twin."""
+    for name, heads in (("gpt2", 2), ("rwkv6", 2), ("mamba2", 4), ("gated-delta-net", 2), ("twin", 6)):
+        found = [site for site in sites_of(tiny(name)) if site.part == "head" and site.block == 0]
+        assert len(found) == heads, (name, [site.name for site in found])
 
 
 @pytest.mark.parametrize("name", ["gpt2", "mamba2", "twin"])
