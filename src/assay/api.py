@@ -16,6 +16,7 @@ from assay.records.gate import GateRecord
 from assay.study.asked import StudyConfig
 from assay.study.compare import Listener, Silent
 from assay.study.compare import compare as compare_study
+from assay.study.measure.how import How, parse_moments
 from assay.study.measure.runs import Looked
 from assay.study.measure.subjects import look_at_all
 from assay.study.sources import with_digests
@@ -105,12 +106,20 @@ def gate(
     raise TypeError("a plan was returned where a verdict was asked for")
 
 
-def measure(*subjects: Path | str, only: Sequence[str] | None = None, **settings: Any) -> list[Looked]:
+def measure(
+    *subjects: Path | str,
+    only: Sequence[str] | None = None,
+    at: Sequence[str] = ("init", "trained"),
+    quick: bool = False,
+    **settings: Any,
+) -> list[Looked]:
     """Measure what the `subjects` lack, without training, and return all that was measured of them.
 
     A subject is the folder of a study or run, an arm as on the command line, FILE.py, or hf:PATH. Results of runs and
-    studies are written beside them. `only` names measurements or groups of them. `settings` are keys of config.yaml,
+    studies are written beside them. `only` names measurements or groups of them, `at` the weights that are looked at
+    where both can be had; `quick` takes smaller protocols where there are some. `settings` are keys of config.yaml,
     nested, for arms and imported models, which have no text of their own: `data={"corpus": "text:PATH"}`. What is asked
     of all arms at once, as speed, is asked of all `subjects` that are arms together, taking turns.
     """
-    return look_at_all([str(subject) for subject in subjects], only, settings, lambda _: None)
+    how = How(quick, parse_moments(at))
+    return look_at_all([str(subject) for subject in subjects], only, settings, lambda _: None, how)

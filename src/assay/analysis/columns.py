@@ -14,19 +14,26 @@ AGAIN = "`assay measure` measures what is missing."
 
 
 def mixed(runs: Iterable[Results]) -> dict[str, list[str]]:
-    """Measurements of which the runs hold results of more than one version or code, with those in words.
+    """Measurements of which the runs hold results of more than one version, code or protocol, with those in words.
 
     Such results stand neither beside each other nor in one mean.
     """
-    codes: dict[str, set[tuple[int, str]]] = {}
+    codes: dict[str, set[tuple[int, str, bool]]] = {}
     for results in runs:
         for name, result in results.items():
-            codes.setdefault(name, set()).add((result.measurement_version, result.code.digest or ""))
+            codes.setdefault(name, set()).add(_kind(result))
     return {
-        name: [f"{version} ({digest[:8]})" if digest else str(version) for version, digest in sorted(of)]
+        name: [
+            (f"{version} ({digest[:8]})" if digest else str(version)) + (" with --quick" if quick else "")
+            for version, digest, quick in sorted(of)
+        ]
         for name, of in codes.items()
         if len(of) > 1
     }
+
+
+def _kind(result: MeasurementResult) -> tuple[int, str, bool]:
+    return result.measurement_version, result.code.digest or "", result.measured.quick
 
 
 def arm_columns(

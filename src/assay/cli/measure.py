@@ -44,6 +44,12 @@ def measure(
     context: Context = None,
     size: Annotated[str | None, typer.Option(help="Parameters of an untrained arm.", show_default="250k")] = None,
     seed: Annotated[str | None, typer.Option(help="Of an untrained arm.", show_default="0")] = None,
+    at: Annotated[
+        str | None, typer.Option(help="Only these weights: init, trained, where both can be had.", show_default="both")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Smaller protocols where there are some; said with the result.")
+    ] = False,
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
@@ -56,6 +62,7 @@ def measure(
     load_plugins(plugin)
 
     from assay.cli.progress import Stages
+    from assay.study.measure.how import How, parse_moments
     from assay.study.measure.subjects import look_at_all
 
     names = None if only is None else parse_names("--only", only)
@@ -69,8 +76,9 @@ def measure(
         "size": size,
     }
     settings = _settings(given, seed)
+    how = How(quick) if at is None else How(quick, parse_moments(parse_names("--at", at)))
     with Stages() as stages:
-        looked = look_at_all(subjects, names, settings, stages.tell)
+        looked = look_at_all(subjects, names, settings, stages.tell, how)
     if as_json:
         typer.echo(json.dumps({"subjects": [_as_json(one) for one in looked]}))
     else:

@@ -43,6 +43,11 @@ def paths_of(state: ModelState) -> list[Path]:
     return [path for path in PATHS if path in found]
 
 
+def tensors_of(state: State, path: Path) -> list[Tensor]:
+    """The tensors of a block's or layer's state that carry numbers by `path`."""
+    return [tensor for of, tensor in _tensors(state, "state") if of == path and tensor.ndim > 0]
+
+
 def changed(state: ModelState, site: Site, change: Change, twin: ModelState | None = None) -> ModelState:
     """`state` with the tensors at `site` replaced; lengths and positions stay.
 

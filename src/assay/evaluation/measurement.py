@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 from assay.data.scoring import ScoringWindows
 from assay.data.task import TaskDataset
@@ -30,9 +30,13 @@ from assay.training.loop import ModelObserver
 Need = Literal["initial", "trained", "course", "task", "capacity", "words", "mixture"]
 """The untrained weights of a seed; the trained ones; the model again and again while it is trained; data of a task; of
 one with an axis that says how many things are to be remembered; of one in words; of one that is mixed with a text."""
+NEEDS: tuple[Need, ...] = get_args(Need)
 Text = Literal["held_out", "validation", "training", "mixed"]
 """What arms are scored on; the validation windows that training looks at; of a task, what the run was trained on; of a
 mixture, held-out windows of its text."""
+Moment = Literal["initial", "trained"]
+"""When in training weights are looked at: before it, and after it."""
+MOMENTS: tuple[Moment, ...] = get_args(Moment)
 Values = TypeVar("Values", bound=Record)
 
 
@@ -45,6 +49,10 @@ class Reader(ABC):
     @abstractmethod
     def read(self, batch: ScoredBatch) -> None:
         """The next batch; windows of like length come together, the longest first."""
+
+
+def _silent(_: str) -> None:
+    """Shows nothing."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,12 @@ class Given:
     """A row for each training step, as metrics.jsonl has it; none of a model that was not trained here."""
     courses: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """Name of a measurement -> what its observer returned each time, first to last, with the `step`."""
+    recut: Callable[[int, int], ScoringWindows] | None = None
+    """(context, most tokens) -> windows of the held-out text cut at another context; None where the data are a task."""
+    quick: bool = False
+    """Whether the smaller protocol is asked for, of measurements that have one."""
+    tell: Callable[[str], None] = _silent
+    """What is shown while something takes long."""
 
     @cached_property
     def initial(self) -> LanguageModel:
@@ -107,6 +121,11 @@ class Given:
     def split(self) -> Split:
         """Which split the held-out windows are of."""
         return self.evaluation.split
+
+    @property
+    def moments(self) -> list[Moment]:
+        """Which of the untrained and the trained weights there are, in this order."""
+        return [moment for moment in MOMENTS if moment in self.models]
 
     def model(self, need: Need) -> LanguageModel:
         """The untrained or the trained model."""
@@ -154,6 +173,8 @@ class _Asked(ABC, Generic[Values]):
     """Whether its values are of a clock, so that measuring again gives others and no two are compared for equality."""
     by_group: ClassVar[bool] = True
     """Whether the name of its group asks for it too; else its own name alone does."""
+    quick: ClassVar[str] = ""
+    """In words what the smaller protocol of `--quick` looks at; empty where there is none."""
 
     @abstractmethod
     def columns(self, values: Values) -> list[Column]:

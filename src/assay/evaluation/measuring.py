@@ -45,22 +45,41 @@ class Measuring:
         self.spoilt = False
         """Whether one of them has changed the model, so that no other may be asked of it."""
 
-    def results(self, measurements: Sequence[Measurement[Any]], measured: Measured) -> list[MeasurementResult]:
-        """The results of those that do not fail."""
-        values = self.values(measurements)
-        shown = [
-            self.attempt(item, lambda item=item: as_result(item, values[item.name], measured))  # type: ignore[misc]
-            for item in measurements
-            if item.name in values
-        ]
-        return [result for result in shown if result is not None]
+    def results(
+        self,
+        measurements: Sequence[Measurement[Any]],
+        measured: Measured,
+        keep: Callable[[MeasurementResult], object] | None = None,
+    ) -> list[MeasurementResult]:
+        """The results of those that do not fail; each is given to `keep` as soon as it is there."""
+        results = []
+
+        def show(item: Measurement[Any], values: Any) -> None:
+            result = self.attempt(item, lambda: as_result(item, values, self._of(item, measured)))
+            if result is not None:
+                results.append(result)
+                if keep is not None:
+                    keep(result)
+
+        self.values(measurements, show)
+        return results
+
+    def _of(self, item: Measurement[Any], measured: Measured) -> Measured:
+        """`measured` with the protocol and the weights that `item` was asked of."""
+        assert self.given is not None
+        at = [moment for moment in self.given.moments if moment in item.needs]
+        return measured.model_copy(update={"quick": self.given.quick and bool(item.quick), "at": at})
 
     def of_study(self, item: StudyMeasurement[Any], given: GivenStudy, measured: Measured) -> MeasurementResult | None:
         """The result of a measurement of all arms, None where it fails."""
         return self.attempt(item, lambda: as_result(item, _of_its_record(item, item.measure(given)), measured))
 
-    def values(self, measurements: Sequence[Measurement[Any]]) -> dict[str, Any]:
-        """Name -> values of those that do not fail."""
+    def values(
+        self,
+        measurements: Sequence[Measurement[Any]],
+        each: Callable[[Measurement[Any], Any], object] | None = None,
+    ) -> dict[str, Any]:
+        """Name -> values of those that do not fail; `each` is called with them as soon as they are there."""
         assert self.given is not None
         given = self.given
         readers: dict[str, list[Reader]] = {}
@@ -70,9 +89,12 @@ class Measuring:
         values = {}
         for item in measurements:
             if item.name not in self.failures and not self.spoilt:
+                given.tell(f"{given.label}, seed {given.seed}: measuring {item.name}")
                 of = self._ask(item, lambda item=item: _values(item, given, readers[item.name]))  # type: ignore[misc]
                 if item.name not in self.failures:
                     values[item.name] = of
+                    if each is not None:
+                        each(item, of)
         return values
 
     def raise_failures(self) -> None:

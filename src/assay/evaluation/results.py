@@ -21,9 +21,13 @@ def as_result(measurement: AnyMeasurement, values: Record, measured: Measured) -
         values=values.model_dump(mode="json"),
         columns=measurement.columns(values),
         figures=measurement.figures(values),
-        sentences=measurement.sentences(values),
+        sentences=[*measurement.sentences(values), *_of_protocol(measurement, measured)],
         timed=measurement.timed,
     )
+
+
+def _of_protocol(measurement: AnyMeasurement, measured: Measured) -> list[str]:
+    return [f"{measurement.name} was measured with --quick: {measurement.quick}."] if measured.quick else []
 
 
 def code_of(measurement: AnyMeasurement) -> Code:

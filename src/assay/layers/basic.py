@@ -17,6 +17,13 @@ class Tap(nn.Identity):
     """A named point where a measurement can hook an intermediate tensor; it changes nothing."""
 
 
+class PathTap(Tap):
+    """A tap on what one of several paths [B, T, D] adds to the output of a mixer, directly or through a fusion.
+
+    What is measured of paths finds them by this class; a path is called as the attribute without `_tap` or `_path`.
+    """
+
+
 class RMSNorm(Layer):
     """x / sqrt(mean(x^2) + eps) * weight, in float32 whatever comes in (Zhang and Sennrich 2019)."""
 

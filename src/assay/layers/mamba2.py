@@ -106,6 +106,11 @@ class Mamba2(SequenceLayer):
         self.out_proj = nn.Linear(d_inner, d_model, bias=False)
         self.gate, self.dt, self.log_decay = Tap(), Tap(), Tap()
 
+    @property
+    def n_heads(self) -> int:
+        """The equal parts that the input of the output projection falls into."""
+        return len(self.D)
+
     def forward(
         self, x: Float[Tensor, "B T D"], state: Mamba2State | None = None, shared: Shared | None = None
     ) -> tuple[Float[Tensor, "B T D"], Mamba2State]:

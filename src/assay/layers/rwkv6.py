@@ -100,6 +100,11 @@ class RWKV6TimeMix(SequenceLayer):
         self.decay_tap = Tap()
         self.gate_tap = Tap()
 
+    @property
+    def n_heads(self) -> int:
+        """The equal parts that the input of the output projection falls into."""
+        return len(self.bonus)
+
     def forward(
         self, x: Float[Tensor, "B T D"], state: RWKV6State | None = None, shared: Shared | None = None
     ) -> tuple[Float[Tensor, "B T D"], RWKV6State]:

@@ -159,6 +159,11 @@ class RWKV7TimeMix(SequenceLayer):
         self.decay_tap, self.rate_tap, self.gate_tap = Tap(), Tap(), Tap()
         self.value_tap = None if first else Tap()
 
+    @property
+    def n_heads(self) -> int:
+        """The equal parts that the input of the output projection falls into."""
+        return len(self.bonus)
+
     def forward(
         self, x: Float[Tensor, "B T D"], state: RWKV7State | None = None, shared: Shared | None = None
     ) -> tuple[Float[Tensor, "B T D"], RWKV7State]:

@@ -92,6 +92,10 @@ class Measured(Record):
     """That of the run's spec; empty where a model has none."""
     weights_sha256: str = ""
     """Of the file of the weights; empty where no trained weights were read, or an older run did not say."""
+    quick: bool = False
+    """Whether by the smaller protocol of `--quick`, of a measurement that has one."""
+    at: list[str] = []
+    """Which weights it was asked of: initial, trained; empty where an older result does not say."""
     runs: dict[str, str] = {}
     """Of a study: "LABEL-seedN" -> spec digest of every run that the result rests on."""
 

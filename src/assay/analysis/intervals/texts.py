@@ -1,12 +1,15 @@
-"""How far a difference may be on other text of the same kind: the held-out documents as a sample of sources."""
+"""How far a number may be on other text of the same kind: the held-out documents as a sample of sources."""
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
+
+from assay.analysis.statistics import LEVEL
+from assay.records import Interval
 
 FEWEST_SOURCES = 20
 """With fewer there is no interval over texts."""
@@ -39,6 +42,43 @@ def over_texts(nats: ArrayLike, tokens: ArrayLike, sources: Sequence[int], level
     degrees = 1 / float((share**2).sum()) - 1
     quantile = float(stdtrit(degrees, (1 + level) / 2))
     return OverTexts(mean, quantile * math.sqrt(float((apart**2).sum())))
+
+
+class Drawn(NamedTuple):
+    """What is drawn together when other text is drawn: the number [windows] of each window's source, or of itself."""
+
+    over: Literal["sources", "windows"]
+    numbers: NDArray[np.int64]
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return len(np.unique(self.numbers))
+
+
+def drawn_together(sources: ArrayLike) -> Drawn:
+    """The sources [windows] of windows as what is drawn; the windows themselves where the sources are too few.
+
+    An interval over windows of few sources is about more text of these very sources.
+    """
+    numbers = np.asarray(sources, np.int64)
+    if len(np.unique(numbers)) >= FEWEST_SOURCES:
+        return Drawn("sources", numbers)
+    return Drawn("windows", np.arange(len(numbers)))
+
+
+def over_drawn(sums: ArrayLike, weights: ArrayLike, drawn: Drawn, level: float = LEVEL) -> Interval:
+    """sum(sums) / sum(weights) of windows with the interval of `over_texts`; without one where too few are drawn.
+
+    `sums` [windows] are of nats, bits or anything that adds up, `weights` [windows] how many each is of.
+    """
+    total = float(np.sum(weights))
+    mean = float(np.sum(sums)) / total if total > 0 else math.nan
+    used = np.asarray(weights, np.float64) > 0
+    found = over_texts(np.asarray(sums)[used], np.asarray(weights)[used], drawn.numbers[used].tolist(), level)
+    if found is None:
+        return Interval(mean=mean, low=None, high=None)
+    return Interval(mean=mean, low=found.mean - found.half, high=found.mean + found.half)
 
 
 def crossed(half_over_seeds: float, half_over_texts: float) -> float:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from assay.layers.basic import Tap, uniform_fan_in_
+from assay.layers.basic import PathTap, Tap, uniform_fan_in_
 from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared, State
 from assay.layers.randomness import Dropout, Masking
 from assay.ops.attention import (
@@ -83,7 +83,8 @@ class ReaderLayer(SequenceLayer):
         self.memory_output = nn.Linear(inner, d_model, bias=False)
         self.gate = nn.Linear(d_model, n_heads)
         self.masking, self.dropout = Masking(), Dropout(dropout)
-        self.gate_tap, self.local_tap, self.retrieval_tap = Tap(), Tap(), Tap()
+        self.gate_tap = Tap()
+        self.local_tap, self.retrieval_tap = PathTap(), PathTap()
         self.query_tap, self.key_tap = Tap(), Tap()
 
     def forward(

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from assay.layers.auxiliary import add_loss
-from assay.layers.basic import Tap
+from assay.layers.basic import PathTap
 from assay.layers.mamba2 import Mamba2, Mamba2State
 from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared, state_tensors
 from assay.layers.randomness import Masking
@@ -59,7 +59,7 @@ class Twin(SequenceLayer):
         self.rwkv, self.mamba, self.fusion = rwkv, mamba, fusion
         self.mamba_residual, self.path_drop, self.diversity_weight = mamba_residual, path_drop, diversity_weight
         self.masking = Masking()
-        self.rwkv_path, self.mamba_path = Tap(), Tap()
+        self.rwkv_path, self.mamba_path = PathTap(), PathTap()
 
     def forward(
         self, x: Float[Tensor, "B T D"], state: TwinState | None = None, shared: Shared | None = None

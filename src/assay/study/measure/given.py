@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -93,6 +93,7 @@ def given(
         task=dataset if isinstance(dataset, TaskDataset) else None,
         protocol=training,
         courses=courses or {},
+        recut=None if isinstance(dataset, TaskDataset) else partial(dataset.held_out, evaluation.split),
     )
 
 

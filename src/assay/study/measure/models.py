@@ -1,5 +1,6 @@
 """What `assay measure` does with models on data that they were not trained on here: untrained, imported, on a task."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,18 @@ from assay.errors import RequestError
 from assay.evaluation.measurement import Given, Measurement, Need, StudyMeasurement, expanded, named
 from assay.evaluation.measuring import Measuring
 from assay.hub.folder import TOKENIZER, locate
+from assay.model.accounting import count_parameters
 from assay.model.architecture import Architecture, build_model
 from assay.model.lm import LanguageModel
-from assay.model.plan import ExecutionPlan, resolve_plan
+from assay.model.plan import ExecutionPlan, available_cores, resolve_plan
+from assay.model.sizing import build_on_meta
 from assay.records import Measured
 from assay.records.results import in_order
 from assay.study.arm import ArmConfig, parse_arm
 from assay.study.asked import DEFAULT_SIZE, StudyConfig, usual_measurements
+from assay.study.machine import threads_at_once
 from assay.study.measure.given import Who, arms_of, given, given_study
+from assay.study.measure.how import EVERYTHING, How
 from assay.study.measure.runs import Looked, Row, of_studies
 from assay.study.resolve import Study, resolve
 from assay.study.subject.file import registered_by
@@ -33,17 +38,22 @@ from assay.study.subject.subject import Subject
 from assay.training.config import TrainingConfig
 
 
-def look_at_arm(arm: ArmConfig, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> Looked:
+def look_at_arm(
+    arm: ArmConfig, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell, how: How = EVERYTHING
+) -> Looked:
     """An untrained model of `arm`; `settings` are those of a study: its data, training.context, size, seeds."""
     study = _resolved([arm], settings, tell)
     (one,), (seed,) = study.arms, study.config.seeds
     who = Who(one.label, seed, one.replicate, one.architecture, one.config)
+    parameters = count_parameters(build_on_meta(one.architecture, one.config)).total
+    threads = threads_at_once(study.config.execution, study.plan.device, parameters, available_cores())
+    plan = study.plan.model_copy(update={"threads": threads})  # much of what is measured is too small for several
 
     def initial() -> LanguageModel:
-        return study.plan.apply(build_model(one.architecture, one.config, seed, one.replicate))
+        return plan.apply(build_model(one.architecture, one.config, seed, one.replicate))
 
-    of = given(who, {"initial": initial}, study.plan, study.config.evaluation, one.training, study.dataset)
-    return _looked(f"{one.label}, untrained", only, of, tell)
+    of = given(who, {"initial": initial}, plan, study.config.evaluation, one.training, study.dataset)
+    return _looked(f"{one.label}, untrained", only, of, tell, how)
 
 
 def look_at_arms(
@@ -74,17 +84,21 @@ def _resolved(arms: Sequence[ArmConfig], settings: Mapping[str, Any], tell: Tell
     return resolve(StudyConfig.parse({"arms": sized, "seeds": [0], **settings}), tell)
 
 
-def look_at_imported(subject: str, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> Looked:
+def look_at_imported(
+    subject: str, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell, how: How = EVERYTHING
+) -> Looked:
     """The model of hf:PATH or of an imported folder, on text that its own tokenizer cuts, or on a task."""
     loaded = load_subject(subject)
     folder = locate(subject) if subject.startswith("hf:") else Path(subject)
     data = _data(loaded, folder, dict(settings.get("data", {})))
     context = settings.get("training", {}).get("context", TrainingConfig().context)
     config = StudyConfig.parse({**settings, "arms": ["gpt1"], "data": data, "training": _read_by(context)})
-    return _look_at_loaded(loaded, config, resolve_plan(config.execution, tell), only, tell)
+    return _look_at_loaded(loaded, config, resolve_plan(config.execution, tell), only, tell, how)
 
 
-def look_at_run_on_task(folder: Path, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> Looked:
+def look_at_run_on_task(
+    folder: Path, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell, how: How = EVERYTHING
+) -> Looked:
     """The trained run in `folder` on the task of `settings`, at its own context and evaluation unless they give others.
 
     Text that the task takes is that of the run. Nothing is stored.
@@ -97,7 +111,7 @@ def look_at_run_on_task(folder: Path, only: Sequence[str] | None, settings: Mapp
     read = _read_by(settings.get("training", {}).get("context", run.training.context))
     evaluation = {**run.evaluation.model_dump(), **settings.get("evaluation", {})}
     config = StudyConfig.parse({**settings, "arms": ["gpt1"], "data": data, "training": read, "evaluation": evaluation})
-    return _look_at_loaded(loaded, config, run.plan or resolve_plan(config.execution, tell), only, tell)
+    return _look_at_loaded(loaded, config, run.plan or resolve_plan(config.execution, tell), only, tell, how)
 
 
 def _read_by(context: int) -> dict[str, int]:
@@ -131,7 +145,7 @@ def _reads_corpus(text: str) -> bool:
 
 
 def _look_at_loaded(
-    loaded: LoadedRun, config: StudyConfig, plan: ExecutionPlan, only: Sequence[str] | None, tell: Tell
+    loaded: LoadedRun, config: StudyConfig, plan: ExecutionPlan, only: Sequence[str] | None, tell: Tell, how: How
 ) -> Looked:
     dataset = load_dataset(config.data, tell)
     own, asked = loaded.config.vocab_size, dataset.vocab_size
@@ -151,10 +165,12 @@ def _look_at_loaded(
     who = Who(loaded.name, 0, 0, loaded.architecture, loaded.config)
     models: dict[Need, Callable[[], LanguageModel]] = {"trained": lambda: plan.apply(loaded.model)}
     of = given(who, models, plan, config.evaluation, config.training, dataset, learned=False)
-    return _looked(loaded.name, only, of, tell)
+    return _looked(loaded.name, only, of, tell, how)
 
 
-def look_at_file(file: Subject, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> list[Looked]:
+def look_at_file(
+    file: Subject, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell, how: How = EVERYTHING
+) -> list[Looked]:
     """An untrained model of every architecture that the file registers, or of the one that FILE.py:NAME names."""
     architectures = architectures_in(file)
     if not architectures:
@@ -162,7 +178,7 @@ def look_at_file(file: Subject, only: Sequence[str] | None, settings: Mapping[st
         raise RequestError(
             f"{file.text}: registers no architecture{which}; `assay audit` takes any torch.nn.Module, this does not"
         )
-    return [look_at_arm(parse_arm(architecture.name), only, settings, tell) for architecture in architectures]
+    return [look_at_arm(parse_arm(architecture.name), only, settings, tell, how) for architecture in architectures]
 
 
 def architectures_in(file: Subject) -> list[Architecture]:
@@ -180,13 +196,16 @@ def of_task(task: TaskDataset | None) -> frozenset[Need]:
     return frozenset(met)
 
 
-def _looked(name: str, only: Sequence[str] | None, of: Given, tell: Callable[[str], None]) -> Looked:
+def _looked(name: str, only: Sequence[str] | None, of: Given, tell: Callable[[str], None], how: How) -> Looked:
     """All of `only`, or of the defaults, that the model has what it takes for; a line for each of the others."""
+    of = dataclasses.replace(how.of(of), tell=tell)
     available = of_task(of.task) | of.models.keys()
-    items = named(expanded(usual_measurements(None if of.task is None else of.task.name) if only is None else only))
+    asked = named(expanded(usual_measurements(None if of.task is None else of.task.name) if only is None else only))
+    items, left_out = how.possible(asked)
     of_models = [item for item in items if isinstance(item, Measurement)]
     able = [item for item in of_models if item.unmet(available) is None]
-    notes = [f"{item.name}: {item.unmet(available)}; {name} has none" for item in of_models if item not in able]
+    notes = left_out if only is not None else []
+    notes += [f"{item.name}: {item.unmet(available)}; {name} has none" for item in of_models if item not in able]
     notes += [] if only is None else of_studies(items, name)
     tell(f"{name}: measuring {', '.join(item.name for item in able)}")
     measured = Measured(label=of.label, seed=of.seed)

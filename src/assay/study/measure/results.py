@@ -11,6 +11,7 @@ from assay.evaluation.measuring import Measuring
 from assay.evaluation.results import code_in_words, outdated
 from assay.records import Measured, MeasuredRun, RunRecord
 from assay.records.results import Results, read_study_results, weights_digest, write_result
+from assay.study.measure.how import EVERYTHING, How
 from assay.training.course import course_file, observed_by, read_course
 from assay.training.environment import assay_version
 
@@ -29,17 +30,23 @@ def can_measure_again(item: Measurement[Any], environment: Mapping[str, str]) ->
     return "initial" not in item.needs or made_by_this_assay(environment)
 
 
-def missing(measurements: Sequence[Measurement[Any]], run: MeasuredRun, folder: Path) -> list[Measurement[Any]]:
-    """Those that the run in `folder` has no result of, or one of another version or of other code, and could have."""
-    return [
-        item
-        for item in measurements
-        if unmet(item, folder, run.record) is None
-        and (
-            item.name not in run.results
-            or (outdated(item, run.results[item.name]) is not None and can_measure_again(item, run.record.environment))
-        )
-    ]
+def missing(
+    measurements: Sequence[Measurement[Any]], run: MeasuredRun, folder: Path, how: How = EVERYTHING
+) -> list[Measurement[Any]]:
+    """Those that the run in `folder` has no result of, or one of another version or of other code, and could have.
+
+    A result of a smaller protocol, or of fewer weights, than `how` asks for is missing too.
+    """
+    there = there_is(run.record)
+
+    def lacks(item: Measurement[Any]) -> bool:
+        result = run.results.get(item.name)
+        if result is None:
+            return True
+        of_old = outdated(item, result) is not None or how.lacking(item, result, there)
+        return of_old and can_measure_again(item, run.record.environment)
+
+    return [item for item in measurements if unmet(item, folder, run.record) is None and lacks(item)]
 
 
 def unmet(item: Measurement[Any], folder: Path, run: RunRecord) -> str | None:
@@ -48,12 +55,7 @@ def unmet(item: Measurement[Any], folder: Path, run: RunRecord) -> str | None:
     One that diverged has no trained weights to speak of; of the course there is only what the observer saw, which is of
     use only to the code that observed it.
     """
-    there: dict[Need, bool] = {
-        "initial": made_by_this_assay(run.environment),
-        "trained": run.status == "finished",
-        **of_data(run.spec.get("data", {})),
-    }
-    ended: frozenset[Need] = frozenset(need for need in NEEDS if there[need])
+    ended = there_is(run)
     path = course_file(folder, item.name)
     if not path.exists() or "course" not in item.needs:
         return item.unmet(ended)
@@ -63,6 +65,16 @@ def unmet(item: Measurement[Any], folder: Path, run: RunRecord) -> str | None:
     if item.unmet(ended) is None:
         return None
     return f"the course of training was observed by {then or 'unknown code'}, and it is {now} now"
+
+
+def there_is(run: RunRecord) -> frozenset[Need]:
+    """The needs that an ended run meets, the course apart."""
+    there: dict[Need, bool] = {
+        "initial": made_by_this_assay(run.environment),
+        "trained": run.status == "finished",
+        **of_data(run.spec.get("data", {})),
+    }
+    return frozenset(need for need in NEEDS if there[need])
 
 
 def of_data(data: Mapping[str, Any]) -> dict[Need, bool]:
@@ -89,14 +101,16 @@ def measure_folder(
     folder: Path,
     measurements: Sequence[Measurement[Any]],
     given: Callable[[MeasuredRun], Given],
+    how: How = EVERYTHING,
 ) -> tuple[MeasuredRun, list[str]]:
     """Measure what the run in `folder` lacks, and write each result there; the run, and the names of what was added.
 
-    `given` is asked only where something is missing. Where a measurement fails, that is raised after the results of the
-    others are written, and it is missing still.
+    `given` is asked only where something is missing. Each result is written as soon as it is there, so that an
+    interrupted call loses one measurement at most. Where one fails, that is raised after the results of the others are
+    written, and it is missing still.
     """
     run = MeasuredRun.read(folder)
-    to_do = missing(measurements, run, folder)
+    to_do = missing(measurements, run, folder, how)
     if not to_do:
         return run, []
     measured = Measured(
@@ -105,10 +119,9 @@ def measure_folder(
         spec_digest=run.record.spec_digest,
         weights_sha256=weights_digest(folder),
     )
-    measuring = Measuring(given(run))
-    results = measuring.results(to_do, measured)
-    for result in results:
-        write_result(folder, result)
+    had = [run.results[item.name] for item in to_do if item.name in run.results]
+    measuring = Measuring(how.beside(had).of(given(run)))
+    results = measuring.results(to_do, measured, keep=lambda result: write_result(folder, result))
     measuring.raise_failures()
     return run.with_results(results), [result.measurement for result in results]
 

@@ -32,8 +32,15 @@ from assay.records.results import LIKELIHOOD, read_study_results
 from assay.study.asked import StudyConfig, usual_measurements
 from assay.study.folder import lock
 from assay.study.measure.given import Who, given_folder, given_study
+from assay.study.measure.how import EVERYTHING, How
 from assay.study.measure.refresh import refresh
-from assay.study.measure.results import measure_folder, measure_study, missing, missing_of_study, unmet
+from assay.study.measure.results import (
+    measure_folder,
+    measure_study,
+    missing,
+    missing_of_study,
+    unmet,
+)
 from assay.study.sources import arm_plugins
 from assay.study.subject.run import known_architecture, read_run_config, refuse_edited, refuse_unknown_data
 
@@ -77,10 +84,21 @@ def wanted(config: StudyConfig, only: Sequence[str] | None) -> tuple[list[AnyMea
     return named(expanded([LIKELIHOOD, *asked, *usual, *brought])), notes
 
 
-def look_at_run(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looked:
+def _asked(
+    wanted: tuple[list[AnyMeasurement], list[str]], only: Sequence[str] | None, how: How
+) -> tuple[list[AnyMeasurement], list[str]]:
+    """What of `wanted` is possible with the weights that are looked at; a line for what was asked for by name and is
+    not.
+    """
+    items, notes = wanted
+    possible, left_out = how.possible(items)
+    return possible, notes if only is None else [*notes, *left_out]
+
+
+def look_at_run(folder: Path, only: Sequence[str] | None, tell: Tell, how: How = EVERYTHING) -> Looked:
     """The run in `folder`, measured where something is missing."""
-    items, notes = wanted(read_run_config(folder), only)
-    run, added, more = _measured_run(folder, items, tell, cache(load_quietly))
+    items, notes = _asked(wanted(read_run_config(folder), only), only, how)
+    run, added, more = _measured_run(folder, items, tell, cache(load_quietly), how)
     results = run.results if only is None else _only(run.results, items)
     name = f"{run.record.label}, seed {run.record.seed}"
     columns = columns_of(run.record.label, [results], {}, LEVEL)
@@ -95,10 +113,10 @@ def of_studies(items: Sequence[AnyMeasurement], name: str) -> list[str]:
     return [f"{item.name}: is measured of all arms of a study, and {name} is one model" for item in of_all]
 
 
-def look_at_study(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looked:
+def look_at_study(folder: Path, only: Sequence[str] | None, tell: Tell, how: How = EVERYTHING) -> Looked:
     """The study in `folder`: its finished runs and what is of all arms; its page anew where something was measured."""
     config = read_run_config(folder)
-    items, notes = wanted(config, only)
+    items, notes = _asked(wanted(config, only), only, how)
     places = sorted(path.parent for path in folder.glob("runs/*/record.json"))
     if not places:
         raise RequestError(f"{folder}: has no finished run yet; `assay compare` goes on with it")
@@ -107,7 +125,7 @@ def look_at_study(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looke
     failed: list[RequestError] = []
     for place in places:
         try:
-            run, new, more = _measured_run(place, items, tell, text)
+            run, new, more = _measured_run(place, items, tell, text, how)
         except RequestError as error:  # the others are measured, and shown, before it is raised
             failed.append(error)
             run, new, more = MeasuredRun.read(place), [], []
@@ -136,7 +154,7 @@ def look_at_study(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looke
 
 
 def _measured_run(
-    folder: Path, items: Sequence[AnyMeasurement], tell: Tell, data: Callable[[str], Dataset]
+    folder: Path, items: Sequence[AnyMeasurement], tell: Tell, data: Callable[[str], Dataset], how: How
 ) -> tuple[MeasuredRun, list[str], list[str]]:
     """The run, the names of what was measured now, and a line for each thing that cannot be."""
     of_runs = [item for item in items if isinstance(item, Measurement)]
@@ -146,9 +164,9 @@ def _measured_run(
         lacks, there = unmet(item, folder, run.record), run.results.get(item.name)
         if lacks is not None and (there is None or outdated(item, there) is not None):
             notes.append(f"{item.name}: {lacks}; {folder} cannot be measured by it any more")
-    if not missing(of_runs, run, folder):
+    if not missing(of_runs, run, folder, how):
         return run, [], notes
-    tell(f"{folder.name}: measuring {', '.join(item.name for item in missing(of_runs, run, folder))}")
+    tell(f"{folder.name}: measuring {', '.join(item.name for item in missing(of_runs, run, folder, how))}")
     config = read_run_config(folder)
     (arm,) = config.arms
     architecture = known_architecture(folder, config)
@@ -168,7 +186,8 @@ def _measured_run(
         run, added = measure_folder(
             folder,
             of_runs,
-            lambda _: given_folder(folder, who, plan, config.evaluation, config.training, dataset),
+            lambda _: replace(given_folder(folder, who, plan, config.evaluation, config.training, dataset), tell=tell),
+            how,
         )
     return run, added, notes
 

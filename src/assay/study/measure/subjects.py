@@ -9,6 +9,7 @@ from assay.errors import RequestError
 from assay.evaluation.measurement import StudyMeasurement, expanded, named
 from assay.hub.import_ import RECORD
 from assay.study.arm import ArmConfig, parse_arm
+from assay.study.measure.how import EVERYTHING, How
 from assay.study.measure.models import (
     architectures_in,
     look_at_arm,
@@ -23,7 +24,7 @@ from assay.study.subject.subject import parse_subject
 
 
 def look_at_all(
-    subjects: Sequence[str], only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell
+    subjects: Sequence[str], only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell, how: How = EVERYTHING
 ) -> list[Looked]:
     """Each of the subjects; those that are untrained arms together once more, for what is asked of all arms at once.
 
@@ -36,7 +37,8 @@ def look_at_all(
     found = []
     for subject in subjects:
         alone = bool(of_all) and not of_models and bool(_arms_of(subject))
-        found += [] if alone else look_at(subject, of_models if of_all and _arms_of(subject) else only, settings, tell)
+        asked = of_models if of_all and _arms_of(subject) else only
+        found += [] if alone else look_at(subject, asked, settings, tell, how)
     return [*found, look_at_arms(arms, of_all, settings, tell)] if of_all and arms else found
 
 
@@ -48,38 +50,40 @@ def _arms_of(subject: str) -> list[ArmConfig]:
     return [parse_arm(architecture.name) for architecture in architectures_in(it)] if it.kind == "file" else []
 
 
-def look_at(subject: str, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell) -> list[Looked]:
+def look_at(
+    subject: str, only: Sequence[str] | None, settings: Mapping[str, Any], tell: Tell, how: How = EVERYTHING
+) -> list[Looked]:
     """What SUBJECT = STUDY | RUN | ARM | FILE.py | hf:PATH names, measured where something is missing.
 
     `settings` say on which text or task a model is measured that no run here trained (the keys of config.yaml, nested).
     A run has its own data; with a task in the settings it is measured on that and nothing is stored, without one they
-    are a RequestError.
+    are a RequestError. `how` says which weights are looked at, and whether by the smaller protocol.
     """
     only = None if only is None else expanded(only, "--only", groups_first=True)
     it = parse_subject(subject)
     if it.kind == "hub" or (it.kind == "folder" and (it.path / RECORD).exists()):
-        return [look_at_imported(subject, only, settings, tell)]
+        return [look_at_imported(subject, only, settings, tell, how)]
     if it.kind == "file":
-        return look_at_file(it, only, settings, tell)
+        return look_at_file(it, only, settings, tell, how)
     if it.kind == "arm":
-        return [look_at_arm(parse_arm(subject), only, settings, tell)]
+        return [look_at_arm(parse_arm(subject), only, settings, tell, how)]
     if it.kind == "unknown":
         raise it.unknown()
     if "task" in settings.get("data", {}):
-        return [look_at_run_on_task(run, only, settings, tell) for run in _runs_in(it.path)]
+        return [look_at_run_on_task(run, only, settings, tell, how) for run in _runs_in(it.path)]
     if settings:
         raise RequestError(f"{subject}: is measured on its own text; data options are for models from elsewhere")
-    return [_look_at_folder(it.path, only, tell)]
+    return [_look_at_folder(it.path, only, tell, how)]
 
 
-def _look_at_folder(folder: Path, only: Sequence[str] | None, tell: Tell) -> Looked:
+def _look_at_folder(folder: Path, only: Sequence[str] | None, tell: Tell, how: How) -> Looked:
     if (folder / "record.json").exists():
-        return look_at_run(folder, only, tell)
+        return look_at_run(folder, only, tell, how)
     if not (folder / "config.yaml").exists():
         raise no_run_in(folder)
     if (folder / "metrics.jsonl").exists():
         raise RequestError(f"{folder}: is not trained to its end yet; `assay train` goes on with it")
-    return look_at_study(folder, only, tell)
+    return look_at_study(folder, only, tell, how)
 
 
 def _runs_in(folder: Path) -> list[Path]:
