@@ -29,7 +29,7 @@ def gate(
     ] = None,
     rule: Annotated[
         str | None,
-        typer.Option(help="assay, groundthink-v5, groundthink-v7, or a YAML file.", show_default="assay"),
+        typer.Option(help="The name of one that comes along, or a YAML file.", show_default="assay"),
     ] = None,
     sizes: Annotated[str | None, typer.Option(help="Sizes of all arms, in place of those of the budget.")] = None,
     seeds: Annotated[
@@ -103,8 +103,7 @@ def _judge_again(arms: list[str], against: str | None, rule: str | None, options
 
     if len(arms) != 1 or not Path(arms[0]).is_dir():
         raise RequestError(
-            "--against: missing; the arm to beat, as in --against gpt1, or the folder of a finished gate in place of "
-            "CANDIDATE, would do"
+            "--against: missing; the arm to beat, or the folder of a finished gate in place of CANDIDATE, would do"
         )
     record, folder = judge_again(Path(arms[0]), against, rule)
     raise typer.Exit(show_gate(record, folder, options.json))

@@ -299,9 +299,10 @@ def expanded(
     speed, means the group.
     """
     known = MEASUREMENTS.names()
+    groups = {item.group for item in MEASUREMENTS}  # of those that older results may have, some have no member today
     found: list[str] = []
     for name in names:
-        if name in known and not (groups_first and name in GROUPS):
+        if name in known and not (groups_first and name in groups):
             found.append(name)
         elif name in GROUPS:
             found += [

@@ -110,6 +110,7 @@ def _result(
         unit=unit,
         group=group,
         scope="study" if name == "speed" else "run",
+        timed=name == "speed",
         measured=measured,
         code=CODE,
         values=values,
