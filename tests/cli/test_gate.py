@@ -51,7 +51,7 @@ def test_whole_gate_is_planned_judged_and_judged_again(assay: Assay) -> None:
     planned = assay(*small(assay, "--placebo", "--dry-run", "--json"))
     assert planned.status == 0, planned.err
     plan = GatePlan.read(Path("g/plan.json"))
-    assert json.loads(last_line(planned.out))["digest"] == plan.digest == plan.digest_now()
+    assert last_line(planned.out)["digest"] == plan.digest == plan.digest_now()
     assert not list(Path("g").glob("judged-*"))
 
     found = assay(*small(assay, "--placebo", "--json"))
@@ -60,7 +60,7 @@ def test_whole_gate_is_planned_judged_and_judged_again(assay: Assay) -> None:
     record = GateRecord.read(Path("g/gate.json"))
     assert {verdict.role for verdict in record.verdicts} == {"candidate", "placebo", "control"}
     assert found.status == {"GO": 0, "NO-GO": 1, "UNDECIDED": 3}[record.verdict]
-    assert json.loads(last_line(found.out))["verdict"] == record.verdict
+    assert last_line(found.out)["verdict"] == record.verdict
     assert {arm.size for arm in record.arms} == {16_000, 32_000, 64_000}
     assert all(len(arm.losses) == 2 for arm in record.arms)
     assert record.changed == []
@@ -76,8 +76,8 @@ def test_whole_gate_is_planned_judged_and_judged_again(assay: Assay) -> None:
     judged = GateRecord.read(Path("g/gate.json"))
     assert "another rule than planned" in " ".join(judged.changed)
 
-    text = Path("g/plan.json").read_text(encoding="utf-8")
-    Path("g/plan.json").write_text(text.replace('"tokens_per_parameter":0.1', '"tokens_per_parameter":0.2'))
+    values = json.loads(Path("g/plan.json").read_bytes())
+    Path("g/plan.json").write_text(json.dumps({**values, "tokens_per_parameter": 0.2}))
     assay("gate", "g")
     assert "edited" in " ".join(GateRecord.read(Path("g/gate.json")).changed)
 
