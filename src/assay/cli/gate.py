@@ -37,7 +37,8 @@ def gate(
     ] = None,
     tokens_per_parameter: Annotated[str | None, typer.Option(help="That each run reads.", show_default="20")] = None,
     placebo: Annotated[
-        bool, typer.Option(help="Judge the baseline against itself, and on half the tokens, in the same plan.")
+        bool,
+        typer.Option("--placebo", help="Judge the baseline against itself, and on half the tokens, in the same plan."),
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the plan.")] = False,
     workers: Annotated[str | None, typer.Option(help="Runs at a time, or auto.", show_default="auto")] = None,

@@ -164,7 +164,12 @@ def study_evidence(folder: Path, against: str | None) -> Evidence:
         if run.record.label in label_of:
             group, size = label_of[run.record.label]
             runs.setdefault((group, size or 0), {})[run.record.seed] = run
-    notes = ["The study had no tuning runs of its own seeds, so the chosen learning rates count as known."]
+    tuned = bool(study.protocol.get("tuning", {}).get("learning_rates"))
+    notes = [
+        "Rates were chosen with the seeds that are judged, and count as known: intervals are too narrow by that."
+        if tuned
+        else "The arms were not tuned: with other learning rates the order may be another."
+    ]
     return Evidence(
         baseline=str(baseline),
         candidates=[group for group in groups if group != baseline],
