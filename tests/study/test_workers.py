@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from assay.evaluation.measurements.speed import _groups
+from assay.evaluation.turns import groups_in_memory
 from assay.study.executor.capacity import resolve_workers, training_flops
 from assay.study.measure.given import arms_of, given_study
 from assay.study.resolve import Study, resolve
@@ -49,9 +49,9 @@ def test_the_estimates_grow_with_what_is_trained(study: Study, make: Make) -> No
 def test_arms_are_measured_together_as_far_as_memory_holds_them(study: Study) -> None:
     arms = arms_of(study)
     sizes = [training_bytes(arm.architecture, arm.config, arm.training) for arm in study.arms]
-    assert [len(group) for group in _groups(arms, 2 * sum(sizes))] == [2]
-    assert [len(group) for group in _groups(arms, 2 * sum(sizes) - 2)] == [1, 1]
-    assert [len(group) for group in _groups(arms, 0)] == [1, 1]
+    assert [len(group) for group in groups_in_memory(arms, 2 * sum(sizes))] == [2]
+    assert [len(group) for group in groups_in_memory(arms, 2 * sum(sizes) - 2)] == [1, 1]
+    assert [len(group) for group in groups_in_memory(arms, 0)] == [1, 1]
 
 
 def test_all_arms_are_measured_with_the_lowest_seed(study: Study) -> None:

@@ -2,7 +2,7 @@
 
 EXAMPLES = {
     "compare": "assay compare transformer++ rwkv6 --size 300k --seeds 3",
-    "gate": "assay gate my_mixer --plugin my_mixer.py --against transformer++ --budget 8h",
+    "gate": "assay gate rwkv7 --against transformer++ --budget 8h",
     "train": "assay train mamba2 --size 1M --tokens 200k --lr 1e-3",
     "list": "assay list architectures",
     "describe": "assay describe rwkv6 --size 1M",
