@@ -26,6 +26,7 @@ CASES = [
     (["gpt2", "--against", "gpt1", "--budget", "8h", "--size", "1M"], "--sizes or --budget"),
     (["gpt2:lr=1e-3", "--against", "gpt1", "--budget", "8h"], "the gate chooses that for all alike"),
     (["gpt2", "--against", "nope", "--budget", "8h"], "unknown architecture"),
+    (["gpt2", "--against", "gpt1", "--budget", "8h", "--set", "evaluation.split=validation"], "judged on test"),
 ]
 
 

@@ -2,16 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from assay.cli.numbers import parse_count, parse_counts, parse_rates, parse_real
 from assay.cli.options import StudyOptions, with_study_options
 from assay.errors import RequestError
-
-if TYPE_CHECKING:
-    pass
 
 
 @with_study_options

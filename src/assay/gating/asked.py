@@ -65,6 +65,10 @@ class GateRequest:
                 )
             if self.placebo and arm.label in (PLACEBO, CONTROL):
                 raise RequestError(f"{arm.label}: --placebo has an arm of that name; another name would do")
+        if self.study.evaluation.split != "test":
+            raise RequestError(
+                f"evaluation.split {self.study.evaluation.split}: a gate is judged on test; leave it out"
+            )
         if len(self.rates) < 3:
             raise RequestError(f"--lr: {len(self.rates)} rates given; a gate tunes over three or more, as 1e-3..1e-2")
         if not self.budget and not self.sizes:

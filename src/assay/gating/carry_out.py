@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,6 @@ from pathlib import Path
 from assay.analysis.gate.judge import unsound_verdict
 from assay.analysis.gate.prediction import CLOCK
 from assay.analysis.gate.tuned import MOST_EXTENSIONS, chosen_at, rates_around, rounded, tuning_by_size
-from assay.analysis.scaling.tuning import Chosen
 from assay.analysis.wording import join_names, short
 from assay.errors import RequestError
 from assay.gating.asked import CONTROL, GateRequest
@@ -86,9 +85,9 @@ def _carry_out(request: GateRequest, plan: GatePlan, folder: Path, listener: Lis
     for stage in plan.stages:
         place = folder / stage.name
         began = time.monotonic()
-        listener.message(f"{stage.name}: {stage.runs} runs")
-        if stage.kind == "pilot":
+        if stage.kind == "pilot":  # it ran before the plan was written
             continue
+        listener.message(f"{stage.name}: {stage.runs} runs")
         if stage.kind == "tuning":
             _tune(request, stage, {arm: list(stage.rates) for arm in stage.arms}, plan, folder, listener, base)
         elif stage.kind == "check":
@@ -97,6 +96,9 @@ def _carry_out(request: GateRequest, plan: GatePlan, folder: Path, listener: Lis
             _tune(request, stage, rates_around(first, plan.rates), plan, folder, listener, base)
         else:
             tried = tuning_by_size(folder, plan)
+            _refuse_untuned(
+                [arm for arm in stage.arms if arm != CONTROL], {arm for arm, of in tried if of == stage.size}
+            )
             rates = {
                 arm: [rounded(tried[plan.baseline if arm == CONTROL else arm, stage.size].chosen().rate)]
                 for arm in {*stage.arms, plan.baseline}
@@ -169,7 +171,7 @@ def _check_sanity(
                 listener.notice(f"{stage.name}: {label}: {finding.check}: {finding.reason}")
 
 
-def _refuse_untuned(arms: Sequence[str], chosen: Mapping[str, Chosen]) -> None:
+def _refuse_untuned(arms: Sequence[str], chosen: Container[str]) -> None:
     if missing := [arm for arm in arms if arm not in chosen]:
         raise RequestError(f"--lr: {join_names(missing)} diverged with every rate; a grid of lower ones would do")
 

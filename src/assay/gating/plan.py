@@ -89,7 +89,9 @@ def make_plan(request: GateRequest, folder: Path, listener: Listener, workers: i
     noise, slope = pilot_noise(folder, pilots)
     top = [stage for stage in stages if stage.kind == "judged"]
     step = top[-1].flops / len(top[-1].arms) / max(1.0, top[-2].flops / len(top[-2].arms))
-    expected = expected_plan(request.rule, shape.seeds, len(sizes), noise.nats, slope or USUAL_SLOPE_NATS, step)
+    expected = expected_plan(
+        request.rule, len(shape.candidates), shape.seeds, len(sizes), noise.nats, slope or USUAL_SLOPE_NATS, step
+    )
     found = detectable(expected)
     cost = total(stages)
     peaks = [timing.peak_memory_bytes for timing in times.of([*sizes, top_of(sizes)])]

@@ -150,3 +150,44 @@ def test_spike_is_found() -> None:
     curve = list(calm.training_curve)
     curve[100] = curve[100].model_copy(update={"nats_per_token": 3 * curve[99].nats_per_token})
     assert (spike_ratio([calm.model_copy(update={"training_curve": curve})]) or 0) > 2
+
+
+def test_nothing_is_judged_against_a_baseline_that_cheats() -> None:
+    verdict = only(judged(evidence(0.3, unsound={"gpt1": "reads the future"})))
+    assert verdict.verdict == "UNDECIDED"
+    assert "baseline gpt1 is unsound" in verdict.sentence
+
+
+def test_an_unsound_control_is_no_candidate() -> None:
+    of = evidence(1.5, control="half", unsound={"half": "reads the future"})
+    record = judged(of)
+    assert [(verdict.label, verdict.role) for verdict in record.verdicts] == [
+        ("mine", "candidate"),
+        ("half", "control"),
+    ]
+    assert record.verdict == "GO"
+
+
+@pytest.mark.parametrize("arm", ["mine", "gpt1"])
+def test_no_mean_leaves_a_run_that_diverged_out(arm: str) -> None:
+    of = with_divergence(evidence(1.5), arm, SIZES[-1])
+    assert point_metrics(of, "mine")["loss_ratio"] is None
+    assert judged(of, read_rule("groundthink-v5")).verdict == "UNDECIDED"
+
+
+def test_losses_that_cannot_be_compared_decide_nothing_by_points_either() -> None:
+    of = evidence(3.0, doubts=["judged-0.1M: the arms did not read the same batches"])
+    assert judged(of, read_rule("groundthink-v7")).verdict == "UNDECIDED"
+
+
+def test_several_candidates_share_the_error_budget() -> None:
+    alone = evidence(1.2)
+    runs = dict(alone.runs)
+    for label in ("b", "c", "d"):
+        runs |= {(label, size): runs_of(label, size) for size in SIZES}
+    together = dataclasses.replace(alone, runs=runs, candidates=["mine", "b", "c", "d"])
+    one, four = judged(alone).verdicts[0].gains[0], judged(together).verdicts[0].gains[0]
+    assert (one.level, four.level) == (0.95, 0.9875)
+    assert "98.75%" in four.text
+    assert None not in (one.low, one.high, four.low, four.high)
+    assert (four.low or 0) < (one.low or 0) < (one.high or 0) < (four.high or 0)

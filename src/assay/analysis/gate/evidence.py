@@ -124,10 +124,16 @@ def gate_evidence(folder: Path, plan: GatePlan) -> Evidence:
     columns: dict[tuple[str, int], Sequence[ArmColumn]] = {}
     for stage in plan.stages:
         if stage.name in studies:
+            seeds = {arm.label: arm.seeds for arm in studies[stage.name].arms}
             for run in runs_in(folder / stage.name):
-                runs.setdefault((run.record.label, stage.size), {})[run.record.seed] = run
+                if run.record.seed in seeds.get(run.record.label, []):
+                    runs.setdefault((run.record.label, stage.size), {})[run.record.seed] = run
             columns |= {(arm.label, stage.size): arm.columns for arm in studies[stage.name].arms}
+    for name, study in studies.items():
+        _refuse_other_split(folder / name, study)
     _refuse_other_text(folder, runs)
+    _refuse_unmeasured(folder, runs)
+    tuning = tuning_by_size(folder, plan)
     return Evidence(
         baseline=plan.baseline,
         candidates=plan.candidates,
@@ -138,14 +144,16 @@ def gate_evidence(folder: Path, plan: GatePlan) -> Evidence:
         runs=runs,
         columns=columns,
         unsound=_unsound(studies.values()),
-        tuning=tuning_by_size(folder, plan),
+        tuning=tuning,
         doubts=_doubts(studies),
+        notes=_ends_of_grids(plan, tuning),
     )
 
 
 def study_evidence(folder: Path, against: str | None) -> Evidence:
     """The same of a finished `compare` study with two sizes or more; `against` is the baseline."""
     study = StudyRecord.read(folder / "study.json")
+    _refuse_other_split(folder, study)
     groups = list(dict.fromkeys(arm.group for arm in study.arms))
     baseline = against or study.protocol.get("rule", {}).get("baseline")
     if baseline not in groups:
@@ -159,11 +167,13 @@ def study_evidence(folder: Path, against: str | None) -> Evidence:
             f"{folder}: has {len(shared)} sizes that all arms share; a gate reads a gain along two or more"
         )
     label_of = {arm.label: (arm.group, arm.size) for arm in chosen if arm.size in shared}
+    seeds = {arm.label: arm.seeds for arm in chosen if arm.size in shared}
     runs: dict[tuple[str, int], dict[int, MeasuredRun]] = {}
     for run in runs_in(folder):
-        if run.record.label in label_of:
+        if run.record.seed in seeds.get(run.record.label, []):
             group, size = label_of[run.record.label]
             runs.setdefault((group, size or 0), {})[run.record.seed] = run
+    _refuse_unmeasured(folder, runs)
     tuned = bool(study.protocol.get("tuning", {}).get("learning_rates"))
     notes = [
         "Rates were chosen with the seeds that are judged, and count as known: intervals are too narrow by that."
@@ -184,6 +194,36 @@ def study_evidence(folder: Path, against: str | None) -> Evidence:
         doubts=_doubts({"the study": study}),
         notes=notes,
     )
+
+
+def _refuse_other_split(folder: Path, study: StudyRecord) -> None:
+    if study.split != "test":
+        raise RequestError(f"{folder}: is scored on the {study.split} split; a gate judges on test (evaluation.split)")
+
+
+def _refuse_unmeasured(folder: Path, runs: Mapping[tuple[str, int], Mapping[int, MeasuredRun]]) -> None:
+    """A finished run without a likelihood is no diverged one."""
+    for of in runs.values():
+        for seed, run in of.items():
+            if run.record.status == "finished" and run.likelihood("test") is None:
+                why = run.stale.get("likelihood", "it was not measured")
+                name = f"{run.record.label}-seed{seed}"
+                raise RequestError(
+                    f"{folder}: {name} has no test loss ({why}); `assay measure` of its study gives it one"
+                )
+
+
+def _ends_of_grids(plan: GatePlan, tuning: Mapping[tuple[str, int], Tried]) -> list[str]:
+    """Arms whose best rate still lies at an end of all that were tried."""
+    found = []
+    for label in dict.fromkeys(label for label, _ in tuning):
+        for size in plan.sizes[:2]:  # where rates are tuned
+            edge = tuning[label, size].chosen().at_an_edge if (label, size) in tuning else None
+            if edge:
+                found.append(
+                    f"{label} at {short(size)}: its best rate is the {edge} of those tried; another may be better."
+                )
+    return found
 
 
 def _refuse_other_text(folder: Path, runs: Mapping[tuple[str, int], Mapping[int, MeasuredRun]]) -> None:

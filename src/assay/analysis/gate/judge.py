@@ -6,7 +6,7 @@ from typing import Any, Literal
 from assay.analysis.gate.criteria import judge_criterion
 from assay.analysis.gate.evidence import Evidence
 from assay.analysis.gate.metrics import point_metrics
-from assay.analysis.gate.planned import measured_plan
+from assay.analysis.gate.planned import level_of_candidates, measured_plan
 from assay.analysis.gate.points import judge_points
 from assay.analysis.gate.rule import GateRule, IntervalRule, PointRule, Word
 from assay.analysis.scaling.deciding import level_of_each
@@ -73,19 +73,28 @@ def judge_candidate(
 ) -> CandidateVerdict:
     """An unsound one is NO-GO at once; nothing is decided where its losses cannot be compared."""
     if label in evidence.unsound:
-        return unsound_verdict(label, evidence.unsound[label])
+        return unsound_verdict(label, evidence.unsound[label], role)
+    if (why := evidence.unsound.get(evidence.baseline)) is not None:
+        return _undecided(label, role, f"the baseline {evidence.baseline} is unsound: {why}")
     if isinstance(rule, PointRule):
         return _by_points(evidence, rule, label, role)
     return _by_intervals(evidence, rule, label, role, plan)
 
 
-def unsound_verdict(label: str, why: str) -> CandidateVerdict:
+def unsound_verdict(label: str, why: str, role: Role = "candidate") -> CandidateVerdict:
     """Of an arm that cheats: whatever its losses are, they count for nothing."""
     said = f"{label}: NO-GO, it is unsound: {why}"
-    return CandidateVerdict(label=label, role="candidate", verdict="NO-GO", sentence=said, reasons=[why], unsound=why)
+    return CandidateVerdict(label=label, role=role, verdict="NO-GO", sentence=said, reasons=[why], unsound=why)
+
+
+def _undecided(label: str, role: Role, why: str) -> CandidateVerdict:
+    said = f"{label}: UNDECIDED, {why}."
+    return CandidateVerdict(label=label, role=role, verdict="UNDECIDED", sentence=said, reasons=[why])
 
 
 def _by_points(evidence: Evidence, rule: PointRule, label: str, role: Role) -> CandidateVerdict:
+    if evidence.doubts:
+        return _undecided(label, role, join_names(evidence.doubts))
     metrics: dict[str, float | None] = point_metrics(evidence, label)
     found = judge_points(rule, metrics)
     reasons = [found.reason, *(f"caveat: {caveat}" for caveat in rule.caveats)]
@@ -103,15 +112,16 @@ def _by_intervals(
         ladder = evidence.ladder(label)
     except (ValueError, KeyError) as error:
         return _without_ladder(evidence, rule, label, role, str(error))
-    gains = [_record(gain(ladder, rung, axis, rule.level), size, axis) for axis in AXES
+    level = level_of_candidates(rule, len(evidence.candidates))
+    gains = [_record(gain(ladder, rung, axis, level), size, axis) for axis in AXES
              for rung, size in enumerate(evidence.sizes)]  # fmt: skip
     # The control has the baseline's compute at half the tokens, which is no worse bargain: its size is what counts.
     axis: Axis = "parameters" if role == "control" else rule.primary.per
-    top = gain(ladder, len(evidence.sizes) - 1, axis, rule.level)
-    along = trend(ladder, "flops", rule.trend_margin, rule.level)
-    level = level_of_each(rule.level, len(rule.secondary))
+    top = gain(ladder, len(evidence.sizes) - 1, axis, level)
+    along = trend(ladder, "flops", rule.trend_margin, level)
+    each = level_of_each(level, len(rule.secondary))
     criteria = [] if role != "candidate" else [
-        judge_criterion(criterion, evidence, label, along, level) for criterion in rule.secondary
+        judge_criterion(criterion, evidence, label, along, each) for criterion in rule.secondary
     ]  # fmt: skip
     word, reasons = _decide(top, rule, criteria, axis, evidence)
     return CandidateVerdict(
@@ -137,9 +147,7 @@ def _without_ladder(evidence: Evidence, rule: IntervalRule, label: str, role: Ro
         said = f"{label}: NO-GO, {why}."
         return CandidateVerdict(label=label, role=role, verdict="NO-GO", sentence=said, reasons=[why])
     why = f"{own} of its runs and {evidence.diverged(evidence.baseline)} of the baseline's diverged" if own else error
-    return CandidateVerdict(
-        label=label, role=role, verdict="UNDECIDED", sentence=f"{label}: UNDECIDED, {why}.", reasons=[why]
-    )
+    return _undecided(label, role, why)
 
 
 def _decide(
@@ -197,7 +205,7 @@ def _closing(
         return " ".join(f"{one.name}: {one.closing}." for one in criteria if one.required and one.state == "OPEN")
     if top.factor is None:
         return "The baseline's loss does not bracket the candidate's here: other sizes would be needed."
-    of = measured_plan(ladder, rule)
+    of = measured_plan(ladder, rule, top.level)
     needed = None if of is None else seeds_to_close(of, top.factor)
     if needed is None:
         return "No number of seeds up to 1,000 would tell a gain this close to the threshold, at these sizes."

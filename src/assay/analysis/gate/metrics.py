@@ -20,8 +20,8 @@ ADVANTAGES = {"speed_ratio": "generation", "memory_ratio": "memory"}
 def point_metrics(evidence: Evidence, candidate: str) -> dict[str, float | None]:
     """Each metric of `rule.METRICS` at the largest size that both have."""
     size = evidence.sizes[-1]
-    ours, theirs = (_mean(evidence.losses(label, size)) for label in (candidate, evidence.baseline))
-    below = _mean(evidence.losses(candidate, evidence.sizes[-2])) if len(evidence.sizes) > 1 else None
+    ours, theirs = (_mean(evidence, label, size) for label in (candidate, evidence.baseline))
+    below = _mean(evidence, candidate, evidence.sizes[-2]) if len(evidence.sizes) > 1 else None
     columns = {metric: _ratio(evidence, candidate, key, size) for metric, key in ADVANTAGES.items()}
     memory = columns["memory_ratio"]
     return {
@@ -48,12 +48,12 @@ def spike_ratio(runs: Sequence[RunRecord]) -> float | None:
 
 def scaling_exponent(evidence: Evidence, label: str) -> float | None:
     """b of L = a N^-b without a floor, by least squares in logarithms, as the document fits it; N in parameters."""
-    sizes = [size for size in evidence.sizes if evidence.losses(label, size)]
-    if len(sizes) < 2:
+    losses = [_mean(evidence, label, size) for size in evidence.sizes]
+    known = [loss for loss in losses if loss is not None]
+    if len(known) < max(2, len(losses)):
         return None
-    counts = [evidence.arm(label, size).parameters for size in sizes]
-    losses = [_mean(evidence.losses(label, size)) or math.nan for size in sizes]
-    slope, _ = np.polyfit(np.log(counts), np.log(losses), 1)
+    counts = [evidence.arm(label, size).parameters for size in evidence.sizes]
+    slope, _ = np.polyfit(np.log(counts), np.log(known), 1)
     return -float(slope)
 
 
@@ -67,5 +67,8 @@ def _ratio(evidence: Evidence, candidate: str, key: str, size: int) -> float | N
     return None if ours is None or not theirs else ours / theirs
 
 
-def _mean(losses: dict[int, float]) -> float | None:
-    return statistics.fmean(losses.values()) if losses else None
+def _mean(evidence: Evidence, label: str, size: int) -> float | None:
+    """None where a run diverged: a mean over the seeds that were left would look better than the arm is."""
+    losses = evidence.losses(label, size)
+    whole = losses and len(losses) == len(evidence.runs.get((label, size), {}))
+    return statistics.fmean(losses.values()) if whole else None

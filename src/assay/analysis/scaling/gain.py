@@ -54,7 +54,7 @@ class Gain:
             interval = f"below {self.high:.3g}"
         else:
             interval = f"{self.low:.3g} to {self.high:.3g}"
-        return f"{of}, {self.level:.0%} {interval}" + (", extrapolated" if self.extrapolated else "")
+        return f"{of}, {100 * self.level:.4g}% {interval}" + (", extrapolated" if self.extrapolated else "")
 
 
 class LogGains(NamedTuple):

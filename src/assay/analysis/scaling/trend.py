@@ -58,7 +58,8 @@ class Trend:
             return "NOT TOLD: not every rung has a gain"
         change, low, high = (10.0**of for of in (self.slope, self.low, self.high))
         per = f"for every ten times the {self.axis}"
-        return f"{self.verdict}: the gain changes by {change:.3g} times {per}, {self.level:.0%} {low:.3g} to {high:.3g}"
+        interval = f"{100 * self.level:.4g}% {low:.3g} to {high:.3g}"
+        return f"{self.verdict}: the gain changes by {change:.3g} times {per}, {interval}"
 
 
 class Slopes(NamedTuple):
