@@ -1,8 +1,7 @@
 """Simulations behind "The gate" in docs/statistics.md: false verdicts, coverage, power, and the methods not taken.
 
     python benchmarks/verdicts.py --simulated            # all tables, about five minutes on one core
-    python benchmarks/verdicts.py --simulated placebo    # one of: placebo, control, coverage, methods, tuning, noise,
-    #                                                      criteria
+    python benchmarks/verdicts.py --simulated placebo    # one of: placebo, control, coverage, methods, tuning, noise
 
 Every cell is a mixture of ladders: exponents 0.05 to 0.3 in cost, 3 to 6 nats at the lowest rung of which 30 to 70%
 can be learned away, rungs a factor of two apart and one more of the baseline above, noise of 0.003 to 0.02 nats a run,
@@ -20,7 +19,6 @@ import numpy as np
 
 from assay.analysis.intervals.proportions import clopper_pearson
 from assay.analysis.scaling import curve
-from assay.analysis.scaling.deciding import Criterion, decide, level_of_each
 from assay.analysis.scaling.gain import Reads, log_gains, roots
 from assay.analysis.scaling.ladder import Arrays, LogCosts
 from assay.analysis.scaling.resolvable import Plan, detectable
@@ -241,32 +239,6 @@ def tuning(generator: np.random.Generator, repeats: int) -> None:
     table([*heads, "0.15, skewed noise"], rows())
 
 
-def criteria(generator: np.random.Generator, repeats: int) -> None:
-    """The gain at the highest rung decides, and at no other rung may it be below 1."""
-    print(f"### Several criteria, {repeats} gates a row, the candidate is the baseline\n")
-
-    def rows() -> Iterator[list[str]]:
-        for seeds, rungs in itertools.product(SEEDS, RUNGS):
-            found = []
-            for truth, response, count in mixture(generator, repeats, seeds=seeds, rungs=rungs):
-                arrays, costs = draw(generator, truth, count, response), truth.log_costs()
-                each = level_of_each(LEVEL, rungs - 1)
-                others = [log_gains(arrays, costs, rung, each) for rung in range(rungs - 1)]
-                of = [*others, log_gains(arrays, costs, rungs - 1, LEVEL)]
-                for gate in range(count):
-                    asked = [
-                        Criterion(
-                            str(rung), float(gain.low[gate]), float(gain.high[gate]), 0.0, primary=rung == rungs - 1
-                        )
-                        for rung, gain in enumerate(of)
-                    ]
-                    found.append(decide(asked).verdict)
-            verdicts = np.array(found)
-            yield [f"{seeds} seeds, {rungs} rungs", share(verdicts == "GO"), share(verdicts == "NO-GO")]
-
-    table(["% of gates", "GO", "NO-GO"], rows())
-
-
 def noise(generator: np.random.Generator, repeats: int) -> None:
     """Noise that is not alike in all runs."""
     print(
@@ -301,7 +273,6 @@ PARTS: dict[str, tuple[Callable[[np.random.Generator, int], None], int]] = {
     "methods": (methods, 2000),
     "tuning": (tuning, 5000),
     "noise": (noise, 2000),
-    "criteria": (criteria, 2000),
 }
 
 

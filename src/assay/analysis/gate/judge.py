@@ -9,7 +9,7 @@ from assay.analysis.gate.metrics import point_metrics
 from assay.analysis.gate.planned import level_of_candidates, measured_plan
 from assay.analysis.gate.points import judge_points
 from assay.analysis.gate.rule import GateRule, IntervalRule, PointRule, Word
-from assay.analysis.scaling.deciding import level_of_each
+from assay.analysis.scaling.budget import level_of_each
 from assay.analysis.scaling.gain import Gain, gain
 from assay.analysis.scaling.ladder import Axis, Ladder
 from assay.analysis.scaling.power_law import power_law

@@ -1,7 +1,7 @@
 """What a gate resolves: before it runs, from the noise and slope that are expected, and after, from those it had."""
 
 from assay.analysis.gate.rule import GateRule, IntervalRule
-from assay.analysis.scaling.deciding import level_of_each
+from assay.analysis.scaling.budget import level_of_each
 from assay.analysis.scaling.ladder import Ladder
 from assay.analysis.scaling.resolvable import Plan, plan_of
 from assay.analysis.scaling.tuning import expected_variance
