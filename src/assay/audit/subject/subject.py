@@ -17,6 +17,7 @@ from assay.audit.calling.lengths import Lengths
 from assay.audit.calling.ways import Calling
 from assay.audit.calling.ways import logits_of as logits_of
 from assay.audit.subject.arithmetic import Widened, float64_by_default, in_float64, narrowest_type
+from assay.audit.subject.convolutions import QuickConvolutions, has_depthwise
 from assay.audit.subject.differences import change
 from assay.audit.subject.draws import Source, SteadyDraws
 from assay.audit.subject.dropout import estimates_kept, without_dropout
@@ -54,6 +55,7 @@ class Subject:
         self.memories = {"given": Memory(model)}
         self.generators = [value for value in reachable(model) if is_generator(value)]
         self.wide = True
+        self.depthwise = has_depthwise(model)
         self.asks_for_no_type = False
         """Whether nothing inside asks for a type narrower than float64, so that weights in float64 are enough."""
         self.narrow_seen = False
@@ -142,6 +144,8 @@ class Subject:
                 stack.enter_context(float64_by_default())
             elif self.wide:
                 mode = stack.enter_context(in_float64())
+            if self.wide and self.depthwise:
+                stack.enter_context(QuickConvolutions())
             if self.autocast:
                 stack.enter_context(torch.autocast(self.device.type, torch.bfloat16))
             if training:
