@@ -65,6 +65,7 @@ def audit(
         raise RequestError(f"on_progress: a {type(on_progress).__name__} given; a function of one text would do")
     if decode is not None and not callable(decode):
         raise RequestError(f"decode: a {type(decode).__name__} given; a function of model, ids and state would do")
+    tell("how it is called, and on which lengths")
     with borrowed(
         model, vocab_size, special_ids, max_length, longest, lengths=lengths, shorter=not thorough
     ) as subject:

@@ -5,6 +5,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -130,28 +131,32 @@ class StudyProgress:
 
 
 class Stages:
-    """Progress of commands that take seconds: a spinner in a terminal, elsewhere a line every ten seconds."""
+    """Progress of commands that take seconds: a line that changes in a terminal, elsewhere one every ten seconds.
+
+    Nothing moves between two stages: that would take a thread, and an audit works in two processes only where there is
+    none (`assay.audit.side_by_side`).
+    """
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True)
-        self.status = self.console.status("") if self.console.is_terminal else None
+        console = Console(stderr=True)
+        self.line = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self.next_line = time.monotonic() + FIRST_LINE_SECONDS
 
     def __enter__(self) -> Self:
-        if self.status is not None:
-            self.status.start()
+        if self.line is not None:
+            self.line.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.status is not None:
-            self.status.stop()
+        if self.line is not None:
+            self.line.stop()
 
     def tell(self, stage: str) -> None:
         """Say that `stage` begins."""
-        if self.status is not None:
-            self.status.update(Text(stage))
+        if self.line is not None:
+            self.line.update(Text(stage), refresh=True)
         elif time.monotonic() >= self.next_line:
             tell(stage)
             self.next_line = time.monotonic() + LINE_SECONDS
