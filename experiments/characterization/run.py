@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from rich.console import Console
 from rich.table import Table
 
-from assay.analysis.characters import in_words
+from assay.analysis.character.words import in_words
 from assay.api import compare
 from assay.cli.numbers import parse_count
 from assay.cli.progress import StudyProgress

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from assay.analysis.characters import CHARACTER, in_words
+from assay.analysis.character.words import CHARACTER, in_words
 from assay.analysis.columns import columns_of, mixed, not_shown, of_some_seeds
 from assay.analysis.efficiency import efficiencies
 from assay.analysis.statistics import LEVEL

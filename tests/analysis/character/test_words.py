@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from assay.analysis.characters import MOST_SENTENCES, in_words
+from assay.analysis.character.words import MOST_SENTENCES, in_words
 from assay.records import Code, Column, Measured, MeasurementResult, Results
 
 
