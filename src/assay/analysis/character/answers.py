@@ -3,12 +3,13 @@
 An answer is a sentence and whether it rests on a number; else the sentence says why there is none.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from assay.analysis.character.inside import Inside, Seeds, inside, mean, numbers, told
-from assay.analysis.character.parts import Effect, all_of, effects_of, in_nats, shares_of
+from assay.analysis.character.parts import Effect, all_of, effects_of, in_nats, shares_of, which_matters
 from assay.analysis.statistics import mean_interval
 from assay.analysis.wording import join_names
 
@@ -24,7 +25,7 @@ class Answer(NamedTuple):
 
 
 def amplifies(runs: Seeds) -> Answer:
-    """By how much what its blocks pass on grows with depth."""
+    """By how much what its blocks pass on (the residual stream) grows with depth."""
     of = inside(runs, "signals")
     growth, whole = (list(numbers(of, f"growth_{how}_embedding").values()) for how in ("without", "with"))
     if not growth:
@@ -33,10 +34,8 @@ def amplifies(runs: Seeds) -> Answer:
     counts = Counter(kinds)
     verdict = kinds[0] if len(counts) == 1 else join_names([f"{kind} on {n} seeds" for kind, n in counts.items()])
     embedding = f"; from the embedding {told(whole, '{:.3g}x', ratios=True)}" if whole else ""
-    return Answer(
-        f"{_when(of)}{verdict}: what its blocks pass on grows {told(growth, '{:.3g}x', ratios=True)} from the first "
-        f"block to the last{embedding}."
-    )
+    grows = f"what its blocks pass on (the residual stream) grows {told(growth, '{:.3g}x', ratios=True)}"
+    return Answer(f"{_when(of)}{verdict}: {grows} from the first block to the last{embedding}.")
 
 
 def forgets(runs: Seeds) -> Answer:
@@ -76,7 +75,9 @@ def _half_life(fades: Sequence[Mapping[str, float | None]], longest: float) -> s
     elif not highs:
         ends.append(f"another tenth not within the {longest:,.0f} looked at")
     apart = f": {' and '.join(ends)}" if ends else ""
-    return f"forgets half of a change to its state within {told(medians, ratios=True)} tokens{censored}{apart}"
+    return (
+        f"forgets half of a change to its state within {told(medians, '{:.3g} tokens', ratios=True)}{censored}{apart}"
+    )
 
 
 def matters(runs: Seeds) -> Answer:
@@ -108,18 +109,17 @@ def matters(runs: Seeds) -> Answer:
 
 
 def _more(mixers: Effect, mlps: Effect) -> str:
-    """Which costs more, where the difference over seeds is told."""
-    seeds = sorted(mixers.by_seed.keys() & mlps.by_seed.keys())
-    found = mean_interval([mixers.by_seed[seed] - mlps.by_seed[seed] for seed in seeds])
-    if found.low is None or found.high is None:
-        return "one seed does not tell whether mixers or MLPs matter more"
-    if found.low > 0:
-        return "its mixers matter more than its MLPs"
-    return "its MLPs matter more than its mixers" if found.high < 0 else "mixers and MLPs are not told apart"
+    """Which costs more, in words."""
+    return {
+        "mixers": "its mixers matter more than its MLPs",
+        "MLPs": "its MLPs matter more than its mixers",
+        "not told": "mixers and MLPs are not told apart",
+        "one seed": "one seed does not tell whether mixers or MLPs matter more",
+    }[which_matters(mixers, mlps)]
 
 
 def breaks(runs: Seeds) -> Answer:
-    """From which length of context on the same targets are predicted worse than at the best length."""
+    """From which length of context on the same targets are predicted worse than at the training length."""
     of = {seed: results["context"].values for seed, results in runs.items() if "context" in results}
     if not of:
         known = [one for name in ("signals", "state") for one in inside(runs, name).values()]
@@ -129,40 +129,50 @@ def breaks(runs: Seeds) -> Answer:
     found = list(of.values())
     if found[0]["lacks"]:
         return Answer(f"not measured: {found[0]['lacks']}.", False)
-    trained, longest = found[0]["trained"], min(values["lengths"][-1]["tokens"] for values in found)
+    trained, beyond = found[0]["trained"], beyond_training(found)
     more = ""
     if found[0]["positions"] is not None:
         more = f" Beyond {found[0]['positions']:,} tokens: not applicable, it has learned positions for no more."
     elif found[0]["too_long"]:
         more = f" From {found[0]['too_long'][0]:,} tokens on: not measured, too few held-out documents are so long."
-    if longest <= trained:
-        return Answer(f"cannot be told: it was trained on {trained:,} tokens and is asked for no more.{more}", False)
-    return Answer(_worse(found, trained, longest) + more)
+    if not beyond:
+        return Answer(f"cannot be told: nothing longer than the {trained:,} tokens of training was asked.{more}", False)
+    return Answer(_worse(beyond, trained) + more)
 
 
-def first_worse(values: Mapping[str, Any]) -> int | None:
-    """The shortest length beyond its training length at which it is told to be worse than at its best."""
-    if values["first_worse"] is None:
-        return None
-    for at in values["lengths"]:
-        low = at["above_best"]["low"]
-        beyond = at["tokens"] > values["trained"] and at["tokens"] >= values["first_worse"]
-        if beyond and (low is None or low > 0):
-            return int(at["tokens"])
-    return None
+class Beyond(NamedTuple):
+    """The loss at a length beyond the training length, less that at it, seed by seed."""
+
+    tokens: int
+    nats: Sequence[float]
+    worse: bool
+    """Whether the interval is above zero: over seeds, with one seed over texts (there against its best length)."""
 
 
-def _worse(found: Sequence[Mapping[str, Any]], trained: int, longest: int) -> str:
-    from_tokens = [first_worse(values) for values in found]
-    known = sorted(tokens for tokens in from_tokens if tokens is not None)
-    above = [float(at["above_best"]["mean"]) for values in found for at in values["lengths"] if at["tokens"] == longest]
-    at_longest = f"with {longest:,} tokens it loses {told(above, '{:.3f}')} nats per token against its best length"
-    if not known:
-        times = f"{longest / trained:.3g} times the {trained:,} it was trained on"
-        return f"is not told to get worse up to {longest:,} tokens, {times}; {at_longest}."
-    where = f"{known[0]:,}" if known[0] == known[-1] else f"{known[0]:,} to {known[-1]:,}"
-    seeds = "" if len(known) == len(found) else f" on {len(known)} of {len(found)} seeds"
-    return f"gets worse from {where} tokens on{seeds} (trained on {trained:,}); {at_longest}."
+def beyond_training(found: Sequence[Mapping[str, Any]]) -> list[Beyond]:
+    """At every length beyond the training length that all seeds were asked; a loss that is not finite is worse."""
+    by_length = [{at["tokens"]: at for at in values["lengths"]} for values in found]
+    trained = found[0]["trained"]
+    lengths = sorted(set.intersection(*(set(of) for of in by_length)))
+    if trained not in lengths:
+        return []
+    beyond = []
+    for tokens in lengths[lengths.index(trained) + 1 :]:
+        nats = [float(of[tokens]["nats"]["mean"]) - float(of[trained]["nats"]["mean"]) for of in by_length]
+        low = mean_interval(nats).low if len(nats) > 1 else by_length[0][tokens]["above_best"]["low"]
+        beyond.append(Beyond(tokens, nats, (low is not None and low > 0) or not all(map(math.isfinite, nats))))
+    return beyond
+
+
+def _worse(beyond: Sequence[Beyond], trained: int) -> str:
+    last = beyond[-1]
+    first = next((at for at in beyond if at.worse), None)
+    at_last = f"with {last.tokens:,} tokens it loses {told(last.nats, '{:+.3f} nats')} against its training length"
+    if first is None:
+        times = f"{last.tokens / trained:.3g} times the {trained:,} it was trained on"
+        return f"is not told to get worse up to {last.tokens:,} tokens, {times}; {at_last}."
+    rises = "" if first is last else f" ({told(first.nats, '{:+.3f} nats')})"
+    return f"gets worse from {first.tokens:,} tokens on{rises}, trained on {trained:,}; {at_last}."
 
 
 def _when(of: Mapping[int, Inside]) -> str:

@@ -22,6 +22,8 @@ class Character(NamedTuple):
     claims: Sequence[Claim]
     heading: str = ""
     """Which size, where there are several."""
+    size: str = ""
+    """The same as it stands in the names of figures."""
 
     def values(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -50,15 +52,15 @@ class Character(NamedTuple):
         }  # fmt: skip
 
 
-def character_of(runs: Sequence[MeasuredRun], heading: str = "") -> Character | None:
+def character_of(runs: Sequence[MeasuredRun], heading: str = "", size: str = "") -> Character | None:
     """Of the finished ones of `runs`; None where nothing was asked of what goes on inside them."""
-    return character(by_arm(runs), kinds(runs), heading)
+    return character(by_arm(runs), kinds(runs), heading, size)
 
 
-def character(runs: Runs, of_kind: Mapping[str, Kind], heading: str = "") -> Character | None:
+def character(runs: Runs, of_kind: Mapping[str, Kind], heading: str = "", size: str = "") -> Character | None:
     """Of the results of `runs`; arms that `of_kind` does not know stand in no pair to fuse."""
     asked = questions(runs)
     if not asked:
         return None
     known = {label: of for label, of in runs.items() if label in of_kind}
-    return Character(asked, in_words(runs), fusion_pairs(known, of_kind), claims.claims(known, of_kind), heading)
+    return Character(asked, in_words(runs), fusion_pairs(known, of_kind), claims.claims(known, of_kind), heading, size)

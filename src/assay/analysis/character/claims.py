@@ -10,8 +10,8 @@ from assay.analysis.statistics import LEVEL
 Holds = Literal["holds", "does not hold", "not told", "cannot be supported"]
 WHY = (
     "The documents rest on one model and one seed each, without an interval; on 50 steps of 64 tokens, looked at on "
-    "the text that was trained on; GPT-1 and RWKV-6 after BlinkDL's initialisation, Mamba-2 before it; an RWKV-6 with a "
-    "vector state and a constant decay; and on standard deviations that are called variance."
+    "the text that was trained on; GPT-1 and RWKV-6 after BlinkDL's initialisation, Mamba-2 before it; an RWKV-6 with "
+    "a vector state and a constant decay; and on standard deviations that are called variance."
 )
 
 

@@ -37,8 +37,8 @@ RULES = {
 """The first three are reasons, the last is what fusing needs."""
 ADVICE = (
     "Fuse where two of the first three hold; do not where none of the three does; else, and where intervals do not "
-    "tell, no recommendation. Without balance each path needs a norm of its own. No fused model was looked at for this: "
-    "a twin arm, trained beside the two, tests it."
+    "tell, no recommendation. Without balance each path needs a norm of its own. No fused model was looked at for "
+    "this: a twin arm, trained beside the two, tests it."
 )
 
 
@@ -69,14 +69,18 @@ class FusionPair(NamedTuple):
 
 
 def fusion_pairs(runs: Runs, kinds: Mapping[str, Kind]) -> list[FusionPair]:
-    """Every two arms of different architectures and one initialisation, those to fuse first; none that is fused."""
-    alone = [label for label, of in runs.items() if of and not _fused(of)]
+    """Every two arms of different architectures and one initialisation, those to fuse first; none that is fused.
+
+    An arm of which neither signals nor state were measured is in no pair.
+    """
+    alone = [label for label, of in runs.items() if (inside(of, "signals") or inside(of, "state")) and not _fused(of)]
     pairs = [
         (a, b)
         for a, b in combinations(alone, 2)
         if kinds[a].architecture != kinds[b].architecture and kinds[a].initialisation == kinds[b].initialisation
     ]
-    level = 1 - (1 - LEVEL) / max(1, len(RULES) * len(pairs))
+    intervals = len(alone) + 4 * len(pairs)  # growths; of each pair memory, both kinds of tokens, balance
+    level = 1 - (1 - LEVEL) / intervals if pairs else LEVEL
     found = [_pair(a, b, runs[a], runs[b], level) for a, b in pairs]
     order: tuple[Advice, ...] = ("fuse", "no recommendation", "do not fuse")
     return sorted(found, key=lambda pair: order.index(pair.advice))

@@ -92,8 +92,8 @@ def ratio_interval(values: Sequence[float], level: float = LEVEL) -> Interval | 
 
 
 def told(values: Sequence[float], form: str = "{:.3g}", ratios: bool = False) -> str:
-    """ "3.2x (2.9x to 3.5x over 3 seeds)": the mean (a geometric one of `ratios`), and the lowest and highest."""
-    low, high = form.format(min(values)), form.format(max(values))
+    """ "9.1 tokens (8.1 to 10.2 over 3 seeds)": the mean (a geometric one of `ratios`), the lowest and the highest."""
+    low, high = (form.partition(" ")[0].format(end) for end in (min(values), max(values)))
     between = f" ({low} to {high} over {len(values)} seeds)" if len(values) > 1 and low != high else ""
     return form.format(mean(values, ratios)) + between
 

@@ -1,7 +1,7 @@
 """What the parts of an arm contribute, over its seeds: the loss that replacing a part by its mean costs."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from assay.analysis.character.inside import Inside
 from assay.analysis.statistics import mean_interval
@@ -60,6 +60,15 @@ def shares_of(of: Mapping[int, Inside]) -> dict[str, float]:
             if share["kind"] == KIND and share["share"] is not None:
                 found.setdefault(share["path"], []).append(share["share"])
     return {path: sum(shares) / len(shares) for path, shares in found.items() if len(shares) == len(of)}
+
+
+def which_matters(mixers: Effect, mlps: Effect) -> Literal["mixers", "MLPs", "not told", "one seed"]:
+    """Which costs more without all of them: by the interval over seeds of the difference."""
+    seeds = sorted(mixers.by_seed.keys() & mlps.by_seed.keys())
+    found = mean_interval([mixers.by_seed[seed] - mlps.by_seed[seed] for seed in seeds])
+    if found.low is None or found.high is None:
+        return "one seed"
+    return "mixers" if found.low > 0 else "MLPs" if found.high < 0 else "not told"
 
 
 def in_nats(effect: Effect) -> str:

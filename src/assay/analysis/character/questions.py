@@ -6,27 +6,33 @@ docs/character.md has the rules.
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from assay.analysis.character.answers import Answer, amplifies, breaks, first_worse, forgets, matters
+from assay.analysis.character.answers import Answer, amplifies, beyond_training, breaks, forgets, matters
 from assay.analysis.character.inside import Runs, inside, mean, numbers
+from assay.analysis.character.parts import all_of, effects_of, which_matters
 from assay.analysis.character.words import differences_of
 from assay.analysis.wording import join_names
 
 
 class Question(NamedTuple):
-    """A question, in short what tells the arms apart, an answer for each by its label, and the figure that shows it."""
+    """A question, what it means, in short what tells the arms apart, an answer for each, the figure that shows it."""
 
     title: str
+    meaning: str
     short: str
     answers: Mapping[str, Answer]
+    """Label -> answer."""
     measurement: str
     figure: str
 
 
 def questions(runs: Runs) -> list[Question]:
-    """All of them; none where nothing of them was measured."""
-    found = [
+    """Those of which something was measured; none where it is the signals alone, which every study has."""
+    measured = {name for of in runs.values() for results in of.values() for name in results}
+    asked = [
         Question(
             "Which one amplifies?",
+            "What a block adds goes to the next on top of all before it. It amplifies where that sum grows more than "
+            "1.5 times from the first block to the last, and damps where it shrinks to less than half.",
             _most(runs, _growths(runs), "growth", "grows most", "grows least", "{:.3g}x"),
             {label: amplifies(of) for label, of in runs.items()},
             "signals",
@@ -34,6 +40,8 @@ def questions(runs: Runs) -> list[Question]:
         ),
         Question(
             "Which one forgets, and how fast?",
+            "A change is made to what the model carries from token to token, and the same text goes on. The half-life "
+            "is after how many tokens half of the change is gone.",
             _most(runs, _half_lives(runs), "half_life", "forgets last", "forgets first", "{:.3g} tokens"),
             {label: forgets(of) for label, of in runs.items()},
             "state",
@@ -41,21 +49,24 @@ def questions(runs: Runs) -> list[Question]:
         ),
         Question(
             "Which part matters?",
-            "",
+            "A part's output is replaced by its mean over all tokens, and the loss rises. Mixers move information "
+            "along the text, MLPs work on one token at a time.",
+            _parts(runs),
             {label: matters(of) for label, of in runs.items()},
             "contribution",
             "contribution",
         ),
         Question(
             "Where does it break beyond its training length?",
+            "The same tokens are predicted with more and more text before them, beyond the length that it was trained "
+            "on. It breaks where their loss is higher than at that length.",
             _breaking(runs),
             {label: breaks(of) for label, of in runs.items()},
             "context",
             "context",
         ),
     ]
-    measured = {name for of in runs.values() for results in of.values() for name in results}
-    return found if measured & {"state", "contribution", "context"} else []
+    return [of for of in asked if of.measurement in measured] if measured & {"state", "contribution", "context"} else []
 
 
 def _growths(runs: Runs) -> dict[str, list[float]]:
@@ -92,20 +103,32 @@ def _from(runs: Runs, label: str, key: str, more: bool, others: list[str]) -> st
     return f", not told from {join_names(open_)}"
 
 
-def _breaking(runs: Runs) -> str:
-    """Who gets worse on all seeds, who on none."""
-    told, never = [], []
+def _parts(runs: Runs) -> str:
+    """Of whom mixers matter more, of whom MLPs, of whom it is not told."""
+    found: dict[str, list[str]] = {}
     for label, of in runs.items():
-        found = [results["context"].values for results in of.values() if "context" in results]
-        asked = [
-            values for values in found if values["lengths"] and values["lengths"][-1]["tokens"] > values["trained"]
-        ]
-        if asked:
-            places = [first_worse(values) for values in asked]
-            if all(place is not None for place in places):
-                told.append(label)
-            elif not any(place is not None for place in places):
-                never.append(label)
-    said = [f"on every seed: {join_names(told)}"] if told else []
-    said += [f"on none: {join_names(never)}"] if never else []
-    return f"Gets worse {'; '.join(said)}." if said else ""
+        effects = effects_of(inside(of, "contribution"))
+        mixers, mlps = all_of(effects, "mixer"), all_of(effects, "mlp")
+        if mixers is not None and mlps is not None:
+            found.setdefault(which_matters(mixers, mlps), []).append(label)
+    words = {"mixers": "mixers more than MLPs", "MLPs": "MLPs more than mixers", "not told": "not told apart"}
+    return _listed({text: found.get(key, []) for key, text in words.items()})
+
+
+def _breaking(runs: Runs) -> str:
+    """Who gets worse, who is not told to."""
+    found: dict[str, list[str]] = {}
+    for label, of in runs.items():
+        values = [results["context"].values for results in of.values() if "context" in results]
+        beyond = beyond_training(values) if values and not values[0]["lacks"] else []
+        if beyond:
+            found.setdefault("gets worse" if any(at.worse for at in beyond) else "not told to get worse", []).append(
+                label
+            )
+    return _listed({key: found.get(key, []) for key in ("gets worse", "not told to get worse")})
+
+
+def _listed(of: Mapping[str, list[str]]) -> str:
+    """ "Gets worse: a and b; not told to get worse: c."."""
+    said = "; ".join(f"{text}: {join_names(labels)}" for text, labels in of.items() if labels)
+    return f"{said[0].upper()}{said[1:]}." if said else ""

@@ -35,17 +35,17 @@ class Trait(NamedTuple):
 
 
 TRAITS = (
-    Trait("signals", "growth", "amplifies more", "amplifies less", "{:.3g}x", "its stream grows {} with depth"),
+    Trait("signals", "growth", "amplifies more", "amplifies less", "{:.3g}x", "Its stream grows {} with depth"),
     Trait("signals", "mixer_gain", "has the louder mixers", "has the quieter mixers", "{:.3g}x",
-          "a mixer returns {} of what it reads"),
+          "A mixer returns {} of what it reads"),
     Trait("state", "half_life", "forgets later", "forgets sooner", "{:.3g} tokens",
-          "its state forgets half of a change within {}"),
+          "Its state forgets half of a change within {}"),
     Trait("state", "fullness", "has the fuller state", "has the emptier state", "{:.0%}",
-          "its state uses {} of the directions that random numbers use", False),
+          "Its state uses {} of the directions that random numbers use", False),
     Trait("state", "attention_distance", "looks farther back", "looks less far back", "{:.3g} tokens",
-          "its attention looks back {}"),
+          "Its attention looks back {}"),
     Trait("gradients", "noise_scale", "has the noisier gradients", "has the clearer gradients", "{:,.0f} tokens",
-          "its gradients are as large as their noise in a batch of {}"),
+          "Its gradients are as large as their noise in a batch of {}"),
     Trait("likelihood", SCORE, "predicts worse", "predicts better", "{:.3f} nats", "", False),
 )  # fmt: skip
 """In the order in which they are told."""
@@ -79,12 +79,13 @@ def _sentences(label: str, runs: Seeds, differences: Sequence[Difference], arms:
     for trait in TRAITS:
         values = list(column_values(runs, trait.measurement, trait.key).values())
         if trait.own and values:
-            lines.append(f"{label}: {trait.own.format(told(values, trait.form, trait.ratios))}.")
+            lines.append(f"{trait.own.format(told(values, trait.form, trait.ratios))}.")
     said = [form.format(text) for (measurement, key), form in WORDS.items()
             if (text := _text(runs, measurement, key)) is not None]  # fmt: skip
     own = lines[: MOST_SENTENCES - 4]
     if said:
-        own.append(f"{label}: {', '.join(said)}.")
+        told_as_they_are = ", ".join(said)
+        own.append(f"{told_as_they_are[0].upper()}{told_as_they_are[1:]}.")
     if arms < 2:
         return own
     for title, better in (("Strengths", True), ("Weaknesses", False)):

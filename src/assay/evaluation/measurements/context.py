@@ -114,8 +114,8 @@ class MeasureContext(Measurement[ContextUse]):
                 title="Loss by length of context",
                 caption="Nats per token above the best length at or below the training context, of the same targets at "
                 f"every length: the last {values.targets} of each window. Where a line rises to the right of the "
-                "dashed one, more context than in training does harm. The band is the 95% interval, of each length by itself: "
-                "over seeds, or with one seed over texts.",
+                "dashed one, more context than in training does harm. The band is the 95% interval, of each length by "
+                "itself: over seeds, or with one seed over texts.",
                 kind="lines",
                 x_title="tokens of context",
                 x_called="tokens",

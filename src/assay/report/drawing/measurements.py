@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import altair as alt
 
@@ -37,13 +37,9 @@ def measured_figures(of: Drawn, of_study: Results, taken: Collection[str] = ()) 
         rows = _rows(parts, of.names)
         if rows:
             figure = _together(parts)
-            figures[file_name(measurement, name, names)] = _figure(figure, rows, of, _spots(parts, figure, of.names))
+            called = name if names[name] == 1 else f"{measurement}-{name}"
+            figures[called] = _figure(figure, rows, of, _spots(parts, figure, of.names))
     return figures
-
-
-def file_name(measurement: str, name: str, names: Mapping[str, int]) -> str:
-    """What the figure `name` is called where `names` counts how often each name is wanted."""
-    return name if names[name] == 1 else f"{measurement}-{name}"
 
 
 def _together(parts: Sequence[tuple[str, MeasuredFigure]]) -> MeasuredFigure:
