@@ -86,7 +86,7 @@ class MeasuredFigure(Record):
     unit: str
     """Of y, as in nats_per_token."""
     series: list[str] = []
-    """Drawn solid, then dotted; or by shape."""
+    """Drawn solid, dotted, then dashed; or by shape; or as rows."""
     series_called: str = "series"
     """What tells the series apart, as in "when"."""
     x_called: str = "x"

@@ -28,6 +28,8 @@ class Section(NamedTuple):
     heading: str
     asked: Sequence[Asked]
     words: Sequence[tuple[Field, Sequence[str]]]
+    fusion: str
+    """Which two to fuse, in short."""
     pairs: Sheet | None
     claims: Sheet | None
 
@@ -67,6 +69,7 @@ def _section(of: Character, colours: Mapping[str, str], figures: Sequence[str]) 
             for question in of.questions
         ],
         [(arm(label), lines) for label, lines in of.words.items() if lines],
+        fusion.in_short(of.pairs),
         _pairs(of) if of.pairs else None,
         _claims(of) if of.claims else None,
     )
@@ -91,9 +94,9 @@ def _pairs(of: Character) -> Sheet:
 
 
 def _claims(of: Character) -> Sheet:
-    heads = [Head("document"), Head("says"), Head("tried on"), Head("our number"), Head("so the claim")]
+    heads = [Head("claim"), Head("document"), Head("tried on"), Head("our number"), Head("so it")]
     rows = [
-        [Field(of.document), Field(of.text), Field(of.label or quantities.MISSING), Field(of.ours), Field(of.holds)]
+        [Field(of.text), Field(of.document), Field(of.label or quantities.MISSING), Field(of.ours), Field(of.holds)]
         for of in of.claims
     ]
     return Sheet(heads, rows, claims.WHY)

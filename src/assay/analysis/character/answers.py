@@ -167,7 +167,8 @@ def beyond_training(found: Sequence[Mapping[str, Any]]) -> list[Beyond]:
 def _worse(beyond: Sequence[Beyond], trained: int) -> str:
     last = beyond[-1]
     first = next((at for at in beyond if at.worse), None)
-    at_last = f"with {last.tokens:,} tokens it loses {told(last.nats, '{:+.3f} nats')} against its training length"
+    changes = told(last.nats, "{:+.3f} nats")
+    at_last = f"from its training length to {last.tokens:,} tokens its loss changes by {changes}"
     if first is None:
         times = f"{last.tokens / trained:.3g} times the {trained:,} it was trained on"
         return f"is not told to get worse up to {last.tokens:,} tokens, {times}; {at_last}."

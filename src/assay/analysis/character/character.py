@@ -41,6 +41,7 @@ class Character(NamedTuple):
             "fusion": {
                 "rules": fusion.RULES,
                 "advice": fusion.ADVICE,
+                "short": fusion.in_short(self.pairs),
                 "pairs": [
                     {"a": pair.a, "b": pair.b, "advice": pair.advice,
                      "rules": {name: of._asdict() for name, of in pair.rulings.items()}}

@@ -4,7 +4,7 @@ A rule holds, does not hold, or is not told: where the interval over seeds lies 
 intervals of the table hold together (Bonferroni). What fusing two gains can only be measured of the fused model.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Literal, NamedTuple
 
@@ -20,6 +20,7 @@ from assay.analysis.character.inside import (
     ratio_interval,
 )
 from assay.analysis.statistics import LEVEL, mean_interval
+from assay.analysis.wording import counted, join_names
 from assay.records import Interval
 
 LONGER = 2.0
@@ -84,6 +85,22 @@ def fusion_pairs(runs: Runs, kinds: Mapping[str, Kind]) -> list[FusionPair]:
     found = [_pair(a, b, runs[a], runs[b], level) for a, b in pairs]
     order: tuple[Advice, ...] = ("fuse", "no recommendation", "do not fuse")
     return sorted(found, key=lambda pair: order.index(pair.advice))
+
+
+def in_short(pairs: Sequence[FusionPair]) -> str:
+    """Which pairs to fuse, which not, and of how many there is no recommendation."""
+    named = {
+        advice: join_names([f"{pair.a} with {pair.b}" for pair in pairs if pair.advice == advice], "or")
+        for advice in ("fuse", "do not fuse")
+        if any(pair.advice == advice for pair in pairs)
+    }
+    said = [f"{advice} {of}" for advice, of in named.items()]
+    rest = sum(pair.advice == "no recommendation" for pair in pairs)
+    if rest:
+        which = "these" if rest == len(pairs) else "the other"
+        said.append(f"no recommendation for {which} {counted(rest, 'pair')}")
+    text = "; ".join(said)
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def _fused(of: Seeds) -> bool:

@@ -93,14 +93,12 @@ def _most(runs: Runs, values: Mapping[str, list[float]], key: str, most: str, le
 
 
 def _from(runs: Runs, label: str, key: str, more: bool, others: list[str]) -> str:
-    """Which of `others` it is not told from."""
+    """Which of `others` it is not told from, all comparisons of all traits together."""
     resolved = {d.other for d in differences_of(label, runs) if d.trait.key == key and d.more == more}
     open_ = [other for other in others if other != label and other not in resolved]
-    if not open_:
-        return ", told from every other"
-    if len(open_) == len(others) - 1:
-        return ", told from no other" + (" by so few seeds" if any(len(runs[name]) < 2 for name in others) else "")
-    return f", not told from {join_names(open_)}"
+    if any(len(runs[name]) < 2 for name in (label, *open_)):
+        return ", which one seed does not tell"
+    return f", not told from {join_names(open_)}" if open_ else ", told from every other"
 
 
 def _parts(runs: Runs) -> str:

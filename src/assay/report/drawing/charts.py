@@ -25,7 +25,7 @@ def lines_height(width: int) -> int:
 
 
 class Lines(NamedTuple):
-    """A chart of lines with bands: for each of `names` one of each of `kinds`, drawn solid, then dotted."""
+    """A chart of lines with bands: for each of `names` one of each of `kinds`, drawn solid, dotted, then dashed."""
 
     names: Sequence[str]
     called: Mapping[str, str]
@@ -97,7 +97,7 @@ def _kinds(lines: Lines) -> dict[str, Any]:
     if lines.faded:
         pale = alt.Scale(domain=list(lines.kinds), range=[1, 0.35])
         return {"opacity": alt.Opacity(f"{lines.dashed_by}:N", scale=pale, title=None, legend=top)}
-    dashes = alt.Scale(domain=list(lines.kinds), range=[[1, 0], [2, 3]])
+    dashes = alt.Scale(domain=list(lines.kinds), range=[[1, 0], [2, 3], [8, 4]])
     return {"strokeDash": alt.StrokeDash(f"{lines.dashed_by}:N", scale=dashes, title=None, legend=top)}
 
 

@@ -116,7 +116,7 @@ def _figure(of: MeasuredFigure, rows: Sequence[Row], drawn: Drawn, spots: Sequen
 
 def _lines(of: MeasuredFigure, rows: Sequence[Row], drawn: Drawn, spots: Sequence[Row]) -> Callable[[int], Chart]:
     lines = Lines(
-        drawn.names,
+        [name for name in drawn.names if any(row["arm"] == name for row in rows)],
         drawn.called,
         drawn.looks,
         of.x_called,
