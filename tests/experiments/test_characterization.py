@@ -31,5 +31,9 @@ def test_characterization_smoke(tmp_path: Path) -> None:
     assert "attention looks back, tokens" in missing["mamba2-blinkdl"]
     for of in missing.values():
         assert not of & {"test perplexity", "model", "raw layer", "gradients", "loss spikes", "S0 to G4"}
-    assert all(3 <= len(lines) <= 8 for lines in found["words"].values())
+    told = found["characters"]["blinkdl"]
+    assert all(3 <= len(lines) <= 8 for lines in told["words"].values())
+    assert [len(of["answers"]) for of in told["questions"]] == [4, 4, 4, 4]
+    assert len(told["fusion"]["pairs"]) == 6
+    assert {claim["holds"] for claim in told["fusion"]["claims"]} >= {"cannot be supported"}
     assert found["why"]

@@ -27,7 +27,7 @@ from assay.cli.streams import tell
 
 if TYPE_CHECKING:
     from assay.analysis.character.character import Character
-    from assay.study.measure.runs import Looked
+    from assay.study.measure.runs import Looked, Row
 
 
 def measure(
@@ -132,7 +132,7 @@ def _show(looked: list["Looked"], told: list["Character"]) -> None:
     console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120)
     several = len(looked) > 1
     rows = [
-        MeasuredRow(row.name, _under(one.subject if several else "", row.seeds), row.columns)
+        MeasuredRow(row.name, _under(one.subject if several else "", row), row.columns)
         for one in looked
         for row in one.rows
     ]
@@ -147,6 +147,8 @@ def _show(looked: list["Looked"], told: list["Character"]) -> None:
             console.print(f"report: {Path(one.subject) / 'report.html'}", soft_wrap=True, markup=False)
 
 
-def _under(subject: str, seeds: int) -> str:
-    counted = f"{seeds} seeds" if seeds > 1 else ""
-    return ", ".join(part for part in (Path(subject).name if subject else "", counted) if part)
+def _under(subject: str, row: "Row") -> str:
+    """The second line of a row: of which of several subjects it is, unless its name says so, and its seeds."""
+    counted = f"{row.seeds} seeds" if row.seeds > 1 else ""
+    whose = Path(subject).name if subject and subject != row.name else ""
+    return ", ".join(part for part in (whose, counted) if part)

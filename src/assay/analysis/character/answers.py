@@ -70,9 +70,9 @@ def _half_life(fades: Sequence[Mapping[str, float | None]], longest: float) -> s
         return f"keeps more than half of a change to its state over all of the {longest:,.0f} tokens looked at"
     censored = "" if len(medians) == len(fades) else f" on {len(medians)} of {len(fades)} seeds, longer on the others"
     ends = [f"a tenth of its channels within {mean(lows, True):.3g}"] if len(lows) == len(fades) else []
-    if len(highs) == len(fades):
-        ends.append(f"another tenth not before {mean(highs, True):.3g}")
-    elif not highs:
+    if highs:
+        ends.append(f"another tenth not before {min(highs):.3g}")
+    else:
         ends.append(f"another tenth not within the {longest:,.0f} looked at")
     apart = f": {' and '.join(ends)}" if ends else ""
     return (
@@ -90,10 +90,9 @@ def matters(runs: Seeds) -> Answer:
     lines = []
     mixers, mlps = all_of(effects, "mixer"), all_of(effects, "mlp")
     if mixers is not None and mlps is not None:
-        more = _more(mixers, mlps)
-        lines.append(f"{more} ({in_nats(mixers)} without any mixer, {in_nats(mlps)} without any MLP)")
+        lines.append(f"{_more(mixers, mlps)}: {in_nats(mixers)} without any mixer, {in_nats(mlps)} without any MLP")
     elif mixers is not None:
-        lines.append(f"it has mixers alone ({in_nats(mixers)} without any)")
+        lines.append(f"it has mixers alone: {in_nats(mixers)} without any")
     if single:
         most = max(single, key=lambda effect: effect.over_seeds.mean)
         clear = most.over_seeds.low is not None and most.over_seeds.low > 0
@@ -114,7 +113,7 @@ def _more(mixers: Effect, mlps: Effect) -> str:
         "mixers": "its mixers matter more than its MLPs",
         "MLPs": "its MLPs matter more than its mixers",
         "not told": "mixers and MLPs are not told apart",
-        "one seed": "one seed does not tell whether mixers or MLPs matter more",
+        "one seed": "one seed does not tell whether its mixers or its MLPs matter more",
     }[which_matters(mixers, mlps)]
 
 
@@ -167,17 +166,18 @@ def beyond_training(found: Sequence[Mapping[str, Any]]) -> list[Beyond]:
 def _worse(beyond: Sequence[Beyond], trained: int) -> str:
     last = beyond[-1]
     first = next((at for at in beyond if at.worse), None)
-    changes = told(last.nats, "{:+.3f} nats")
-    at_last = f"from its training length to {last.tokens:,} tokens its loss changes by {changes}"
+    change = told(last.nats, "{:+.3f} nats")
     if first is None:
         times = f"{last.tokens / trained:.3g} times the {trained:,} it was trained on"
-        return f"is not told to get worse up to {last.tokens:,} tokens, {times}; {at_last}."
-    rises = "" if first is last else f" ({told(first.nats, '{:+.3f} nats')})"
-    return f"gets worse from {first.tokens:,} tokens on{rises}, trained on {trained:,}; {at_last}."
+        return f"is not told to get worse up to {last.tokens:,} tokens, {times}: there its loss changes by {change}."
+    there = f"there its loss is {told(first.nats, '{:+.3f} nats')} from that at the {trained:,} it was trained on"
+    return f"gets worse from {first.tokens:,} tokens on: {there}" + (
+        "." if first is last else f", and with {last.tokens:,} tokens {change}."
+    )
 
 
 def _when(of: Mapping[int, Inside]) -> str:
-    return "untrained, it " if all(one.untrained for one in of.values()) else ""
+    return "untrained: " if all(one.untrained for one in of.values()) else ""
 
 
 def _not_measured(measurement: str) -> Answer:

@@ -15,6 +15,14 @@ WHY = (
 )
 
 
+MEANS = {
+    "growth_without_embedding": "from the first block to the last",
+    "growth_with_embedding": "from the embedding",
+    "mixer_gain": "of what it reads",
+}
+"""What a number of `signals` is."""
+
+
 class Asserted(NamedTuple):
     """A claim that is a number of one architecture above or below a limit."""
 
@@ -28,9 +36,18 @@ class Asserted(NamedTuple):
 
 
 ASSERTED = (
-    Asserted("002", "RWKV-6 alone amplifies (5.4x)", "rwkv6", "growth_without_embedding", True, AMPLIFIES),
+    Asserted(
+        "002", "RWKV-6 alone amplifies (5.4x from the embedding)", "rwkv6", "growth_without_embedding", True, AMPLIFIES
+    ),
     Asserted("002", "Mamba may be a stabilizer", "mamba2", "growth_without_embedding", False, AMPLIFIES),
-    Asserted("000", "Mamba-2 amplifies as a model (2.0x)", "mamba2", "growth_without_embedding", True, AMPLIFIES),
+    Asserted(
+        "000",
+        "Mamba-2 amplifies as a model (2.0x from the embedding)",
+        "mamba2",
+        "growth_without_embedding",
+        True,
+        AMPLIFIES,
+    ),
     Asserted("000", "GPT-1 amplifies (16.7x between blocks)", "gpt1", "growth_without_embedding", True, AMPLIFIES),
     Asserted("000", "GPT-1 amplifies 782x from the embedding", "gpt1", "growth_with_embedding", True, 100.0),
     Asserted("000", "Mamba-2's raw layer damps (0.005x)", "mamba2", "mixer_gain", False, DAMPS),
@@ -65,7 +82,7 @@ def _tried(claim: Asserted, label: str, runs: Runs, level: float) -> Claim:
     values = list(numbers(inside(runs[label], "signals"), claim.key).values())
     if not values:
         return Claim(claim.document, claim.text, label, "not measured", "not told")
-    ours = f"{told(values, '{:.3g}x', ratios=True)}, limit {claim.limit:g}x"
+    ours = f"{told(values, '{:.3g}x', ratios=True)} {MEANS[claim.key]}; the limit is {claim.limit:g}x"
     return Claim(claim.document, claim.text, label, ours, _holds(values, claim, level))
 
 

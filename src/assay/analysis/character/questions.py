@@ -12,6 +12,9 @@ from assay.analysis.character.parts import all_of, effects_of, which_matters
 from assay.analysis.character.words import differences_of
 from assay.analysis.wording import join_names
 
+INSIDE = frozenset({"state", "contribution", "context"})
+"""The measurements of which any makes it worth while to ask; the signals every study has."""
+
 
 class Question(NamedTuple):
     """A question, what it means, in short what tells the arms apart, an answer for each, the figure that shows it."""
@@ -26,7 +29,7 @@ class Question(NamedTuple):
 
 
 def questions(runs: Runs) -> list[Question]:
-    """Those of which something was measured; none where it is the signals alone, which every study has."""
+    """All four, or none where nothing but the signals was measured, which every study has."""
     measured = {name for of in runs.values() for results in of.values() for name in results}
     asked = [
         Question(
@@ -66,7 +69,7 @@ def questions(runs: Runs) -> list[Question]:
             "context",
         ),
     ]
-    return [of for of in asked if of.measurement in measured] if measured & {"state", "contribution", "context"} else []
+    return asked if measured & INSIDE else []
 
 
 def _growths(runs: Runs) -> dict[str, list[float]]:

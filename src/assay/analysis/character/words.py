@@ -96,7 +96,8 @@ def _sentences(label: str, runs: Seeds, differences: Sequence[Difference], arms:
     if other:
         own.append(f"{label} {_told(other)}.")
     elif not differences:
-        own.append(f"{label} differs from no other arm by more than the seeds do, in none of these numbers.")
+        told_by = "One seed tells" if len(runs) < 2 else "These seeds tell"
+        own.append(f"{told_by} {label} from no other arm in any of these numbers.")
     return own
 
 

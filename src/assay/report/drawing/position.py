@@ -6,10 +6,14 @@ from assay.records import Interval
 from assay.report.drawing.charts import Lines, lines_and_band
 from assay.report.drawing.figure import Drawn, Figure
 from assay.report.drawing.series import intervals_over_seeds, seeds_of
+from assay.report.quantities import percent
 
 
-def difference_by_position(of: Drawn) -> Figure | None:
-    """Of each arm to the first of `of.names`, seed by seed; None with one arm, or where positions were not scored."""
+def difference_by_position(of: Drawn, level: float) -> Figure | None:
+    """Of each arm to the first of `of.names`, seed by seed, with intervals of `level` over seeds.
+
+    None with one arm, or where positions were not scored.
+    """
     scores = {
         (run.record.label, run.record.seed): found
         for run in of.runs
@@ -28,14 +32,14 @@ def difference_by_position(of: Drawn) -> Figure | None:
             strict=False,
         )
     ]
-    rows = intervals_over_seeds(("arm", "position"), samples, "nats_per_token")
+    rows = intervals_over_seeds(("arm", "position"), samples, "nats_per_token", level)
     names = [name for name in of.names if any(row["arm"] == name for row in rows)]
     if len(names) < 2:
         return None
     called = of.called[str(best)]
     band = "One seed gives no interval."
     if any(float(row["seeds"]) > 1 for row in rows):
-        band = "The band is Student's 95% interval over seeds of the difference, of each position by itself."
+        band = f"The band is Student's {percent(level)} interval over seeds of the difference, each position by itself."
     lines = Lines(names, of.called, of.looks, "position", f"nats per token more than {called}")
     return Figure(
         f"{of.split.capitalize()} nats by position, against {called}, {seeds_of([run.record for run in of.runs])}",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from assay.analysis.statistics import mean_interval
+from assay.analysis.statistics import LEVEL, mean_interval
 from assay.records import CurvePoint, Interval, RunRecord
 
 Row = dict[str, str | float]
@@ -25,7 +25,9 @@ def over_seeds(fields: Sequence[str], samples: Iterable[tuple[Key, float]], unit
     ]
 
 
-def intervals_over_seeds(fields: Sequence[str], samples: Iterable[tuple[Key, Interval]], unit: str) -> list[Row]:
+def intervals_over_seeds(
+    fields: Sequence[str], samples: Iterable[tuple[Key, Interval]], unit: str, level: float = LEVEL
+) -> list[Row]:
     """As `over_seeds`, with `low` and `high` the ends of Student's interval over seeds.
 
     With one seed they are those of its own interval, and the mean where it has none.
@@ -35,7 +37,7 @@ def intervals_over_seeds(fields: Sequence[str], samples: Iterable[tuple[Key, Int
         groups.setdefault(key, []).append(value)
     rows = []
     for key, of in groups.items():
-        found = of[0] if len(of) == 1 else mean_interval([value.mean for value in of])
+        found = of[0] if len(of) == 1 else mean_interval([value.mean for value in of], level)
         ends = {name: found.mean if end is None else end for name, end in (("low", found.low), ("high", found.high))}
         rows.append(dict(zip(fields, key, strict=True)) | {"mean": found.mean, **ends, "seeds": len(of), "unit": unit})
     return rows

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from assay.analysis.character.character import Character, character_of
+from assay.analysis.character.questions import INSIDE
 from assay.analysis.columns import columns_of, mixed, not_shown, of_some_seeds
 from assay.analysis.efficiency import efficiencies
 from assay.analysis.statistics import LEVEL
@@ -149,11 +150,11 @@ def look_at_study(folder: Path, only: Sequence[str] | None, tell: Tell, how: How
         refresh(folder, runs, results, added)
     if failed:
         raise failed[0]
+    told = _characters(folder, runs) if INSIDE & {item.name for item in items} else []
     if only is not None:
         runs = [replace(run, results=_only(run.results, items)) for run in runs]
         results = _only(results, items)
     rows = _rows(runs, results, config.rule.level)
-    told = _characters(folder, runs)
     said = [line for result in results.values() for line in result.sentences]
     said += _said_of_runs(runs, [*DIAGNOSTIC] if told else []) + _efficiencies(folder, results)
     every = {f"{run.record.label}, seed {run.record.seed}": run.results for run in runs}
