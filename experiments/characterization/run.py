@@ -5,8 +5,8 @@
 Every arm is trained alike and asked everything of the group `character`; the note's published numbers stand beside
 ours, with why they differ. The scale `document` (the default) has the note's 4M parameters and vocabulary of 16,000,
 --size 8M its second size; 40 runs of 12M tokens want an accelerator. `pocket` has a sixteenth of them on bytes, hours
-on two cores, `smoke` next to nothing. It leaves a study (page, records, figures) in the folder of --out; the same
-command goes on with it.
+on two cores; `smoke` is next to nothing, with the measurements' smaller protocols. It leaves a study (page, records,
+figures) in the folder of --out; the same command goes on with it.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from assay.analysis.character.character import Character, character_of
-from assay.api import compare
+from assay.api import compare, measure
 from assay.cli.numbers import parse_count
 from assay.cli.progress import StudyProgress
 from assay.cli.show_character import show_character
@@ -127,7 +127,7 @@ def settings(scale: str, corpus: str, size: int | None) -> dict[str, Any]:
         "data": {"corpus": corpus, "tokenizer": of["tokenizer"]},
         "training": of["training"],
         "evaluation": of["evaluation"],
-        "measurements": ["likelihood", "recall", "speed", "character"],
+        "measurements": ["likelihood", "recall", "speed", "dynamics" if scale == "smoke" else "character"],
     }
 
 
@@ -220,6 +220,9 @@ def main() -> int:
         chosen = INITIALISATIONS if options.init == "both" else (options.init,)
         with StudyProgress(asked["training"]["batch_tokens"]) as progress:
             study = compare(arms(chosen), folder, progress, **asked)
+        if options.scale == "smoke":  # the rest by the smaller protocols
+            measure(folder, only=["character"], quick=True)
+            study = StudyRecord.read(folder / "study.json")
     except RequestError as error:
         print(f"characterization: {error}", file=sys.stderr)
         return 2

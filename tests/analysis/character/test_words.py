@@ -39,7 +39,7 @@ def test_numbers_and_resolved_differences_are_told() -> None:
     assert all(1 <= len(lines) <= MOST_SENTENCES for lines in said.values())
     text = " ".join(said["a"])
     assert "Its stream grows 10x with depth" in text
-    assert "gradients HEALTHY" in text
+    assert "Gradients HEALTHY" in text
     assert "Strengths of a: predicts better (" in text
     assert "amplifies more" in text
     assert "forgets later (" in text

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from assay.analysis.character.inside import Inside, Seeds, inside, mean, numbers, told
 from assay.analysis.character.parts import Effect, all_of, effects_of, in_nats, shares_of, which_matters
 from assay.analysis.statistics import mean_interval
-from assay.analysis.wording import join_names
+from assay.analysis.wording import counted, join_names
 
 AMPLIFIES, DAMPS = 1.5, 0.5
 """Document 000's limits of a growth."""
@@ -32,7 +32,9 @@ def amplifies(runs: Seeds) -> Answer:
         return _not_measured("signals")
     kinds = ["amplifies" if g > AMPLIFIES else "damps" if g < DAMPS else "neither amplifies nor damps" for g in growth]
     counts = Counter(kinds)
-    verdict = kinds[0] if len(counts) == 1 else join_names([f"{kind} on {n} seeds" for kind, n in counts.items()])
+    verdict = (
+        kinds[0] if len(counts) == 1 else join_names([f"{kind} on {counted(n, 'seed')}" for kind, n in counts.items()])
+    )
     embedding = f"; from the embedding {told(whole, '{:.3g}x', ratios=True)}" if whole else ""
     grows = f"what its blocks pass on (the residual stream) grows {told(growth, '{:.3g}x', ratios=True)}"
     return Answer(f"{_when(of)}{verdict}: {grows} from the first block to the last{embedding}.")

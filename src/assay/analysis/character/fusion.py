@@ -97,8 +97,8 @@ def in_short(pairs: Sequence[FusionPair]) -> str:
     said = [f"{advice} {of}" for advice, of in named.items()]
     rest = sum(pair.advice == "no recommendation" for pair in pairs)
     if rest:
-        which = "these" if rest == len(pairs) else "the other"
-        said.append(f"no recommendation for {which} {counted(rest, 'pair')}")
+        which = f"any of {counted(rest, 'pair')}" if rest == len(pairs) > 1 else f"the other {counted(rest, 'pair')}"
+        said.append(f"no recommendation for {'this pair' if len(pairs) == 1 else which}")
     text = "; ".join(said)
     return f"{text[0].upper()}{text[1:]}." if text else ""
 

@@ -94,9 +94,13 @@ def ratio_interval(values: Sequence[float], level: float = LEVEL) -> Interval | 
 def told(values: Sequence[float], form: str = "{:.3g}", ratios: bool = False) -> str:
     """ "9.1 tokens (8.1 to 10.2 over 3 seeds)": the mean (a geometric one of `ratios`), the lowest and the highest."""
     number = form.partition(" ")[0]
-    low, high = (_positive_zero(number.format(end)) for end in (min(values), max(values)))
-    between = f" ({low} to {high} over {len(values)} seeds)" if len(values) > 1 and low != high else ""
-    return form.replace(number, _positive_zero(number.format(mean(values, ratios)))) + between
+    return form.replace(number, _positive_zero(number.format(mean(values, ratios)))) + between(values, form)
+
+
+def between(values: Sequence[float], form: str) -> str:
+    """ " (8.1 to 10.2 over 3 seeds)": the lowest and the highest; empty where they look alike."""
+    low, high = (_positive_zero(form.partition(" ")[0].format(end)) for end in (min(values), max(values)))
+    return f" ({low} to {high} over {len(values)} seeds)" if len(values) > 1 and low != high else ""
 
 
 def _positive_zero(text: str) -> str:

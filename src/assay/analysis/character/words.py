@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from assay.analysis.character.inside import Runs, Seeds, column_values, mean, told
+from assay.analysis.character.inside import Runs, Seeds, between, column_values, mean
 from assay.analysis.statistics import LEVEL, mean_interval
 from assay.analysis.wording import join_names
 from assay.records import Column, Results
@@ -79,7 +79,8 @@ def _sentences(label: str, runs: Seeds, differences: Sequence[Difference], arms:
     for trait in TRAITS:
         values = list(column_values(runs, trait.measurement, trait.key).values())
         if trait.own and values:
-            lines.append(f"{trait.own.format(told(values, trait.form, trait.ratios))}.")
+            own = trait.form.format(mean(values, trait.ratios))
+            lines.append(f"{trait.own.format(own)}{between(values, trait.form)}.")
     said = [form.format(text) for (measurement, key), form in WORDS.items()
             if (text := _text(runs, measurement, key)) is not None]  # fmt: skip
     own = lines[: MOST_SENTENCES - 4]
