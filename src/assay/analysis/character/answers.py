@@ -50,7 +50,7 @@ def forgets(runs: Seeds) -> Answer:
     attention = [part for one in of.values() for part in one.values["attention"]]
     if not fades and not attention:
         return Answer("not applicable: it carries nothing from token to token that can be looked at.", False)
-    said = [_when(of) + _half_life(fades, first["lags"][-1])] if fades else []
+    said = [_when(of) + _half_life(fades, max(first["lags"], default=0))] if fades else []
     if attention:
         back, equal = (mean([part[key] for part in attention]) for key in ("distance", "equal_distance"))
         kept = f"keys and values ({sum(first['bytes']):,} bytes{' with its state' if fades else ''} after "

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import altair as alt
 
 from assay.records import MeasuredFigure
-from assay.report.drawing.charts import GREY, INK, Chart, layer, names_legend
+from assay.report.drawing.charts import GREY, Chart, layer, names_legend
 from assay.report.drawing.figure import Drawn
 from assay.report.drawing.looks import colours
 from assay.report.drawing.series import Row
@@ -44,8 +44,8 @@ def bars(of: MeasuredFigure, rows: Sequence[Row], drawn: Drawn) -> Callable[[int
         x = alt.X("mean:Q", title=of.y_title, scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=width // 70))
         zero = alt.Chart(alt.InlineData(values=[{"mean": 0}])).mark_rule(color=GREY).encode(x="mean:Q")
         return layer(
-            base.mark_bar(opacity=0.75).encode(x=x, x2=alt.datum(0), color=colour),
-            base.mark_rule(strokeWidth=1.5, color=INK).encode(x="low:Q", x2="high:Q"),
+            base.mark_bar(opacity=0.4).encode(x=x, x2=alt.datum(0), color=colour),
+            base.mark_rule(strokeWidth=2.5).encode(x="low:Q", x2="high:Q", color=colour),
             zero,
         )
 
