@@ -11,6 +11,7 @@ figures) in the folder of --out; the same command goes on with it.
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ from assay.cli.show_character import show_character
 from assay.errors import RequestError
 from assay.records import MeasuredRun, StudyRecord
 from assay.records.study import Arm
+from assay.report.quantities import FORMS, ends
 
 ARCHITECTURES = ("gpt1", "gpt2", "rwkv6", "mamba2")
 INITIALISATIONS = ("own", "blinkdl")
@@ -155,8 +157,8 @@ def cell(arm: Arm, row: Row) -> str:
                 return column.text
             if column.value is None:
                 break
-            ends = "" if column.low is None or column.high is None else f" [{column.low:.3g}, {column.high:.3g}]"
-            return f"{column.value:.4g}{ends}"
+            between = ends(column)
+            return FORMS[column.format](column.value) + (f" ({between})" if between else "")
     return "-"
 
 
@@ -175,7 +177,7 @@ def told(study: StudyRecord, folder: Path) -> dict[str, Character]:
 
 def show(study: StudyRecord, characters: Mapping[str, Character]) -> None:
     """A table for each initialisation, ours beside the published numbers, why they differ, and the arms in words."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140)
     columns = {arm.label: table_of(arm) for arm in study.arms}
     for init in INITIALISATIONS:
         of = [f"{name}-{init}" for name in ARCHITECTURES if f"{name}-{init}" in columns]
@@ -195,11 +197,13 @@ def show(study: StudyRecord, characters: Mapping[str, Character]) -> None:
 
 def beside(columns: Mapping[str, Mapping[str, str]]) -> Table:
     """Each published number beside ours, with each initialisation."""
-    table = Table("", "", "published", *INITIALISATIONS, title="Ours beside documents 000 and 002", box=None)
+    inits = [init for init in INITIALISATIONS if any(label.endswith(f"-{init}") for label in columns)]
+    heads = [f"ours, {init}" for init in inits]
+    table = Table("", "", "published", *heads, title="Ours beside documents 000 and 002", box=None)
     table.title_justify = "left"
     for name, published in PUBLISHED.items():
         for at, (called, text) in enumerate(published.items()):
-            ours = [columns.get(f"{name}-{init}", {}).get(called, "-") for init in INITIALISATIONS]
+            ours = [columns.get(f"{name}-{init}", {}).get(called, "-") for init in inits]
             table.add_row("" if at else name, called, text, *ours)
     return table
 

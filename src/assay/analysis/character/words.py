@@ -14,10 +14,9 @@ from assay.analysis.wording import join_names
 from assay.records import Column, Results
 
 MOST_SENTENCES = 8
-CHARACTER = "state"
-"""The measurement without which there is too little to tell."""
 SCORE = "nats_per_token"
-"""The column of what is a strength or a weakness; the others are only traits."""
+SCORES = (SCORE, "recall")
+"""The columns of what is a strength or a weakness; the others are only traits."""
 
 
 class Trait(NamedTuple):
@@ -47,6 +46,8 @@ TRAITS = (
     Trait("gradients", "noise_scale", "has the noisier gradients", "has the clearer gradients", "{:,.0f} tokens",
           "Its gradients are as large as their noise in a batch of {}"),
     Trait("likelihood", SCORE, "predicts worse", "predicts better", "{:.3f} nats", "", False),
+    Trait("recall", "recall", "predicts repeated tokens worse", "predicts repeated tokens better", "{:.3f} nats", "",
+          False),
 )  # fmt: skip
 """In the order in which they are told."""
 WORDS = {
@@ -79,8 +80,8 @@ def _sentences(label: str, runs: Seeds, differences: Sequence[Difference], arms:
     for trait in TRAITS:
         values = list(column_values(runs, trait.measurement, trait.key).values())
         if trait.own and values:
-            own = trait.form.format(mean(values, trait.ratios))
-            lines.append(f"{trait.own.format(own)}{between(values, trait.form)}.")
+            number = trait.form.format(mean(values, trait.ratios))
+            lines.append(f"{trait.own.format(number)}{between(values, trait.form)}.")
     said = [form.format(text) for (measurement, key), form in WORDS.items()
             if (text := _text(runs, measurement, key)) is not None]  # fmt: skip
     own = lines[: MOST_SENTENCES - 4]
@@ -90,10 +91,10 @@ def _sentences(label: str, runs: Seeds, differences: Sequence[Difference], arms:
     if arms < 2:
         return own
     for title, better in (("Strengths", True), ("Weaknesses", False)):
-        of = [d for d in differences if d.trait.key == SCORE and (not d.more) == better]
+        of = [d for d in differences if d.trait.key in SCORES and (not d.more) == better]
         if of:
             own.append(f"{title} of {label}: {_told(of)}.")
-    other = [d for d in differences if d.trait.key != SCORE]
+    other = [d for d in differences if d.trait.key not in SCORES]
     if other:
         own.append(f"{label} {_told(other)}.")
     elif not differences:
