@@ -28,7 +28,7 @@ from assay.cli.show_character import show_character
 from assay.errors import RequestError
 from assay.records import MeasuredRun, StudyRecord
 from assay.records.study import Arm
-from assay.report.quantities import FORMS, ends
+from assay.report.quantities import FORMS, bytes_, ends
 
 ARCHITECTURES = ("gpt1", "gpt2", "rwkv6", "mamba2")
 INITIALISATIONS = ("own", "blinkdl")
@@ -64,6 +64,12 @@ ROWS = (
     Row("fullness of the state", "state", "fullness"),
     Row("state: documents over parts", "state", "variety"),
     Row("attention looks back, tokens", "state", "attention_distance"),
+    Row("nats without any mixer", "contribution", "mixer"),
+    Row("nats without any MLP", "contribution", "mlp"),
+    Row("context used, tokens", "context", "effective"),
+    Row("worse from a context of", "context", "worse"),
+    Row("bits read of the next token", "information", "next"),
+    Row("bits read of 4 before, in the state", "information", "in_state"),
     Row("gradients", "gradients", "verdict"),
     Row("first block's over last's", "gradients", "first_to_last"),
     Row("gradient noise, tokens", "gradients", "noise_scale"),
@@ -146,7 +152,8 @@ def scores(arm: Arm) -> dict[str, str]:
 
 def table_of(arm: Arm) -> dict[str, str]:
     """Every row of the arm's column."""
-    return {**scores(arm), **{row.called: cell(arm, row) for row in ROWS}}
+    memory = {"peak memory": bytes_(arm.peak_memory_bytes), "state": bytes_(arm.state_bytes)}
+    return {**scores(arm), **memory, **{row.called: cell(arm, row) for row in ROWS}}
 
 
 def cell(arm: Arm, row: Row) -> str:
