@@ -13,7 +13,7 @@ def test_two_of_three_reasons_recommend_and_none_does_not() -> None:
     found = {(pair.a, pair.b): pair for pair in fusion_pairs(runs, KINDS)}
     assert found["a", "b"].advice == "fuse"
     assert {name: of.outcome for name, of in found["a", "b"].rulings.items()} == {
-        "steadier": "yes", "memory": "yes", "tokens": "not told", "balance": "yes",
+        "steadier": "yes", "memory": "yes", "tokens": "unclear", "balance": "yes",
     }  # fmt: skip
     assert "Steadier: yes (3x and 1x)" in found["a", "b"].sentence
     alike = {"b": arm(1.0, 5.0, tokens=(2.0, 3.0)), "c": arm(1.0, 5.0, tokens=(2.5, 3.5))}
@@ -43,7 +43,7 @@ def test_claims_are_tried_on_the_arms_of_their_architecture() -> None:
     assert found["RWKV-6 alone amplifies", "a"] == "holds"
     assert found["Mamba may be a stabilizer", "b"] == "holds"
     assert found["Mamba-2 amplifies as a model", "b"] == "does not hold"
-    assert found["Mamba-2's raw layer damps", "b"] == "not told"
+    assert found["Mamba-2's raw layer damps", "b"] == "unclear"
     assert found["fusing RWKV-6 with Mamba-2 may be beneficial", ""] == "cannot be supported"
     (single, *_) = claims({"a": arm(3.0, seeds=1)}, KINDS)
-    assert single.holds == "not told"
+    assert single.holds == "unclear"

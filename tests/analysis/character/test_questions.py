@@ -14,9 +14,12 @@ def test_every_arm_is_answered_and_who_differs_is_said() -> None:
     assert all(list(of.answers) == ["a", "b", "c"] for of in asked.values())
     first, second, third, fourth = asked.values()
     assert first.short.startswith("a grows most (3x)")
-    assert second.short == "a forgets last (50 tokens), not told from b; b forgets first (5 tokens), not told from a."
+    assert (
+        second.short
+        == "a forgets last (50 tokens), not clearly apart from b; b forgets first (5 tokens), not clearly apart from a."
+    )
     assert third.short == "Mixers more than MLPs: a and c; MLPs more than mixers: b."
-    assert fourth.short == "Gets worse: c; not told to get worse: a and b."
+    assert fourth.short == "Gets worse: c; no clear rise: a and b."
 
 
 def test_growth_is_named_by_the_limits_seed_by_seed() -> None:
@@ -52,7 +55,7 @@ def test_breaking_is_against_the_training_length() -> None:
     worse = breaks(arm(rises=0.3))
     assert "gets worse from 512 tokens on" in worse.text
     assert "from that at the 128 it was trained on" in worse.text
-    assert "is not told to get worse up to 512 tokens, 4 times the 128" in breaks(arm()).text
+    assert "shows no clear rise up to 512 tokens, 4 times the 128" in breaks(arm()).text
     assert breaks({0: {"context": context(0.3)}}).text.startswith("gets worse from 256 tokens on"), (
         "by its own interval"
     )

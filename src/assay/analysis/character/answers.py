@@ -101,7 +101,7 @@ def matters(runs: Seeds) -> Answer:
         lines.append(
             f"the single part that matters most is {most.called}, {in_nats(most)}"
             if clear
-            else "no single part costs what is told from zero"
+            else "no single part's cost is clearly above zero"
         )
     shares = shares_of(of)
     if shares:
@@ -114,7 +114,7 @@ def _more(mixers: Effect, mlps: Effect) -> str:
     return {
         "mixers": "its mixers matter more than its MLPs",
         "MLPs": "its MLPs matter more than its mixers",
-        "not told": "mixers and MLPs are not told apart",
+        "unclear": "whether its mixers or its MLPs matter more is unclear",
         "one seed": "one seed does not tell whether its mixers or its MLPs matter more",
     }[which_matters(mixers, mlps)]
 
@@ -171,7 +171,7 @@ def _worse(beyond: Sequence[Beyond], trained: int) -> str:
     change = told(last.nats, "{:+.3f} nats")
     if first is None:
         times = f"{last.tokens / trained:.3g} times the {trained:,} it was trained on"
-        return f"is not told to get worse up to {last.tokens:,} tokens, {times}: there its loss changes by {change}."
+        return f"shows no clear rise up to {last.tokens:,} tokens, {times}: there its loss changes by {change}."
     there = f"there its loss is {told(first.nats, '{:+.3f} nats')} from that at the {trained:,} it was trained on"
     return f"gets worse from {first.tokens:,} tokens on: {there}" + (
         "." if first is last else f", and with {last.tokens:,} tokens {change}."

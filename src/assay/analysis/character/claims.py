@@ -7,7 +7,7 @@ from assay.analysis.character.answers import AMPLIFIES, DAMPS
 from assay.analysis.character.inside import Kind, Runs, inside, numbers, ratio_interval, told
 from assay.analysis.statistics import LEVEL
 
-Holds = Literal["holds", "does not hold", "not told", "cannot be supported"]
+Holds = Literal["holds", "does not hold", "unclear", "cannot be supported"]
 WHY = (
     "The documents rest on one model and one seed each, without an interval; on 50 steps of 64 tokens, looked at on "
     "the text that was trained on; GPT-1 and RWKV-6 after BlinkDL's initialisation, Mamba-2 before it; an RWKV-6 with "
@@ -81,7 +81,7 @@ def claims(runs: Runs, kinds: Mapping[str, Kind]) -> list[Claim]:
 def _tried(claim: Asserted, label: str, runs: Runs, level: float) -> Claim:
     values = list(numbers(inside(runs[label], "signals"), claim.key).values())
     if not values:
-        return Claim(claim.document, claim.text, label, "not measured", "not told")
+        return Claim(claim.document, claim.text, label, "not measured", "unclear")
     ours = f"{told(values, '{:.3g}x', ratios=True)} {MEANS[claim.key]}; the limit is {claim.limit:g}x"
     return Claim(claim.document, claim.text, label, ours, _holds(values, claim, level))
 
@@ -89,5 +89,5 @@ def _tried(claim: Asserted, label: str, runs: Runs, level: float) -> Claim:
 def _holds(values: Sequence[float], claim: Asserted, level: float) -> Holds:
     found = ratio_interval(values, level)
     if found is None or found.low is None or found.high is None or found.low <= claim.limit <= found.high:
-        return "not told"
+        return "unclear"
     return "holds" if (found.low > claim.limit) == claim.above else "does not hold"

@@ -1,6 +1,6 @@
 """Which two architectures to fuse, from what was measured of each alone, by rules that are stated beside the answer.
 
-A rule holds, does not hold, or is not told: where the interval over seeds lies on both sides of its limit. All
+A rule holds, does not hold, or is unclear: where the interval over seeds lies on both sides of its limit. All
 intervals of the table hold together (Bonferroni). What fusing two gains can only be measured of the fused model.
 """
 
@@ -27,7 +27,7 @@ LONGER = 2.0
 """Two memories differ where one half-life is so many times the other."""
 LOUDER = 3.0
 """The documents' limit of a balance (gate G4: 0.3 to 3)."""
-Outcome = Literal["yes", "no", "not told", "not measured"]
+Outcome = Literal["yes", "no", "unclear", "not measured"]
 Advice = Literal["fuse", "do not fuse", "no recommendation"]
 RULES = {
     "steadier": f"one of them amplifies (growth above {AMPLIFIES:g}x) and the other does not",
@@ -130,7 +130,7 @@ def _steadier(of_a: Seeds, of_b: Seeds, level: float) -> Ruling:
     above = [_above(ratio_interval(values, level), AMPLIFIES) for values in growths]
     shown = " and ".join(f"{mean(values, ratios=True):.3g}x" for values in growths)
     if None in above:
-        return Ruling("not told", shown)
+        return Ruling("unclear", shown)
     return Ruling("yes" if above[0] != above[1] else "no", shown)
 
 
@@ -175,7 +175,7 @@ def _tokens(of_a: Seeds, of_b: Seeds, level: float) -> Ruling:
         shown.append(f"{called} {found.mean:+.3f} nats")
     numbers_ = f"first minus second: {', '.join(shown)}"
     if None in differences:
-        return Ruling("not told", numbers_)
+        return Ruling("unclear", numbers_)
     return Ruling("yes" if differences[0] != differences[1] else "no", numbers_)
 
 
@@ -200,7 +200,7 @@ def _ratio(a: Mapping[int, float], b: Mapping[int, float], level: float) -> Inte
 def _differ(ratio: Interval | None, times: float) -> Outcome:
     """Whether one is so many times the other, whichever: yes or no where the whole interval says so."""
     if ratio is None or ratio.low is None or ratio.high is None:
-        return "not told"
+        return "unclear"
     if ratio.low >= times or ratio.high <= 1 / times:
         return "yes"
-    return "no" if 1 / times < ratio.low and ratio.high < times else "not told"
+    return "no" if 1 / times < ratio.low and ratio.high < times else "unclear"

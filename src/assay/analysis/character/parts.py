@@ -62,13 +62,13 @@ def shares_of(of: Mapping[int, Inside]) -> dict[str, float]:
     return {path: sum(shares) / len(shares) for path, shares in found.items() if len(shares) == len(of)}
 
 
-def which_matters(mixers: Effect, mlps: Effect) -> Literal["mixers", "MLPs", "not told", "one seed"]:
+def which_matters(mixers: Effect, mlps: Effect) -> Literal["mixers", "MLPs", "unclear", "one seed"]:
     """Which costs more without all of them: by the interval over seeds of the difference."""
     seeds = sorted(mixers.by_seed.keys() & mlps.by_seed.keys())
     found = mean_interval([mixers.by_seed[seed] - mlps.by_seed[seed] for seed in seeds])
     if found.low is None or found.high is None:
         return "one seed"
-    return "mixers" if found.low > 0 else "MLPs" if found.high < 0 else "not told"
+    return "mixers" if found.low > 0 else "MLPs" if found.high < 0 else "unclear"
 
 
 def in_nats(effect: Effect) -> str:

@@ -96,40 +96,38 @@ def _most(runs: Runs, values: Mapping[str, list[float]], key: str, most: str, le
 
 
 def _from(runs: Runs, label: str, key: str, more: bool, others: list[str]) -> str:
-    """Which of `others` it is not told from, all comparisons of all traits together."""
+    """Of which of `others` it is not clearly apart, all comparisons of all traits together."""
     resolved = {d.other for d in differences_of(label, runs) if d.trait.key == key and d.more == more}
     open_ = [other for other in others if other != label and other not in resolved]
     if any(len(runs[name]) < 2 for name in (label, *open_)):
         return ", which one seed does not tell"
-    return f", not told from {join_names(open_)}" if open_ else ", told from every other"
+    return f", not clearly apart from {join_names(open_, 'or')}" if open_ else ", clearly apart from every other"
 
 
 def _parts(runs: Runs) -> str:
-    """Of whom mixers matter more, of whom MLPs, of whom it is not told."""
+    """Of whom mixers matter more, of whom MLPs, of whom it is unclear."""
     found: dict[str, list[str]] = {}
     for label, of in runs.items():
         effects = effects_of(inside(of, "contribution"))
         mixers, mlps = all_of(effects, "mixer"), all_of(effects, "mlp")
         if mixers is not None and mlps is not None:
             found.setdefault(which_matters(mixers, mlps), []).append(label)
-    words = {"mixers": "mixers more than MLPs", "MLPs": "MLPs more than mixers", "not told": "not told apart"}
+    words = {"mixers": "mixers more than MLPs", "MLPs": "MLPs more than mixers", "unclear": "unclear"}
     return _listed({text: found.get(key, []) for key, text in words.items()})
 
 
 def _breaking(runs: Runs) -> str:
-    """Who gets worse, who is not told to."""
+    """Who gets worse, and whose loss does not clearly rise."""
     found: dict[str, list[str]] = {}
     for label, of in runs.items():
         values = [results["context"].values for results in of.values() if "context" in results]
         beyond = beyond_training(values) if values and not values[0]["lacks"] else []
         if beyond:
-            found.setdefault("gets worse" if any(at.worse for at in beyond) else "not told to get worse", []).append(
-                label
-            )
-    return _listed({key: found.get(key, []) for key in ("gets worse", "not told to get worse")})
+            found.setdefault("gets worse" if any(at.worse for at in beyond) else "no clear rise", []).append(label)
+    return _listed({key: found.get(key, []) for key in ("gets worse", "no clear rise")})
 
 
 def _listed(of: Mapping[str, list[str]]) -> str:
-    """ "Gets worse: a and b; not told to get worse: c."."""
+    """ "Gets worse: a and b; no clear rise: c."."""
     said = "; ".join(f"{text}: {join_names(labels)}" for text, labels in of.items() if labels)
     return f"{said[0].upper()}{said[1:]}." if said else ""
