@@ -93,7 +93,7 @@ def y_domain(rows: Sequence[Row], lines: Lines) -> tuple[float, float]:
 
 def _kinds(lines: Lines) -> dict[str, Any]:
     """How the kinds of lines are told apart."""
-    top = alt.Legend(orient="top")
+    top = alt.Legend(orient="top", symbolSize=700)  # long enough for two dashes
     if lines.faded:
         pale = alt.Scale(domain=list(lines.kinds), range=[1, 0.35])
         return {"opacity": alt.Opacity(f"{lines.dashed_by}:N", scale=pale, title=None, legend=top)}
