@@ -1,30 +1,34 @@
 """Document 002's matrix: GPT-1, GPT-2, RWKV-6 and Mamba-2, each with its own initialisation and with BlinkDL's.
 
-    .venv/bin/python experiments/characterization/run.py [--scale smoke|pocket|document] [--size 8M] --corpus text:PATH
+    .venv/bin/python experiments/characterization/run.py [--corpus text:PATH] [--size 8M] [--scale pocket|smoke]
 
 Every arm is trained alike and asked everything of the group `character`; the note's published numbers stand beside
-ours, with why they differ. `document` has the note's sizes and vocabulary, `pocket` a sixteenth of them on bytes,
-`smoke` next to nothing. It leaves a study (page, records, figures) in the folder of --out; the same command goes on
-with it.
+ours, with why they differ. The scale `document` (the default) has the note's 4M parameters and vocabulary of 16,000,
+--size 8M its second size; 40 runs of 12M tokens want an accelerator. `pocket` has a sixteenth of them on bytes, hours
+on two cores; `smoke` is next to nothing, with the measurements' smaller protocols. It leaves a study (page, records,
+figures) in the folder of --out; the same command goes on with it.
 """
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
 
-from assay.analysis.characters import in_words
-from assay.api import compare
+from assay.analysis.character.character import Character, character_of
+from assay.api import compare, measure
 from assay.cli.numbers import parse_count
 from assay.cli.progress import StudyProgress
+from assay.cli.show_character import show_character
 from assay.errors import RequestError
 from assay.records import MeasuredRun, StudyRecord
 from assay.records.study import Arm
+from assay.report.quantities import FORMS, bytes_, ends
 
 ARCHITECTURES = ("gpt1", "gpt2", "rwkv6", "mamba2")
 INITIALISATIONS = ("own", "blinkdl")
@@ -56,10 +60,16 @@ ROWS = (
     Row("raw mixer gain", "signals", "mixer_gain"),
     Row("raw layer", "signals", "gain_verdict"),
     Row("half-life of the state, tokens", "state", "half_life"),
-    Row("its channels", "state", "half_life_range"),
+    Row("where it has none", "state", "no_half_life"),
     Row("fullness of the state", "state", "fullness"),
     Row("state: documents over parts", "state", "variety"),
     Row("attention looks back, tokens", "state", "attention_distance"),
+    Row("nats without any mixer", "contribution", "mixer"),
+    Row("nats without any MLP", "contribution", "mlp"),
+    Row("context used, tokens", "context", "effective"),
+    Row("worse from a context of", "context", "worse"),
+    Row("bits read of the next token", "information", "next"),
+    Row("bits read of 4 before, in the state", "information", "in_state"),
     Row("gradients", "gradients", "verdict"),
     Row("first block's over last's", "gradients", "first_to_last"),
     Row("gradient noise, tokens", "gradients", "noise_scale"),
@@ -69,14 +79,32 @@ ROWS = (
 )
 
 PUBLISHED = {
-    "gpt1": "AMPLIFIER 782x with the embedding (16.7x without it), attention an amplifier; loss 9.68 to 6.77 in 50 "
-    "steps; entropy 70% of ln V",
-    "gpt2": "loss ratio 1.008 to the note's own hybrid; no characterization",
-    "rwkv6": "AMPLIFIER 5.4x (5.5x in document 000), raw layer an amplifier; loss 125 to 35 before that "
-    "initialisation, 7.9 after; entropy 1.97 nats (document 000: 95% of ln V); softmax saturating",
-    "mamba2": "AMPLIFIER 2.0x, raw layer a damper (0.005x); loss 6.75 in 50 steps; entropy 72% of ln V",
+    "gpt1": {
+        "test nats per token": "6.77, of the text trained on",
+        "growth with the embedding": "782x",
+        "growth, block to block": "16.7x",
+        "model": "AMPLIFIER",
+        "raw layer": "AMPLIFIER",
+        "output": "entropy 70% of ln V",
+    },
+    "gpt2": {"test nats per token": "1.008 times the note's hybrid"},
+    "rwkv6": {
+        "test nats per token": "7.9 (35 before BlinkDL's init)",
+        "growth with the embedding": "5.4x (000: 5.5x)",
+        "model": "AMPLIFIER",
+        "raw layer": "AMPLIFIER",
+        "output": "1.97 nats (000: 95% of ln V)",
+    },
+    "mamba2": {
+        "test nats per token": "6.75, of the text trained on",
+        "growth with the embedding": "2.0x",
+        "model": "AMPLIFIER",
+        "raw mixer gain": "0.005x",
+        "raw layer": "DAMPER",
+        "output": "entropy 72.1% of ln V",
+    },
 }
-"""Of documents 000 and 002."""
+"""Of documents 000 and 002: architecture -> row of the table -> what they say, after 50 steps."""
 WHY = (
     "What the notes call variance is a standard deviation, and 46.9x of GPT-1's 782x is the step from an embedding "
     "drawn at 1e-4 to block 0; growth here stands with the embedding and without.",
@@ -107,7 +135,7 @@ def settings(scale: str, corpus: str, size: int | None) -> dict[str, Any]:
         "data": {"corpus": corpus, "tokenizer": of["tokenizer"]},
         "training": of["training"],
         "evaluation": of["evaluation"],
-        "measurements": ["likelihood", "recall", "speed", "character"],
+        "measurements": ["likelihood", "recall", "speed", "dynamics" if scale == "smoke" else "character"],
     }
 
 
@@ -124,7 +152,8 @@ def scores(arm: Arm) -> dict[str, str]:
 
 def table_of(arm: Arm) -> dict[str, str]:
     """Every row of the arm's column."""
-    return {**scores(arm), **{row.called: cell(arm, row) for row in ROWS}}
+    memory = {"peak memory": bytes_(arm.peak_memory_bytes), "state": bytes_(arm.state_bytes)}
+    return {**scores(arm), **memory, **{row.called: cell(arm, row) for row in ROWS}}
 
 
 def cell(arm: Arm, row: Row) -> str:
@@ -135,48 +164,60 @@ def cell(arm: Arm, row: Row) -> str:
                 return column.text
             if column.value is None:
                 break
-            ends = "" if column.low is None or column.high is None else f" [{column.low:.3g}, {column.high:.3g}]"
-            return f"{column.value:.4g}{ends}"
+            between = ends(column)
+            return FORMS[column.format](column.value) + (f" ({between})" if between else "")
     return "-"
 
 
-def words(folder: Path) -> dict[str, list[str]]:
-    """Label -> what its numbers say."""
-    found: dict[str, dict[int, Any]] = {}
-    for path in sorted(folder.glob("runs/*/record.json")):
-        run = MeasuredRun.read(path.parent)
-        found.setdefault(run.record.label, {})[run.record.seed] = run.results
-    return in_words(found)
-
-
-def show(study: StudyRecord, said: dict[str, list[str]]) -> None:
-    """A table for each initialisation, the published numbers, why they differ, and the arms in words."""
-    console = Console(highlight=False)
+def told(study: StudyRecord, folder: Path) -> dict[str, Character]:
+    """Initialisation -> what its arms are like inside: two halves of one model would share theirs."""
+    chosen = {(arm.label, seed) for arm in study.arms for seed in arm.seeds}
+    runs = [MeasuredRun.read(path.parent) for path in sorted(folder.glob("runs/*/record.json"))]
+    found = {}
     for init in INITIALISATIONS:
-        of = [arm for arm in study.arms if arm.label.endswith(f"-{init}")]
+        of = [run for run in runs if run.record.label.endswith(f"-{init}")]
+        one = character_of([run for run in of if (run.record.label, run.record.seed) in chosen], init)
+        if one is not None:
+            found[init] = one
+    return found
+
+
+def show(study: StudyRecord, characters: Mapping[str, Character]) -> None:
+    """A table for each initialisation, ours beside the published numbers, why they differ, and the arms in words."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140)
+    columns = {arm.label: table_of(arm) for arm in study.arms}
+    for init in INITIALISATIONS:
+        of = [f"{name}-{init}" for name in ARCHITECTURES if f"{name}-{init}" in columns]
         if of:
-            table = Table(
-                "", *(arm.label for arm in of), title=f"Initialisation: {init}", box=None, title_justify="left"
-            )
-            columns = [table_of(arm) for arm in of]
-            for called in columns[0]:
-                table.add_row(called, *(column[called] for column in columns))
+            table = Table("", *of, title=f"Initialisation: {init}", box=None, title_justify="left")
+            for called in columns[of[0]]:
+                table.add_row(called, *(columns[label][called] for label in of))
             console.print(table)
-    console.print("\nPublished (documents 000 and 002)")
-    for name, text in PUBLISHED.items():
-        console.print(f"  {name}: {text}.")
-    console.print("\nWhy they differ from ours")
+    console.print(beside(columns))
+    console.print("Why they differ")
     for line in WHY:
         console.print(f"  {line}")
-    for label, lines in said.items():
-        console.print(f"\n{label}")
-        for line in lines:
-            console.print(f"  {line}")
+    for init, character in characters.items():
+        console.rule(f"Initialisation: {init}", align="left")
+        show_character(character._replace(heading=""), console)
+
+
+def beside(columns: Mapping[str, Mapping[str, str]]) -> Table:
+    """Each published number beside ours, with each initialisation."""
+    inits = [init for init in INITIALISATIONS if any(label.endswith(f"-{init}") for label in columns)]
+    heads = [f"ours, {init}" for init in inits]
+    table = Table("", "", "published", *heads, title="Ours beside documents 000 and 002", box=None)
+    table.title_justify = "left"
+    for name, published in PUBLISHED.items():
+        for at, (called, text) in enumerate(published.items()):
+            ours = [columns.get(f"{name}-{init}", {}).get(called, "-") for init in inits]
+            table.add_row("" if at else name, called, text, *ours)
+    return table
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--scale", choices=list(SCALES), default="pocket")
+    parser.add_argument("--scale", choices=list(SCALES), default="document")
     parser.add_argument("--corpus", default="stdlib", help="as in `assay compare --corpus` (default: stdlib)")
     parser.add_argument("--size", help="another size, as 8M, the note's second")
     parser.add_argument("--init", choices=[*INITIALISATIONS, "both"], default="both")
@@ -190,15 +231,19 @@ def main() -> int:
         chosen = INITIALISATIONS if options.init == "both" else (options.init,)
         with StudyProgress(asked["training"]["batch_tokens"]) as progress:
             study = compare(arms(chosen), folder, progress, **asked)
+        if options.scale == "smoke":  # the rest by the smaller protocols
+            measure(folder, only=["character"], quick=True)
+            study = StudyRecord.read(folder / "study.json")
     except RequestError as error:
         print(f"characterization: {error}", file=sys.stderr)
         return 2
-    said = words(folder)
-    show(study, said)
+    characters = told(study, folder)
+    show(study, characters)
     print(f"report: {folder / str(study.report)}")
     if options.json:
         table = {arm.label: table_of(arm) for arm in study.arms}
-        print(json.dumps({"arms": table, "words": said, "published": PUBLISHED, "why": WHY}))
+        said = {init: of.values() for init, of in characters.items()}
+        print(json.dumps({"arms": table, "characters": said, "published": PUBLISHED, "why": WHY}))
     return 0
 
 

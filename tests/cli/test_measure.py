@@ -166,7 +166,7 @@ def test_models_from_elsewhere_are_measured_as_far_as_they_can_be(assay: Assay) 
     said = assay("measure", "gpt1", *text)
     assert said.status == 0, said.err
     assert "untrained" in said.out
-    assert "likelihood: needs trained weights; gpt1, untrained has none" in said.err
+    assert "likelihood: needs trained weights; an untrained model has none" in said.err
     none = assay("measure", "gpt1", "--only", "likelihood", *text)
     assert (none.status, none.out) == (2, "")
     assert assay.left() == before, "nothing is stored"

@@ -30,6 +30,19 @@ def test_characterization_smoke(tmp_path: Path) -> None:
     assert "half-life of the state, tokens" in missing["gpt1-blinkdl"]
     assert "attention looks back, tokens" in missing["mamba2-blinkdl"]
     for of in missing.values():
-        assert not of & {"test perplexity", "model", "raw layer", "gradients", "loss spikes", "S0 to G4"}
-    assert all(3 <= len(lines) <= 8 for lines in found["words"].values())
+        assert not of & {
+            "test perplexity",
+            "nats without any mixer",
+            "bits read of the next token",
+            "model",
+            "raw layer",
+            "gradients",
+            "loss spikes",
+            "S0 to G4",
+        }
+    told = found["characters"]["blinkdl"]
+    assert all(3 <= len(lines) <= 8 for lines in told["words"].values())
+    assert [len(of["answers"]) for of in told["questions"]] == [4, 4, 4, 4]
+    assert len(told["fusion"]["pairs"]) == 6
+    assert {claim["holds"] for claim in told["fusion"]["claims"]} >= {"cannot be supported"}
     assert found["why"]

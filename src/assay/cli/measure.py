@@ -26,7 +26,8 @@ from assay.cli.program import as_called
 from assay.cli.streams import tell
 
 if TYPE_CHECKING:
-    from assay.study.measure.runs import Looked
+    from assay.analysis.character.character import Character
+    from assay.study.measure.runs import Looked, Row
 
 
 def measure(
@@ -63,7 +64,7 @@ def measure(
 
     from assay.cli.progress import Stages
     from assay.study.measure.how import How, parse_moments
-    from assay.study.measure.subjects import look_at_all
+    from assay.study.measure.subjects import characters_of, look_at_all
 
     names = None if only is None else parse_names("--only", only)
     given = {
@@ -79,10 +80,12 @@ def measure(
     how = How(quick) if at is None else How(quick, parse_moments(parse_names("--at", at)))
     with Stages() as stages:
         looked = look_at_all(subjects, names, settings, stages.tell, how)
+    told = characters_of(looked)
     if as_json:
-        typer.echo(json.dumps({"subjects": [_as_json(one) for one in looked]}))
+        said = [of.values() for of in told]
+        typer.echo(json.dumps({"subjects": [_as_json(one) for one in looked], "characters": said}))
     else:
-        _show(looked)
+        _show(looked, told)
     for line in dict.fromkeys(note for one in looked for note in one.notes):
         tell(f"assay: {as_called(line)}")
     if not any(one.rows for one in looked):
@@ -118,17 +121,18 @@ def _as_json(one: "Looked") -> dict[str, Any]:
     }
 
 
-def _show(looked: list["Looked"]) -> None:
-    """All rows in one table, then the sentences."""
+def _show(looked: list["Looked"], told: list["Character"]) -> None:
+    """All rows in one table, then the sentences, and what they come to."""
     from rich.console import Console
     from rich.text import Text
 
+    from assay.cli.show_character import show_character
     from assay.report.rows import MeasuredRow, RowsTable
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 120)
     several = len(looked) > 1
     rows = [
-        MeasuredRow(row.name, _under(one.subject if several else "", row.seeds), row.columns)
+        MeasuredRow(row.name, _under(one.subject if several else "", row), row.columns)
         for one in looked
         for row in one.rows
     ]
@@ -136,11 +140,15 @@ def _show(looked: list["Looked"]) -> None:
         console.print(RowsTable(rows))
     for line in (sentence for one in looked for sentence in one.sentences):
         console.print(Text(line))
+    for of in told:
+        show_character(of, console)
     for one in looked:
         if (Path(one.subject) / "report.html").exists():
             console.print(f"report: {Path(one.subject) / 'report.html'}", soft_wrap=True, markup=False)
 
 
-def _under(subject: str, seeds: int) -> str:
-    counted = f"{seeds} seeds" if seeds > 1 else ""
-    return ", ".join(part for part in (Path(subject).name if subject else "", counted) if part)
+def _under(subject: str, row: "Row") -> str:
+    """The second line of a row: of which of several subjects it is, unless its name says so, and its seeds."""
+    counted = f"{row.seeds} seeds" if row.seeds > 1 else ""
+    whose = Path(subject).name if subject and subject != row.name else ""
+    return ", ".join(part for part in (whose, counted) if part)

@@ -51,30 +51,42 @@ class FigurePoint(Record):
 
     y: float
     x: float = 0.0
+    low: float | None = None
+    """Of the interval of y that the measurement itself gives."""
+    high: float | None = None
     series: str = ""
     arm: str = ""
     """Of a study's result: the label of the arm that it is of."""
 
 
 class MeasuredFigure(Record):
-    """One figure of one run: over seeds its lines are means, its bands reach from the lowest to the highest."""
+    """One figure of one run: over seeds its lines are means, its bands reach from the lowest to the highest.
+
+    Where points have intervals, bands and bars are intervals over seeds, with one seed those of the points.
+    """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     """Of its files, so letters, digits, - and _ alone."""
     title: str
     caption: str
-    kind: Literal["lines", "marks"]
-    """Lines over x; or for each arm a mark for each series."""
+    kind: Literal["lines", "marks", "bars"]
+    """Lines over x; for each arm a mark for each series; or for each named x and series a bar for each arm."""
     y_title: str
     y_scale: Literal["linear", "log"] = "linear"
     x_title: str = ""
     x_scale: Literal["linear", "log"] = "linear"
     x_names: dict[str, str] = {}
     """Whole numbers on the axis that have a name: {"0": "emb."}; with any, ticks are whole numbers."""
+    x_rules: dict[str, float] = {}
+    """Lines upwards across lines over x, by their names."""
+    y_rules: dict[str, float] = {}
+    """Lines to the right across lines over x, by their names."""
+    spots: list[FigurePoint] = []
+    """Places on lines over x that have a ring."""
     unit: str
     """Of y, as in nats_per_token."""
     series: list[str] = []
-    """Drawn solid, then dotted; or by shape."""
+    """Drawn solid, dotted, then dashed; or by shape; or as rows."""
     series_called: str = "series"
     """What tells the series apart, as in "when"."""
     x_called: str = "x"

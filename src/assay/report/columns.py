@@ -115,12 +115,14 @@ def measured_columns(rows: Sequence[Sequence[ArmColumn]]) -> list[MeasuredColumn
 
 
 def _cell(name: str, key: str, below: str | None, row: Sequence[ArmColumn]) -> Cell:
-    """What a measurement shows in a row: its value, and under it another one, or its interval or range."""
+    """What a measurement shows in a row: its value, and under it another one, else its interval or range."""
     columns = {column.key: column for column in row if column.measurement == name}
     if key not in columns:
         return Cell(MISSING)
     second = columns.get(below or "")
-    return Cell(written(columns[key]), ends(columns[key]) if below is None else written(second))
+    if below is None or (second is not None and second.value is None and second.text is None and ends(columns[key])):
+        return Cell(written(columns[key]), ends(columns[key]))
+    return Cell(written(columns[key]), written(second))
 
 
 def accounted(match: Match | None) -> tuple[Column, ...]:

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
+from assay.analysis.character import fusion
 from assay.analysis.wording import join_names
 from assay.errors import RequestError
 from assay.records import MeasuredRun, Results, StudyRecord, write_whole
 from assay.records.samples import Samples, read_samples
 from assay.report import exported, quantities, sheets
+from assay.report.character import sections
 from assay.report.columns import Cell, Column
 from assay.report.diagnostics import diagnostic_columns, meanings, result_columns
 from assay.report.drawing.figure import NARROW, Figure, write
@@ -110,6 +112,9 @@ def _render(
     runs = [run.record for run in measured]
     tokens = max((run.tokens for run in runs), default=0)
     diagnostics = diagnostic_columns(study)
+    by_name = {drawing.name: drawing for drawing in drawings}
+    character = sections(study, measured, list(by_name))
+    apart = {asked.figure for section in character for asked in section.asked}
     return page_template("report.html").render(
         study=study,
         names=join_names(asked_for(study.arms)),
@@ -121,7 +126,10 @@ def _render(
         diagnostics=_shown(study, diagnostics) if diagnostics else None,
         meanings=meanings(study, diagnostics),
         main=[drawing for drawing in drawings if drawing.name.split("-")[0] == PAIRS],
-        drawings=[drawing for drawing in drawings if drawing.name.split("-")[0] != PAIRS],
+        character=character,
+        by_name=by_name,
+        rules=fusion.RULES,
+        drawings=[of for of in drawings if of.name.split("-")[0] != PAIRS and of.name not in apart],
         tables=[(title, name, form(study)) for title, (name, form) in TABLES.items()],
         written=written,
         samples=[] if written is None else sheets.samples(study, written),

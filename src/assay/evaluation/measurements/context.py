@@ -93,22 +93,35 @@ class MeasureContext(Measurement[ContextUse]):
                 high=values.effective_high,
                 spread="range",
             ),
-            Column(key="worse", head="worse from", second="tokens", format="number", value=values.first_worse),
+            Column(
+                key="worse",
+                head="worse from",
+                second="tokens",
+                format="number",
+                value=values.first_worse,
+                spread="range",
+            ),
         ]
 
     def figures(self, values: ContextUse) -> list[MeasuredFigure]:
-        points = [FigurePoint(x=at.tokens, y=at.above_best.mean) for at in values.lengths]
+        points = [
+            FigurePoint(x=at.tokens, y=at.above_best.mean, low=at.above_best.low, high=at.above_best.high)
+            for at in values.lengths
+        ]
         return [
             MeasuredFigure(
                 name="context",
                 title="Loss by length of context",
                 caption="Nats per token above the best length at or below the training context, of the same targets at "
-                f"every length: the last {values.targets} of each window.",
+                f"every length: the last {values.targets} of each window. Where a line rises to the right of the "
+                "dashed one, more context than in training does harm. The band is the 95% interval, of each length by "
+                "itself: over seeds, or with one seed over texts.",
                 kind="lines",
                 x_title="tokens of context",
                 x_called="tokens",
                 x_scale="log",
                 y_title="nats per token above the best",
+                x_rules={"trained on": values.trained},
                 unit="nats_per_token",
                 points=[point for point in points if abs(point.y) != float("inf")],
             )

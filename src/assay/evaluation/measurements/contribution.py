@@ -120,9 +120,9 @@ class MeasureContribution(Measurement[Contribution]):
                 name="contribution",
                 title="What each part contributes, by block",
                 caption="Nats per token that are lost where the part's output is replaced by its mean over all tokens"
-                f"{'' if values.trained else ', untrained'}. Parts may stand in for each other, so that losses do not "
-                "add up.",
-                kind="lines",
+                f"{'' if values.trained else ', untrained'}, with the 95% interval: over seeds, or with one seed over "
+                "texts. Parts may stand in for each other, so that losses do not add up.",
+                kind="bars",
                 x_title="block",
                 x_called="block",
                 x_names={str(effect.block): str(effect.block) for effect in effects},
@@ -130,7 +130,10 @@ class MeasureContribution(Measurement[Contribution]):
                 unit="nats_per_token",
                 series=series,
                 series_called="part",
-                points=[FigurePoint(x=e.block or 0, y=e.nats.mean, series=_series(e)) for e in effects],
+                points=[
+                    FigurePoint(x=e.block or 0, y=e.nats.mean, low=e.nats.low, high=e.nats.high, series=_series(e))
+                    for e in effects
+                ],
             )
         ]
 

@@ -47,13 +47,12 @@ class MeasureState(Measurement[States]):
                 key="half_life",
                 spread="range",
                 head="half-life",
-                second="tokens",
                 format="number",
                 value=life.median if life else None,
                 low=interval.low if interval else None,
                 high=interval.high if interval else None,
             ),
-            Column(key="half_life_range", head="", format="text", text=_range(profile), under="half_life"),
+            Column(key="no_half_life", head="tokens", format="text", text=_no_half_life(profile), under="half_life"),
             Column(
                 key="fullness",
                 head="state",
@@ -88,17 +87,21 @@ class MeasureState(Measurement[States]):
         if profile is None or not profile.parts or not profile.lags:
             return []
         curves = {"median": "left", "tenth": "left_low", "nine tenths": "left_high"}
+        life = profile.half_life
         return [
             MeasuredFigure(
                 name="survival",
                 title="What is left of a change to the state",
                 caption="One state is changed after an eighth of the text, and the same text goes on. Over the "
-                "channels of all blocks: median, tenth and nine tenths. Decays that differ make no straight line.",
+                "channels of all blocks: median, tenth and nine tenths. A ring marks each seed's half-life, where the "
+                "median channel has lost half. Decays that differ make no straight line.",
                 kind="lines",
                 x_title="tokens later",
                 x_scale="log",
                 x_called="tokens",
                 y_title="share that is left",
+                y_rules={"half": 0.5},
+                spots=[] if life is None or life.median is None else [FigurePoint(x=life.median, y=0.5)],
                 unit="share",
                 series=list(curves),
                 series_called="channels",
@@ -119,13 +122,13 @@ def _tokens(value: float | None, profile: StateProfile) -> str:
     return f"over {profile.lags[-1]:,}" if value is None else f"{value:,.3g}"
 
 
-def _range(profile: StateProfile | None) -> str | None:
-    """Of the channels, in a few words; what there is where nothing decays."""
+def _no_half_life(profile: StateProfile | None) -> str | None:
+    """Why there is no half-life: a cache that does not fade, nothing that is carried, or longer than was looked at."""
     if profile is None:
         return None
     if profile.half_life is None:
         return "cache" if profile.attention and not profile.parts else "none"
-    return f"{_tokens(profile.half_life.low, profile)} to {_tokens(profile.half_life.high, profile)}"
+    return None if profile.half_life.median is not None else f"over {profile.lags[-1]:,}"
 
 
 def _sentences(profile: StateProfile, when: str) -> list[str]:

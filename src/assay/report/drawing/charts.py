@@ -9,7 +9,6 @@ import altair as alt
 from assay.report.drawing.labels import LETTER, label_expression, wrapped
 from assay.report.drawing.looks import Looks, colours, shapes
 from assay.report.drawing.series import Row
-from assay.report.quantities import nats
 
 GREY, INK = "#888888", "#444444"
 LINE = 15
@@ -26,7 +25,7 @@ def lines_height(width: int) -> int:
 
 
 class Lines(NamedTuple):
-    """A chart of lines with bands: for each of `names` one of each of `kinds`, drawn solid, then dotted."""
+    """A chart of lines with bands: for each of `names` one of each of `kinds`, drawn solid, dotted, then dashed."""
 
     names: Sequence[str]
     called: Mapping[str, str]
@@ -43,7 +42,11 @@ class Lines(NamedTuple):
     start: float = -math.inf
     """What lies left of it is not drawn."""
     rules: Mapping[str, float] = {}
-    """Dashed lines across the chart, by name."""
+    """Dashed lines to the right across the chart, by name."""
+    upright: Mapping[str, float] = {}
+    """Dashed lines upwards, by name."""
+    spots: Sequence[Row] = ()
+    """Places on the lines that have a ring: arm, x and mean."""
 
 
 def lines_and_band(rows: Sequence[Row], lines: Lines, x: alt.X, width: int) -> Chart:
@@ -68,6 +71,10 @@ def lines_and_band(rows: Sequence[Row], lines: Lines, x: alt.X, width: int) -> C
             bands = bands.transform_filter(alt.datum[lines.dashed_by] == lines.kinds[0])
     charts = [bands.mark_area(opacity=0.18).encode(**band), alt.Chart(data).mark_line(strokeWidth=2).encode(**line)]
     charts += _rules(lines.rules, scale, min((float(row[lines.x]) for row in shown), default=0.0))
+    charts += _upright(lines, x, scale, high)
+    if lines.spots:
+        rings = alt.Chart(alt.InlineData(values=list(lines.spots))).mark_point(size=90, strokeWidth=2.5, opacity=1)
+        charts.append(rings.encode(x=x, y=alt.Y("mean:Q", title=lines.y_title, scale=scale), color=colour))
     charts += _names_at_ends(shown, lines, scale, (low, high), lines_height(width)) if beside else []
     return layer(*charts).properties(padding=_padding(beside))
 
@@ -86,11 +93,11 @@ def y_domain(rows: Sequence[Row], lines: Lines) -> tuple[float, float]:
 
 def _kinds(lines: Lines) -> dict[str, Any]:
     """How the kinds of lines are told apart."""
-    top = alt.Legend(orient="top")
+    top = alt.Legend(orient="top", symbolSize=700)  # long enough for two dashes
     if lines.faded:
         pale = alt.Scale(domain=list(lines.kinds), range=[1, 0.35])
         return {"opacity": alt.Opacity(f"{lines.dashed_by}:N", scale=pale, title=None, legend=top)}
-    dashes = alt.Scale(domain=list(lines.kinds), range=[[1, 0], [2, 3]])
+    dashes = alt.Scale(domain=list(lines.kinds), range=[[1, 0], [2, 3], [8, 4]])
     return {"strokeDash": alt.StrokeDash(f"{lines.dashed_by}:N", scale=dashes, title=None, legend=top)}
 
 
@@ -98,12 +105,25 @@ def _rules(rules: Mapping[str, float], scale: alt.Scale, left: float) -> list[al
     """The rules, with their names above their left ends."""
     if not rules:
         return []
-    rows = [{"left": left, "nats": at, "name": f"{name} {nats(at)}"} for name, at in rules.items()]
-    base = alt.Chart(alt.InlineData(values=rows)).encode(y=alt.Y("nats:Q", scale=scale))
+    rows = [{"left": left, "across": at, "name": name} for name, at in rules.items()]
+    base = alt.Chart(alt.InlineData(values=rows)).encode(y=alt.Y("across:Q", scale=scale))
     text = base.mark_text(align="left", dx=4, dy=-7, color=INK, fontSize=11)
     return [
         base.mark_rule(strokeDash=[4, 4], color=GREY),
         text.encode(x="left:Q", text="name:N"),
+    ]
+
+
+def _upright(lines: Lines, x: alt.X, scale: alt.Scale, top: float) -> list[alt.Chart]:
+    """The rules upwards, with their names at the top, to their left."""
+    if not lines.upright:
+        return []
+    rows = [{lines.x: at, "top": top, "name": name} for name, at in lines.upright.items()]
+    base = alt.Chart(alt.InlineData(values=rows)).encode(x=x)
+    text = base.mark_text(align="right", dx=-4, dy=7, color=INK, fontSize=11)
+    return [
+        base.mark_rule(strokeDash=[4, 4], color=GREY),
+        text.encode(y=alt.Y("top:Q", scale=scale), text="name:N"),
     ]
 
 

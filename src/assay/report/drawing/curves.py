@@ -92,7 +92,6 @@ def _near(floors: Mapping[str, Floor], rows: list[Row]) -> tuple[dict[str, float
     """The floors that can be drawn without pressing the lines flat, and a sentence about the others."""
     low, high = (form(float(row["mean"]) for row in rows) for form in (min, max))
     room = max(high - low, 0.05)
-    near = {f"{in_short(name, of)} floor": of.nats_per_token for name, of in floors.items()}
+    near = {f"{in_short(name, of)} floor {of.nats_per_token:.3f}": of.nats_per_token for name, of in floors.items()}
     far = {name: nats for name, nats in near.items() if not low - room <= nats <= high + room}
-    said = ", ".join(f"{name} {nats:.3f}" for name, nats in far.items())
-    return {name: nats for name, nats in near.items() if name not in far}, f" Outside: {said}." if far else ""
+    return {name: nats for name, nats in near.items() if name not in far}, f" Outside: {', '.join(far)}." if far else ""

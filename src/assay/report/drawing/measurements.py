@@ -1,4 +1,4 @@
-"""Figures of measurements, drawn from what their results say of themselves: lines over x, or marks for each arm."""
+"""Figures of measurements, drawn from what their results say of themselves: lines over x, marks or bars of arms."""
 
 import json
 from collections import Counter
@@ -7,12 +7,13 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 import altair as alt
 
 from assay.analysis.columns import mixed
-from assay.records import MeasuredFigure, Results
+from assay.records import FigurePoint, Interval, MeasuredFigure, Results
+from assay.report.drawing.bars import MOST_BARS, bars, bars_height
 from assay.report.drawing.charts import Chart, Lines, arms_axis, layer, lines_and_band
 from assay.report.drawing.figure import Drawn, Figure
 from assay.report.drawing.looks import colours
 from assay.report.drawing.marks import rows_height
-from assay.report.drawing.series import Row, count_of_seeds, over_seeds
+from assay.report.drawing.series import Row, count_of_seeds, intervals_over_seeds, over_seeds
 
 SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down", "triangle-right")
 """Of the series of marks."""
@@ -35,54 +36,87 @@ def measured_figures(of: Drawn, of_study: Results, taken: Collection[str] = ()) 
     for (measurement, name), parts in found.items():
         rows = _rows(parts, of.names)
         if rows:
-            figures[name if names[name] == 1 else f"{measurement}-{name}"] = _figure(parts[0][1], rows, of)
+            figure = _together(parts)
+            called = name if names[name] == 1 else f"{measurement}-{name}"
+            figures[called] = _figure(figure, rows, of, _spots(parts, figure, of.names))
     return figures
+
+
+def _together(parts: Sequence[tuple[str, MeasuredFigure]]) -> MeasuredFigure:
+    """The figure of all: arms may have other series, or places with names that others lack."""
+    first = parts[0][1]
+    series = list(dict.fromkeys(series for _, figure in parts for series in figure.series))
+    x_names, x_rules, y_rules = (
+        {key: value for _, figure in parts for key, value in getattr(figure, field).items()}
+        for field in ("x_names", "x_rules", "y_rules")
+    )
+    return first.model_copy(update={"series": series, "x_names": x_names, "x_rules": x_rules, "y_rules": y_rules})
+
+
+def _spots(parts: Sequence[tuple[str, MeasuredFigure]], figure: MeasuredFigure, names: Sequence[str]) -> Sequence[Row]:
+    return [
+        {"arm": spot.arm or label, figure.x_called: spot.x, "mean": spot.y}
+        for label, of in parts
+        for spot in of.spots
+        if (spot.arm or label) in names
+    ]
 
 
 def _rows(parts: Sequence[tuple[str, MeasuredFigure]], names: Sequence[str]) -> list[Row]:
     """Over the seeds; series come in the order that the figure gives them."""
     first = parts[0][1]
-    order = {series: place for place, series in enumerate(first.series)}
+    order = {series: place for place, series in enumerate(_together(parts).series)}
     samples = [
-        ((point.arm or label, *_key(figure, point.series, point.x)), point.y)
+        ((point.arm or label, *_key(figure, point.series, point.x)), point)
         for label, figure in parts
         for point in figure.points
         if (point.arm or label) in names
     ]
-    rows = over_seeds(("arm", *_called(first)), samples, first.unit)
-    if not first.series:
+    fields = ("arm", *_called(first))
+    if any(_has_interval(point) for _, point in samples):
+        of = [(key, Interval(mean=point.y, low=point.low, high=point.high)) for key, point in samples]
+        rows = intervals_over_seeds(fields, of, first.unit)
+    else:
+        rows = over_seeds(fields, [(key, point.y) for key, point in samples], first.unit)
+    if not order:
         return rows
     return sorted(rows, key=lambda row: (names.index(str(row["arm"])), order[str(row[first.series_called])]))
+
+
+def _has_interval(point: FigurePoint) -> bool:
+    return point.low is not None and point.high is not None
 
 
 def _called(figure: MeasuredFigure) -> Iterator[str]:
     """The fields of its data beside the arm."""
     if figure.series:
         yield figure.series_called
-    if figure.kind == "lines":
+    if figure.kind != "marks":
         yield figure.x_called
 
 
 def _key(figure: MeasuredFigure, series: str, x: float) -> Iterator[str | float]:
     if figure.series:
         yield series
-    if figure.kind == "lines":
+    if figure.kind != "marks":
         yield int(x) if x.is_integer() else x
 
 
-def _figure(of: MeasuredFigure, rows: Sequence[Row], drawn: Drawn) -> Figure:
+def _figure(of: MeasuredFigure, rows: Sequence[Row], drawn: Drawn, spots: Sequence[Row]) -> Figure:
     seeds = {name: [int(row["seeds"]) for row in rows if row["arm"] == name] for name in drawn.names}
     title = f"{of.title}, {count_of_seeds([max(counts) for counts in seeds.values() if counts])}"
-    if of.kind == "lines":
-        return Figure(title, of.caption, rows, _lines(of, rows, drawn))
+    if of.kind == "bars" and len(rows) <= MOST_BARS:
+        return Figure(title, of.caption, rows, bars(of, rows, drawn), height=bars_height(rows, of))
+    if of.kind != "marks":
+        return Figure(title, of.caption, rows, _lines(of, rows, drawn, spots))
     return Figure(
         title, of.caption, rows, _marks(of, rows, drawn), height=rows_height(len({row["arm"] for row in rows}))
     )
 
 
-def _lines(of: MeasuredFigure, rows: Sequence[Row], drawn: Drawn) -> Callable[[int], Chart]:
+def _lines(of: MeasuredFigure, rows: Sequence[Row], drawn: Drawn, spots: Sequence[Row]) -> Callable[[int], Chart]:
     lines = Lines(
-        drawn.names,
+        [name for name in drawn.names if any(row["arm"] == name for row in rows)],
         drawn.called,
         drawn.looks,
         of.x_called,
@@ -90,6 +124,9 @@ def _lines(of: MeasuredFigure, rows: Sequence[Row], drawn: Drawn) -> Callable[[i
         of.y_scale,
         dashed_by=of.series_called if of.series else None,
         kinds=of.series,
+        rules=of.y_rules,
+        upright=of.x_rules,
+        spots=spots,
     )
 
     def draw(width: int) -> Chart:

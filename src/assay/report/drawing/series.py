@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from assay.records import CurvePoint, RunRecord
+from assay.analysis.statistics import LEVEL, mean_interval
+from assay.records import CurvePoint, Interval, RunRecord
 
 Row = dict[str, str | float]
 Key = tuple[str | float, ...]
@@ -22,6 +23,24 @@ def over_seeds(fields: Sequence[str], samples: Iterable[tuple[Key, float]], unit
         | {"mean": statistics.fmean(of), "low": min(of), "high": max(of), "seeds": len(of), "unit": unit}
         for key, of in groups.items()
     ]
+
+
+def intervals_over_seeds(
+    fields: Sequence[str], samples: Iterable[tuple[Key, Interval]], unit: str, level: float = LEVEL
+) -> list[Row]:
+    """As `over_seeds`, with `low` and `high` the ends of Student's interval over seeds.
+
+    With one seed they are those of its own interval, and the mean where it has none.
+    """
+    groups: dict[Key, list[Interval]] = {}
+    for key, value in samples:
+        groups.setdefault(key, []).append(value)
+    rows = []
+    for key, of in groups.items():
+        found = of[0] if len(of) == 1 else mean_interval([value.mean for value in of], level)
+        ends = {name: found.mean if end is None else end for name, end in (("low", found.low), ("high", found.high))}
+        rows.append(dict(zip(fields, key, strict=True)) | {"mean": found.mean, **ends, "seeds": len(of), "unit": unit})
+    return rows
 
 
 def stretches(curve: Sequence[CurvePoint], edges: Sequence[float]) -> Iterator[tuple[float, float]]:

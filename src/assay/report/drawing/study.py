@@ -56,7 +56,7 @@ def _of_size(
         "tuning": tuning(of),
     }
     measured = measured_figures(of, results, tuple(figures))
-    if (position := difference_by_position(of)) is not None:
+    if (position := difference_by_position(of, study.level)) is not None:
         measured["position"] = position
     figures |= measured
     chosen_only = CHOSEN_ONLY if len(names) < len(arms) else ""

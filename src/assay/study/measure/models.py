@@ -205,7 +205,8 @@ def _looked(name: str, only: Sequence[str] | None, of: Given, tell: Callable[[st
     of_models = [item for item in items if isinstance(item, Measurement)]
     able = [item for item in of_models if item.unmet(available) is None]
     notes = left_out if only is not None else []
-    notes += [f"{item.name}: {item.unmet(available)}; {name} has none" for item in of_models if item not in able]
+    who = name if "trained" in of.models else "an untrained model"
+    notes += [f"{item.name}: {item.unmet(available)}; {who} has none" for item in of_models if item not in able]
     notes += [] if only is None else of_studies(items, name)
     tell(f"{name}: measuring {', '.join(item.name for item in able)}")
     measured = Measured(label=of.label, seed=of.seed)

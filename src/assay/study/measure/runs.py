@@ -1,12 +1,14 @@
 """What `assay measure` does with runs and studies: measures what is missing, and gathers what is there."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from assay.analysis.characters import CHARACTER, in_words
+from assay.analysis.character.character import Character, character_of
+from assay.analysis.character.questions import INSIDE
 from assay.analysis.columns import columns_of, mixed, not_shown, of_some_seeds
 from assay.analysis.efficiency import efficiencies
 from assay.analysis.statistics import LEVEL
@@ -29,6 +31,8 @@ from assay.records import ArmColumn, MeasuredRun, Results, StudyRecord
 from assay.records.inference import INFERENCE, Inference
 from assay.records.measurement import GROUPS
 from assay.records.results import LIKELIHOOD, read_study_results
+from assay.report.character import characters
+from assay.report.diagnostics import DIAGNOSTIC
 from assay.study.asked import StudyConfig, usual_measurements
 from assay.study.folder import lock
 from assay.study.measure.given import Who, given_folder, given_study
@@ -67,6 +71,9 @@ class Looked:
     """The measurements of which something new was measured."""
     notes: list[str] = field(default_factory=list)
     """What could not be measured, and why, a line each."""
+    characters: list[Character] = field(default_factory=list)
+    """Of a study, size by size, where something was asked of what goes on inside its arms."""
+    is_study: bool = False
 
 
 def wanted(config: StudyConfig, only: Sequence[str] | None) -> tuple[list[AnyMeasurement], list[str]]:
@@ -143,14 +150,16 @@ def look_at_study(folder: Path, only: Sequence[str] | None, tell: Tell, how: How
         refresh(folder, runs, results, added)
     if failed:
         raise failed[0]
+    told = _characters(folder, runs) if INSIDE & {item.name for item in items} else []
     if only is not None:
         runs = [replace(run, results=_only(run.results, items)) for run in runs]
         results = _only(results, items)
-    rows, said = _rows(runs, results, config.rule.level)
-    said += _efficiencies(folder, results)
+    rows = _rows(runs, results, config.rule.level)
+    said = [line for result in results.values() for line in result.sentences]
+    said += _said_of_runs(runs, [*DIAGNOSTIC] if told else []) + _efficiencies(folder, results)
     every = {f"{run.record.label}, seed {run.record.seed}": run.results for run in runs}
     notes += [*not_shown(runs), *of_some_seeds(runs)]
-    return Looked(str(folder), rows, said, {**every, "study": results}, list(added), _once(notes))
+    return Looked(str(folder), rows, said, {**every, "study": results}, list(added), _once(notes), told, is_study=True)
 
 
 def _measured_run(
@@ -225,8 +234,8 @@ def _measured_arms(
         )
 
 
-def _rows(runs: Sequence[MeasuredRun], of_study: Results, level: float) -> tuple[list[Row], list[str]]:
-    """A row an arm, and the sentences of all."""
+def _rows(runs: Sequence[MeasuredRun], of_study: Results, level: float) -> list[Row]:
+    """A row an arm."""
     of_arm: dict[str, list[MeasuredRun]] = {}
     for run in runs:
         of_arm.setdefault(run.record.label, []).append(run)
@@ -235,21 +244,28 @@ def _rows(runs: Sequence[MeasuredRun], of_study: Results, level: float) -> tuple
         Row(label, len(of), columns_of(label, [run.results for run in of], of_study, level, hidden))
         for label, of in of_arm.items()
     ]
-    rows = [row for row in rows if row.columns]
-    said = [line for result in of_study.values() for line in result.sentences]
-    for run in runs:
-        said += _said(f"{run.record.label}, seed {run.record.seed}", run.results)
-    return rows, said + _characters(runs)
+    return [row for row in rows if row.columns]
 
 
-def _characters(runs: Sequence[MeasuredRun]) -> list[str]:
-    """The arms in words, where more than the defaults was measured of what goes on inside them."""
-    if not any(CHARACTER in run.results for run in runs):
-        return []
-    of_arm: dict[str, dict[int, Results]] = {}
+def _said_of_runs(runs: Sequence[MeasuredRun], told: Sequence[str]) -> list[str]:
+    """What single runs say; what all of them say, once. Of groups that are `told` of all runs together nothing else."""
+    counts = Counter(line for run in runs for result in run.results.values() for line in result.sentences)
+    of_all = {line for line, times in counts.items() if times == len(runs) > 1}
+    said = []
     for run in runs:
-        of_arm.setdefault(run.record.label, {})[run.record.seed] = run.results
-    return [line for lines in in_words(of_arm).values() for line in lines]
+        for result in run.results.values():
+            lines = [line for line in result.sentences if line not in of_all]
+            who = f"{run.record.label}, seed {run.record.seed}"
+            said += [] if result.group in told else [f"{who}: {line}" for line in lines]
+    return [*(line for line in counts if line in of_all), *said]
+
+
+def _characters(folder: Path, runs: Sequence[MeasuredRun]) -> list[Character]:
+    """What the arms are like inside; of a study that is not concluded all its runs together."""
+    if (folder / "study.json").exists():
+        return characters(StudyRecord.read(folder / "study.json"), runs)
+    one = character_of(runs)
+    return [] if one is None else [one]
 
 
 def _efficiencies(folder: Path, results: Results) -> list[str]:

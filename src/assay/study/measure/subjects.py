@@ -4,10 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from assay.analysis.character.character import Character, character
 from assay.data.corpus import Tell
 from assay.errors import RequestError
 from assay.evaluation.measurement import StudyMeasurement, expanded, named
 from assay.hub.import_ import RECORD
+from assay.records import Results
 from assay.study.arm import ArmConfig, parse_arm
 from assay.study.measure.how import EVERYTHING, How
 from assay.study.measure.models import (
@@ -40,6 +42,18 @@ def look_at_all(
         asked = of_models if of_all and _arms_of(subject) else only
         found += [] if alone else look_at(subject, asked, settings, tell, how)
     return [*found, look_at_arms(arms, of_all, settings, tell)] if of_all and arms else found
+
+
+def characters_of(looked: Sequence[Looked]) -> list[Character]:
+    """What the arms of each study are like inside, size by size; then all single models and runs together."""
+    singles: dict[str, dict[int, Results]] = {}
+    for one in looked:
+        for results in one.results.values() if not one.is_study else ():
+            for result in results.values():
+                if result.scope == "run":
+                    singles.setdefault(result.measured.label, {})[result.measured.seed or 0] = results
+    together = character(singles, {})
+    return [*(of for one in looked for of in one.characters), *([] if together is None else [together])]
 
 
 def _arms_of(subject: str) -> list[ArmConfig]:

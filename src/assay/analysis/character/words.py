@@ -5,22 +5,18 @@ level that holds for all comparisons together (Bonferroni).
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from assay.analysis.character.inside import Runs, Seeds, between, column_values, mean
 from assay.analysis.statistics import LEVEL, mean_interval
 from assay.analysis.wording import join_names
 from assay.records import Column, Results
 
 MOST_SENTENCES = 8
-CHARACTER = "state"
-"""The measurement without which there is too little to tell."""
 SCORE = "nats_per_token"
-"""The column of what is a strength or a weakness; the others are only traits."""
-Seeds = Mapping[int, Results]
-"""Seed -> the results of the run with it."""
-Runs = Mapping[str, Seeds]
-"""Label of an arm -> its runs."""
+SCORES = (SCORE, "recall")
+"""The columns of what is a strength or a weakness; the others are only traits."""
 
 
 class Trait(NamedTuple):
@@ -38,18 +34,20 @@ class Trait(NamedTuple):
 
 
 TRAITS = (
-    Trait("signals", "growth", "amplifies more", "amplifies less", "{:.3g}x", "its stream grows {} with depth"),
+    Trait("signals", "growth", "amplifies more", "amplifies less", "{:.3g}x", "Its stream grows {} with depth"),
     Trait("signals", "mixer_gain", "has the louder mixers", "has the quieter mixers", "{:.3g}x",
-          "a mixer returns {} of what it reads"),
+          "A mixer returns {} of what it reads"),
     Trait("state", "half_life", "forgets later", "forgets sooner", "{:.3g} tokens",
-          "its state forgets half of a change within {}"),
+          "Its state forgets half of a change within {}"),
     Trait("state", "fullness", "has the fuller state", "has the emptier state", "{:.0%}",
-          "its state uses {} of the directions that random numbers use", False),
+          "Its state uses {} of the directions that random numbers use", False),
     Trait("state", "attention_distance", "looks farther back", "looks less far back", "{:.3g} tokens",
-          "its attention looks back {}"),
+          "Its attention looks back {}"),
     Trait("gradients", "noise_scale", "has the noisier gradients", "has the clearer gradients", "{:,.0f} tokens",
-          "its gradients are as large as their noise in a batch of {}"),
+          "Its gradients are as large as their noise in a batch of {}"),
     Trait("likelihood", SCORE, "predicts worse", "predicts better", "{:.3f} nats", "", False),
+    Trait("recall", "recall", "predicts repeated tokens worse", "predicts repeated tokens better", "{:.3f} nats", "",
+          False),
 )  # fmt: skip
 """In the order in which they are told."""
 WORDS = {
@@ -73,35 +71,35 @@ class Difference(NamedTuple):
 
 def in_words(runs: Runs) -> dict[str, list[str]]:
     """Label -> its sentences: its own numbers first, then how it differs from the others."""
-    differences = {label: list(_differences(label, runs)) for label in runs}
+    differences = {label: list(differences_of(label, runs)) for label in runs}
     return {label: _sentences(label, of, differences[label], len(runs)) for label, of in runs.items()}
 
 
 def _sentences(label: str, runs: Seeds, differences: Sequence[Difference], arms: int) -> list[str]:
     lines = []
     for trait in TRAITS:
-        values = list(_values(runs, trait).values())
+        values = list(column_values(runs, trait.measurement, trait.key).values())
         if trait.own and values:
-            mean = _mean(values, trait)
-            low, high = (trait.form.format(end) for end in (min(values), max(values)))
-            between = f" ({low} to {high} over {len(values)} seeds)" if len(values) > 1 and low != high else ""
-            lines.append(f"{label}: {trait.own.format(trait.form.format(mean))}{between}.")
+            number = trait.form.format(mean(values, trait.ratios))
+            lines.append(f"{trait.own.format(number)}{between(values, trait.form)}.")
     said = [form.format(text) for (measurement, key), form in WORDS.items()
             if (text := _text(runs, measurement, key)) is not None]  # fmt: skip
     own = lines[: MOST_SENTENCES - 4]
     if said:
-        own.append(f"{label}: {', '.join(said)}.")
+        told_as_they_are = ", ".join(said)
+        own.append(f"{told_as_they_are[0].upper()}{told_as_they_are[1:]}.")
     if arms < 2:
         return own
     for title, better in (("Strengths", True), ("Weaknesses", False)):
-        of = [d for d in differences if d.trait.key == SCORE and (not d.more) == better]
+        of = [d for d in differences if d.trait.key in SCORES and (not d.more) == better]
         if of:
             own.append(f"{title} of {label}: {_told(of)}.")
-    other = [d for d in differences if d.trait.key != SCORE]
+    other = [d for d in differences if d.trait.key not in SCORES]
     if other:
         own.append(f"{label} {_told(other)}.")
     elif not differences:
-        own.append(f"{label} differs from no other arm by more than the seeds do, in none of these numbers.")
+        told_by = "One seed tells" if len(runs) < 2 else "These seeds tell"
+        own.append(f"{told_by} {label} from no other arm in any of these numbers.")
     return own
 
 
@@ -117,13 +115,14 @@ def _told(differences: Sequence[Difference]) -> str:
     return "; ".join(parts)
 
 
-def _differences(label: str, runs: Runs) -> Iterator[Difference]:
+def differences_of(label: str, runs: Runs) -> Iterator[Difference]:
+    """The traits in which the arm is told from another one."""
     comparisons = max(1, len(TRAITS) * len(runs) * (len(runs) - 1) // 2)
     level = 1 - (1 - LEVEL) / comparisons
     for trait in TRAITS:
-        mine = _values(runs[label], trait)
+        mine = column_values(runs[label], trait.measurement, trait.key)
         for other, of in runs.items():
-            others = _values(of, trait)
+            others = column_values(of, trait.measurement, trait.key)
             seeds = sorted(mine.keys() & others.keys())
             if other == label or len(seeds) < 2:
                 continue
@@ -132,18 +131,8 @@ def _differences(label: str, runs: Runs) -> Iterator[Difference]:
                 continue
             found = mean_interval([x - y for x, y in zip(a, b, strict=True)], level)
             if found.low is not None and found.high is not None and (found.low > 0 or found.high < 0):
-                means = (_mean([values[seed] for seed in seeds], trait) for values in (mine, others))
+                means = (mean([values[seed] for seed in seeds], trait.ratios) for values in (mine, others))
                 yield Difference(trait, other, found.mean > 0, *means)
-
-
-def _values(runs: Seeds, trait: Trait) -> dict[int, float]:
-    """Seed -> value, of the runs that have one."""
-    found = {}
-    for seed, results in runs.items():
-        for column in _columns(results, trait.measurement, trait.key):
-            if column.value is not None:
-                found[seed] = column.value
-    return found
 
 
 def _columns(results: Results, measurement: str, key: str) -> list[Column]:
@@ -152,12 +141,6 @@ def _columns(results: Results, measurement: str, key: str) -> list[Column]:
 
 def _scaled(value: float, trait: Trait) -> float:
     return value if not trait.ratios else math.log(value) if value > 0 else -math.inf
-
-
-def _mean(values: Sequence[float], trait: Trait) -> float:
-    scaled = [_scaled(value, trait) for value in values]
-    mean = sum(scaled) / len(scaled)
-    return math.exp(mean) if trait.ratios else mean
 
 
 def _text(runs: Seeds, measurement: str, key: str) -> str | None:
