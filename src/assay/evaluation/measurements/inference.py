@@ -101,7 +101,8 @@ def _built(arm: GivenArm, seed: int) -> LanguageModel:
 def _with_training(arm: GivenArm, protocol: InferenceProtocol) -> GivenArm:
     """The arm with training steps of the protocol's batch; its learning rate and optimizer stay."""
     tokens = protocol.training_batch * protocol.prefill_tokens
-    asked: dict[str, Any] = {"tokens": 100 * tokens, "batch_tokens": tokens, "micro_batch_tokens": None, "keep": []}
+    asked: dict[str, Any] = {"tokens": 100 * tokens, "batch_tokens": tokens, "micro_batch_tokens": None}
+    asked |= {"keep": [], "branches": []}
     training = {**arm.training.model_dump(), **asked, "context": protocol.prefill_tokens}
     return GivenArm(arm.label, arm.architecture, arm.config, TrainingConfig.parse(training))
 
