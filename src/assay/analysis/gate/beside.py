@@ -1,4 +1,4 @@
-"""What stands beside the losses of a ladder: tokens that can be looked up, several texts; no verdict rests on it."""
+"""What stands beside the losses of a ladder: tokens that can be looked up, and several texts."""
 
 import math
 from collections.abc import Mapping
