@@ -206,6 +206,8 @@ class GateRecord(Versioned):
     arms: list[Arm]
     sanity: list[str] = []
     """What the short trainings before each size said, where they failed."""
+    checks: int = 0
+    """How many checks they made; older records do not say."""
     power_laws: list[str] = []
     prediction: list[str] = []
     """What the plan predicted and what came: time, memory, noise."""
