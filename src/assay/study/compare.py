@@ -92,6 +92,7 @@ def compare(
     for tokens in sorted(config.training.branches, reverse=True):
         branch, place = branch_study(folder, tokens, listener.notice)
         _compare(branch, place, listener, workers)
+        listener.notice(f"{place / 'report.html'}: the study at {tokens:,} tokens")
     return record
 
 
