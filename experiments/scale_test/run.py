@@ -54,7 +54,7 @@ def kept(study: StudyRecord) -> dict[str, list[str]]:
 
 
 def show(study: StudyRecord) -> None:
-    """The losses side by side, and which pairs are resolved at both sizes in which direction."""
+    """The losses side by side, which pairs keep their order, the pairs that are resolved, and why others cannot be."""
     table = Table(title="Test nats per token, mean over seeds", box=None, title_justify="left")
     sizes = sorted({arm.size for arm in study.arms if arm.size is not None})
     for head in ("arm", *map(short, sizes)):
@@ -65,12 +65,15 @@ def show(study: StudyRecord) -> None:
             of = [arm for arm in study.arms if arm.group == group and arm.size == size]
             cells.append(f"{of[0].scores.nats_per_token.mean:.4f}" if of and of[0].scores else "-")
         table.add_row(group, *cells)
-    console = Console()
+    console = Console(highlight=False)
     console.print(table)
-    for pair in study.pairs:
-        console.print(pair.sentence, highlight=False)
-    for line in (*study.headline, *said(kept(study))):
-        console.print(line, highlight=False)
+    for line in said(kept(study)):
+        console.print(line)
+    for line in (pair.sentence for pair in study.pairs if pair.resolved):
+        console.print(line)
+    for line in study.headline:
+        if line.startswith("Not ranked"):
+            console.print(line)
 
 
 def said(of: dict[str, list[str]]) -> list[str]:
@@ -81,8 +84,8 @@ def said(of: dict[str, list[str]]) -> list[str]:
         return ["No pair could be compared at both sizes."]
     return [
         f"Of {total} pairs {len(of['kept'])} are resolved at both sizes in the same order{names['kept']}, "
-        f"{len(of['reversed'])} in opposite order{names['reversed']}, and {len(of['open'])} are not resolved at one "
-        f"of them{names['open']}: of these it is not told whether they keep their order."
+        f"{len(of['reversed'])} in opposite order{names['reversed']}, and {len(of['open'])} are not resolved at one or "
+        f"both{names['open']}: of these it is not told whether they keep their order."
     ]
 
 
@@ -106,6 +109,9 @@ def main() -> int:
         print(f"scale_test: {error}", file=sys.stderr)
         return 2
     show(study)
+    print(f"All pairs and what to read first: {folder / 'report.html'}")
+    if options.scale == "smoke":
+        print("This scale only shows that it runs: two seeds of eight steps cannot resolve anything.")
     if options.json:
         print(json.dumps(json.loads(study.content())))
     return 0
