@@ -141,7 +141,12 @@ def show(results: dict[str, dict[str, Any]]) -> None:
             f"{ends[0]:+.3f} to {ends[1]:+.3f}" if len(ends) == 2 else "", str(of.get("seeds", "")), of["finding"],
             of["source"],
         )  # fmt: skip
-    Console(width=150).print(table)
+    console = Console(width=150, highlight=False)
+    console.print(table)
+    console.print(
+        "Below zero the first of the two predicts better, as the literature says. It agrees or contradicts where the "
+        "interval of the claim by itself leaves out zero."
+    )
     for of in results.values():
         for label, shares in of.get("accuracy", {}).items():
             print(f"{label}: right answers {', '.join(f'{share:.1%}' for share in shares)}, a seed each")
@@ -173,6 +178,8 @@ def main() -> int:
         print(f"known: {error}", file=sys.stderr)
         return 2
     show(results)
+    if options.scale == "smoke":
+        print("This scale only shows that it runs: two seeds of eight steps cannot resolve anything.")
     if options.json:
         print(json.dumps(results))
     return 0

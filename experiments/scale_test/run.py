@@ -30,17 +30,31 @@ SCALES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def orders(study: StudyRecord) -> dict[int, list[str]]:
-    """Size -> arms from the lowest mean loss to the highest, those that are ranked."""
-    found: dict[int, list[tuple[int, str]]] = {}
-    for arm in study.arms:
-        if arm.rank is not None and arm.size is not None:
-            found.setdefault(arm.size, []).append((arm.rank, arm.group))
-    return {size: [group for _, group in sorted(of)] for size, of in found.items()}
+def kept(study: StudyRecord) -> dict[str, list[str]]:
+    """Every pair of arms under what became of its order from the smaller size to the larger.
+
+    `kept` and `reversed` where it is resolved at both sizes, else `open`.
+    """
+    group = {arm.label: arm.group for arm in study.arms}
+    size = {arm.label: arm.size for arm in study.arms}
+    ahead: dict[frozenset[str], dict[int | None, str | None]] = {}
+    for pair in study.pairs:
+        a, b = group[pair.a], group[pair.b]
+        better = None if not pair.resolved else a if pair.difference < 0 else b
+        ahead.setdefault(frozenset((a, b)), {})[size[pair.a]] = better
+    found: dict[str, list[str]] = {"kept": [], "reversed": [], "open": []}
+    for pair_of, by_size in ahead.items():
+        winners = list(by_size.values())
+        name = " and ".join(sorted(pair_of))
+        if len(winners) < 2 or None in winners:
+            found["open"].append(name)
+        else:
+            found["kept" if len(set(winners)) == 1 else "reversed"].append(name)
+    return found
 
 
 def show(study: StudyRecord) -> None:
-    """The losses side by side, and which pairs are resolved at both sizes in which direction."""
+    """The losses side by side, which pairs keep their order, the pairs that are resolved, and why others cannot be."""
     table = Table(title="Test nats per token, mean over seeds", box=None, title_justify="left")
     sizes = sorted({arm.size for arm in study.arms if arm.size is not None})
     for head in ("arm", *map(short, sizes)):
@@ -51,13 +65,28 @@ def show(study: StudyRecord) -> None:
             of = [arm for arm in study.arms if arm.group == group and arm.size == size]
             cells.append(f"{of[0].scores.nats_per_token.mean:.4f}" if of and of[0].scores else "-")
         table.add_row(group, *cells)
-    console = Console()
+    console = Console(highlight=False)
     console.print(table)
-    for pair in study.pairs:
-        console.print(pair.sentence, highlight=False)
-    of = list(orders(study).values())
-    if len(of) == 2:
-        console.print("The order is the same at both sizes." if of[0] == of[1] else f"The order differs: {of}.")
+    for line in said(kept(study)):
+        console.print(line)
+    for line in (pair.sentence for pair in study.pairs if pair.resolved):
+        console.print(line)
+    for line in study.headline:
+        if line.startswith("Not ranked"):
+            console.print(line)
+
+
+def said(of: dict[str, list[str]]) -> list[str]:
+    """What became of the order, in words."""
+    names = {what: f" ({', '.join(pairs)})" if pairs else "" for what, pairs in of.items()}
+    total = sum(map(len, of.values()))
+    if not total:
+        return ["No pair could be compared at both sizes."]
+    return [
+        f"Of {total} pairs {len(of['kept'])} are resolved at both sizes in the same order{names['kept']}, "
+        f"{len(of['reversed'])} in opposite order{names['reversed']}, and {len(of['open'])} are not resolved at one or "
+        f"both{names['open']}: of these it is not told whether they keep their order."
+    ]
 
 
 def main() -> int:
@@ -80,6 +109,9 @@ def main() -> int:
         print(f"scale_test: {error}", file=sys.stderr)
         return 2
     show(study)
+    print(f"All pairs and what to read first: {folder / 'report.html'}")
+    if options.scale == "smoke":
+        print("This scale only shows that it runs: two seeds of eight steps cannot resolve anything.")
     if options.json:
         print(json.dumps(json.loads(study.content())))
     return 0

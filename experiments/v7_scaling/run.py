@@ -59,8 +59,9 @@ def main() -> int:
     console = Console(highlight=False)
     try:
         with StudyProgress(1_024) as progress:
-            ours = gate(["groundthink"], "gpt2", folder, listener=progress, data={"corpus": options.corpus}, **scale)
+            gate(["groundthink"], "gpt2", folder, listener=progress, data={"corpus": options.corpus}, **scale)
         theirs, _ = judge_again(folder, None, "groundthink-v7")
+        ours, _ = judge_again(folder, None, None)  # last, so that the page is that of the plan's rule
     except RequestError as error:
         print(f"v7_scaling: {error}", file=sys.stderr)
         return 2
@@ -71,10 +72,15 @@ def main() -> int:
     for name, count in counts.items():
         table.add_row(name, f"{count:,}")
     console.print(table)
-    exponent = theirs.verdicts[0].metrics["scaling_exponent"]
-    console.print(f"By the document's rule: {theirs.verdict}, exponent {exponent:.3f} without an interval.")
+    exponent = theirs.verdicts[0].metrics.get("scaling_exponent")
+    read = "not read, as runs are missing" if exponent is None else f"{exponent:.3f} without an interval"
+    console.print(f"By the document's rule (go above 0.3, no-go below 0.1): {theirs.verdict}, exponent {read}.")
+    console.print(f"By assay's rule, whose page this is: {ours.verdict}.")
     for line in [*ours.headline, *ours.power_laws]:
         console.print(line)
+    console.print(f"Page: {folder / 'gate.html'}")
+    if options.scale == "smoke":
+        console.print("This scale only shows that it runs: with two seeds of a few steps no verdict means anything.")
     if options.json:
         print(json.dumps({"sizes": counts, "exponent": exponent, "document": theirs.verdict, "verdict": ours.verdict}))
     return 0

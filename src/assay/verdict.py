@@ -43,22 +43,24 @@ def conclude(folder: Path, plan: GatePlan, rule: dict[str, Any]) -> GateRecord:
         changed.append(f"judged by another rule than planned: {rule['name']} in place of {plan.rule['name']}")
     evidence = gate_evidence(folder, plan)
     record = judge_gate(evidence, parse_rule(rule), plan, outcome(folder, plan, evidence), changed)
-    record = record.model_copy(update={"sanity": failed_checks(folder, plan)})
+    failed, made = checks(folder, plan)
+    record = record.model_copy(update={"sanity": failed, "checks": made})
     record.write(folder / GATE)
     write_gate_page(record, plan, folder)
     return record
 
 
-def failed_checks(folder: Path, plan: GatePlan) -> list[str]:
-    """What the short trainings before each size said of the candidates, where a check failed."""
-    found = []
+def checks(folder: Path, plan: GatePlan) -> tuple[list[str], int]:
+    """What failed in the short trainings of candidates before each size, and how many checks there were."""
+    failed, made = list[str](), 0
     for stage in plan.stages:
         if stage.kind == "sanity":
             for path in sorted((folder / stage.name).glob("*/sanity.json")):
                 sanity = Sanity.read(path)
-                found += [
+                made += len(sanity.findings)
+                failed += [
                     f"{stage.name}: {sanity.arm}: {finding.check}: {finding.reason}"
                     for finding in sanity.findings
                     if finding.status == "fail"
                 ]
-    return found
+    return failed, made

@@ -63,6 +63,28 @@ def test_curves_cross_where_they_are_equal() -> None:
     assert crossing is not None
     assert (crossing.less_at_first, crossing.less_at_last) == ("square", "line")
     assert crossing.context == pytest.approx(1500)
+    assert crossing.low is not None
+    assert crossing.high is not None
+    assert crossing.low < 1500 < crossing.high
+
+
+def test_a_crossing_is_certain_to_within_what_the_ranges_leave_open() -> None:
+    """Ranges of a factor r about x^2 and 1500 x touch where x r = 1500 / r, and part where x / r = 1500 r."""
+    wide = 1.3
+
+    def ranged(power: float, factor: float = 1.0) -> dict[int, Timing]:
+        of = {context: factor * float(context) ** power for context in CONTEXTS}
+        return {at: Timing(median=c, low=c / wide, high=c * wide, repeats=5) for at, c in of.items()}
+
+    for arms, costs_of_both in (
+        (("square", "line"), (ranged(2), ranged(1, 1500))),
+        (("line", "square"), (ranged(1, 1500), ranged(2))),
+    ):
+        crossing = crossover("prefill", arms, *costs_of_both)
+        assert crossing is not None
+        assert (crossing.less_at_first, crossing.less_at_last) == ("square", "line")
+        found = (crossing.low, crossing.context, crossing.high)
+        assert found == pytest.approx((1500 / wide**2, 1500, 1500 * wide**2))
 
 
 def test_arms_that_cannot_be_told_apart_at_an_end_do_not_cross() -> None:

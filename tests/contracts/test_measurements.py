@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from assay.data.text.elsewhere import TextWindows
 from assay.evaluation import table
 from assay.evaluation.inference.protocol import QUICK
 from assay.evaluation.measurement import (
@@ -49,7 +50,8 @@ def measured(item: AnyMeasurement, monkeypatch: pytest.MonkeyPatch) -> Record:
     model = tiny()
     model.train()
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    of = given(model, batch, models={"initial": tiny, "trained": lambda: model})
+    elsewhere = {"mine": lambda: TextWindows(batch, True, "", own=False)}
+    of = given(model, batch, models={"initial": tiny, "trained": lambda: model}, elsewhere=elsewhere)
     if item.needs & {"task", "capacity"}:
         dataset = task("mqar:vocab=61,pairs=2")
         batch = dataset.held_out("test", 12, 24)

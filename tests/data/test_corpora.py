@@ -145,3 +145,12 @@ def test_only_top_level_headings_begin_an_article() -> None:
         " = E : 1 = 2 = \n",
     ]
     assert list(join_articles(lines)) == ["".join(lines[:6]), lines[6]]
+
+
+@pytest.mark.parametrize(("name", "part"), [("manual", "identifier"), ("headers", "namespace c10")])
+def test_texts_of_the_machine_are_many_documents_and_the_same_each_time(name: str, part: str) -> None:
+    documents, again = (read_documents(DataConfig(corpus=name), silent) for _ in range(2))
+    assert documents == again
+    assert len(documents) > 50
+    assert sum(len(document.text) for document in documents) > 100_000
+    assert any(part in document.text for document in documents)

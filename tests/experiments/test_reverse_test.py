@@ -46,6 +46,12 @@ def test_the_rows_of_the_matrix(reverse: ModuleType) -> None:
     assert [reverse.reading(ratio) for ratio in (1.0, 1.049, 0.96, 1.07, 1.2, 0.9)] == [0, 0, 0, 2, 1, 3]
 
 
+def test_a_difference_within_the_documents_five_percent_is_a_failure_all_the_same(reverse: ModuleType) -> None:
+    assert reverse.conclusion(1e-6, 0).startswith("PASS")
+    assert "would let it pass" in reverse.conclusion(0.02, 0)
+    assert reverse.conclusion(0.5, 3).startswith("FAIL")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("heads", ["tied", "untied"])
 def test_as_a_script_on_the_standard_library(heads: str, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The stages of a gate: every arm is tuned alike, no tuning seed is judged, and sizes follow the budget."""
 
+import dataclasses
+
 import pytest
 
 from assay.errors import RequestError
@@ -53,6 +55,16 @@ def test_tokens_are_equal_within_a_size_and_follow_it() -> None:
     assert [stage.tokens for stage in judged] == [2_000_000, 4_000_000, 8_000_000, 16_000_000]
     control = [stage for stage in stages(placebo=True) if stage.kind == "control"]
     assert [2 * stage.tokens for stage in control] == [stage.tokens for stage in judged[:-1]]
+
+
+def test_reading_other_texts_costs_judged_runs_a_forward_pass_and_no_flops_of_training() -> None:
+    without, reading = stages(True), lay_out(dataclasses.replace(shape(True), beside_tokens=3_000_000), SIZES, cost)
+    for before, after in zip(without, reading, strict=True):
+        is_judged = after.kind in ("judged", "control")
+        dearest = 2.0 if "mine" in after.arms else 1.0
+        more = after.seeds and 1e6 * after.size * 1e-11 * len(after.seeds) * (len(after.arms) - 1 + dearest)
+        assert after.seconds - before.seconds == pytest.approx(more if is_judged else 0.0)
+        assert after.flops == before.flops
 
 
 def test_cost_is_that_of_its_runs() -> None:

@@ -226,3 +226,9 @@ def test_steps_cover_the_tokens() -> None:
     assert protocol(steps=100).interval(None) == 10
     assert protocol(steps=5).interval(None) == 1
     assert protocol(steps=5).interval(4) == 4
+
+
+def test_warm_up_in_tokens_is_the_same_for_runs_of_any_length() -> None:
+    short, long = (rates(protocol("wsd", steps, warmup_tokens=4 * protocol("wsd").batch_tokens)) for steps in (20, 40))
+    assert short[:16] == long[:16], "until the decay of the shorter one begins"
+    assert short[2] < short[3] == short[4] == max(short)

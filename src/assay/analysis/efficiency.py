@@ -8,15 +8,27 @@ from assay.records import StudyRecord
 from assay.records.inference import ArmInference, Inference, Timing
 
 
+class Rate(NamedTuple):
+    """Per second: by the median time, and by the ends of the range over repetitions."""
+
+    value: float
+    low: float
+    high: float
+
+    def text(self) -> str:
+        """ "4,096 (3,900 to 4,200)"."""
+        return f"{self.value:,.0f} ({self.low:,.0f} to {self.high:,.0f})"
+
+
 class Efficiency(NamedTuple):
     """One arm; None where something that it takes was not measured."""
 
     label: str
     bits_saved_per_token: float
     """(unigram nats - the arm's nats) / ln 2; negative where the arm predicts worse than the unigram model."""
-    prefill: float | None
+    prefill: "Rate | None"
     """Bits saved per second of reading: more is better."""
-    generation: float | None
+    generation: "Rate | None"
     """The same per second of generating."""
     document_004_cer: float | None
     """Perplexity / seconds of a prefill, as document 004 writes it: it rewards a worse perplexity."""
@@ -24,7 +36,7 @@ class Efficiency(NamedTuple):
     def sentence(self) -> str:
         """All of it in words."""
         rates = [
-            f"{rate:,.0f} per second of {what}"
+            f"{rate.text()} per second of {what}"
             for rate, what in ((self.prefill, "prefill"), (self.generation, "generation"))
             if rate is not None
         ]
@@ -61,9 +73,12 @@ def efficiency(label: str, nats: float, floor_nats: float, arm: ArmInference, pr
         bits,
         _per_second(bits * prefill_tokens, arm.prefill),
         _per_second(bits, arm.generation),
-        _per_second(math.exp(min(nats, 700.0)), arm.prefill),
+        None if arm.prefill is None else math.exp(min(nats, 700.0)) / arm.prefill.median,
     )
 
 
-def _per_second(amount: float, timing: Timing | None) -> float | None:
-    return None if timing is None else amount / timing.median
+def _per_second(amount: float, timing: Timing | None) -> Rate | None:
+    if timing is None:
+        return None
+    ends = sorted(amount / seconds for seconds in (timing.low, timing.high))
+    return Rate(amount / timing.median, ends[0], ends[1])

@@ -65,20 +65,26 @@ def crossover(quantity: Quantity, arms: tuple[str, str], one: Costs, other: Cost
     """Where the costs of two arms cross; None with fewer than two contexts in common.
 
     At either end an arm takes less where its whole range lies below the other's. Where the ends disagree, the arms
-    cross between the last two contexts whose medians do, on straight lines between logarithms.
+    cross between the last two contexts whose medians do, on straight lines between logarithms. The crossing is certain
+    to within `low` and `high`: the ranges of the two, joined in the same way, first touch and last part there.
     """
     contexts = sorted(one.keys() & other.keys())
     if len(contexts) < 2:
         return None
     first, last = (_less(arms, one[at], other[at]) for at in (contexts[0], contexts[-1]))
     crossed = first is not None and last is not None and first != last
+    low, at, high = (None, None, None)
+    if crossed:
+        low, at, high = _crossing(contexts, *((one, other) if first == arms[0] else (other, one)))
     return Crossover(
         quantity=quantity,
         less_at_first=first,
         less_at_last=last,
         arms=arms,
         contexts=(contexts[0], contexts[-1]),
-        context=_crossing(contexts, one, other) if crossed else None,
+        context=at,
+        low=low,
+        high=high,
     )
 
 
@@ -95,9 +101,25 @@ def _less(arms: tuple[str, str], one: Timing, other: Timing) -> str | None:
     return arms[1] if other.high < one.low else None
 
 
-def _crossing(contexts: Sequence[int], one: Costs, other: Costs) -> float:
-    """The context of the last change of sign of log(one) - log(other)."""
-    gaps = [math.log(one[at].median) - math.log(other[at].median) for at in contexts]
-    found = max(at for at in range(len(gaps) - 1) if gaps[at] * gaps[-1] <= 0)
-    share = gaps[found] / (gaps[found] - gaps[found + 1])
-    return float(math.exp((1 - share) * math.log(contexts[found]) + share * math.log(contexts[found + 1])))
+def _crossing(contexts: Sequence[int], at_first: Costs, at_last: Costs) -> tuple[float, float, float]:
+    """Where the ranges first touch, where the medians cross for the last time, and where the ranges last part.
+
+    `at_first` takes less at the first context, `at_last` at the last.
+    """
+    pairs = [(at_first[at], at_last[at]) for at in contexts]
+    touching = [math.log(one.high / other.low) for one, other in pairs]
+    medians = [math.log(one.median / other.median) for one, other in pairs]
+    parting = [math.log(one.low / other.high) for one, other in pairs]
+    touches = next(at for at in range(len(pairs) - 1) if touching[at + 1] >= 0)
+    crosses, parts = (max(at for at in range(len(pairs) - 1) if of[at] <= 0) for of in (medians, parting))
+    return (
+        _zero(contexts, touching, touches),
+        _zero(contexts, medians, crosses),
+        _zero(contexts, parting, parts),
+    )
+
+
+def _zero(contexts: Sequence[int], gaps: Sequence[float], at: int) -> float:
+    """The context at which the gap is zero, on the straight line over log context from number `at` to the next."""
+    share = gaps[at] / (gaps[at] - gaps[at + 1])
+    return math.exp((1 - share) * math.log(contexts[at]) + share * math.log(contexts[at + 1]))

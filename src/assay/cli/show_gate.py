@@ -29,7 +29,11 @@ def show_gate(record: GateRecord, folder: Path, as_json: bool) -> int:
     console = _console()
     for line in record.headline:
         console.print(Text(line, "bold"))
-    for line in [*record.changed, *(f"failed before it: {line}" for line in record.sanity), *record.prediction]:
+    for line in [
+        *record.changed,
+        *(f"a check failed before the judged runs: {line}" for line in record.sanity),
+        *record.prediction,
+    ]:
         console.print(Text(line))
     for verdict in record.verdicts:
         _show_verdict(console, verdict)

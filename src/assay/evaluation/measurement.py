@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 from assay.data.scoring import ScoringWindows
 from assay.data.task import TaskDataset
+from assay.data.text.elsewhere import TextWindows
 from assay.data.text.tokenizer import Tokenizer
 from assay.errors import RequestError
 from assay.evaluation.config import EvaluationConfig
@@ -82,6 +83,8 @@ class Given:
     """Name of a measurement -> what its observer returned each time, first to last, with the `step`."""
     recut: Callable[[int, int], ScoringWindows] | None = None
     """(context, most tokens) -> windows of the held-out text cut at another context; None where the data are a task."""
+    elsewhere: Mapping[str, Callable[[], TextWindows]] = field(default_factory=dict)
+    """Corpus -> windows of it, cut by the model's tokenizer; none where the data are a task of ids."""
     quick: bool = False
     """Whether the smaller protocol is asked for, of measurements that have one."""
     tell: Callable[[str], None] = _silent

@@ -45,6 +45,8 @@ class Shape:
     tokens_per_parameter: float
     batch_tokens: int
     workers: int
+    beside_tokens: int = 0
+    """Tokens that every judged run reads after training, of texts beside its own."""
 
     @property
     def arms(self) -> list[str]:
@@ -72,8 +74,12 @@ def lay_out(shape: Shape, sizes: Sequence[int], costs: Costs) -> list[Stage]:
             tokens = shape.tokens(size // 2)
         each = [costs(shape.baseline if arm in (PLACEBO, CONTROL) else arm, size, tokens) for arm in arms]
         tries = CHECKED_RATES if kind == "check" else max(1, len(rates))
-        runs = [cost.seconds for cost in each for _ in range(tries * len(of))]
-        after = PAGE_SECONDS + PAGE_SECONDS_AN_ARM * len(arms) if kind in ("judged", "control") else 0.0
+        is_judged = kind in ("judged", "control")
+        # Reading takes a forward pass, a third of a training step.
+        also = shape.beside_tokens // 3 if is_judged else 0
+        timed = [costs(shape.baseline if arm in (PLACEBO, CONTROL) else arm, size, tokens + also) for arm in arms]
+        runs = [cost.seconds for cost in timed for _ in range(tries * len(of))]
+        after = PAGE_SECONDS + PAGE_SECONDS_AN_ARM * len(arms) if is_judged else 0.0
         return Stage(
             name=f"{kind}-{short(size)}",
             kind=kind,

@@ -22,6 +22,7 @@ from assay.records.gate import GatePlan, Noise, Stage
 from assay.study.asked import StudyConfig
 from assay.study.compare import Listener
 from assay.study.machine import SMALL_PARAMETERS, compiles_at_once
+from assay.study.measure.given import OTHER_TEXT_TOKENS
 from assay.training.environment import environment
 
 FULL_PROTOCOL_SECONDS = 2 * 3600.0
@@ -63,6 +64,7 @@ def prepare(request: GateRequest, listener: Listener, workers: int | None) -> Pr
         tokens_per_parameter=request.tokens_per_parameter,
         batch_tokens=base.training.batch_tokens,
         workers=at_a_time,
+        beside_tokens=0 if base.data.task is not None else OTHER_TEXT_TOKENS * len(base.evaluation.texts),
     )
     return Prepared(base, shape, Times(request, base, listener, at_a_time), at_a_time)
 

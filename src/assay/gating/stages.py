@@ -7,6 +7,7 @@ from assay.errors import RequestError
 from assay.gating.asked import CONTROL, DECAY_SHARE, PLACEBO, GateRequest
 from assay.records import MeasuredRun
 from assay.records.gate import Stage
+from assay.records.results import LIKELIHOOD, RECALL, TEXTS
 from assay.study.arm import ArmConfig
 from assay.study.asked import StudyConfig
 from assay.study.compare import Listener
@@ -57,13 +58,12 @@ def study_of(
     if stage.kind in ("judged", "control"):
         baseline = request.baseline.label
         alone = len(arms) == 1
-        if alone:
-            update["measurements"] = ["likelihood"]
-        elif inference is not None:
-            update["measurements"] = [*base.measurements, inference]
+        beside = [RECALL] if base.data.task is not None else [RECALL, TEXTS]
+        asked = [LIKELIHOOD] if alone else [*base.measurements, *([] if inference is None else [inference])]
+        update["measurements"] = list(dict.fromkeys([*asked, *beside]))
         update["rule"] = base.rule.model_copy(update={"baseline": None if alone else baseline})
     else:
-        update["measurements"] = ["likelihood"]
+        update["measurements"] = [LIKELIHOOD]
         update["evaluation"] = base.evaluation.model_copy(update={"split": "validation"})
     return base.model_copy(update=update)
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from typing import Any, ClassVar, Literal
 
+from assay.records.study import Interval
 from assay.records.versioned import Record, Versioned
 
 StageKind = Literal["pilot", "tuning", "check", "sanity", "judged", "control"]
@@ -114,6 +115,16 @@ class GatePlan(Versioned):
         return self.model_copy(update={"digest": self.digest_now()})
 
 
+class Beside(Record):
+    """A number of one arm at one size that is shown beside its loss, in `unit`; lower is better."""
+
+    name: str
+    unit: str
+    over_seeds: Interval
+    against_baseline: Interval | None
+    """The difference from the baseline's, paired by seed; None for the baseline itself, and where no seed is shared."""
+
+
 class Arm(Record):
     """One arm at one size."""
 
@@ -132,6 +143,8 @@ class Arm(Record):
     """Of training one run."""
     state_bytes: int
     peak_memory_bytes: int | None
+    beside: list[Beside] = []
+    """Tokens that can be looked up, and several texts, where they were measured."""
 
 
 class GainRecord(Record):
@@ -193,6 +206,8 @@ class GateRecord(Versioned):
     arms: list[Arm]
     sanity: list[str] = []
     """What the short trainings before each size said, where they failed."""
+    checks: int = 0
+    """How many checks they made; older records do not say."""
     power_laws: list[str] = []
     prediction: list[str] = []
     """What the plan predicted and what came: time, memory, noise."""

@@ -87,6 +87,10 @@ class Crossover(Record):
     """The shortest and the longest."""
     context: float | None
     """From about how many tokens on the other arm takes less; None where the arms do not cross in between."""
+    low: float | None = None
+    """From where on the ranges of the two allow it; older records do not say."""
+    high: float | None = None
+    """From where on the whole range of the other arm lies below."""
 
 
 class Inference(Record):

@@ -15,6 +15,8 @@ from assay.records.run import RunRecord
 
 LIKELIHOOD = "likelihood"
 """The measurement that arms are ranked on."""
+RECALL, TEXTS = "recall", "texts"
+"""Those that a gate shows beside its losses: tokens that can be looked up, and several texts."""
 Results = Mapping[str, MeasurementResult]
 """Name of a measurement -> its result; by group, then by name."""
 

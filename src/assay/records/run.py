@@ -101,6 +101,8 @@ class RunRecord(Versioned):
     forms: dict[str, list[str]]
     """The form of each op that the model uses, by the plan; in older records the forms that were seen to run."""
     interruptions: int
+    branched_at: int | None = None
+    """The first steps, where they are those of a run to a larger budget, from which this one branched."""
     chain_broken: str | None
     """Why a resume was not bit for bit (another machine, build or thread count), or None."""
     corpus_digest: str

@@ -12,10 +12,10 @@ from markupsafe import Markup
 from assay.analysis.wording import short
 from assay.errors import RequestError
 from assay.records import write_whole
-from assay.records.gate import CandidateVerdict, GatePlan, GateRecord
+from assay.records.gate import Beside, CandidateVerdict, GatePlan, GateRecord
 from assay.report import quantities
 from assay.report.drawing.figure import NARROW, Figure, write
-from assay.report.drawing.ladder import gain_figure, gate_colours, ladder_figure
+from assay.report.drawing.ladder import COSTS, gain_figure, gate_colours, ladder_figure
 from assay.report.page import ROLES, Drawing, page_template
 from assay.report.sheets import Field, Head, Sheet, leaves
 
@@ -35,13 +35,17 @@ def write_gate_page(record: GateRecord, plan: GatePlan | None, folder: Path) -> 
     """Write gate.html and report/ into `folder`; an interrupted call leaves the old ones. The same records give the
     same bytes."""
     per = record.rule.get("primary", {}).get("per", "flops")
-    figures = {"gain": gain_figure(record, per), "ladder": ladder_figure(record)}
+    figures = {"gain": gain_figure(record, per), "ladder": ladder_figure(record, "flops")}
+    others = {f"ladder-{cost}".replace("_", "-"): ladder_figure(record, cost) for cost in COSTS if cost != "flops"}
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as temporary:
             new = Path(temporary, "new")
             new.mkdir()
-            drawings = [_drawing(name, figure, new) for name, figure in figures.items() if figure is not None]
-            html = _render(record, plan, drawings)
+            drawings, more = (
+                [_drawing(name, figure, new) for name, figure in of.items() if figure is not None]
+                for of in (figures, others)
+            )
+            html = _render(record, plan, drawings, more)
             if (folder / FOLDER).exists():
                 shutil.rmtree(folder / FOLDER)
             os.replace(new, folder / FOLDER)
@@ -57,7 +61,7 @@ def _drawing(name: str, figure: Figure, folder: Path) -> Drawing:
     return Drawing(name, figure.title, figure.caption, one, other)
 
 
-def _render(record: GateRecord, plan: GatePlan | None, drawings: Sequence[Drawing]) -> str:
+def _render(record: GateRecord, plan: GatePlan | None, drawings: Sequence[Drawing], more: Sequence[Drawing]) -> str:
     candidates = [verdict for verdict in record.verdicts if verdict.role == "candidate"]
     others = [verdict for verdict in record.verdicts if verdict.role != "candidate"]
     return page_template("gate.html").render(
@@ -68,6 +72,8 @@ def _render(record: GateRecord, plan: GatePlan | None, drawings: Sequence[Drawin
         others=others,
         facts=facts(record, plan),
         drawings=drawings,
+        more=more,
+        beside=_beside(record),
         criteria=[(verdict, _criteria(verdict)) for verdict in candidates if verdict.criteria],
         marks=[(verdict, _marks(verdict)) for verdict in candidates if verdict.marks],
         gains=[(verdict, _gains(verdict)) for verdict in record.verdicts if verdict.gains],
@@ -130,6 +136,28 @@ def _gains(verdict: CandidateVerdict) -> Sheet:
     sizes = sorted({gain.size for gain in verdict.gains})
     rows = [[Field(short(size)), *(Field(texts.get((size, per), "-")) for per in axes)] for size in sizes]
     return Sheet([Head("size"), *(Head(PER[per]) for per in axes)], rows)
+
+
+def _beside(record: GateRecord) -> Sheet:
+    """A row an arm and size; a column for each number that stands beside the losses."""
+    colours = gate_colours(record)
+    shown = [arm for arm in record.arms if arm.beside]
+    names = list(dict.fromkeys((of.name, of.unit) for arm in shown for of in arm.beside))
+    rows = []
+    for arm in shown:
+        of = {(one.name, one.unit): one for one in arm.beside}
+        cells = [_beside_baseline(of[name]) if name in of else "-" for name in names]
+        rows.append([Field(arm.label, colour=colours[arm.label]), Field(short(arm.size)), *map(Field, cells)])
+    return Sheet([Head("arm"), Head("size"), *(Head(f"{name}, {unit}") for name, unit in names)], rows)
+
+
+def _beside_baseline(of: Beside) -> str:
+    """ "2.104; -0.031 (-0.050 to -0.012)": the mean over seeds, and its difference from the baseline's."""
+    apart = of.against_baseline
+    if apart is None:
+        return quantities.nats(of.over_seeds.mean)
+    ends = "" if apart.low is None or apart.high is None else f" ({apart.low:+.3f} to {apart.high:+.3f})"
+    return f"{quantities.nats(of.over_seeds.mean)}; {apart.mean:+.3f}{ends}"
 
 
 def _arms(record: GateRecord) -> Sheet:

@@ -16,6 +16,7 @@ OWN_TRAINING = (
     "learning_rate",
     "schedule",
     "warmup_share",
+    "warmup_tokens",
     "decay_share",
     "final_share",
     "weight_decay",

@@ -16,6 +16,7 @@ from assay.evaluation.results import outdated
 from assay.records import ArmAudit, Floor, MeasuredRun, StudyRecord
 from assay.study.asked import StudyConfig
 from assay.study.audits import audit_fresh, audit_trained
+from assay.study.branches import branch_study, refuse_branches
 from assay.study.conclude import conclude, judge, measure_floors
 from assay.study.executor.capacity import resolve_workers
 from assay.study.executor.execute import execute
@@ -81,8 +82,22 @@ def compare(
     More arms, seeds, sizes, learning rates or measurements than the study there has are added to it. Nothing is
     created before everything is known to fit: data, sizes, context. A folder that holds something else is a
     RequestError. `workers` is the number of runs at a time, None what suits.
+
+    Each smaller budget of `training.branches` is then a study of its own in a folder inside, whose runs begin with the
+    steps that they share with those of `folder`; the record is that of the largest.
     """
     listener = listener or Silent()
+    refuse_branches(config)
+    record = _compare(config, folder, listener, workers)
+    for tokens in sorted(config.training.branches, reverse=True):
+        branch, place = branch_study(folder, tokens, listener.notice)
+        _compare(branch, place, listener, workers)
+        listener.notice(f"{place / 'report.html'}: the study at {tokens:,} tokens")
+    return record
+
+
+def _compare(config: StudyConfig, folder: Path, listener: Listener, workers: int | None) -> StudyRecord:
+    """One study, at one budget."""
     if config.training.stop_at_nats is not None:
         raise RequestError(
             f"training.stop_at_nats {config.training.stop_at_nats:g}: the arms of a study read equal tokens; "

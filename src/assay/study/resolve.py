@@ -7,13 +7,14 @@ from typing import Any
 
 from assay.data.dataset import Dataset, load_dataset
 from assay.data.task import in_words
+from assay.data.text.elsewhere import refuse_unknown
 from assay.errors import RequestError
 from assay.evaluation.measurement import Measurement, StudyMeasurement, expanded, named
 from assay.model.accounting import count_flops, count_parameters
 from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig
 from assay.model.plan import ExecutionPlan, memory_bytes, refuse_missing_device, resolve_plan
 from assay.model.sizing import Decoding, build_on_meta, refuse_without_flops, solve
-from assay.records.results import LIKELIHOOD
+from assay.records.results import LIKELIHOOD, TEXTS
 from assay.registry import suggestion
 from assay.study.arm import ArmConfig
 from assay.study.asked import PluginFile, StudyConfig
@@ -113,6 +114,9 @@ def resolve(config: StudyConfig, tell: Callable[[str], None]) -> Study:
     _refuse_budget(config)
     dataset = load_dataset(config.data, tell)
     refuse_other_data(config, dataset)
+    if TEXTS in config.measurements:
+        for corpus in config.evaluation.texts:
+            refuse_unknown(corpus)
     training = config.training
     dataset.refuse(training.context, training.order, config.evaluation.test_tokens, training.batch_size)
     if training.tokens % training.batch_tokens:

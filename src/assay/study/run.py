@@ -194,6 +194,7 @@ class _Run:
             data_chain=progress.chain,
             forms=progress.forms,
             interruptions=progress.interruptions,
+            branched_at=progress.branched_at,
             chain_broken=progress.chain_broken,
             corpus_digest=study.dataset.digest,
             environment=environment(plan, progress.environment.get("compiled", UNCOMPILED)),

@@ -34,9 +34,12 @@ class Spec(Config):
     def digest_against(self, defaults: type[ModelConfig]) -> str:
         """SHA-256 of what differs from the defaults of this schema version; `defaults` are those of the dimensions.
 
-        The data enter as the digest of the tokenised corpus alone: the place where the text lay decides no number.
+        The data enter as the digest of the tokenised corpus alone: the place where the text lay decides no number. Nor
+        do the texts that a model is scored on beside it, of which a result has digests.
         """
-        departures = {name: value for name, value in self.departures().items() if name != "data"}
+        departures = {name: value for name, value in self.departures().items() if name not in ("data", "evaluation")}
+        evaluation = self.evaluation.model_copy(update={"texts": EvaluationConfig().texts})
+        departures |= {"evaluation": evaluation.departures()} if evaluation.departures() else {}
         return digest_of({"schema": SCHEMA, **departures, "model": _departures(self.model, defaults)})
 
 

@@ -38,6 +38,8 @@ class TrainingProgress(Versioned):
     interruptions: int = 0
     chain_broken: str | None = None
     environment: dict[str, str]
+    branched_at: int | None = None
+    """The steps that were done by a run to a larger budget, from which this one branched."""
     peak_memory_bytes: int | None = None
     forms: dict[str, list[str]] = {}
     status: str = "running"
@@ -106,6 +108,11 @@ def drop_other_best(folder: Path, step: int | None) -> None:
     for path in folder.glob("best/*"):
         if step is None or path != _kept(folder, step, "best"):
             path.unlink()
+
+
+def branch_folder(folder: Path, step: int) -> Path:
+    """Where the run in `folder` keeps the checkpoint after `step` steps from which another branches."""
+    return folder / "branches" / f"step-{step}"
 
 
 def _kept(folder: Path, step: int, kind: str) -> Path:

@@ -22,6 +22,8 @@ class TrainingConfig(Config):
     schedule: Literal["constant", "cosine", "wsd"] = "cosine"
     warmup_share: float = Field(0.1, ge=0, le=1)
     """Share of the steps over which the learning rate rises linearly."""
+    warmup_tokens: int | None = Field(None, ge=0)
+    """In place of that share, so many tokens, however long the run is."""
     decay_share: float = Field(0.2, ge=0, le=1)
     """Share of the steps at the end over which `wsd` falls linearly."""
     final_share: float = Field(0.1, ge=0, le=1)
@@ -49,6 +51,10 @@ class TrainingConfig(Config):
     keep: list[int] | Literal["log"] = []
     """Steps after which a copy of the weights is stored, or `log`: after 1, 2, 4, 8, ... steps and the last."""
 
+    branches: list[int] = []
+    """Smaller budgets in tokens: with `wsd`, where the decay of each would begin, a checkpoint is kept from which a
+    study goes on to it."""
+
     @field_validator("keep", mode="before")
     @classmethod
     def _steps_or_log(cls, keep: Any) -> Any:
@@ -68,6 +74,28 @@ class TrainingConfig(Config):
         if beyond:
             raise ValueError(f"training.keep: {min(beyond)} given, the run has {self.steps} steps; so many would do")
         return self
+
+    @model_validator(mode="after")
+    def _branches_share_their_steps(self) -> "TrainingConfig":
+        if self.branches:
+            _refuse_branches(self)
+        return self
+
+    def branch(self, tokens: int) -> "TrainingConfig":
+        """The same run with another budget, by itself."""
+        return self.model_copy(update={"tokens": tokens, "branches": []})
+
+    @property
+    def stable_steps(self) -> int:
+        """Steps before the decay of `wsd`."""
+        return self.steps - round(self.decay_share * self.steps)
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps over which the learning rate rises."""
+        if self.warmup_tokens is not None:
+            return -(-self.warmup_tokens // self.batch_tokens)
+        return round(self.warmup_share * self.steps)
 
     @property
     def steps(self) -> int:
@@ -95,3 +123,30 @@ def _refuse_remainder(name: str, tokens: int, part: str, size: int) -> None:
     if tokens % size:
         multiple = max(1, tokens // size) * size
         raise ValueError(f"{name} {tokens}: must be a multiple of {part}; {multiple} would do")
+
+
+def _refuse_branches(of: TrainingConfig) -> None:
+    """Raise a ValueError where runs to the smaller budgets would not begin with the same steps as this one."""
+    if of.schedule != "wsd":
+        raise ValueError(
+            f"training.branches: the schedule is {of.schedule}, whose steps depend on the end; wsd would do"
+        )
+    if len(set(of.branches)) != len(of.branches) or not all(0 < tokens < of.tokens for tokens in of.branches):
+        raise ValueError(f"training.branches {of.branches}: budgets below --tokens {of.tokens}, each once, would do")
+    for name, given, would_do in (
+        ("weights", of.weights == "best", "last"),  # a branch is not validated at the same steps
+        ("stop_at_nats", of.stop_at_nats is not None, "none"),
+        ("keep", bool(of.keep), "none"),
+    ):
+        if given:
+            raise ValueError(f"training.{name}: does not go with training.branches; {would_do} would do")
+    for tokens in of.branches:
+        branch = of.branch(tokens)
+        if branch.warmup_steps != of.warmup_steps:
+            raise ValueError(
+                f"training.branches {tokens}: its warm-up would be {branch.warmup_steps} steps and that of --tokens "
+                f"{of.tokens} is {of.warmup_steps}; training.warmup_tokens={branch.warmup_steps * of.batch_tokens} "
+                "makes them one"
+            )
+        if branch.stable_steps < 1:
+            raise ValueError(f"training.branches {tokens}: its decay begins at once; a smaller decay_share would do")

@@ -115,6 +115,7 @@ class TrainingRun:
         memory = PeakMemory(self.plan.device)
         interval = self.config.interval(self.config.checkpoint_interval)
         kept = self.config.kept_steps
+        branching = {self.config.branch(tokens).stable_steps for tokens in self.config.branches}
         with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics:
             while progress.status == "running":
                 progress, event = self._advance(progress, chain)
@@ -124,6 +125,10 @@ class TrainingRun:
                 self._show_model(progress)
                 if progress.step in kept:
                     checkpoint.keep(self.folder, self.model, progress.step)
+                if progress.step in branching:
+                    place = checkpoint.branch_folder(self.folder, progress.step)
+                    place.parent.mkdir(exist_ok=True)
+                    checkpoint.save(place, self.model, self.optimizer, progress)
                 if progress.status != "running" or progress.step % interval == 0:
                     peaks = [peak for peak in (progress.peak_memory_bytes, memory.bytes()) if peak is not None]
                     progress = progress.model_copy(update={"peak_memory_bytes": max(peaks, default=None)})
@@ -177,7 +182,8 @@ class TrainingRun:
         self._drop_rows_after(progress.step)
         changed = [f"{k}: {v} -> {here.get(k)}" for k, v in progress.environment.items() if here.get(k) != v]
         broken = progress.chain_broken or ("; ".join(changed) if changed else None)
-        more = {"interruptions": progress.interruptions + 1, "chain_broken": broken}
+        begins = progress.step == progress.branched_at  # a branch that begins was not interrupted
+        more = {"interruptions": progress.interruptions + (not begins), "chain_broken": broken}
         return progress.model_copy(update=more)
 
     def _refuse_other_course(self, observer: ModelObserver) -> None:
@@ -201,9 +207,7 @@ class TrainingRun:
         A killed process may leave half a line, but only after those of the checkpoint.
         """
         for path in (self.folder / "metrics.jsonl", *self.folder.glob("course/*.jsonl")):
-            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-            kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-            write_whole(path, "".join(line + "\n" for line in kept).encode())
+            write_whole(path, rows_up_to(path, step).encode())
 
     def _advance(self, progress: TrainingProgress, chain: Chain) -> tuple[TrainingProgress, StepEvent]:
         """One optimizer step, and validation if it is due."""
@@ -254,6 +258,12 @@ class TrainingRun:
         diverged = not finite or (full and sum(recent) / len(recent) > first + DIVERGENCE_NATS)
         status = "diverged" if diverged else "finished" if progress.step + 1 == self.config.steps else "running"
         return progress.model_copy(update={"first_nats": first, "recent_nats": recent, "status": status})
+
+
+def rows_up_to(path: Path, step: int) -> str:
+    """The whole lines of a file of rows, up to that of `step`."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return "".join(f"{line}\n" for line in lines if line.endswith("}") and json.loads(line)["step"] <= step)
 
 
 def _best_step(progress: TrainingProgress) -> int:

@@ -67,7 +67,7 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     Linear warm-up, then constant; a cosine to `final_share` (Loshchilov and Hutter 2017); or `wsd`, constant and a
     linear fall at the end (Hu et al. 2024).
     """
-    warmup = round(config.warmup_share * config.steps)
+    warmup = config.warmup_steps
     if step < warmup:
         return config.learning_rate * (step + 1) / warmup
     if config.schedule == "constant":

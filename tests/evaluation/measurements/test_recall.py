@@ -73,3 +73,11 @@ def test_what_was_read_counts_where_nothing_was_asked() -> None:
     inputs = np.array([[a, b, c, bar, a, b]])
     targets = np.array([[IGNORED, IGNORED, IGNORED, a, b, c]])
     assert recall_mask(inputs, targets).astype(int).tolist() == [[0, 0, 0, 0, 1, 1]]
+
+
+def test_intervals_are_over_sources_and_around_the_means() -> None:
+    rows = [[7, 8, 7, 8, index + 10] for index in range(30)]
+    got = measured("recall", tiny(), windows(rows, 4, list(range(30))))
+    assert got.recall_tokens == 30
+    assert got.other_low < got.other_nats < got.other_high
+    assert (got.recall_low + got.recall_high) / 2 == pytest.approx(got.recall_nats)

@@ -157,4 +157,6 @@ def _closing(found: Bounds | None) -> str:
         return "a measurement of it would close it: `--measure` beside the usual ones"
     if found.low is None or found.high is None:
         return "a second seed would give it an interval"
-    return "more seeds, or on a quieter machine another measurement of speed, would narrow it"
+    if "range" in found.of:
+        return "another measurement of speed, on a quieter machine, would narrow it"
+    return "more seeds would narrow it"

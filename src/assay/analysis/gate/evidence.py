@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from assay.analysis.gate.beside import beside
 from assay.analysis.gate.tuned import Tried, runs_in, tuning_by_size
 from assay.analysis.scaling.ladder import Cost, Ladder, Rung, Trained
 from assay.analysis.scaling.noise import sd_of_run
@@ -74,6 +75,7 @@ class Evidence:
             seconds=record.tokens / statistics.median(speeds),
             state_bytes=record.state_bytes,
             peak_memory_bytes=round(statistics.median(peaks)) if peaks else None,
+            beside=beside(runs, None if label == self.baseline else self.runs.get((self.baseline, size))),
         )
 
     def arms(self) -> list[Arm]:

@@ -101,7 +101,8 @@ def _built(arm: GivenArm, seed: int) -> LanguageModel:
 def _with_training(arm: GivenArm, protocol: InferenceProtocol) -> GivenArm:
     """The arm with training steps of the protocol's batch; its learning rate and optimizer stay."""
     tokens = protocol.training_batch * protocol.prefill_tokens
-    asked: dict[str, Any] = {"tokens": 100 * tokens, "batch_tokens": tokens, "micro_batch_tokens": None, "keep": []}
+    asked: dict[str, Any] = {"tokens": 100 * tokens, "batch_tokens": tokens, "micro_batch_tokens": None}
+    asked |= {"keep": [], "branches": []}
     training = {**arm.training.model_dump(), **asked, "context": protocol.prefill_tokens}
     return GivenArm(arm.label, arm.architecture, arm.config, TrainingConfig.parse(training))
 
@@ -204,11 +205,7 @@ def _sentences(values: Inference) -> Iterator[str]:
     if unsteady:
         yield f"Times of inference are unsteady, as something else used the machine: {join_names(unsteady)}."
     two = len({label for crossing in values.crossovers for label in crossing.arms}) == 2
-    yield from (
-        _crossing(crossing)
-        for crossing in values.crossovers
-        if _told(crossing) and (two or crossing.context is not None)
-    )
+    yield from (_crossing(crossing) for crossing in values.crossovers if two or crossing.context is not None)
 
 
 def _unsteady(arm: ArmInference) -> bool:
@@ -225,11 +222,23 @@ def _told(crossing: Crossover) -> bool:
 
 
 def _crossing(crossing: Crossover) -> str:
-    """In words, of one that is told; of more than two arms those that cross are said alone."""
+    """In words, with what the ranges leave open; of more than two arms those that cross are said alone."""
     what, last = WORDS[crossing.quantity], crossing.less_at_last
+    if not _told(crossing):
+        ends = (crossing.less_at_first, crossing.less_at_last)
+        open_at = [f"{at:,}" for at, less in zip(crossing.contexts, ends, strict=True) if less is None]
+        known = [f"; at {at:,} tokens it is {less}" for at, less in zip(crossing.contexts, ends, strict=True) if less]
+        why = "they take the same" if crossing.quantity == "memory" else "their ranges overlap"
+        return (
+            f"Which of {join_names(crossing.arms)} {what} is not told at {join_names(open_at)} tokens, where "
+            f"{why}{''.join(known)}. No crossing is told."
+        )
     other = crossing.arms[1] if last == crossing.arms[0] else crossing.arms[0]
     if crossing.context is not None:
-        return f"From about {crossing.context:,.0f} tokens on {last} {what} than {other}."
+        within = ""
+        if crossing.low is not None and crossing.high is not None and crossing.quantity != "memory":
+            within = f" (by the ranges of their times from {crossing.low:,.0f} to {crossing.high:,.0f})"
+        return f"From about {crossing.context:,.0f} tokens on{within} {last} {what} than {other}."
     low, high = crossing.contexts
     return f"{last} {what} than {other} at {low:,} tokens and at {high:,}."
 

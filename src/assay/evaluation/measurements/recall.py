@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from assay.analysis.intervals.texts import drawn_together, over_drawn
 from assay.evaluation.measurement import Given, Measurement, Reader, register
 from assay.evaluation.measurements.likelihood import NatsOfTargets
 from assay.records import Column, FigurePoint, MeasuredFigure, Record, Split
@@ -17,6 +18,11 @@ class Recall(Record):
     recall_nats: float | None
     recall_tokens: int
     other_nats: float | None
+    recall_low: float | None = None
+    """The 95% interval over sources, or over windows where these are few; older records have none."""
+    recall_high: float | None = None
+    other_low: float | None = None
+    other_high: float | None = None
 
 
 class MeasureRecall(Measurement[Recall]):
@@ -36,18 +42,40 @@ class MeasureRecall(Measurement[Recall]):
         windows, nats = given.held_out, readers[0].nats
         recall = recall_mask(windows.inputs, windows.targets)
         other = (windows.targets != IGNORED) & ~recall
+        drawn = drawn_together(windows.source)
+        of_recall, of_other = (over_drawn((nats * of).sum(1), of.sum(1), drawn) for of in (recall, other))
         return Recall(
             split=given.split,
-            recall_nats=float(nats[recall].mean()) if recall.any() else None,
+            recall_nats=of_recall.mean if recall.any() else None,
             recall_tokens=int(recall.sum()),
-            other_nats=float(nats[other].mean()) if other.any() else None,
+            other_nats=of_other.mean if other.any() else None,
+            recall_low=of_recall.low,
+            recall_high=of_recall.high,
+            other_low=of_other.low,
+            other_high=of_other.high,
         )
 
     def columns(self, values: Recall) -> list[Column]:
         recall, other = values.recall_nats, values.other_nats
         return [
-            Column(key="recall", head="recall", format="nats", value=recall, better="lower"),
-            Column(key="other", head="other tokens", format="nats", value=other, under="recall"),
+            Column(
+                key="recall",
+                head="recall",
+                format="nats",
+                value=recall,
+                low=values.recall_low,
+                high=values.recall_high,
+                better="lower",
+            ),
+            Column(
+                key="other",
+                head="other tokens",
+                format="nats",
+                value=other,
+                low=values.other_low,
+                high=values.other_high,
+                under="recall",
+            ),
         ]
 
     def figures(self, values: Recall) -> list[MeasuredFigure]:

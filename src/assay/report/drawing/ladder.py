@@ -1,10 +1,11 @@
 """The figures of a gate: loss along each arm's sizes, and the gain at each size with its interval."""
 
-import statistics
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import altair as alt
 
+from assay.analysis.statistics import mean_interval
 from assay.analysis.wording import short
 from assay.records.gate import GainRecord, GateRecord
 from assay.report.drawing.charts import GREY, Chart, layer, names_legend
@@ -12,6 +13,15 @@ from assay.report.drawing.figure import Figure
 from assay.report.drawing.looks import PALETTE
 from assay.report.drawing.series import Row
 
+Cost = Literal["flops", "parameters", "tokens", "seconds", "state_bytes"]
+COSTS: dict[Cost, str] = {
+    "flops": "training FLOPs of a run",
+    "parameters": "parameters",
+    "tokens": "training tokens",
+    "seconds": "seconds of training on this machine",
+    "state_bytes": "bytes of state",
+}
+"""What a loss is drawn against, and how the axis is called."""
 WIDEST = 8.0
 """Gains beyond so many times are drawn at the edge: an interval without an end goes there."""
 
@@ -22,24 +32,34 @@ def gate_colours(record: GateRecord) -> dict[str, str]:
     return {name: PALETTE[at % len(PALETTE)] for at, name in enumerate(names)}
 
 
-def ladder_figure(record: GateRecord) -> Figure | None:
-    """Mean loss against training FLOPs, both logarithmic, a dot for each seed."""
-    arms = [arm for arm in record.arms if arm.losses]
-    if not arms:
+def ladder_figure(record: GateRecord, cost: Cost) -> Figure | None:
+    """Mean loss with its interval over seeds against a cost, both logarithmic, a dot for each seed.
+
+    None where fewer than two different costs are known, as of a state that does not grow.
+    """
+    arms = [arm for arm in record.arms if arm.losses and getattr(arm, cost)]
+    if len({getattr(arm, cost) for arm in arms}) < 2:
         return None
     rows: list[Row] = []
     for arm in arms:
-        mean = statistics.fmean(arm.losses.values())
-        point: Row = {"arm": arm.label, "size": short(arm.size), "flops": arm.flops}
-        rows += [{**point, "kind": "mean", "seed": "", "nats": mean}]
-        rows += [{**point, "kind": "seed", "seed": str(seed), "nats": loss} for seed, loss in arm.losses.items()]
+        of = mean_interval(list(arm.losses.values()))
+        point: Row = {"arm": arm.label, "size": short(arm.size), "cost": float(getattr(arm, cost))}
+        low, high = of.low, of.high
+        if low is None or high is None or low <= 0 or len(arm.losses) < 3:  # two seeds have no spread to draw
+            low = high = of.mean
+        ends: Row = {"low": low, "high": high}
+        rows += [{**point, "kind": "mean", "seed": "", "nats": of.mean, **ends}]
+        rows += [
+            {**point, "kind": "seed", "seed": str(seed), "nats": loss, "low": "", "high": ""}
+            for seed, loss in arm.losses.items()
+        ]
     scale = _scale(gate_colours(record), [arm.label for arm in arms])
 
     def draw(width: int) -> Chart:
         data = alt.Chart(alt.InlineData(values=rows))
         x = alt.X(
-            "flops:Q",
-            title="training FLOPs of a run",
+            "cost:Q",
+            title=COSTS[cost],
             scale=alt.Scale(type="log"),
             axis=alt.Axis(tickCount=4, format="~e"),
         )
@@ -48,6 +68,7 @@ def ladder_figure(record: GateRecord) -> Figure | None:
         colour = alt.Color("arm:N", scale=scale, title=None, legend=names_legend(names, width, symbolType="stroke"))
         means = data.transform_filter("datum.kind == 'mean'")
         return layer(
+            means.mark_rule(strokeWidth=2, opacity=0.5).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour),
             means.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour),
             means.mark_point(filled=True, size=60, opacity=1).encode(x=x, y=y, color=colour),
             data.transform_filter("datum.kind == 'seed'")
@@ -56,9 +77,9 @@ def ladder_figure(record: GateRecord) -> Figure | None:
         )
 
     return Figure(
-        "Loss along the sizes",
-        "Each line is one arm, its large dots the means over seeds and its small ones the seeds. To the left of the "
-        "baseline's line is better: the same loss for less compute. The baseline goes one size further.",
+        "Loss along the sizes" if cost == "flops" else f"Loss against {COSTS[cost]}",
+        "Each line is one arm, its large dots the means over seeds with 95% intervals, its small ones the seeds. To "
+        "the left of the baseline's line is better: the same loss for less. The baseline goes one size further.",
         rows,
         draw,
     )

@@ -6,9 +6,10 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from assay.data.dataset import Dataset
+from assay.data.dataset import Dataset, TextDataset
 from assay.data.scoring import ScoringWindows
 from assay.data.task import TaskDataset
+from assay.data.text.elsewhere import TextWindows, text_windows, windows_digest
 from assay.data.worded.dataset import TextTaskDataset
 from assay.evaluation.config import EvaluationConfig
 from assay.evaluation.measurement import Given, GivenArm, GivenStudy, Need, Text
@@ -20,6 +21,9 @@ from assay.study.measure.results import made_by_this_assay, read_courses, read_s
 from assay.study.resolve import ResolvedArm, Study
 from assay.study.subject.run import load_run
 from assay.training.config import TrainingConfig
+
+OTHER_TEXT_TOKENS = 16_384
+"""Targets of each text that a model is scored on beside its own."""
 
 
 def given_run(study: Study, arm: ResolvedArm, seed: int, folder: Path) -> Given:
@@ -94,7 +98,29 @@ def given(
         protocol=training,
         courses=courses or {},
         recut=None if isinstance(dataset, TaskDataset) else partial(dataset.held_out, evaluation.split),
+        elsewhere=_elsewhere(dataset, evaluation, training.context, windows["held_out"]),
     )
+
+
+def _elsewhere(
+    dataset: Dataset, evaluation: EvaluationConfig, context: int, held_out: Callable[[], ScoringWindows]
+) -> dict[str, Callable[[], TextWindows]]:
+    """Corpus -> windows of it; of the corpus that is trained on, what is held out."""
+    tokenizer = dataset.tokenizer
+    if tokenizer is None:
+        return {}
+    tokens = min(evaluation.test_tokens or OTHER_TEXT_TOKENS, OTHER_TEXT_TOKENS)
+    of: dict[str, Callable[[], TextWindows]] = {
+        corpus: partial(text_windows, corpus, tokenizer, context, tokens) for corpus in evaluation.texts
+    }
+    if isinstance(dataset, TextDataset) and dataset.corpus.name in of:
+
+        def own() -> TextWindows:
+            windows = held_out()
+            return TextWindows(windows, dataset.invertible, windows_digest(windows), own=True)
+
+        of[dataset.corpus.name] = own
+    return of
 
 
 def arms_of(study: Study) -> list[GivenArm]:

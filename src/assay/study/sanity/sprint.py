@@ -81,7 +81,9 @@ def floor_nats(batch: Batch) -> float:
 def changed(training: TrainingConfig, **changes: object) -> TrainingConfig:
     """The training with other lengths: one micro-batch, nothing kept, the last weights, intervals of its own."""
     alone: dict[str, object] = {"micro_batch_tokens": None, "keep": [], "weights": "last", "validation_interval": None}
-    alone |= {"checkpoint_interval": None, "stop_at_nats": None}
+    alone |= {"checkpoint_interval": None, "stop_at_nats": None, "branches": []}
+    if training.warmup_tokens is not None:  # of a shorter run it is the same share
+        alone |= {"warmup_tokens": None, "warmup_share": min(1.0, training.warmup_steps / training.steps)}
     return TrainingConfig.parse({**training.model_dump(), **alone, **changes})
 
 

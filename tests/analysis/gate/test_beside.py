@@ -1,0 +1,53 @@
+"""What stands beside the losses of a ladder: means over seeds, and differences from the baseline that are paired."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from analysis.gate.ladders import run_of
+from assay.analysis.gate.beside import beside
+from assay.records import Column, Measured, MeasuredRun, MeasurementResult
+from assay.records.measurement import Code
+
+
+def with_bits(label: str, bits: Sequence[float]) -> dict[int, MeasuredRun]:
+    """Runs over seeds, each with these bits per byte of a text."""
+    return {
+        seed: replace(run_of(label, 100_000, seed, 3.0), results=_results(value)) for seed, value in enumerate(bits)
+    }
+
+
+def _results(value: float) -> dict[str, MeasurementResult]:
+    column = Column(key="manual", head="manual", second="bits/byte", format="nats", value=value, better="lower")
+    return {
+        "texts": MeasurementResult(
+            measurement="texts",
+            measurement_version=1,
+            question="?",
+            unit="bits per byte",
+            group="likelihood",
+            scope="run",
+            measured=Measured(label=""),
+            code=Code(kind="built-in", name="assay"),
+            values={},
+            columns=[column],
+        )
+    }
+
+
+def test_differences_are_paired_by_seed() -> None:
+    theirs = with_bits("gpt1", [2.0, 3.0, 4.0])
+    (of,) = beside(with_bits("mine", [1.9, 2.88, 3.92]), theirs)
+    assert of.over_seeds.mean == pytest.approx(2.9)
+    assert of.against_baseline is not None
+    assert of.against_baseline.mean == pytest.approx(-0.1)
+    assert of.against_baseline.high is not None
+    assert of.against_baseline.high < 0, "the seeds' common spread is no spread of the difference"
+    assert (of.name, of.unit) == ("manual", "bits/byte")
+
+
+def test_baseline_has_no_difference_and_runs_without_a_measurement_no_number() -> None:
+    (of,) = beside(with_bits("gpt1", [2.0, 3.0]), None)
+    assert of.against_baseline is None
+    assert beside({0: replace(run_of("gpt1", 1, 0, 3.0), results={})}, None) == []
