@@ -213,11 +213,16 @@ class _Probing:
         return Parts(part == 0, part == 1, part == 2)
 
     def _bits(self, gain: Float[Tensor, " m"], known: NDArray[np.bool_], parts: Parts) -> Interval:
-        """Their mean over the test samples, with its interval over what is drawn together."""
+        """Their mean over the test samples, with its interval over what is drawn together.
+
+        None where no sample has any: a probe that is not told from the frequencies is these.
+        """
         window = np.broadcast_to(np.arange(len(known))[:, None], known.shape)[known][parts.test]
         sums = np.bincount(window, weights=gain.double().numpy(), minlength=len(known))
         counts = np.bincount(window, minlength=len(known))
         nats = over_drawn(sums, counts, self.sample.drawn)
+        if not gain.any():  # nothing was read: how much there may be is not known
+            return Interval(mean=0.0, low=None, high=None)
         low, high = (None if end is None else in_bits(end) for end in (nats.low, nats.high))
         return Interval(mean=in_bits(nats.mean), low=low, high=high)
 
