@@ -4,8 +4,9 @@
     .venv/bin/python benchmarks/coverage.py gradients     # or signals, state, contribution, context, information
 
 Each repeat draws documents anew, measures, and asks of every interval whether it holds the long-run value: that of the
-same measurement over the documents of all repeats, or where that cannot be had the mean over the repeats. An interval of
-95% should hold it in 92 to 98% of 400 repeats. Documents differ: each uses 12 of 61 tokens, with frequencies of its own.
+same measurement over the documents of all repeats, or where that cannot be had the mean over the repeats. An interval
+of 95% should hold it in 92 to 98% of 400 repeats. Documents differ: each uses 12 of 61 tokens, with frequencies of its
+own.
 """
 
 import argparse
@@ -123,7 +124,7 @@ MEASUREMENTS: Mapping[str, tuple[Measure, int, int, bool]] = {
     "context": (context, 24, TOKENS, True),
     "information": (bits, 120, TOKENS, False),
 }
-"""Name -> what measures, documents of a repeat and their tokens, whether it can be had of the documents of all repeats at once."""
+"""Name -> what measures, documents of a repeat, their tokens, whether documents of all repeats can be read at once."""
 
 
 def _sequences(ids: np.ndarray) -> Sequences:
