@@ -81,11 +81,10 @@ def state(ids: np.ndarray) -> Found:
 
 
 def gradients(ids: np.ndarray) -> Found:
-    """Norms, first to last, balance of two fused layers."""
+    """Norms of the groups of parameters, and first to last; the balance of two paths has the same formula."""
     batches = [TokenBatch(row[None, :-1], row[None, 1:]) for row in ids]
-    of = measure_gradients(model_of("twin"), batches, PLAN)
+    of = measure_gradients(model_of("gpt1"), batches, PLAN)
     found: dict[str, Interval | None] = {"total": of.total, "first to last": of.first_to_last}
-    found["balance"] = of.balances[0].ratio
     return found | {group.group: group.norm for group in of.groups}
 
 
