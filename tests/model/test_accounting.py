@@ -5,6 +5,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from assay.layers.mixer import state_tensors
 from assay.model.accounting import count_flops, count_parameters, count_state_bytes
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.lm import LanguageModel
@@ -110,3 +111,18 @@ def test_attention_state_bytes_by_hand() -> None:
     model = gpt1(vocab_size=10, d_model=8, n_layers=3, n_heads=2)
     assert count_state_bytes(model, 100) == 3 * 2 * 100 * 8 * 4
     assert count_state_bytes(model, 100, bytes_per_element=2) == 3 * 2 * 100 * 8 * 2
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", ARCHITECTURES.names())
+def test_declared_state_bytes_are_those_that_are_held(name: str, precision: str) -> None:
+    """Of every layer after nine tokens, under autocast too."""
+    architecture = ARCHITECTURES.get(name)
+    model = build_model(architecture, architecture.config.parse(architecture.tiny), 0).eval()
+    width = {"float32": 4, "bfloat16": 2}[precision]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+        _, state = model.hidden(torch.arange(9)[None])
+    for block, of in zip(model.sequence_blocks(), state.blocks, strict=True):
+        for layer, part in zip(block.layers(), of, strict=False):
+            held = sum(tensor.numel() * tensor.element_size() for tensor in state_tensors(part))
+            assert layer.state_bytes(9, width) == held

@@ -57,8 +57,9 @@ def measure(
     """Measure what finished runs and studies lack, without training, and show all that was measured of them.
 
     Results lie beside their runs, and a study's page shows them. Models from elsewhere (an untrained ARM, FILE.py,
-    hf:PATH) are measured on the text of the data options, and nothing is stored. With --task models from elsewhere and
-    trained runs are measured on that task, through their own tokenizers, and nothing is stored.
+    hf:PATH) are measured on the text of the data options. What untrained arms gave is kept in the cache, so that the
+    same command goes on where it was interrupted; of hf:PATH nothing is stored. With --task models from elsewhere and
+    trained runs are measured on that task, through their own tokenizers; of trained runs nothing is stored then.
     """
     load_plugins(plugin)
 

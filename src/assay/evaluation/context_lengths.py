@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from assay.analysis.intervals.texts import FEWEST_SOURCES, Drawn, over_drawn
+from assay.analysis.statistics import LEVEL
 from assay.data.scoring import ScoringWindows
 from assay.evaluation.resumed import window_nats
 from assay.evaluation.sampling import Sampled, sampled
@@ -36,6 +37,8 @@ class ContextProtocol(NamedTuple):
     windows: int
     per_doubling: int
     targets: int = TARGETS
+    longest_times: int = LONGEST_TIMES
+    """The longest length over the training context."""
 
 
 class ContextCurve(NamedTuple):
@@ -63,12 +66,12 @@ class ContextCurve(NamedTuple):
         """Nats per token at a length."""
         return over_drawn(self.nats[index], self.scored, self.drawn)
 
-    def above_best(self, index: int) -> Interval:
+    def above_best(self, index: int, level: float = LEVEL) -> Interval:
         """Nats per token above the best, of the same targets; infinite where a loss is not finite."""
         difference = self.nats[index] - self.nats[self.best]
         if not np.isfinite(difference).all():
             return Interval(mean=math.inf, low=None, high=None)
-        return over_drawn(difference, self.scored, self.drawn)
+        return over_drawn(difference, self.scored, self.drawn, level)
 
     def effective(self) -> tuple[int, int | None, int | None]:
         """The smallest length that is as good as the best; and the smallest that may be, and that surely is.
@@ -84,9 +87,15 @@ class ContextCurve(NamedTuple):
         return good, low, high
 
     def first_worse(self) -> int | None:
-        """The first length beyond the best where the loss is higher than the best, its interval above zero."""
+        """The first length beyond the best where the loss is higher than the best, its interval above zero.
+
+        The best is picked among lengths, and several may be worse: every pair of both shares in the chance of error
+        (Bonferroni), so that where no length is worse one is named in at most 2.5% of samples.
+        """
+        picked_among = sum(length <= self.trained for length in self.lengths)
+        level = 1 - (1 - LEVEL) / max(1, picked_among * (len(self.lengths) - 1 - self.best))
         for index in range(self.best + 1, len(self.lengths)):
-            above = self.above_best(index)
+            above = self.above_best(index, level)
             if math.isinf(above.mean) or (above.low is not None and above.low > 0):
                 return self.lengths[index]
         return None
@@ -96,10 +105,10 @@ def _at_most(value: float | None, limit: float) -> bool:
     return value is not None and value <= limit
 
 
-def context_lengths(trained: int, per_doubling: int) -> list[int]:
-    """The lengths that are looked at, the training context `trained` among them."""
+def context_lengths(trained: int, per_doubling: int, longest_times: int = LONGEST_TIMES) -> list[int]:
+    """The lengths that are looked at, the training context `trained` among them, up to `longest_times` of it."""
     shortest = SHORTEST if trained >= LONGEST_TIMES * SHORTEST else max(1, trained // 8)
-    steps = range(-int(math.log2(trained / shortest) * per_doubling), int(math.log2(LONGEST_TIMES) * per_doubling) + 1)
+    steps = range(-int(math.log2(trained / shortest) * per_doubling), int(math.log2(longest_times) * per_doubling) + 1)
     return sorted({max(shortest, round(trained * 2 ** (step / per_doubling))) for step in steps})
 
 

@@ -12,11 +12,23 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 from torch import Tensor
 
-from assay.analysis.intervals.texts import Drawn, over_drawn
+from assay.analysis.intervals.texts import Drawn, crossed, over_drawn
+from assay.analysis.statistics import LEVEL
 from assay.data.batches import permutation
-from assay.evaluation.probes import Parts, constant_nats, in_bits, probe_nats, table_nats, whitened
+from assay.evaluation.probes import (
+    REFITS,
+    Parts,
+    Probed,
+    constant_nats,
+    in_bits,
+    probe_nats,
+    probed,
+    table_nats,
+    whitened,
+)
 from assay.evaluation.readings import Held, What, held
 from assay.evaluation.sampling import Sampled
 from assay.model.lm import LanguageModel
@@ -138,6 +150,7 @@ class _Probing:
         self.model, self.sample, self.found, self.plan = model, sample, found, plan
         self.protocol, self.seed = protocol, seed
         self.part = _parts(sample.drawn.numbers, seed)
+        self.group = _groups(sample.drawn.numbers, self.part)
         self.class_of = _classes(sample.inputs[self.part == 0], model.vocab_size, protocol.classes)
         self.classes = int(self.class_of.max()) + 1
         self.narrow: dict[tuple[What, int], Tensor] = {}
@@ -183,14 +196,16 @@ class _Probing:
         known = labels.y >= 0
         parts, y = self._parts_of(known), torch.from_numpy(labels.y[known])
         x = self.narrow[what, block][torch.from_numpy(known)]
-        gain = constant_nats(y, self.classes, parts) - probe_nats(x, y, self.classes, parts)
+        group = np.broadcast_to(self.group[:, None], known.shape)[known]
+        found = probed(x, y, self.classes, parts, group)
+        gain = constant_nats(y, self.classes, parts) - found.nats
         shuffled = None
         if block == max(number for _, number in self.narrow):
             order = permutation(len(y), derive(self.seed, f"shuffled {what}", block, labels.distance % 1_024))
             dealt = y[torch.from_numpy(order)]
             chance = constant_nats(dealt, self.classes, parts) - probe_nats(x, dealt, self.classes, parts)
             shuffled = in_bits(float(chance.mean()))
-        bits = self._bits(gain, known, parts)
+        bits = self._bits(gain, known, parts, found)
         size = self.found.sizes[what, block]
         return Read(what, block, size, labels.distance, bits, shuffled)
 
@@ -212,14 +227,42 @@ class _Probing:
         part = np.broadcast_to(self.part[:, None], known.shape)[known]
         return Parts(part == 0, part == 1, part == 2)
 
-    def _bits(self, gain: Float[Tensor, " m"], known: NDArray[np.bool_], parts: Parts) -> Interval:
-        """Their mean over the test samples, with its interval over what is drawn together."""
+    def _bits(
+        self, gain: Float[Tensor, " m"], known: NDArray[np.bool_], parts: Parts, by: Probed | None = None
+    ) -> Interval:
+        """Their mean over the test samples, with its interval over what is drawn together.
+
+        Of a probe it is also over what the probe was fitted on, by the jackknife that leaves out a group at a time.
+        None where no sample has any: a probe that is not told from the frequencies is these.
+        """
         window = np.broadcast_to(np.arange(len(known))[:, None], known.shape)[known][parts.test]
         sums = np.bincount(window, weights=gain.double().numpy(), minlength=len(known))
         counts = np.bincount(window, minlength=len(known))
         nats = over_drawn(sums, counts, self.sample.drawn)
-        low, high = (None if end is None else in_bits(end) for end in (nats.low, nats.high))
-        return Interval(mean=in_bits(nats.mean), low=low, high=high)
+        if not gain.any():  # nothing was read: how much there may be is not known
+            return Interval(mean=0.0, low=None, high=None)
+        if nats.low is None:
+            return Interval(mean=in_bits(nats.mean), low=None, high=None)
+        half = in_bits(crossed(nats.mean - nats.low, 0.0 if by is None else _half_over_fits(by)))
+        return Interval(mean=in_bits(nats.mean), low=in_bits(nats.mean) - half, high=in_bits(nats.mean) + half)
+
+
+def _half_over_fits(by: Probed) -> float:
+    """The half-width, in nats, of the interval over what a probe was fitted on; 0 where it was not fitted again."""
+    groups = len(by.refits)
+    if groups < 2:
+        return 0.0
+    means = by.refits.double().mean(1)
+    variance = (groups - 1) / groups * float((means - means.mean()).square().sum())
+    return float(stdtrit(groups - 1, (1 + LEVEL) / 2)) * float(np.sqrt(variance))
+
+
+def _groups(numbers: NDArray[np.int64], part: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[N] the group of each window's source among those that a probe is fitted on; 0 of the others."""
+    fitted, cluster = np.unique(numbers[part == 0], return_inverse=True)
+    group = np.zeros(len(numbers), np.int64)
+    group[part == 0] = cluster % min(REFITS, len(fitted))
+    return group
 
 
 def _parts(numbers: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

@@ -39,6 +39,7 @@ Moment = Literal["initial", "trained"]
 """When in training weights are looked at: before it, and after it."""
 MOMENTS: tuple[Moment, ...] = get_args(Moment)
 Values = TypeVar("Values", bound=Record)
+Value = TypeVar("Value")
 
 
 class Reader(ABC):
@@ -129,6 +130,18 @@ class Given:
     def moments(self) -> list[Moment]:
         """Which of the untrained and the trained weights there are, in this order."""
         return [moment for moment in MOMENTS if moment in self.models]
+
+    @cached_property
+    def _had(self) -> dict[str, Any]:
+        """What `once` has made."""
+        return {}
+
+    def once(self, name: str, make: Callable[[], Value]) -> Value:
+        """What `make` returns, made by the first of the measurements that ask for it under this name."""
+        if name not in self._had:
+            self._had[name] = make()
+        value: Value = self._had[name]
+        return value
 
     def model(self, need: Need) -> LanguageModel:
         """The untrained or the trained model."""

@@ -25,6 +25,8 @@ ERRORS = 2.0
 BACK_OFF = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 100.0)
 """How many samples of the classes' frequencies are added to what was counted after a token."""
 SMALLEST_STD = 1e-6
+REFITS = 6
+"""Groups of sources that a probe is fitted again without, one after the other, which says how far it hangs on them."""
 
 
 class Samples(NamedTuple):
@@ -42,16 +44,32 @@ class Parts(NamedTuple):
     test: NDArray[np.bool_]
 
 
+class Probed(NamedTuple):
+    """Nats of the m test samples' classes."""
+
+    nats: Float[Tensor, " m"]
+    refits: Float[Tensor, "G m"]
+    """By the probes that are fitted without one group each; none where no probe is told to be better."""
+
+
 def probe_nats(x: Float[Tensor, "n D"], y: Int[Tensor, " n"], classes: int, parts: Parts) -> Float[Tensor, " m"]:
+    """Those of `probed`."""
+    return probed(x, y, classes, parts, np.zeros(len(y), np.int64)).nats
+
+
+def probed(
+    x: Float[Tensor, "n D"], y: Int[Tensor, " n"], classes: int, parts: Parts, group: NDArray[np.int64]
+) -> Probed:
     """Nats of the test samples' classes by the probe; those of `constant_nats` where none is told to be better.
 
     The probe is softmax(x W + b), fitted on one part; how many of the features it reads, from the last on, and its
     penalty are those that are best on another (Xu et al. 2020: the information that is usable by this family of
-    predictors). The same arguments give the same numbers.
+    predictors). It is fitted again without each `group` [n] of samples, none where all are of one. The same arguments
+    give the same numbers.
     """
     fit, choose, test = (Samples(x[mask], y[mask]) for mask in map(torch.from_numpy, parts))
     frequencies = _frequencies(fit.y, classes)
-    best, best_nats = torch.zeros(1, classes), float(-frequencies[choose.y].mean())
+    best, best_nats, best_penalty = torch.zeros(1, classes), float(-frequencies[choose.y].mean()), PENALTIES[0]
     best[-1] = frequencies
     for features in (*(number for number in FEATURES if number < x.shape[1]), x.shape[1]):
         weights = _widened(best, features)
@@ -59,14 +77,25 @@ def probe_nats(x: Float[Tensor, "n D"], y: Int[Tensor, " n"], classes: int, part
         for penalty in PENALTIES:
             weights = _fitted(weights, Samples(fit.x[:, -features:], fit.y), penalty)
             nats = float(F.cross_entropy(_logits(weights, choose.x), choose.y))
-            best, best_nats = (weights, nats) if nats < best_nats else (best, best_nats)
+            if nats < best_nats:
+                best, best_nats, best_penalty = weights, nats, penalty
             if not nats < before:
                 break
             before = nats
     gained = -frequencies[choose.y] - F.cross_entropy(_logits(best, choose.x), choose.y, reduction="none")
     if not float(gained.mean()) > ERRORS * float(gained.std()) / math.sqrt(len(gained)):
-        return -frequencies[test.y]
-    return F.cross_entropy(_logits(best, test.x), test.y, reduction="none")
+        return Probed(-frequencies[test.y], x.new_zeros(0, len(test.y)))
+    of_fit = torch.from_numpy(group[parts.fit])
+    refits = []
+    for left_out in of_fit.unique() if len(of_fit.unique()) > 1 else []:
+        others = of_fit != left_out
+        weights = _fitted(best, Samples(fit.x[others, fit.x.shape[1] - len(best) + 1 :], fit.y[others]), best_penalty)
+        refits.append(_nats(weights, test))
+    return Probed(_nats(best, test), torch.stack(refits) if refits else x.new_zeros(0, len(test.y)))
+
+
+def _nats(weights: Float[Tensor, "E K"], samples: Samples) -> Float[Tensor, " m"]:
+    return F.cross_entropy(_logits(weights, samples.x), samples.y, reduction="none")
 
 
 def _widened(weights: Float[Tensor, "E K"], features: int) -> Float[Tensor, "F K"]:

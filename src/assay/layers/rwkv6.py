@@ -205,10 +205,14 @@ class RWKV6TimeMix(SequenceLayer):
         return ExecutedFlops(counted + rule, uncounted)
 
     def state_bytes(self, context: int, bytes_per_element: int) -> int:
-        """D elements of the last input and H K K of the state, the latter at least 4 bytes each."""
+        """D elements of the last input and H K K of the state, at least 4 bytes each.
+
+        The last input stays in float32 beside activations in bfloat16, as norms return it: what a segment begins with
+        is then what the whole text has there.
+        """
         H, K = self.bonus.shape
-        shift = H * K * bytes_per_element if self.token_shift else 0
-        return shift + H * K**2 * max(bytes_per_element, 4)
+        shift = H * K if self.token_shift else 0
+        return (shift + H * K**2) * max(bytes_per_element, 4)
 
 
 class RWKV6ChannelMix(SequenceLayer):
@@ -278,4 +282,5 @@ class RWKV6ChannelMix(SequenceLayer):
         return ExecutedFlops(tokens * self.flops_per_token(tokens), uncounted)
 
     def state_bytes(self, context: int, bytes_per_element: int) -> int:
-        return self.key.in_features * bytes_per_element if self.token_shift else 0
+        """D elements of the last input, at least 4 bytes each."""
+        return self.key.in_features * max(bytes_per_element, 4) if self.token_shift else 0

@@ -140,8 +140,10 @@ def test_heads_are_found_in_mixers_of_every_kind() -> None:
         assert len(found) == heads, (name, [site.name for site in found])
 
 
-@pytest.mark.parametrize("name", ["gpt2", "mamba2", "twin"])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [*((name, "bfloat16") for name in ARCHITECTURES.names()), ("gpt2", "float32"), ("twin", "float32")],
+)
 def test_one_window_of_one_token(name: str, precision: str) -> None:
     item = MEASUREMENTS.get("contribution")
     plan = PLAN.model_copy(update={"precision": precision})

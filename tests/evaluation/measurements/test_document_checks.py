@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from assay.audit.redraw import redrawn
+from assay.evaluation.inside import shared
 from assay.evaluation.measurement import Measurement
 from assay.evaluation.measurements.document_checks import Check, DocumentChecks, MeasureDocumentChecks, in_words
+from assay.evaluation.measurements.gradients import Gradients, MeasureGradients
+from assay.evaluation.measurements.state import MeasureState, States
 from assay.evaluation.measuring import measure_model
 from assay.model.architecture import ARCHITECTURES
 from assay.model.lm import LanguageModel
@@ -110,3 +113,26 @@ def test_words() -> None:
     })  # fmt: skip
     assert in_words(values) == "1 of 3 pass: S1 fail, G3.5 warn"
     assert len(MeasureDocumentChecks().sentences(values)) == 2
+
+
+def test_states_and_gradients_are_read_once_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checks' numbers are those of `state` and `gradients`, by the smaller protocol too."""
+    read: list[str] = []
+    for name in ("measure_states", "measure_gradients"):
+        whole = getattr(shared, name)
+        monkeypatch.setattr(shared, name, lambda *of, name=name, whole=whole: (read.append(name), whole(*of))[1])
+    draw, model = np.random.default_rng(0), varied("rwkv6")
+    batch = windows([list(draw.integers(0, 61, 9)) for _ in range(20)], 8, range(20))
+    items = [MeasureDocumentChecks(), MeasureGradients(), MeasureState()]
+    for quick, sequences, number in ((False, 8, 16), (True, 4, 8)):
+        read.clear()
+        asked, gradients, states = measure_model(items, given(model, batch, quick=quick))
+        assert sorted(read) == ["measure_gradients", "measure_states"]
+        assert isinstance(asked, DocumentChecks)
+        assert isinstance(gradients, Gradients)
+        assert isinstance(states, States)
+        assert gradients.trained is not None
+        assert states.trained is not None
+        assert (states.trained.sequences, gradients.trained.batches) == (sequences, number)
+        (static,) = (check for check in asked.checks if check.name == "G3.5")
+        assert static.value == max(part.next_cosine or 0 for part in states.trained.parts)

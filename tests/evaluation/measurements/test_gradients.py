@@ -80,6 +80,19 @@ def test_verdicts() -> None:
     assert flow_verdict(1.0, True, 0.0) == flow_verdict(0.009, True, 1.0) == "VANISHING"
 
 
+def test_windows_of_one_document_count_once() -> None:
+    """Four documents twice each have the intervals of four, not of eight."""
+    model, of = varied("gpt1"), batches(4)
+    once = measure_gradients(model, of, PLAN)
+    twice = measure_gradients(model, [*of, *of], PLAN, document=[*range(4), *range(4)])
+    assert once.total.low is not None
+    assert (twice.total.low, twice.total.high) == (pytest.approx(once.total.low), pytest.approx(once.total.high))
+    assert twice.groups[0].norm.high == pytest.approx(once.groups[0].norm.high)
+    as_eight = measure_gradients(model, [*of, *of], PLAN).total
+    assert as_eight.low is not None
+    assert as_eight.low > once.total.low
+
+
 def test_noise_scale_is_that_of_gradients_of_known_spread() -> None:
     """Gradients with a mean of 1 and a deviation of 3 in each of 4,000 numbers: one batch has nine times its signal."""
     draw = np.random.default_rng(0)

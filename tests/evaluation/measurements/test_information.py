@@ -146,6 +146,14 @@ def test_every_architecture_is_read(name: str, monkeypatch: pytest.MonkeyPatch) 
     assert all(np.isfinite(reading.bits.mean) for reading in values.trained.readings)
 
 
+def test_what_is_not_told_has_no_interval() -> None:
+    """Zero bits are not known to be zero to the last digit."""
+    found = information(planted.seeing(2), sampled(planted.random_text(80, 12), 0, 80), PLAN, SMALL)
+    nothing = read(found, "stream", 1).bits
+    assert (nothing.mean, nothing.low, nothing.high) == (0, None, None)
+    assert read(found, "stream", -1).bits.low is not None
+
+
 def test_too_few_places_are_said() -> None:
     of = given(tiny(), windows([[3, 5]], 1, [0]), quick=True)
     (values,) = measure_model([MEASUREMENTS.get("information")], of)  # type: ignore[list-item]

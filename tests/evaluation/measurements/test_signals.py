@@ -16,6 +16,7 @@ from assay.evaluation.measurements.signals import (
 )
 from assay.layers.basic import ChannelMixer
 from assay.layers.mixer import Layer, Shared, State
+from assay.model.architecture import ARCHITECTURES
 from assay.model.lm import Block, Embedding, LanguageModel
 from evaluation.small import PLAN, tiny
 
@@ -185,6 +186,22 @@ def test_shares_of_the_last_stream_sum_to_one(name: str) -> None:
     shares = [block.mixer_share + (block.channel_mixer_share or 0) for block in profile.blocks]
     assert profile.embedding_share + sum(shares) == pytest.approx(1, abs=1e-5)
     assert (set(profile.blocks[0].fused) == {"rwkv", "mamba"}) == (name == "twin")
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES.names())
+def test_every_architecture_at_one_token_and_in_bfloat16(name: str) -> None:
+    """One sequence of one token has every number but the interval, in bfloat16 too; so has one of several."""
+    model = redrawn(tiny(name), torch.Generator().manual_seed(0))
+    for precision, tokens in (("float32", 1), ("bfloat16", 1), ("bfloat16", 5)):
+        plan = PLAN.model_copy(update={"precision": precision})
+        profile = measure_profile(model, Sequences(IDS[:1, :tokens], np.arange(1)), plan)
+        assert len(profile.blocks) == len(model.sequence_blocks())
+        assert np.isfinite([*profile.std, *profile.rms, profile.growth_with_embedding, profile.logits_std]).all()
+        assert (profile.growth_low, profile.growth_high) == (None, None)
+        shares = [block.mixer_share + (block.channel_mixer_share or 0) for block in profile.blocks]
+        exact = precision == "float32"
+        assert (profile.embedding_share or 0) + sum(shares) == pytest.approx(1, abs=1e-4 if exact else 0.05)
+        assert MeasureSignals().columns(Signals(initial=None, trained=profile))
 
 
 def test_batches_change_nothing_and_other_text_stays_within_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:

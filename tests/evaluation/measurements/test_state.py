@@ -14,7 +14,8 @@ from assay.evaluation.inside.decay import half_lives, quantile
 from assay.evaluation.inside.memory import points_of
 from assay.evaluation.inside.sequences import Sequences
 from assay.evaluation.inside.spectrum import effective_rank, random_rank
-from assay.evaluation.inside.state_profile import StateProfile, measure_states
+from assay.evaluation.inside.state_profile import StateProfile, _median_interval, measure_states
+from assay.evaluation.inside.states import Key
 from assay.evaluation.measurements.state import MeasureState, States
 from assay.layers.basic import RMSNorm, Tap
 from assay.layers.mixer import SequenceLayer, Shared
@@ -94,6 +95,30 @@ def test_quantiles_are_those_of_the_channels_and_long_ones_are_censored() -> Non
     assert (life.low, life.median) == (pytest.approx(1, rel=0.02), pytest.approx(6.579, rel=0.02))
     assert (life.high, life.longer) == (None, pytest.approx(0.2))
     assert part.left[0] == pytest.approx(0.7, abs=0.21), "one token later: 0.5 or 0.9"
+
+
+def test_the_interval_of_the_half_life_is_of_the_median_beside_it() -> None:
+    """Documents with decays of their own: the ends hold what many more of them give, and the median that is shown."""
+    draw = np.random.default_rng(0)
+    every = draw.normal(2.0, 0.5, (2_000, 1)) + draw.normal(0, 0.7, (2_000, 30))
+    lives, key = np.exp(every), Key(0, "mixer", "wkv")
+    truth, held = float(np.median(lives)), 0
+    for _ in range(400):
+        some = lives[draw.choice(2_000, 8, replace=False)]
+        interval = _median_interval({key: some}, np.arange(8))
+        assert interval is not None
+        assert interval.low is not None
+        assert interval.high is not None
+        assert interval.low <= interval.mean <= interval.high
+        assert interval.mean == pytest.approx(float(np.quantile(some, 0.5, method="inverted_cdf")))
+        held += interval.low <= truth <= interval.high
+    assert 0.92 <= held / 400 <= 0.98
+    pairs = _median_interval({key: np.repeat(lives[:8], 2, 0)}, np.repeat(np.arange(8), 2))
+    assert pairs == _median_interval({key: lives[:8]}, np.arange(8)), "a document that is there twice counts once"
+    assert _median_interval({key: np.full((4, 3), np.inf)}, np.arange(4)) is None
+    alone = _median_interval({key: lives[:1]}, np.arange(1))
+    assert alone is not None
+    assert alone.low is None
 
 
 def test_each_block_has_its_own_half_life() -> None:

@@ -4,7 +4,7 @@ The model is in evaluation mode, so that nothing is dropped. Shapes: M batches, 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +43,11 @@ class ParameterGradient(NamedTuple):
 
 
 def read_gradients(
-    model: LanguageModel, batches: Sequence[TokenBatch], plan: ExecutionPlan, training: TrainingConfig | None
+    model: LanguageModel,
+    batches: Sequence[TokenBatch],
+    plan: ExecutionPlan,
+    training: TrainingConfig | None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> list[ParameterGradient]:
     """Of the mean nats per scored target of each batch; every parameter once."""
     roles = list(optimizer_roles(model))
@@ -53,6 +57,7 @@ def read_gradients(
     norms = np.zeros((len(batches), len(parameters)))
     with evaluating(model):
         for number, batch in enumerate(batches):
+            tell(f"gradients: batch {number} of {len(batches)}")
             gradients = _gradients(model, parameters, batch, plan)
             for index, gradient in enumerate(gradients):
                 if gradient is None:

@@ -2,14 +2,14 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 
-from assay.analysis.statistics import mean_interval
 from assay.evaluation.inside.gradient import ParameterGradient, TokenBatch, agreement, read_gradients
+from assay.evaluation.inside.sequences import over_documents
 from assay.evaluation.inside.stream import fused_layers
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
@@ -34,7 +34,7 @@ class GroupGradient(Record):
     """embedding, `block 0 mixer`, `block 0 channel mixer`, `block 0 norms`, norm, head."""
     parameters: int
     norm: Interval
-    """Of one batch's gradient, the geometric mean over batches."""
+    """Of one batch's gradient, the geometric mean over documents."""
     gradient_to_weight: float | None
     """Norm of the mean gradient over that of the weights; None where these are zero."""
     update_to_weight: float | None
@@ -53,7 +53,7 @@ class Balance(Record):
     first: str
     second: str
     ratio: Interval
-    """Norm of the first one's gradient over that of the second's, the geometric mean over batches."""
+    """Norm of the first one's gradient over that of the second's, the geometric mean over documents."""
     verdict: BalanceVerdict
 
 
@@ -65,9 +65,9 @@ class GradientProfile(Record):
     """Scored targets of a batch, a mean."""
     groups: list[GroupGradient]
     total: Interval
-    """Norm of a whole batch's gradient, the geometric mean over batches."""
+    """Norm of a whole batch's gradient, the geometric mean over documents."""
     first_to_last: Interval
-    """Norm of the first block's gradient over that of the last one's, the geometric mean over batches."""
+    """Norm of the first block's gradient over that of the last one's, the geometric mean over documents."""
     noise_scale_tokens: float | None
     """Of all parameters together."""
     finite: bool
@@ -77,10 +77,19 @@ class GradientProfile(Record):
 
 
 def measure_gradients(
-    model: LanguageModel, batches: Sequence[TokenBatch], plan: ExecutionPlan, training: TrainingConfig | None = None
+    model: LanguageModel,
+    batches: Sequence[TokenBatch],
+    plan: ExecutionPlan,
+    training: TrainingConfig | None = None,
+    document: Sequence[int] | np.ndarray | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> GradientProfile:
-    """All of it over `batches`, each of as many tokens."""
-    found = read_gradients(model, batches, plan, training)
+    """All of it over `batches`, each of as many tokens; intervals are over their documents, each its own if not given.
+
+    Gradients of one document's batches agree more than those of two, so that they count once.
+    """
+    found = read_gradients(model, batches, plan, training, tell)
+    of = np.arange(len(batches)) if document is None else np.asarray(document)
     groups: dict[str, list[ParameterGradient]] = {}
     for part in found:
         groups.setdefault(group_of(part.name), []).append(part)
@@ -88,17 +97,17 @@ def measure_gradients(
     everything = agreement(found)
     finite = bool(np.isfinite(everything.norms).all())
     last = len(model.blocks) - 1
-    first_to_last = _ratio([_norms(found, f"blocks.{index}.") for index in (0, last)])
+    first_to_last = _ratio([_norms(found, f"blocks.{index}.") for index in (0, last)], of)
     return GradientProfile(
         batches=len(batches),
         batch_tokens=round(tokens),
-        groups=[_group(name, parts, tokens) for name, parts in groups.items()],
-        total=_interval(everything.norms),
+        groups=[_group(name, parts, tokens, of) for name, parts in groups.items()],
+        total=_interval(everything.norms, of),
         first_to_last=first_to_last,
         noise_scale_tokens=_scale(everything.signal, everything.noise, tokens),
         finite=finite,
         verdict=flow_verdict(first_to_last.mean, finite, float(everything.norms.max())),
-        balances=list(_balances(model, found)),
+        balances=list(_balances(model, found, of)),
     )
 
 
@@ -125,14 +134,14 @@ def group_of(name: str) -> str:
     return f"block {block} norms" if norm else f"block {block} {part.replace('_', ' ')}"
 
 
-def _group(name: str, parts: Sequence[ParameterGradient], tokens: float) -> GroupGradient:
+def _group(name: str, parts: Sequence[ParameterGradient], tokens: float, document: np.ndarray) -> GroupGradient:
     of = agreement(parts)
     weight = math.sqrt(sum(part.weight for part in parts))
     steps = [part.step for part in parts if part.step is not None]
     return GroupGradient(
         group=name,
         parameters=sum(part.numbers for part in parts),
-        norm=_interval(of.norms),
+        norm=_interval(of.norms, document),
         gradient_to_weight=math.sqrt(sum(part.mean for part in parts)) / weight if weight else None,
         update_to_weight=math.sqrt(sum(steps)) / weight if weight and len(steps) == len(parts) else None,
         signal_to_noise=max(0.0, of.signal) / of.noise if of.noise > 0 else None,
@@ -145,11 +154,14 @@ def _scale(signal: float, noise: float, tokens: float) -> float | None:
     return noise / signal * tokens if signal > 0 and noise > 0 else None
 
 
-def _interval(values: np.ndarray) -> Interval:
-    """The geometric mean of `values` [M] and its interval, as norms spread by factors; the mean where some are 0."""
+def _interval(values: np.ndarray, document: np.ndarray) -> Interval:
+    """The geometric mean of `values` [M] and its interval over documents, as norms spread by factors.
+
+    The mean without an interval where some are 0.
+    """
     if not ((values > 0).all() and np.isfinite(values).all()):
         return Interval(mean=float(values.mean()), low=None, high=None)
-    logs = mean_interval(np.log(values).tolist())
+    logs = over_documents(np.log(values), document)
     low, high = (None if end is None else math.exp(end) for end in (logs.low, logs.high))
     return Interval(mean=math.exp(logs.mean), low=low, high=high)
 
@@ -159,21 +171,21 @@ def _norms(found: Sequence[ParameterGradient], prefix: str) -> np.ndarray:
     return np.sqrt(np.sum(parts, axis=0)) if parts else np.zeros(1)
 
 
-def _ratio(pair: Sequence[np.ndarray]) -> Interval:
+def _ratio(pair: Sequence[np.ndarray], document: np.ndarray) -> Interval:
     """The geometric mean over batches of the first over the second."""
     first, second = pair
     if (first > 0).all() and (second > 0).all():
-        return _interval(first / second)
+        return _interval(first / second, document)
     ratio = float(first.mean() / second.mean()) if second.mean() > 0 else 1.0 if first.mean() == 0 else math.inf
     return Interval(mean=ratio, low=None, high=None)
 
 
-def _balances(model: LanguageModel, found: Sequence[ParameterGradient]) -> list[Balance]:
+def _balances(model: LanguageModel, found: Sequence[ParameterGradient], document: np.ndarray) -> list[Balance]:
     balances = []
     for index, block in enumerate(model.sequence_blocks()):
         layers = [f"blocks.{index}.mixer.{name}." for name in fused_layers(block.mixer)]
         for first, second in pairwise(layers):
-            ratio = _ratio([_norms(found, first), _norms(found, second)])
+            ratio = _ratio([_norms(found, first), _norms(found, second)], document)
             names = [path.split(".")[-2] for path in (first, second)]
             balances.append(
                 Balance(block=index, first=names[0], second=names[1], ratio=ratio, verdict=balance_verdict(ratio.mean))

@@ -3,7 +3,7 @@
 Shapes: N sequences, T tokens, P positions, L numbers of tokens after a change, C channels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -87,7 +87,7 @@ class Gate(NamedTuple):
 
 
 def read_memory(
-    model: LanguageModel, sequences: Sequences, plan: ExecutionPlan
+    model: LanguageModel, sequences: Sequences, plan: ExecutionPlan, tell: Callable[[str], None] = lambda _: None
 ) -> tuple[dict[Key, PartNumbers], list[Gate]]:
     """Every recurrent tensor, and every gate of a decay; both empty for a model without any."""
     points = points_of(sequences.inputs.shape[1])
@@ -98,6 +98,7 @@ def read_memory(
     parts: dict[Key, list[PartNumbers]] = {}
     gates: dict[tuple[int, str], list[np.ndarray]] = {}
     for rows in sequences.batches(most):
+        tell(f"state: window {rows.start} of {len(sequences.inputs)}")
         ids = torch.from_numpy(sequences.inputs[rows]).to(plan.device)
         logs: dict[tuple[int, str], list[Tensor]] = {}
 

@@ -1,6 +1,6 @@
 """The record of what a model carries from token to token on some sequences, from the numbers of its states."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -105,7 +105,7 @@ class StateProfile(Record):
     half_life: HalfLife | None
     """Over the channels of all blocks alike."""
     half_life_interval: Interval | None
-    """Of the median, the geometric mean over documents; None where that of some is longer than the text."""
+    """Of the median, over documents; None where it reaches beyond what was looked at."""
     fullness: Interval | None
     """Effective rank over that of random numbers, a mean over the parts that are matrices."""
     variety: Interval | None
@@ -114,11 +114,13 @@ class StateProfile(Record):
     """RMS at the end over that in the middle of the text, a median over parts: 1 where the state has settled."""
 
 
-def measure_states(model: LanguageModel, sequences: Sequences, plan: ExecutionPlan) -> StateProfile:
+def measure_states(
+    model: LanguageModel, sequences: Sequences, plan: ExecutionPlan, tell: Callable[[str], None] = lambda _: None
+) -> StateProfile:
     """All of it on `sequences` [N, T]."""
     tokens = sequences.inputs.shape[1]
     points = points_of(tokens)
-    numbers, gates = read_memory(model, sequences, plan)
+    numbers, gates = read_memory(model, sequences, plan, tell)
     distances = read_distances(model, sequences, plan) if numbers else {}
     attention = read_attention(model, sequences, plan)
     lives = {key: half_lives(points.lags, of.left) for key, of in numbers.items() if points.lags}
@@ -210,15 +212,21 @@ def _ratio(apart: np.ndarray, document: np.ndarray) -> float | None:
 
 
 def _median_interval(lives: Mapping[Key, np.ndarray], document: np.ndarray) -> Interval | None:
-    """Of the median half-life over all channels of a sequence."""
+    """Of the median half-life over all channels and sequences (Woodruff 1952).
+
+    Student's interval over documents of the share of a document's channels that live no longer than the median says
+    between which quantiles the median of other text may lie: those are the ends.
+    """
     if not lives:
         return None
-    medians = np.median(np.concatenate(list(lives.values()), axis=1), axis=1)
-    if not np.isfinite(medians).all():
+    values = np.concatenate(list(lives.values()), axis=1)
+    share = over_documents((values <= np.quantile(values, 0.5, method="inverted_cdf")).mean(1), document)
+    half = 0.0 if share.low is None else share.mean - share.low
+    low, median, high = (quantile(values.ravel(), min(1.0, max(0.0, at))) for at in (0.5 - half, 0.5, 0.5 + half))
+    if low is None or median is None or high is None:
         return None
-    logs = over_documents(np.log(medians), document)
-    low, high = (None if end is None else float(np.exp(end)) for end in (logs.low, logs.high))
-    return Interval(mean=float(np.exp(logs.mean)), low=low, high=high)
+    known = share.low is not None
+    return Interval(mean=median, low=low if known else None, high=high if known else None)
 
 
 def _fullness(numbers: Mapping[Key, PartNumbers], document: np.ndarray) -> Interval | None:

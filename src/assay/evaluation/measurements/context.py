@@ -14,7 +14,7 @@ from assay.evaluation.measurement import Given, Measurement, Reader, register
 from assay.records import Column, FigurePoint, Interval, MeasuredFigure, Record
 
 WHOLE = ContextProtocol(windows=256, per_doubling=2)
-QUICK = ContextProtocol(windows=24, per_doubling=1)
+QUICK = ContextProtocol(windows=24, per_doubling=1, longest_times=4)
 
 
 class AtLength(Record):
@@ -55,7 +55,7 @@ class ContextUse(Record):
 
 
 class MeasureContext(Measurement[ContextUse]):
-    """Contexts from short to eight times the training context."""
+    """Contexts from short to eight times the training context, or as far as the protocol goes."""
 
     name = "context"
     question = "How much context does the model use, and at which length does it get worse?"
@@ -63,7 +63,8 @@ class MeasureContext(Measurement[ContextUse]):
     group = "character"
     needs = frozenset({"trained"})
     record = ContextUse
-    quick = f"{QUICK.windows} windows, one length for each doubling"
+    version = 2  # a length is worse only where that is told though the best was picked among lengths
+    quick = f"{QUICK.windows} windows, one length for each doubling, up to {QUICK.longest_times} training contexts"
 
     def measure(self, given: Given, readers: Sequence[Reader]) -> ContextUse:
         protocol = QUICK if given.quick else WHOLE
@@ -71,7 +72,7 @@ class MeasureContext(Measurement[ContextUse]):
         if given.recut is None:
             return _nothing("the data are a task, whose sequences have a length of their own", trained)
         positions = given.trained.max_positions
-        lengths = context_lengths(trained, protocol.per_doubling)
+        lengths = context_lengths(trained, protocol.per_doubling, protocol.longest_times)
         possible = [length for length in lengths if positions is None or length <= positions]
         found = long_windows(given.recut, possible, 0, protocol.windows)
         if found is None:

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from assay.evaluation.inside.gradient import TokenBatch
-from assay.evaluation.inside.gradient_profile import BALANCED, TOLERATED, GradientProfile, measure_gradients
+from assay.evaluation.inside.gradient_profile import BALANCED, TOLERATED, GradientProfile
 from assay.evaluation.inside.sequences import Sequences, evaluating, fullest_rows
-from assay.evaluation.inside.state_profile import StateProfile, measure_states
+from assay.evaluation.inside.shared import gradients_of, states_of
+from assay.evaluation.inside.state_profile import StateProfile
 from assay.evaluation.measurement import Given, Measurement, Reader, register
 from assay.layers.mixer import state_tensors
 from assay.model.lm import LanguageModel, ModelState
@@ -59,7 +60,7 @@ class DocumentChecks(Record):
 
 
 class MeasureDocumentChecks(Measurement[DocumentChecks]):
-    """On a few validation windows; of the trained weights, where there are any."""
+    """Of the trained weights, where there are any; states and gradients are those of `state` and `gradients`."""
 
     name = "document_checks"
     question = "What do the checks S0 to S4 and G1 to G4 of the research documents say?"
@@ -68,6 +69,8 @@ class MeasureDocumentChecks(Measurement[DocumentChecks]):
     needs = frozenset({"initial", "trained"})
     needs_all = False
     record = DocumentChecks
+    version = 2  # over the states and gradients that `state` and `gradients` read
+    quick = "the states and gradients of the smaller protocols of state and gradients"
 
     def measure(self, given: Given, readers: Sequence[Reader]) -> DocumentChecks:
         return DocumentChecks(checks=list(_checks(given)))
@@ -92,13 +95,12 @@ def in_words(values: DocumentChecks) -> str:
 
 
 def _checks(given: Given) -> Iterator[Check]:
-    model = given.trained if "trained" in given.models else given.initial
+    moment = given.moments[-1]
+    model = given.model(moment)
     rows, length = fullest_rows(given.validation, WINDOWS)
     inputs, targets = (part[rows][:, :length] for part in (given.validation.inputs, given.validation.targets))
     sequences = Sequences(inputs, given.validation.document[rows])
-    states = measure_states(model, sequences, given.plan)
-    batches = [TokenBatch(inputs[[row]], targets[[row]]) for row in range(len(rows))]
-    gradients = measure_gradients(model, batches, given.plan, given.protocol)
+    states, gradients = states_of(given, moment), gradients_of(given, moment)
     yield from _state_checks(model, sequences, states, given.plan)
     whole = TokenBatch(inputs, targets)
     finite, entropy, nats = _outputs(model, whole, given.plan)

@@ -4,13 +4,10 @@ import math
 import re
 from collections.abc import Sequence
 
-from assay.evaluation.inside.gradient import TokenBatch
-from assay.evaluation.inside.gradient_profile import EXPLODING, VANISHING, Balance, GradientProfile, measure_gradients
-from assay.evaluation.inside.sequences import fullest_rows
-from assay.evaluation.measurement import Given, Measurement, Reader, register
+from assay.evaluation.inside.gradient_profile import EXPLODING, VANISHING, Balance, GradientProfile
+from assay.evaluation.inside.shared import QUICK_GRADIENT_WINDOWS, gradients_of
+from assay.evaluation.measurement import MOMENTS, Given, Measurement, Reader, register
 from assay.records import Column, FigurePoint, MeasuredFigure, Record
-
-BATCHES = 16
 
 
 class Gradients(Record):
@@ -30,15 +27,11 @@ class MeasureGradients(Measurement[Gradients]):
     needs = frozenset({"initial", "trained"})
     needs_all = False
     record = Gradients
+    version = 2  # intervals are over documents
+    quick = f"at most {QUICK_GRADIENT_WINDOWS} windows"
 
     def measure(self, given: Given, readers: Sequence[Reader]) -> Gradients:
-        rows, length = fullest_rows(given.validation, BATCHES)
-        windows = given.validation
-        batches = [TokenBatch(windows.inputs[[row], :length], windows.targets[[row], :length]) for row in rows]
-        initial, trained = (
-            measure_gradients(given.model(need), batches, given.plan, given.protocol) if need in given.models else None
-            for need in ("initial", "trained")
-        )
+        initial, trained = (gradients_of(given, moment) if moment in given.models else None for moment in MOMENTS)
         return Gradients(initial=initial, trained=trained)
 
     def columns(self, values: Gradients) -> list[Column]:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from assay.evaluation.inside.sequences import fullest
-from assay.evaluation.inside.state_profile import StateProfile, measure_states
-from assay.evaluation.measurement import Given, Measurement, Reader, register
+from assay.evaluation.inside.shared import QUICK_STATE_WINDOWS, states_of
+from assay.evaluation.inside.state_profile import StateProfile
+from assay.evaluation.measurement import MOMENTS, Given, Measurement, Reader, register
 from assay.records import Column, FigurePoint, MeasuredFigure, Record
 
 
@@ -27,13 +27,11 @@ class MeasureState(Measurement[States]):
     needs = frozenset({"initial", "trained"})
     needs_all = False
     record = States
+    version = 2  # the half-life's interval is that of the median which it stands beside
+    quick = f"at most {QUICK_STATE_WINDOWS} windows"
 
     def measure(self, given: Given, readers: Sequence[Reader]) -> States:
-        sequences = fullest(given.validation, given.evaluation.signal_windows)
-        initial, trained = (
-            measure_states(given.model(need), sequences, given.plan) if need in given.models else None
-            for need in ("initial", "trained")
-        )
+        initial, trained = (states_of(given, moment) if moment in given.models else None for moment in MOMENTS)
         return States(initial=initial, trained=trained)
 
     def columns(self, values: States) -> list[Column]:

@@ -22,13 +22,14 @@ from assay.model.architecture import Architecture, build_model
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan, available_cores, resolve_plan
 from assay.model.sizing import build_on_meta
-from assay.records import Measured
+from assay.records import Measured, MeasurementResult
 from assay.records.results import in_order
 from assay.study.arm import ArmConfig, parse_arm
 from assay.study.asked import DEFAULT_SIZE, StudyConfig, usual_measurements
 from assay.study.machine import threads_at_once
 from assay.study.measure.given import Who, arms_of, given, given_study
 from assay.study.measure.how import EVERYTHING, How
+from assay.study.measure.kept import keep, kept, kept_in
 from assay.study.measure.runs import Looked, Row, of_studies
 from assay.study.resolve import Study, resolve
 from assay.study.subject.file import registered_by
@@ -53,7 +54,7 @@ def look_at_arm(
         return plan.apply(build_model(one.architecture, one.config, seed, one.replicate))
 
     of = given(who, {"initial": initial}, plan, study.config.evaluation, one.training, study.dataset)
-    return _looked(f"{one.label}, untrained", only, of, tell, how)
+    return _looked(f"{one.label}, untrained", only, of, tell, how, kept_in(study, one, seed, plan))
 
 
 def look_at_arms(
@@ -196,8 +197,18 @@ def of_task(task: TaskDataset | None) -> frozenset[Need]:
     return frozenset(met)
 
 
-def _looked(name: str, only: Sequence[str] | None, of: Given, tell: Callable[[str], None], how: How) -> Looked:
-    """All of `only`, or of the defaults, that the model has what it takes for; a line for each of the others."""
+def _looked(
+    name: str,
+    only: Sequence[str] | None,
+    of: Given,
+    tell: Callable[[str], None],
+    how: How,
+    folder: Path | None = None,
+) -> Looked:
+    """All of `only`, or of the defaults, that the model has what it takes for; a line for each of the others.
+
+    What lies in `folder` is not measured again, and each result is written there as soon as it is there.
+    """
     of = dataclasses.replace(how.of(of), tell=tell)
     available = of_task(of.task) | of.models.keys()
     asked = named(expanded(usual_measurements(None if of.task is None else of.task.name) if only is None else only))
@@ -208,11 +219,21 @@ def _looked(name: str, only: Sequence[str] | None, of: Given, tell: Callable[[st
     who = name if "trained" in of.models else "an untrained model"
     notes += [f"{item.name}: {item.unmet(available)}; {who} has none" for item in of_models if item not in able]
     notes += [] if only is None else of_studies(items, name)
-    tell(f"{name}: measuring {', '.join(item.name for item in able)}")
+    had = {} if folder is None else kept(folder, able, how)
+    if had:
+        notes.append(f"{name}: {join_names(list(had))} measured by an earlier call ({folder})")
+    to_do = {item.name: item for item in able if item.name not in had}
+    tell(f"{name}: measuring {', '.join(to_do)}")
     measured = Measured(label=of.label, seed=of.seed)
     measuring = Measuring(of)
-    results = in_order(measuring.results(able, measured))
+
+    def write(result: MeasurementResult) -> None:
+        if folder is not None:
+            keep(folder, to_do[result.measurement], result)
+
+    new = measuring.results(list(to_do.values()), measured, keep=write)
+    results = in_order([*had.values(), *new])
     measuring.raise_failures()
     rows = [Row(name, 1, columns_of(of.label, [results], {}, LEVEL))] if able else []
     said = [f"{name}: {sentence}" for result in results.values() for sentence in result.sentences]
-    return Looked(name, rows, said, {name: results}, list(results), notes)
+    return Looked(name, rows, said, {name: results}, [result.measurement for result in new], notes)
