@@ -4,10 +4,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from assay.analysis.gate.needs import further_measurements, memory_tasks
 from assay.analysis.gate.rule import GateRule
 from assay.config import digest_of
 from assay.errors import RequestError
 from assay.parsing import parse_number
+from assay.records.gate import MemoryKind
 from assay.study.arm import ArmConfig
 from assay.study.asked import StudyConfig
 
@@ -46,6 +48,8 @@ class GateRequest:
     rates: Sequence[float] = RATES
     tokens_per_parameter: float = TOKENS_PER_PARAMETER
     placebo: bool = False
+    memory: bool = False
+    """Whether memory is measured even where the rule does not ask for it."""
 
     def __post_init__(self) -> None:
         labels = [self.baseline.label, *(arm.label for arm in self.candidates)]
@@ -78,6 +82,14 @@ class GateRequest:
         if self.seeds is not None and self.seeds < 2:
             raise RequestError(f"--seeds {self.seeds}: two or more are needed, as one has no spread")
 
+    def memory_tasks(self) -> list[MemoryKind]:
+        """The memory stages that the rule needs, or all."""
+        return memory_tasks(self.rule, self.memory)
+
+    def further_measurements(self) -> list[str]:
+        """What is measured of the runs at the largest size because the rule asks for it, or all of it."""
+        return further_measurements(self.rule, self.memory)
+
     def identity(self) -> str:
         """A hash of all that is asked but for the rule, which may judge the same runs again."""
         return digest_of(
@@ -90,6 +102,7 @@ class GateRequest:
                 "rates": list(self.rates),
                 "tokens_per_parameter": self.tokens_per_parameter,
                 "placebo": self.placebo,
+                "memory": self.memory,
             }
         )
 

@@ -31,9 +31,10 @@ def arms_of(request: GateRequest) -> dict[str, ArmConfig]:
 
 
 def study_of(
-    request: GateRequest, stage: Stage, rates: Rates, base: StudyConfig, inference: str | None = None
+    request: GateRequest, stage: Stage, rates: Rates, base: StudyConfig, further: Sequence[str] = ()
 ) -> StudyConfig:
-    """The study of `stage`; `base` is the protocol with its execution resolved, `inference` a measurement beside it.
+    """The study of `stage`; `base` is the protocol with its execution resolved, `further` are measurements beside
+    its own.
 
     An arm with several rates runs once with each, under the label `ARM@lr=RATE`. Tuning is scored on the validation
     split alone, and measures nothing else.
@@ -59,8 +60,8 @@ def study_of(
         alone = len(arms) == 1
         if alone:
             update["measurements"] = ["likelihood"]
-        elif inference is not None:
-            update["measurements"] = [*base.measurements, inference]
+        elif further:
+            update["measurements"] = list(dict.fromkeys([*base.measurements, *further]))
         update["rule"] = base.rule.model_copy(update={"baseline": None if alone else baseline})
     else:
         update["measurements"] = ["likelihood"]

@@ -27,6 +27,8 @@ KINDS = {
     "check": "the carried rate and its neighbours",
     "sanity": "short trainings before the size",
     "judged": "judged runs",
+    "recall": "the value of a key, learned and asked for (MQAR)",
+    "statefulness": "a fact among other sentences, learned and asked for (needle)",
     "control": "the baseline on half the tokens",
 }
 

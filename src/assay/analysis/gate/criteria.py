@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from assay.analysis.gate.evidence import Evidence
+from assay.analysis.gate.memory import MEMORY_KINDS, why_not_told
 from assay.analysis.gate.rule import Criterion
 from assay.analysis.scaling.trend import Trend
 from assay.analysis.statistics import mean_interval
@@ -31,12 +32,16 @@ def judge_criterion(
     if criterion.quantity == "trend":
         return _of_trend(criterion, trend)
     found = _bounds(criterion, evidence, candidate, level)
+    why = None
+    if criterion.quantity in MEMORY_KINDS:
+        why = why_not_told(str(criterion.quantity), evidence.memory, candidate, evidence.baseline)
+        found = None if why else found
     threshold = criterion.at_least if criterion.at_least is not None else criterion.at_most
     limit = f"{'at least' if criterion.at_least is not None else 'at most'} {threshold:g}"
     if found is None:
         what = criterion.column or criterion.quantity
         state: State = "OPEN"
-        text = f"{criterion.name}: {what} was not measured"
+        text = f"{criterion.name}: {why or f'{what} was not measured'}"
     else:
         state = state_of(found, criterion)
         ends = "" if found.low is None or found.high is None else f" ({found.low:.3g} to {found.high:.3g}{found.of})"
@@ -50,7 +55,7 @@ def judge_criterion(
         high=None if found is None else found.high,
         threshold=float(threshold if threshold is not None else math.nan),
         text=text,
-        closing="" if state != "OPEN" else _closing(found),
+        closing="" if state != "OPEN" else _closing(found, criterion, why),
     )
 
 
@@ -87,6 +92,11 @@ def _bounds(criterion: Criterion, evidence: Evidence, candidate: str, level: flo
     if criterion.quantity == "diverged_runs":
         count = float(evidence.diverged(candidate))
         return Bounds(count, count, count, " runs")
+    if criterion.quantity in MEMORY_KINDS:
+        arms = evidence.memory.get(str(criterion.quantity), {})
+        if candidate not in arms or evidence.baseline not in arms:
+            return None
+        return _over_seeds(criterion, arms[candidate].scores, arms[evidence.baseline].scores, level)
     of_ours, of_theirs = (_values(criterion, runs) for runs in (ours, theirs))
     if of_ours and of_theirs:
         return _over_seeds(criterion, of_ours, of_theirs, level)
@@ -152,7 +162,13 @@ def _compared(criterion: Criterion) -> str:
     ]
 
 
-def _closing(found: Bounds | None) -> str:
+def _closing(found: Bounds | None, criterion: Criterion, why: str | None) -> str:
+    if found is None and criterion.quantity in MEMORY_KINDS:
+        if why is not None and "floor" in why:
+            return "a larger budget, whose memory runs are longer, or other sizes may leave the floor"
+        return "a gate whose rule asks for it, or --memory, would measure it"
+    if found is None and criterion.column == "long_context":
+        return "a text whose held-out documents are longer than the context, or --memory, would measure it"
     if found is None:
         return "a measurement of it would close it: `--measure` beside the usual ones"
     if found.low is None or found.high is None:

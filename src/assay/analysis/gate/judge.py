@@ -97,7 +97,9 @@ def _by_points(evidence: Evidence, rule: PointRule, label: str, role: Role) -> C
         return _undecided(label, role, join_names(evidence.doubts))
     metrics: dict[str, float | None] = point_metrics(evidence, label)
     found = judge_points(rule, metrics)
-    reasons = [found.reason, *(f"caveat: {caveat}" for caveat in rule.caveats)]
+    graduates = {True: "graduates by its marks", False: "does not graduate by its marks", None: ""}[found.graduates]
+    said = [*([graduates] if graduates else []), *found.lists]
+    reasons = [found.reason, *said, *(f"caveat: {caveat}" for caveat in rule.caveats)]
     marks: list[dict[str, Any]] = [mark._asdict() for mark in found.marks]
     return CandidateVerdict(
         label=label, role=role, verdict=found.word, reasons=reasons, marks=marks, metrics=metrics,

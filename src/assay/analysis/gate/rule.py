@@ -14,10 +14,13 @@ from assay.registry import suggestion
 DEFAULT_RULE = "assay"
 Word = Literal["GO", "NO-GO", "UNDECIDED"]
 Per = Literal["flops", "parameters", "seconds", "state_bytes"]
-QUANTITIES = ("diverged_runs", "trend", "state_bytes", "peak_memory_bytes")
+QUANTITIES = ("diverged_runs", "trend", "state_bytes", "peak_memory_bytes", "recall", "statefulness")
+"""The last two are scores of the gate's memory stages."""
 METRICS = (
     "loss_ratio",
     "statefulness_ratio",
+    "statefulness_difference",
+    "long_context_nats",
     "speed_ratio",
     "memory_ratio",
     "spike_ratio",
@@ -145,6 +148,12 @@ class Stop(Condition):
     reason: str
 
 
+class Requirement(Condition):
+    """What a document asks of a pass, beside its decision."""
+
+    name: str
+
+
 class Clause(Config):
     """A verdict where all conditions hold; the first such clause decides."""
 
@@ -187,6 +196,10 @@ class PointRule(Config):
     says: str = ""
     caveats: list[str] = []
     stop: list[Stop] = []
+    fail_triggers: list[Stop] = []
+    """A document's list of them, shown beside the verdict; they decide nothing."""
+    pass_requires: list[Requirement] = []
+    """The same of what it asks of a pass."""
     grades: list[Grade] = []
     graduation: Graduation | None = None
     decide: list[Clause] = Field(min_length=1)
