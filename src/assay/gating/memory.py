@@ -51,7 +51,7 @@ def memory_study(
 ) -> StudyConfig:
     """The study of a memory stage. Each arm has the learning rate that tuning on text found at this size."""
     kind = stage.kind
-    if kind not in MEMORY_TASKS:
+    if kind != "recall" and kind != "statefulness":
         raise ValueError(f"{kind} is no memory stage")
     task = MEMORY_TASKS[kind]
     steps = max(1, stage.tokens // task.batch_tokens)
