@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from assay.analysis.wording import short
 from assay.gating.asked import CONTROL, PLACEBO
-from assay.gating.memory import memory_tokens
+from assay.gating.memory import MEMORY_TASKS, memory_tokens
 from assay.records.gate import MemoryKind, Stage, StageKind
 
 TUNING_SEED = 10_000
@@ -19,8 +19,6 @@ SANITY_BATCHES = 300
 """What the checks before a size train on, about: a part of the tokens, and a few tokens again and again."""
 PAGE_SECONDS = 8.0
 """Floors, the speed of all arms by turns, samples and the page of one judged stage, about."""
-ASKING_SECONDS = 3.0
-"""Of a run of a memory stage: its answers, about."""
 PAGE_SECONDS_AN_ARM = 6.0
 """And of each of its arms: two audits."""
 
@@ -111,8 +109,8 @@ def _memory(shape: Shape, kind: MemoryKind, sizes: Sequence[int], costs: Costs) 
     """A task that memory solves, at the smallest size, with the seeds that are judged."""
     tokens = memory_tokens(kind, shape.tokens(sizes[-1]))
     arms = [shape.baseline, *shape.candidates]
-    each = [costs(arm, sizes[0], tokens) for arm in arms]
-    runs = [cost.seconds + ASKING_SECONDS for cost in each for _ in range(shape.seeds)]
+    each = [costs(arm, sizes[0], tokens + MEMORY_TASKS[kind].asked) for arm in arms]
+    runs = [cost.seconds for cost in each for _ in range(shape.seeds)]
     return Stage(
         name=f"{kind}-{short(sizes[0])}",
         kind=kind,

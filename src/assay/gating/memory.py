@@ -25,6 +25,8 @@ class MemoryTask:
     """Of a batch."""
     tokens: int
     """That a run reads, at most."""
+    asked: int
+    """Tokens of training that its questions cost as much as, about."""
 
     @property
     def batch_tokens(self) -> int:
@@ -33,8 +35,8 @@ class MemoryTask:
 
 
 MEMORY_TASKS: Mapping[MemoryKind, MemoryTask] = {
-    "recall": MemoryTask("mqar:pairs=2,vocab=16", context=16, sequences=64, tokens=1_024_000),
-    "statefulness": MemoryTask("needle:distractors=8", context=208, sequences=16, tokens=665_600),
+    "recall": MemoryTask("mqar:pairs=2,vocab=16", context=16, sequences=32, tokens=1_024_000, asked=20_000),
+    "statefulness": MemoryTask("needle:distractors=4", context=144, sequences=16, tokens=691_200, asked=350_000),
 }
 ANSWERS = 4_096
 """Targets of the test split on which `answers` are counted, about."""
