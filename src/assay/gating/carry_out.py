@@ -232,6 +232,8 @@ def _note_seconds(folder: Path, stage: str, seconds: float) -> None:
 
 
 def _refuse_other_files(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise RequestError(f"--out {folder}: is a file; a folder would do")
     if folder.exists() and not (folder / PLAN).exists():
         known = {".lock", GATE}
         names = [entry.name for entry in folder.iterdir()]

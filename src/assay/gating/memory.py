@@ -27,6 +27,8 @@ class MemoryTask:
     """That a run reads, at most."""
     asked: int
     """Tokens of training that its questions cost as much as, about."""
+    scored: int
+    """Targets of the test split that are scored; `choices` asks some 300 needles beside them."""
 
     @property
     def batch_tokens(self) -> int:
@@ -35,11 +37,13 @@ class MemoryTask:
 
 
 MEMORY_TASKS: Mapping[MemoryKind, MemoryTask] = {
-    "recall": MemoryTask("mqar:pairs=2,vocab=16", context=16, sequences=32, tokens=1_024_000, asked=20_000),
-    "statefulness": MemoryTask("needle:distractors=4", context=144, sequences=16, tokens=691_200, asked=350_000),
+    "recall": MemoryTask(
+        "mqar:pairs=2,vocab=16", context=16, sequences=32, tokens=1_024_000, asked=20_000, scored=8_192
+    ),
+    "statefulness": MemoryTask(
+        "needle:distractors=4", context=144, sequences=16, tokens=691_200, asked=350_000, scored=2_048
+    ),
 }
-ANSWERS = 4_096
-"""Targets of the test split on which `answers` are counted, about."""
 
 
 def memory_tokens(kind: MemoryKind, most: int) -> int:
@@ -76,7 +80,7 @@ def memory_study(
             "seeds": list(stage.seeds),
             "data": DataConfig.parse({"task": task.task}),
             "training": base.training.model_copy(update=update),
-            "evaluation": base.evaluation.model_copy(update={"test_tokens": ANSWERS * task.context // 2}),
+            "evaluation": base.evaluation.model_copy(update={"test_tokens": task.scored}),
             "measurements": ["likelihood", MEASURED_BY[kind]],
         }
     )

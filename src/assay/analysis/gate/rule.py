@@ -4,7 +4,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from assay.analysis.statistics import LEVEL
 from assay.config import Config, digest_of, read_yaml
@@ -63,6 +63,13 @@ class Bounds(Config):
         if not self.limits:
             raise ValueError("a limit is missing; above, below, at_least or at_most would do")
         return self
+
+
+def _known_metric(name: str) -> str:
+    """The name; a ValueError where no metric has it, as a rule would wait for it for ever."""
+    if name not in METRICS:
+        raise ValueError(f"metric {name!r}: unknown; {suggestion(name, list(METRICS))}")
+    return name
 
 
 class Primary(Config):
@@ -135,8 +142,8 @@ class Condition(Bounds):
         if (self.metric is None) == (not self.count):
             raise ValueError("one of metric and count is needed")
         for name in [self.metric, *self.count]:
-            if name is not None and name not in METRICS:
-                raise ValueError(f"metric {name!r}: unknown; {suggestion(name, list(METRICS))}")
+            if name is not None:
+                _known_metric(name)
         if self.count and (self.above is None or self.at_least is None):
             raise ValueError("count: needs above (of each metric) and at_least (of how many)")
         return self
@@ -177,6 +184,11 @@ class Grade(Config):
     good_enough: Bounds
     promising: Bounds
     excellent: Bounds
+
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, metric: str) -> str:
+        return _known_metric(metric)
 
 
 class Graduation(Config):
@@ -230,7 +242,7 @@ def read_rule(given: str) -> GateRule:
 def parse_rule(values: dict[str, Any], given: str = "rule") -> GateRule:
     """The rule that `values` state; `given` is what messages begin with."""
     kind = values.get("kind")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise RequestError(f"{given}: kind {kind!r} given; intervals or points would do")
     try:
         return _KINDS[kind].parse(values)
