@@ -39,10 +39,11 @@ DOCUMENT: dict[str, dict[str, Any]] = {
 }
 """The document's GPT-2s, and how many parameters it says they have."""
 SCALES: dict[str, dict[str, Any]] = {
-    "smoke": {"sizes": [32_000, 64_000], "seeds": 2, "tokens_per_parameter": 0.05},
+    "smoke": {"sizes": [32_000, 64_000], "seeds": 2, "tokens_per_parameter": 0.05,
+              "training": {"batch_tokens": 128, "context": 64}, "evaluation": {"test_tokens": 1_024}},
     "pocket": {"budget": "50m"},
     "document": {"sizes": [3_500_000, 8_000_000, 30_000_000], "seeds": 5},
-}
+}  # fmt: skip
 ERRATA = [
     "Erratum 9: the document's compute-efficiency ratio divides a perplexity by a time, so that a worse model has "
     "more of it. Bits saved against the unigram floor per second stand beside it.",
