@@ -59,6 +59,7 @@ class MeasureBeyond(Measurement[Beyond]):
         )
 
     def columns(self, values: Beyond) -> list[Column]:
+        """What it is worth to let it read on: nothing where that harms, as its text can always be cut."""
         of = values.gained
         return [
             Column(
@@ -66,9 +67,9 @@ class MeasureBeyond(Measurement[Beyond]):
                 head="gain beyond",
                 second="its context, nats",
                 format="number",
-                value=None if of is None else of.mean,
-                low=None if of is None else of.low,
-                high=None if of is None else of.high,
+                value=None if of is None else max(0.0, of.mean),
+                low=None if of is None or of.low is None else max(0.0, of.low),
+                high=None if of is None or of.high is None else max(0.0, of.high),
                 better="higher",
             )
         ]
