@@ -57,6 +57,8 @@ def _how_surely(verdict: CandidateVerdict, top: GainRecord | None, record: GateR
         said.append(
             f"{100 * top.level:g}% of such intervals hold the truth: {low} to {high}, over {counted(seeds, 'seed')}."
         )
+    elif top is not None:
+        said.append("These runs bound the gain on neither side.")
     elif record.rule["kind"] == "points":
         said.append("Not known: this rule decides by point estimates, without an interval.")
     for state in ("FAIL", "OPEN", "PASS"):
@@ -71,7 +73,7 @@ def _cost(record: GateRecord, verdict: CandidateVerdict, plan: GatePlan | None) 
     said = [f"{quantities.flops(flops)} in judged runs"] if flops else []
     if plan is not None:
         said.append(f"{counted(sum(stage.runs for stage in plan.stages), 'run')} in all")
-    said += [line.removesuffix(".") for line in record.prediction if line.startswith("Time:")]
+    said += [line.removeprefix("Time: ").removesuffix(".") for line in record.prediction if line.startswith("Time:")]
     per = record.rule.get("primary", {}).get("per")
     seconds = [gain for gain in verdict.gains if gain.per == "seconds" and gain.per != per and gain.factor is not None]
     if seconds:

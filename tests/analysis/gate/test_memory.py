@@ -1,6 +1,7 @@
 """Recall, statefulness and long context: PASS, FAIL or OPEN by intervals, and OPEN where all stand at the floor."""
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 import pytest
@@ -41,6 +42,14 @@ def test_recall_is_judged_by_its_interval(ours: list[float], theirs: list[float]
     found = judge_criterion(RECALL, of, "mine", None, 0.99)
     assert found.state == state
     assert "over 3 seeds" in found.text
+
+
+def test_open_by_its_interval_says_how_many_seeds_would_tell() -> None:
+    of = with_memory(remembered([0.4, 0.7, 0.6]), remembered([0.5, 0.5, 0.5]))
+    closing = judge_criterion(RECALL, of, "mine", None, 0.95).closing
+    assert re.fullmatch(r"some \d+ seeds, here 3, would tell it if it is as seen", closing)
+    near = with_memory(remembered([0.3, 0.5, 0.4001]), remembered([0.5, 0.5, 0.5]))
+    assert "no number of seeds" in judge_criterion(RECALL, near, "mine", None, 0.95).closing
 
 
 def test_where_all_stand_at_the_floor_nothing_is_told() -> None:
@@ -92,6 +101,8 @@ def test_score_is_the_way_from_the_floor_to_perfect() -> None:
     column = Column(key="accuracy", head="accuracy", format="percent", value=0.75, floor=0.5)
     assert score_of(run.with_results([result("answers", column)]), "recall") == pytest.approx(0.5)
     assert score_of(run.with_results([result("choices", column)]), "recall") is None
+    below = column.model_copy(update={"value": 0.2})
+    assert score_of(run.with_results([result("answers", below)]), "recall") == 0, "worse than no memory is none"
     failed = dataclasses.replace(run, record=run.record.model_copy(update={"status": "diverged"}))
     assert score_of(failed.with_results([result("answers", column)]), "recall") is None
 

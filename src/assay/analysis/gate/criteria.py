@@ -12,6 +12,7 @@ from assay.analysis.statistics import mean_interval
 from assay.records import ArmColumn, MeasuredRun
 from assay.records.gate import CriterionRecord
 
+MOST_SEEDS = 1_000
 State = Literal["PASS", "FAIL", "OPEN"]
 
 
@@ -23,6 +24,8 @@ class Bounds(NamedTuple):
     high: float | None
     of: str
     """What the interval is over, in words."""
+    seeds: int = 0
+    """How many it is over; 0 where it is over none."""
 
 
 def judge_criterion(
@@ -131,10 +134,10 @@ def _over_seeds(
             return None
         logs = mean_interval([math.log(ours[seed] / theirs[seed]) for seed in seeds], level)
         ends = [None if end is None else math.exp(end) for end in (logs.low, logs.high)]
-        return Bounds(math.exp(logs.mean), ends[0], ends[1], f" over {len(seeds)} seeds")
+        return Bounds(math.exp(logs.mean), ends[0], ends[1], f" over {len(seeds)} seeds", len(seeds))
     values = [ours[seed] - (theirs[seed] if criterion.compare == "difference" else 0.0) for seed in seeds]
     of = mean_interval(values, level)
-    return Bounds(of.mean, of.low, of.high, f" over {len(seeds)} seeds")
+    return Bounds(of.mean, of.low, of.high, f" over {len(seeds)} seeds", len(seeds))
 
 
 def _over_ranges(criterion: Criterion, ours: ArmColumn, theirs: ArmColumn) -> Bounds | None:
@@ -173,4 +176,27 @@ def _closing(found: Bounds | None, criterion: Criterion, why: str | None) -> str
         return "a measurement of it would close it: `--measure` beside the usual ones"
     if found.low is None or found.high is None:
         return "a second seed would give it an interval"
-    return "more seeds, or on a quieter machine another measurement of speed, would narrow it"
+    if not found.seeds:
+        return "another measurement, on a quieter machine, would narrow it"
+    needed = _seeds_needed(found, criterion)
+    if needed is None:
+        return f"no number of seeds up to {MOST_SEEDS:,} would tell it, as close to the threshold as it is"
+    return f"some {needed} seeds, here {found.seeds}, would tell it if it is as seen"
+
+
+def _seeds_needed(found: Bounds, criterion: Criterion) -> int | None:
+    """As an interval narrows with the root of their number; None from more than MOST_SEEDS on."""
+    threshold = criterion.at_least if criterion.at_least is not None else criterion.at_most
+    assert threshold is not None
+    assert found.low is not None
+    assert found.high is not None
+    ends = (found.value, threshold, found.low, found.high)
+    if criterion.compare == "ratio":
+        if min(ends) <= 0:
+            return None
+        ends = tuple(map(math.log, ends))
+    value, limit, low, high = ends
+    if value == limit:
+        return None
+    needed = math.ceil(found.seeds * ((high - low) / 2 / (value - limit)) ** 2)
+    return None if needed > MOST_SEEDS else max(needed, found.seeds + 1)

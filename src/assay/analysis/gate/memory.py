@@ -21,7 +21,7 @@ class Remembered(NamedTuple):
     """What the runs of one arm at one memory stage came to."""
 
     scores: dict[int, float]
-    """Seed -> (accuracy - floor) / (1 - floor): 0 is what needs no memory, 1 perfect."""
+    """Seed -> (accuracy - floor) / (1 - floor): 0 is what needs no memory, or less than that, and 1 perfect."""
     diverged: int
 
     @property
@@ -62,7 +62,7 @@ def score_of(run: MeasuredRun, kind: MemoryKind) -> float | None:
     column = next((column for column in result.columns if column.key == "accuracy"), None)
     if column is None or column.value is None or column.floor is None or not math.isfinite(column.value):
         return None
-    return (column.value - column.floor) / (1 - column.floor) if column.floor < 1 else None
+    return max(0.0, (column.value - column.floor) / (1 - column.floor)) if column.floor < 1 else None
 
 
 def why_not_told(kind: str, memory: Memory, candidate: str, baseline: str) -> str | None:
