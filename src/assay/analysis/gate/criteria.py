@@ -190,7 +190,7 @@ def _seeds_needed(found: Bounds, criterion: Criterion) -> int | None:
     assert threshold is not None
     assert found.low is not None
     assert found.high is not None
-    ends = (found.value, threshold, found.low, found.high)
+    ends: tuple[float, ...] = (found.value, threshold, found.low, found.high)
     if criterion.compare == "ratio":
         if min(ends) <= 0:
             return None
