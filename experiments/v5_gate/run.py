@@ -19,10 +19,12 @@ from rich.table import Table
 
 from assay.analysis.efficiency import efficiencies
 from assay.analysis.gate.rule import PointRule, read_rule
-from assay.api import build, gate
+from assay.api import gate
 from assay.cli.progress import StudyProgress
 from assay.errors import RequestError
 from assay.model.accounting import count_parameters
+from assay.model.architecture import ARCHITECTURES
+from assay.model.sizing import build_on_meta
 from assay.records import StudyRecord
 from assay.records.gate import CandidateVerdict, GateRecord
 from assay.records.inference import Inference
@@ -57,7 +59,9 @@ def counted(name: str) -> tuple[int, int]:
     of = {key: value for key, value in DOCUMENT[name].items() if key != "says"}
     if of["d_model"] % of["n_heads"]:
         of["n_heads"] = 8
-    found = count_parameters(build(BASELINE, vocab_size=VOCABULARY, max_positions=1_024, heads="tied", **of))
+    architecture = ARCHITECTURES.get(BASELINE)
+    values = {**of, "vocab_size": VOCABULARY, "max_positions": 1_024, "heads": "tied"}
+    found = count_parameters(build_on_meta(architecture, architecture.config.parse(values)))
     return found.total, found.non_embedding
 
 
