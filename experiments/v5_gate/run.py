@@ -41,7 +41,7 @@ DOCUMENT: dict[str, dict[str, Any]] = {
 }
 """The document's GPT-2s, and how many parameters it says they have."""
 SCALES: dict[str, dict[str, Any]] = {
-    "smoke": {"sizes": [32_000, 64_000], "seeds": 2, "tokens_per_parameter": 0.05,
+    "smoke": {"sizes": [32_000, 64_000], "seeds": 2, "tokens_per_parameter": 0.05, "rates": [1e-3, 3e-3, 1e-2],
               "training": {"batch_tokens": 128, "context": 64}, "evaluation": {"test_tokens": 1_024}},
     "pocket": {"budget": "50m"},
     "document": {"sizes": [3_500_000, 8_000_000, 30_000_000], "seeds": 5},

@@ -46,6 +46,12 @@ def test_rule_by_points_says_that_it_is_not_sure() -> None:
     assert "statefulness" in found["What would change it"]
 
 
+def test_decision_by_points_names_what_decided() -> None:
+    record = judged(0.01, "groundthink-v5")
+    assert record.verdict == "NO-GO"
+    assert answers(record)["What would change it"].startswith("Other numbers in what decided it: ")
+
+
 def test_required_criterion_that_failed_would_change_it() -> None:
     record = judge_gate(with_divergence(evidence(1.5), "mine", 100_000), read_rule("assay"), None, [], [])
     assert record.verdict == "NO-GO"

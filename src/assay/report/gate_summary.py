@@ -86,7 +86,9 @@ def what_would_change(record: GateRecord, verdict: CandidateVerdict, top: GainRe
     """From the reasons of the verdict: which threshold, criterion or further run would make it another."""
     if verdict.unsound:
         return "A candidate without what the audit found; no training would."
-    if verdict.verdict == "UNDECIDED" or record.rule["kind"] == "points":
+    if record.rule["kind"] == "points" and verdict.verdict != "UNDECIDED":
+        return f"Other numbers in what decided it: {verdict.reasons[0]}."
+    if verdict.verdict == "UNDECIDED":
         return verdict.closing or _marks_missing(verdict)
     failed = [one.name for one in verdict.criteria if one.required and one.state == "FAIL"]
     said = []

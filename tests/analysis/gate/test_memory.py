@@ -87,6 +87,14 @@ def test_statefulness_of_document_004_is_a_ratio_above_the_floor() -> None:
     assert neither["statefulness_ratio"] is neither["statefulness_difference"] is None
 
 
+def test_document_004_s_verdict_says_why_statefulness_counts_as_not_measured() -> None:
+    rule = read_rule("groundthink-v5")
+    neither = with_memory(remembered([0.01]), remembered([0.0]), "statefulness")
+    assert "stand at the floor" in " ".join(judge_gate(neither, rule, None, [], []).verdicts[0].reasons)
+    of = with_memory(remembered([0.9]), remembered([0.0]), "statefulness")
+    assert "no ratio" in " ".join(judge_gate(of, rule, None, [], []).verdicts[0].reasons)
+
+
 def result(name: str, *columns: Column) -> MeasurementResult:
     return MeasurementResult(
         measurement=name, measurement_version=1, question="?", unit="", group="memory", scope="run",
