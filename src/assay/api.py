@@ -75,6 +75,7 @@ def gate(
     rates: Sequence[float] = RATES,
     tokens_per_parameter: float = TOKENS_PER_PARAMETER,
     placebo: bool = False,
+    memory: bool = False,
     listener: Listener | None = None,
     workers: int | None = None,
     **settings: Any,
@@ -82,7 +83,8 @@ def gate(
     """Decide whether `candidates` deserve to be scaled, in the folder `out`; the same call continues where it stopped.
 
     Arms are written as on the command line. `budget` (30m, 8h, 1e15flops) chooses the sizes, or `sizes` names them.
-    `rule` is the name of one, or a YAML file. `settings` are the keys of config.yaml, as in `compare`.
+    `rule` is the name of one, or a YAML file. `memory` measures what the
+    arms remember even where the rule does not ask. `settings` are the keys of config.yaml, as in `compare`.
     """
     loaded = [plugin.path for plugin in loaded_plugins() if plugin.path.is_file()]
     training = {"batch_tokens": BATCH_TOKENS, **settings.pop("training", {})}
@@ -99,6 +101,7 @@ def gate(
         rates=sorted(rates),
         tokens_per_parameter=tokens_per_parameter,
         placebo=placebo,
+        memory=memory,
     )
     found = carry_out_gate(request, Path(out), listener or Silent(), workers)
     if isinstance(found, GateRecord):

@@ -30,10 +30,36 @@ CASES = [
 ]
 
 
+GPT = ["gpt2", "--against", "gpt1"]
+CASES += [
+    ([*GPT, "--sizes", "100k,100k"], "stands twice"),
+    ([*GPT, "--sizes", "0,100k"], "--sizes"),
+    ([*GPT, "--sizes", "a,b"], "--sizes"),
+    ([*GPT, "--budget", "8h", "--tokens-per-parameter", "0"], "--tokens-per-parameter 0: a number above zero"),
+    ([*GPT, "--budget", "8h", "--tokens-per-parameter", "many"], "--tokens-per-parameter"),
+    ([*GPT, "--budget", "1e999h"], "--budget 1e999h"),
+    ([*GPT, "--budget", "8h", "--lr", "1e-3,1e-3,1e-2"], "0.001 stands twice"),
+    ([*GPT, "--budget", "8h", "--lr", "1e-3,nan,1e-2"], "--lr"),
+    ([*GPT, "--budget", "8h", "--seeds", "few"], "--seeds"),
+    ([*GPT, "--budget", "8h", "--workers", "0"], "--workers"),
+    ([*GPT, "--budget", "8h", "--tokenizer", "nope"], "tokenizer"),
+    ([*GPT, "--budget", "8h", "--corpus", "text:no/such/file"], "no/such/file"),
+    ([*GPT, "--budget", "8h", "--corpus", "wikitext999"], "wikitext999"),
+    ([*GPT, "--budget", "8h", "--task", "needel"], "needle"),
+    ([*GPT, "--budget", "8h", "--out", "/dev/null"], "--out /dev/null: is a file"),
+    (["gpt2", "gpt2", "--against", "gpt1", "--budget", "8h"], "gpt2"),
+    (["half=gpt2", "--against", "gpt1", "--budget", "8h", "--placebo"], "--placebo has an arm of that name"),
+    (["gpt2:size=1M", "--against", "gpt1", "--budget", "8h"], "gpt2"),
+    ([".", "--rule", "assay"], "holds no finished gate"),
+]
+
+
 @pytest.mark.parametrize(("arguments", "part"), CASES, ids=[f"{at}-{part}" for at, (_, part) in enumerate(CASES)])
 def test_wrong_request_is_one_line_and_leaves_nothing(assay: Assay, arguments: list[str], part: str) -> None:
     before = assay.left()
-    result = assay("gate", *arguments, "--corpus", f"text:{assay.corpus}", "--tokenizer", "bytes", "--context", "32")
+    given = {"--corpus": f"text:{assay.corpus}", "--tokenizer": "bytes", "--context": "32"}
+    usual = [word for option, value in given.items() if option not in arguments for word in (option, value)]
+    result = assay("gate", *arguments, *usual)
     assert result.status == 2
     assert part in result.err
     assert len(result.lines) == 1
@@ -89,3 +115,36 @@ def test_other_request_in_the_same_folder_is_refused(assay: Assay) -> None:
     result = assay(*small(assay, "--dry-run", "--seeds", "3"))
     assert result.status == 2
     assert "holds another gate" in result.err
+
+
+RULES = {
+    "broken.yaml": ("kind: [1\n", "broken.yaml"),
+    "list.yaml": ("- a\n", "a mapping of keys"),
+    "empty.yaml": ("", "intervals or points would do"),
+    "key.yaml": ("name: x\nkind: intervals\nlevle: 0.9\n", "did you mean 'level'"),
+    "type.yaml": ("name: x\nkind: intervals\nlevel: high\n", "level"),
+    "secondary.yaml": ("name: x\nkind: intervals\nsecondary: {a: 1}\n", "secondary"),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_wrong_rule_file_is_one_line(assay: Assay, name: str) -> None:
+    text, part = RULES[name]
+    Path(name).write_text(text)
+    before = assay.left()
+    result = assay("gate", *GPT, "--budget", "8h", "--rule", f"./{name}")
+    assert result.status == 2
+    assert part in result.err
+    assert len(result.lines) == 1
+    assert result.err.startswith("assay: --rule") or "--rule" in result.err
+    assert assay.left() == before
+
+
+def test_too_small_a_width_for_an_arm_names_the_size(assay: Assay) -> None:
+    text = ["--corpus", f"text:{assay.corpus}", "--tokenizer", "bytes", "--context", "32"]
+    before = assay.left()
+    result = assay("gate", "groundthink", "--against", "gpt1", "--sizes", "100,200", *text)
+    assert result.status == 2
+    assert "--sizes" in result.err
+    assert len(result.lines) == 1
+    assert assay.left() == before

@@ -7,6 +7,7 @@ import pytest
 from assay.errors import RequestError
 from assay.gating.asked import Budget, parse_budget
 from assay.gating.layout import PILOT_SEED, TUNING_SEED, Cost, Shape, lay_out, makespan, top_of, total
+from assay.gating.memory import MEMORY_TASKS, memory_tokens
 from assay.gating.sizes import ladder_up_to, nice_sizes, refuse_budget, rungs_for, seeds_for
 from assay.records.gate import Stage
 
@@ -71,6 +72,25 @@ def test_cost_is_that_of_its_runs() -> None:
     top = [stage for stage in stages() if stage.kind == "judged"][-1]
     assert top.flops == 3 * 6.0 * 800_000 * 16_000_000
     assert total(stages()).flops == sum(stage.flops for stage in stages())
+
+
+def test_memory_stages_have_the_judged_seeds_at_the_smallest_size() -> None:
+    asked = dataclasses.replace(shape(placebo=True), memory=("recall", "statefulness"))
+    found = lay_out(asked, SIZES, cost)
+    memory = [stage for stage in found if stage.kind in ("recall", "statefulness")]
+    assert [stage.name for stage in memory] == ["recall-0.1M", "statefulness-0.1M"]
+    for stage in memory:
+        assert stage.arms == ["gpt1", "mine"], "the placebo has no criteria"
+        assert stage.seeds == [0, 1, 2]
+        assert stage.tokens % MEMORY_TASKS[stage.kind].batch_tokens == 0
+    assert total(found).seconds > total(lay_out(shape(placebo=True), SIZES, cost)).seconds
+
+
+def test_memory_runs_read_no_more_than_a_judged_run() -> None:
+    for kind, task in MEMORY_TASKS.items():
+        assert memory_tokens(kind, 10**9) == task.tokens // task.batch_tokens * task.batch_tokens
+        assert memory_tokens(kind, 5 * task.batch_tokens + 1) == 5 * task.batch_tokens
+        assert memory_tokens(kind, 1) == task.batch_tokens
 
 
 def test_makespan() -> None:

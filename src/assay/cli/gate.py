@@ -37,6 +37,10 @@ def gate(
         bool,
         typer.Option("--placebo", help="Judge the baseline against itself, and on half the tokens, in the same plan."),
     ] = False,
+    memory: Annotated[
+        bool,
+        typer.Option("--memory", help="Measure recall, statefulness and long context even where the rule does not."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Stop after the plan.")] = False,
     workers: Annotated[str | None, typer.Option(help="Runs at a time, or auto.", show_default="auto")] = None,
     *,
@@ -84,6 +88,7 @@ def gate(
         if tokens_per_parameter is None
         else parse_real("--tokens-per-parameter", tokens_per_parameter),
         placebo=placebo,
+        memory=memory,
     )
     folder = options.out or Path("runs") / f"gate-{request.identity()[:10]}"
     with StudyProgress(study.training.batch_tokens) as progress:

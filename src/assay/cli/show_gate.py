@@ -62,6 +62,8 @@ def _show_verdict(console: Console, verdict: CandidateVerdict) -> None:
     for mark in verdict.marks:
         value = "not measured" if mark["value"] is None else f"{mark['value']:.3g}, {mark['grade']}"
         console.print(Text(f"{mark['name']}: {value}"))
+    for reason in verdict.reasons[1:] if verdict.marks else []:
+        console.print(Text(reason))
 
 
 def show_plan(plan: GatePlan, folder: Path, as_json: bool) -> None:

@@ -1,13 +1,16 @@
 """A gate as the user asks for it: candidates, baseline, budget, rule, and the protocol of its runs."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from assay.analysis.gate.needs import further_measurements, memory_tasks
 from assay.analysis.gate.rule import GateRule
 from assay.config import digest_of
 from assay.errors import RequestError
 from assay.parsing import parse_number
+from assay.records.gate import MemoryKind
 from assay.study.arm import ArmConfig
 from assay.study.asked import StudyConfig
 
@@ -46,6 +49,8 @@ class GateRequest:
     rates: Sequence[float] = RATES
     tokens_per_parameter: float = TOKENS_PER_PARAMETER
     placebo: bool = False
+    memory: bool = False
+    """Whether memory is measured even where the rule does not ask for it."""
 
     def __post_init__(self) -> None:
         labels = [self.baseline.label, *(arm.label for arm in self.candidates)]
@@ -75,8 +80,24 @@ class GateRequest:
             raise RequestError("--budget: missing; 8h, or --sizes 0.25M,0.5M,1M in its place, would do")
         if len(self.sizes) == 1:
             raise RequestError(f"--sizes {self.sizes[0]}: a gate needs two or more, as the gain is read along them")
+        if len(set(self.sizes)) < len(self.sizes):
+            raise RequestError(f"--sizes {', '.join(map(str, self.sizes))}: a size stands twice; each once would do")
+        if not 0 < self.tokens_per_parameter < math.inf:
+            raise RequestError(
+                f"--tokens-per-parameter {self.tokens_per_parameter:g}: a number above zero is needed, as in 20"
+            )
+        if len(set(self.rates)) < len(self.rates):
+            raise RequestError(f"--lr: {_twice(self.rates):g} stands twice; each rate once would do")
         if self.seeds is not None and self.seeds < 2:
             raise RequestError(f"--seeds {self.seeds}: two or more are needed, as one has no spread")
+
+    def memory_tasks(self) -> list[MemoryKind]:
+        """The memory stages that the rule needs, or all."""
+        return memory_tasks(self.rule, self.memory)
+
+    def further_measurements(self) -> list[str]:
+        """What is measured of the runs at the largest size because the rule asks for it, or all of it."""
+        return further_measurements(self.rule, self.memory)
 
     def identity(self) -> str:
         """A hash of all that is asked but for the rule, which may judge the same runs again."""
@@ -90,8 +111,13 @@ class GateRequest:
                 "rates": list(self.rates),
                 "tokens_per_parameter": self.tokens_per_parameter,
                 "placebo": self.placebo,
+                "memory": self.memory,
             }
         )
+
+
+def _twice(rates: Sequence[float]) -> float:
+    return next(rate for at, rate in enumerate(rates) if rate in rates[:at])
 
 
 def _numbers(arm: ArmConfig) -> dict[str, object]:
@@ -103,7 +129,7 @@ def parse_budget(text: str) -> Budget:
     """Read 30m, 8h, 1.5d or 1e15flops."""
     match = re.fullmatch(r"\s*([0-9.eE+-]+)\s*(s|m|h|d|flops?)\s*", text, re.IGNORECASE)
     number = parse_number(match[1]) if match else None
-    if match is None or number is None or number <= 0:
+    if match is None or number is None or not 0 < number < math.inf:
         raise RequestError(f"--budget {text}: a time (30m, 8h, 1.5d) or an amount of work (1e15flops) is needed")
     unit = match[2].lower()
     if unit.startswith("flop"):

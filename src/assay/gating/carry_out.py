@@ -14,9 +14,10 @@ from assay.analysis.gate.tuned import MOST_EXTENSIONS, chosen_at, rates_around, 
 from assay.analysis.wording import join_names, short
 from assay.errors import RequestError
 from assay.gating.asked import CONTROL, GateRequest
+from assay.gating.memory import MEMORY_TASKS, memory_study
 from assay.gating.plan import make_plan
 from assay.gating.sizes import least_size, refuse_sizes
-from assay.gating.stages import Rates, carry_out_runs, study_of
+from assay.gating.stages import Rates, arms_of, carry_out_runs, study_of
 from assay.records import write_whole
 from assay.records.gate import GatePlan, GateRecord, Stage
 from assay.records.sanity import Sanity
@@ -103,11 +104,14 @@ def _carry_out(request: GateRequest, plan: GatePlan, folder: Path, listener: Lis
                 arm: [rounded(tried[plan.baseline if arm == CONTROL else arm, stage.size].chosen().rate)]
                 for arm in {*stage.arms, plan.baseline}
             }
-            if stage.kind == "sanity":
+            if stage.kind in MEMORY_TASKS:
+                one = {arm: rates[arm][0] for arm in stage.arms}
+                carry_out_runs(memory_study(stage, arms_of(request), one, base), place, listener, plan.workers)
+            elif stage.kind == "sanity":
                 _check_sanity(request, stage, rates, plan, folder, listener, base)
             else:
                 largest = stage.kind == "judged" and stage.size == plan.sizes[-1]
-                asked = study_of(request, stage, rates, base, plan.inference if largest else None)
+                asked = study_of(request, stage, rates, base, [plan.inference, *plan.further] if largest else [])
                 compare(asked, place, listener, plan.workers)
         _note_seconds(folder, stage.name, time.monotonic() - began)
 
@@ -228,6 +232,8 @@ def _note_seconds(folder: Path, stage: str, seconds: float) -> None:
 
 
 def _refuse_other_files(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise RequestError(f"--out {folder}: is a file; a folder would do")
     if folder.exists() and not (folder / PLAN).exists():
         known = {".lock", GATE}
         names = [entry.name for entry in folder.iterdir()]

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from assay.analysis.wording import short
 from assay.gating.asked import CONTROL, PLACEBO
-from assay.records.gate import Stage, StageKind
+from assay.gating.memory import MEMORY_TASKS, memory_tokens
+from assay.records.gate import MemoryKind, Stage, StageKind
 
 TUNING_SEED = 10_000
 """Judged seeds are below it: a run that tuned an arm never judges it."""
@@ -47,6 +48,8 @@ class Shape:
     workers: int
     beside_tokens: int = 0
     """Tokens that every judged run reads after training, of texts beside its own."""
+    memory: Sequence[MemoryKind] = ()
+    """Tasks that every arm is trained on at the smallest size beside the text."""
 
     @property
     def arms(self) -> list[str]:
@@ -104,7 +107,26 @@ def lay_out(shape: Shape, sizes: Sequence[int], costs: Costs) -> list[Stage]:
         judged += [_sanity(shape, size, costs), stage("judged", size, shape.arms, seeds)]
     judged.append(stage("judged", top_of(sizes), [shape.baseline], seeds))
     controls = [stage("control", size, [CONTROL], seeds) for size in sizes] if shape.placebo else []
-    return [*pilots, *found, *judged, *controls]
+    memory = [_memory(shape, kind, sizes, costs) for kind in shape.memory]
+    return [*pilots, *found, *judged, *controls, *memory]
+
+
+def _memory(shape: Shape, kind: MemoryKind, sizes: Sequence[int], costs: Costs) -> Stage:
+    """A task that memory solves, at the smallest size, with the seeds that are judged."""
+    tokens = memory_tokens(kind, shape.tokens(sizes[-1]))
+    arms = [shape.baseline, *shape.candidates]
+    each = [costs(arm, sizes[0], tokens + MEMORY_TASKS[kind].asked) for arm in arms]
+    runs = [cost.seconds for cost in each for _ in range(shape.seeds)]
+    return Stage(
+        name=f"{kind}-{short(sizes[0])}",
+        kind=kind,
+        size=sizes[0],
+        tokens=tokens,
+        arms=arms,
+        seeds=list(range(shape.seeds)),
+        flops=sum(cost.flops for cost in each) * shape.seeds,
+        seconds=makespan(runs, shape.workers),
+    )
 
 
 def _sanity(shape: Shape, size: int, costs: Costs) -> Stage:

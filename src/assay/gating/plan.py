@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from assay.analysis.wording import join_names, short
 from assay.errors import RequestError
 from assay.gating.asked import CONTROL, PLACEBO, GateRequest
 from assay.gating.layout import PILOT_SEED, TUNING_SEED, Shape, lay_out, top_of, total
+from assay.gating.memory import possible_tasks
 from assay.gating.sizes import choose_sizes, refuse_budget, seeds_for
-from assay.gating.stages import carry_out_runs, study_of
+from assay.gating.stages import arms_of, carry_out_runs, study_of
 from assay.gating.timing import Times
 from assay.model.plan import available_cores, resolve_plan
 from assay.records.gate import GatePlan, Noise, Stage
@@ -65,6 +66,7 @@ def prepare(request: GateRequest, listener: Listener, workers: int | None) -> Pr
         batch_tokens=base.training.batch_tokens,
         workers=at_a_time,
         beside_tokens=0 if base.data.task is not None else OTHER_TEXT_TOKENS * len(base.evaluation.texts),
+        memory=request.memory_tasks(),
     )
     return Prepared(base, shape, Times(request, base, listener, at_a_time), at_a_time)
 
@@ -81,6 +83,8 @@ def make_plan(request: GateRequest, folder: Path, listener: Listener, workers: i
             refuse_budget(total(lay_out(shape, sizes, times.cost)), request.budget, sizes)
     else:
         sizes = choose_sizes(request, shape, times, ready.base)
+    named = {label: arm for label, arm in arms_of(request).items() if label in (shape.baseline, *shape.candidates)}
+    shape = replace(shape, memory=possible_tasks(shape.memory, named, sizes[0], ready.base, listener))
     stages = lay_out(shape, sizes, times.cost)
     base = _with_compilation(ready.base, stages, listener)
     pilots = [stage for stage in stages if stage.kind == "pilot"]
@@ -122,6 +126,7 @@ def make_plan(request: GateRequest, folder: Path, listener: Listener, workers: i
         peak_memory_bytes=max(known) * shape.workers if known else None,
         workers=shape.workers,
         inference="inference" if cost.seconds > FULL_PROTOCOL_SECONDS else "inference_quick",
+        further=request.further_measurements(),
         machine=environment(resolve_plan(base.execution, lambda _: None), ""),
         written=datetime.now(UTC).isoformat(timespec="seconds"),
     )

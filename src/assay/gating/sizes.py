@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from assay.analysis.wording import short
+from assay.data.dataset import load_dataset
 from assay.errors import RequestError
 from assay.gating.asked import Budget, GateRequest
 from assay.gating.layout import Cost, Shape, lay_out, top_of, total
@@ -47,14 +48,17 @@ def ladder_up_to(largest: int, rungs: int) -> list[int]:
 def least_size(request: GateRequest, base: StudyConfig) -> int:
     """The smallest of the nice sizes that every arm can have."""
     arms = [arm for label, arm in arms_of(request).items() if label in _named(request)]
+    load_dataset(base.data, lambda _: None)  # what is wrong with the data is no matter of size
+    why = ""
     for size in nice_sizes():
         config = base.model_copy(update={"arms": arms, "size": size, "sizes": [], "seeds": [0]})
         try:
             resolve(config, lambda _: None)
-        except RequestError:
+        except RequestError as error:
+            why = str(error)
             continue
         return size
-    raise RequestError("--sizes: no size was found that every arm can have; `assay describe ARM --size` shows why")
+    raise RequestError(f"--sizes: no size was found that every arm can have: {why}")
 
 
 def refuse_sizes(request: GateRequest, base: StudyConfig) -> None:

@@ -32,9 +32,10 @@ def arms_of(request: GateRequest) -> dict[str, ArmConfig]:
 
 
 def study_of(
-    request: GateRequest, stage: Stage, rates: Rates, base: StudyConfig, inference: str | None = None
+    request: GateRequest, stage: Stage, rates: Rates, base: StudyConfig, further: Sequence[str] = ()
 ) -> StudyConfig:
-    """The study of `stage`; `base` is the protocol with its execution resolved, `inference` a measurement beside it.
+    """The study of `stage`; `base` is the protocol with its execution resolved, `further` are measurements beside
+    its own.
 
     An arm with several rates runs once with each, under the label `ARM@lr=RATE`. Tuning is scored on the validation
     split alone, and measures nothing else.
@@ -59,7 +60,7 @@ def study_of(
         baseline = request.baseline.label
         alone = len(arms) == 1
         beside = [RECALL] if base.data.task is not None else [RECALL, TEXTS]
-        asked = [LIKELIHOOD] if alone else [*base.measurements, *([] if inference is None else [inference])]
+        asked = [LIKELIHOOD] if alone else [*base.measurements, *further]
         update["measurements"] = list(dict.fromkeys([*asked, *beside]))
         update["rule"] = base.rule.model_copy(update={"baseline": None if alone else baseline})
     else:

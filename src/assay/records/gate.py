@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Literal
 from assay.records.study import Interval
 from assay.records.versioned import Record, Versioned
 
-StageKind = Literal["pilot", "tuning", "check", "sanity", "judged", "control"]
+MemoryKind = Literal["recall", "statefulness"]
+StageKind = Literal["pilot", "tuning", "check", "sanity", "judged", "control"] | MemoryKind
 
 
 class Timing(Record):
@@ -99,6 +100,8 @@ class GatePlan(Versioned):
     workers: int
     inference: str
     """The measurement of reading and generating at the largest size."""
+    further: list[str] = []
+    """Other measurements that the rule asks of the runs at the largest size."""
     machine: dict[str, str]
     written: str
     """Date and time, ISO 8601, UTC."""

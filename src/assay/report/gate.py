@@ -16,6 +16,7 @@ from assay.records.gate import Beside, CandidateVerdict, GatePlan, GateRecord
 from assay.report import quantities
 from assay.report.drawing.figure import NARROW, Figure, write
 from assay.report.drawing.ladder import COSTS, gain_figure, gate_colours, ladder_figure
+from assay.report.gate_summary import summary
 from assay.report.page import ROLES, Drawing, page_template
 from assay.report.sheets import Field, Head, Sheet, leaves
 
@@ -27,6 +28,8 @@ KINDS = {
     "check": "the carried rate and its neighbours",
     "sanity": "short trainings before the size",
     "judged": "judged runs",
+    "recall": "the value of a key, learned and asked for (MQAR)",
+    "statefulness": "a fact among other sentences, learned and asked for (needle)",
     "control": "the baseline on half the tokens",
 }
 
@@ -68,7 +71,8 @@ def _render(record: GateRecord, plan: GatePlan | None, drawings: Sequence[Drawin
         record=record,
         plan=plan,
         title=title(record),
-        candidates=candidates,
+        pair=title(record).rpartition(":")[0],
+        candidates=[(verdict, summary(record, verdict, plan)) for verdict in candidates],
         others=others,
         facts=facts(record, plan),
         drawings=drawings,
@@ -92,17 +96,15 @@ def title(record: GateRecord) -> str:
 
 
 def facts(record: GateRecord, plan: GatePlan | None) -> list[str]:
-    """How surely and at what cost, each in a few words."""
+    """By which rule and plan, each in a few words."""
     found = [f"rule {record.rule['name']}"]
     if record.arms:
         sizes = sorted({arm.size for arm in record.arms})
         seeds = max(len(arm.losses) for arm in record.arms)
         found += [f"sizes {', '.join(map(short, sizes))}", f"{seeds} seeds"]
-        found.append(f"{quantities.flops(sum(arm.flops * len(arm.losses) for arm in record.arms))} judged")
     if plan is not None:
-        runs = sum(stage.runs for stage in plan.stages)
-        found.append(f"{runs} runs planned, {plan.seconds / 3600:.1f} h" if plan.seconds > 5400 else
-                     f"{runs} runs planned, {plan.seconds / 60:.0f} min")  # fmt: skip
+        hours = plan.seconds / 3600
+        found.append(f"planned to take {hours:.1f} h" if hours > 1.5 else f"planned to take {60 * hours:.0f} min")
         found.append(f"plan {plan.digest[:12]}, written {plan.written[:16]}")
     return found
 

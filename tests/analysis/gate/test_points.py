@@ -90,6 +90,28 @@ def test_rules_that_come_along_are_read() -> None:
              "decide": [{"when": [{"metric": "los_ratio", "above": 1}], "verdict": "GO", "reason": ""}]},
             "loss_ratio",
         ),
+        ({"name": "x", "kind": ["intervals"]}, "intervals or points would do"),
+        ({"name": "x", "kind": "intervals", "primary": 3}, "primary"),
+        ({"name": "x", "kind": "intervals", "level": 2}, "level"),
+        ({"name": "x", "kind": "intervals", "secondary": [{"name": "s", "quantity": "recal", "at_most": 0}]}, "recall"),
+        ({"kind": "intervals"}, "name"),
+        (
+            {"name": "x", "kind": "points", "otherwise": {"verdict": "GO", "reason": ""},
+             "decide": [{"when": [{"metric": "loss_ratio", "above": "much"}], "verdict": "GO", "reason": ""}]},
+            "above",
+        ),
+        (
+            {"name": "x", "kind": "points", "otherwise": {"verdict": "GO", "reason": ""},
+             "decide": [{"when": [{"metric": "loss_ratio", "above": 1}], "verdict": "MAYBE", "reason": ""}]},
+            "verdict",
+        ),
+        (
+            {"name": "x", "kind": "points", "otherwise": {"verdict": "GO", "reason": ""},
+             "grades": [{"metric": "los_ratio", "name": "loss", "good_enough": {"above": 1},
+                         "promising": {"above": 1}, "excellent": {"above": 1}}],
+             "decide": [{"when": [{"metric": "loss_ratio", "above": 1}], "verdict": "GO", "reason": ""}]},
+            "did you mean 'loss_ratio'",
+        ),
     ],
 )  # fmt: skip
 def test_what_is_wrong_in_a_rule_is_one_line(values: dict[str, object], part: str) -> None:

@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from assay.analysis.gate.evidence import Evidence
+from assay.analysis.gate.memory import MEMORY_KINDS, why_not_told
 from assay.analysis.gate.rule import Criterion
 from assay.analysis.scaling.trend import Trend
 from assay.analysis.statistics import mean_interval
 from assay.records import ArmColumn, MeasuredRun
 from assay.records.gate import CriterionRecord
 
+MOST_SEEDS = 1_000
 State = Literal["PASS", "FAIL", "OPEN"]
 
 
@@ -22,6 +24,8 @@ class Bounds(NamedTuple):
     high: float | None
     of: str
     """What the interval is over, in words."""
+    seeds: int = 0
+    """How many it is over; 0 where it is over none."""
 
 
 def judge_criterion(
@@ -31,12 +35,16 @@ def judge_criterion(
     if criterion.quantity == "trend":
         return _of_trend(criterion, trend)
     found = _bounds(criterion, evidence, candidate, level)
+    why = None
+    if criterion.quantity in MEMORY_KINDS:
+        why = why_not_told(str(criterion.quantity), evidence.memory, candidate, evidence.baseline)
+        found = None if why else found
     threshold = criterion.at_least if criterion.at_least is not None else criterion.at_most
     limit = f"{'at least' if criterion.at_least is not None else 'at most'} {threshold:g}"
     if found is None:
         what = criterion.column or criterion.quantity
         state: State = "OPEN"
-        text = f"{criterion.name}: {what} was not measured"
+        text = f"{criterion.name}: {why or f'{what} was not measured'}"
     else:
         state = state_of(found, criterion)
         ends = "" if found.low is None or found.high is None else f" ({found.low:.3g} to {found.high:.3g}{found.of})"
@@ -50,7 +58,7 @@ def judge_criterion(
         high=None if found is None else found.high,
         threshold=float(threshold if threshold is not None else math.nan),
         text=text,
-        closing="" if state != "OPEN" else _closing(found),
+        closing="" if state != "OPEN" else _closing(found, criterion, why),
     )
 
 
@@ -87,6 +95,11 @@ def _bounds(criterion: Criterion, evidence: Evidence, candidate: str, level: flo
     if criterion.quantity == "diverged_runs":
         count = float(evidence.diverged(candidate))
         return Bounds(count, count, count, " runs")
+    if criterion.quantity in MEMORY_KINDS:
+        arms = evidence.memory.get(str(criterion.quantity), {})
+        if candidate not in arms or evidence.baseline not in arms:
+            return None
+        return _over_seeds(criterion, arms[candidate].scores, arms[evidence.baseline].scores, level)
     of_ours, of_theirs = (_values(criterion, runs) for runs in (ours, theirs))
     if of_ours and of_theirs:
         return _over_seeds(criterion, of_ours, of_theirs, level)
@@ -121,10 +134,10 @@ def _over_seeds(
             return None
         logs = mean_interval([math.log(ours[seed] / theirs[seed]) for seed in seeds], level)
         ends = [None if end is None else math.exp(end) for end in (logs.low, logs.high)]
-        return Bounds(math.exp(logs.mean), ends[0], ends[1], f" over {len(seeds)} seeds")
+        return Bounds(math.exp(logs.mean), ends[0], ends[1], f" over {len(seeds)} seeds", len(seeds))
     values = [ours[seed] - (theirs[seed] if criterion.compare == "difference" else 0.0) for seed in seeds]
     of = mean_interval(values, level)
-    return Bounds(of.mean, of.low, of.high, f" over {len(seeds)} seeds")
+    return Bounds(of.mean, of.low, of.high, f" over {len(seeds)} seeds", len(seeds))
 
 
 def _over_ranges(criterion: Criterion, ours: ArmColumn, theirs: ArmColumn) -> Bounds | None:
@@ -152,11 +165,40 @@ def _compared(criterion: Criterion) -> str:
     ]
 
 
-def _closing(found: Bounds | None) -> str:
+def _closing(found: Bounds | None, criterion: Criterion, why: str | None) -> str:
+    if found is None and criterion.quantity in MEMORY_KINDS:
+        if why is not None and "floor" in why:
+            return "a larger budget, whose memory runs are longer, or other sizes may leave the floor"
+        return "a gate whose rule asks for it, or --memory, would measure it"
+    if found is None and criterion.column == "long_context":
+        return "a text whose held-out documents are longer than the context, or --memory, would measure it"
     if found is None:
         return "a measurement of it would close it: `--measure` beside the usual ones"
     if found.low is None or found.high is None:
         return "a second seed would give it an interval"
-    if "range" in found.of:
+    if not found.seeds and "range" in found.of:
         return "another measurement of speed, on a quieter machine, would narrow it"
-    return "more seeds would narrow it"
+    if not found.seeds:
+        return "more seeds would narrow it"
+    needed = _seeds_needed(found, criterion)
+    if needed is None:
+        return f"no number of seeds up to {MOST_SEEDS:,} would tell it, as close to the threshold as it is"
+    return f"some {needed} seeds, here {found.seeds}, would tell it if it is as seen"
+
+
+def _seeds_needed(found: Bounds, criterion: Criterion) -> int | None:
+    """As an interval narrows with the root of their number; None from more than MOST_SEEDS on."""
+    threshold = criterion.at_least if criterion.at_least is not None else criterion.at_most
+    assert threshold is not None
+    assert found.low is not None
+    assert found.high is not None
+    ends: tuple[float, ...] = (found.value, threshold, found.low, found.high)
+    if criterion.compare == "ratio":
+        if min(ends) <= 0:
+            return None
+        ends = tuple(map(math.log, ends))
+    value, limit, low, high = ends
+    if value == limit:
+        return None
+    needed = math.ceil(found.seeds * ((high - low) / 2 / (value - limit)) ** 2)
+    return None if needed > MOST_SEEDS else max(needed, found.seeds + 1)

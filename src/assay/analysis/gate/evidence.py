@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from assay.analysis.gate.beside import beside
+from assay.analysis.gate.memory import Memory, read_memory
 from assay.analysis.gate.tuned import Tried, runs_in, tuning_by_size
 from assay.analysis.scaling.ladder import Cost, Ladder, Rung, Trained
 from assay.analysis.scaling.noise import sd_of_run
@@ -39,6 +40,7 @@ class Evidence:
     doubts: Sequence[str] = ()
     """Why the losses of some size cannot be compared; with any, nothing is decided."""
     notes: Sequence[str] = field(default_factory=list)
+    memory: Memory = field(default_factory=dict)
 
     def losses(self, label: str, size: int) -> dict[int, float]:
         """Seed -> test nats per token, of the runs that have them."""
@@ -149,6 +151,7 @@ def gate_evidence(folder: Path, plan: GatePlan) -> Evidence:
         tuning=tuning,
         doubts=_doubts(studies),
         notes=_ends_of_grids(plan, tuning),
+        memory=read_memory(folder, plan),
     )
 
 

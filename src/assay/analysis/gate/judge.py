@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from assay.analysis.gate.criteria import judge_criterion
 from assay.analysis.gate.evidence import Evidence
+from assay.analysis.gate.memory import why_not_told
 from assay.analysis.gate.metrics import point_metrics
 from assay.analysis.gate.planned import level_of_candidates, measured_plan
 from assay.analysis.gate.points import judge_points
@@ -97,12 +98,22 @@ def _by_points(evidence: Evidence, rule: PointRule, label: str, role: Role) -> C
         return _undecided(label, role, join_names(evidence.doubts))
     metrics: dict[str, float | None] = point_metrics(evidence, label)
     found = judge_points(rule, metrics)
-    reasons = [found.reason, *(f"caveat: {caveat}" for caveat in rule.caveats)]
+    graduates = {True: "graduates by its marks", False: "does not graduate by its marks", None: ""}[found.graduates]
+    said = [*([graduates] if graduates else []), *found.lists, *_why_no_statefulness(evidence, label, metrics)]
+    reasons = [found.reason, *said, *(f"caveat: {caveat}" for caveat in rule.caveats)]
     marks: list[dict[str, Any]] = [mark._asdict() for mark in found.marks]
     return CandidateVerdict(
         label=label, role=role, verdict=found.word, reasons=reasons, marks=marks, metrics=metrics,
         sentence=f"{label}: {found.word} by {rule.name}: {found.reason}.",
     )  # fmt: skip
+
+
+def _why_no_statefulness(evidence: Evidence, label: str, metrics: dict[str, float | None]) -> list[str]:
+    """Why a ratio of it counts as not measured, although runs were made for it."""
+    if metrics["statefulness_ratio"] is not None or "statefulness" not in evidence.memory:
+        return []
+    why = why_not_told("statefulness", evidence.memory, label, evidence.baseline)
+    return [f"statefulness: {why or 'the baseline stands at the floor, so that there is no ratio to it'}"]
 
 
 def _by_intervals(

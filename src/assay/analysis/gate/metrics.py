@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from assay.analysis.gate.evidence import Evidence
+from assay.analysis.gate.memory import LEARNED, why_not_told
 from assay.records import RunRecord
 
 BEFORE_A_SPIKE = 20
@@ -26,7 +27,8 @@ def point_metrics(evidence: Evidence, candidate: str) -> dict[str, float | None]
     memory = columns["memory_ratio"]
     return {
         "loss_ratio": None if ours is None or theirs is None else ours / theirs,
-        "statefulness_ratio": _ratio(evidence, candidate, "statefulness", size),
+        **_statefulness(evidence, candidate, size),
+        "long_context_nats": _difference(evidence, candidate, "long_context", size),
         **columns,
         "memory_ratio": None if memory is None else 1 / memory,
         "spike_ratio": spike_ratio([run.record for run in evidence.runs.get((candidate, size), {}).values()]),
@@ -57,14 +59,45 @@ def scaling_exponent(evidence: Evidence, label: str) -> float | None:
     return -float(slope)
 
 
+def _statefulness(evidence: Evidence, candidate: str, size: int) -> dict[str, float | None]:
+    """Of the gate's own data where these are conversations or mixed with them, else of the memory stage.
+
+    Where the baseline stands at the floor a ratio would say anything: it counts as not measured.
+    """
+    of_data = _pair(evidence, candidate, "statefulness", size)
+    if of_data is None and why_not_told("statefulness", evidence.memory, candidate, evidence.baseline) is None:
+        arms = evidence.memory["statefulness"]
+        ours, theirs = arms[candidate].mean, arms[evidence.baseline].mean
+        of_data = None if ours is None or theirs is None else (ours, theirs)
+    if of_data is None:
+        return {"statefulness_ratio": None, "statefulness_difference": None}
+    ours, theirs = of_data
+    return {
+        "statefulness_ratio": ours / theirs if theirs >= LEARNED else None,
+        "statefulness_difference": ours - theirs,
+    }
+
+
+def _difference(evidence: Evidence, candidate: str, key: str, size: int) -> float | None:
+    """Candidate less baseline of one column."""
+    of = _pair(evidence, candidate, key, size)
+    return None if of is None else of[0] - of[1]
+
+
 def _ratio(evidence: Evidence, candidate: str, key: str, size: int) -> float | None:
     """Candidate over baseline of one column."""
+    of = _pair(evidence, candidate, key, size)
+    return None if of is None or not of[1] else of[0] / of[1]
+
+
+def _pair(evidence: Evidence, candidate: str, key: str, size: int) -> tuple[float, float] | None:
+    """One column of the candidate and of the baseline; None where one of them has none."""
     found = []
     for label in (candidate, evidence.baseline):
         values = [c.value for c in evidence.columns.get((label, size), ()) if c.key == key and c.value is not None]
         found.append(values[0] if values else None)
     ours, theirs = found
-    return None if ours is None or not theirs else ours / theirs
+    return None if ours is None or theirs is None else (ours, theirs)
 
 
 def _mean(evidence: Evidence, label: str, size: int) -> float | None:

@@ -30,6 +30,8 @@ class PointVerdict(NamedTuple):
     """Whether the marks are enough; None where there is no such demand, or where what was not measured decides it."""
     missing: list[str]
     """Metrics that the verdict waits for."""
+    lists: list[str] = []
+    """What became of the document's lists of triggers and requirements, which decide nothing."""
 
 
 def judge_points(rule: PointRule, metrics: Metrics) -> PointVerdict:
@@ -40,12 +42,21 @@ def judge_points(rule: PointRule, metrics: Metrics) -> PointVerdict:
     crossed = [stop.reason for stop in rule.stop if _holds(stop, metrics) is True]
     marks = [_mark(grade, metrics.get(grade.metric)) for grade in rule.grades]
     graduates = _graduates(rule, marks)
+    lists = _lists(rule, metrics)
     if crossed:
-        return PointVerdict("NO-GO", f"red line: {join_names(crossed)}", crossed, marks, graduates, [])
+        return PointVerdict("NO-GO", f"red line: {join_names(crossed)}", crossed, marks, graduates, [], lists)
     word, reason, missing = _decide(rule, metrics)
     if word == "GO" and (open_ := _unknown([stop for stop in rule.stop if _holds(stop, metrics) is None], metrics)):
         word, reason, missing = "UNDECIDED", f"{reason}, but red lines hang on what was not measured", open_
-    return PointVerdict(word, reason, crossed, marks, graduates, missing)
+    return PointVerdict(word, reason, crossed, marks, graduates, missing, lists)
+
+
+def _lists(rule: PointRule, metrics: Metrics) -> list[str]:
+    """A line for each fail trigger and each requirement of a pass."""
+    states: dict[bool | None, str] = {True: "pulled", False: "not pulled", None: "not measured"}
+    found = [f"fail trigger {states[_holds(one, metrics)]}: {one.reason}" for one in rule.fail_triggers]
+    states = {True: "met", False: "not met", None: "not measured"}
+    return found + [f"asked of a pass, {states[_holds(one, metrics)]}: {one.name}" for one in rule.pass_requires]
 
 
 def _decide(rule: PointRule, metrics: Metrics) -> tuple[Word, str, list[str]]:

@@ -4,7 +4,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from assay.analysis.statistics import LEVEL
 from assay.config import Config, digest_of, read_yaml
@@ -14,10 +14,13 @@ from assay.registry import suggestion
 DEFAULT_RULE = "assay"
 Word = Literal["GO", "NO-GO", "UNDECIDED"]
 Per = Literal["flops", "parameters", "seconds", "state_bytes"]
-QUANTITIES = ("diverged_runs", "trend", "state_bytes", "peak_memory_bytes")
+QUANTITIES = ("diverged_runs", "trend", "state_bytes", "peak_memory_bytes", "recall", "statefulness")
+"""The last two are scores of the gate's memory stages."""
 METRICS = (
     "loss_ratio",
     "statefulness_ratio",
+    "statefulness_difference",
+    "long_context_nats",
     "speed_ratio",
     "memory_ratio",
     "spike_ratio",
@@ -60,6 +63,13 @@ class Bounds(Config):
         if not self.limits:
             raise ValueError("a limit is missing; above, below, at_least or at_most would do")
         return self
+
+
+def _known_metric(name: str) -> str:
+    """The name; a ValueError where no metric has it, as a rule would wait for it for ever."""
+    if name not in METRICS:
+        raise ValueError(f"metric {name!r}: unknown; {suggestion(name, list(METRICS))}")
+    return name
 
 
 class Primary(Config):
@@ -132,8 +142,8 @@ class Condition(Bounds):
         if (self.metric is None) == (not self.count):
             raise ValueError("one of metric and count is needed")
         for name in [self.metric, *self.count]:
-            if name is not None and name not in METRICS:
-                raise ValueError(f"metric {name!r}: unknown; {suggestion(name, list(METRICS))}")
+            if name is not None:
+                _known_metric(name)
         if self.count and (self.above is None or self.at_least is None):
             raise ValueError("count: needs above (of each metric) and at_least (of how many)")
         return self
@@ -143,6 +153,12 @@ class Stop(Condition):
     """A red line."""
 
     reason: str
+
+
+class Requirement(Condition):
+    """What a document asks of a pass, beside its decision."""
+
+    name: str
 
 
 class Clause(Config):
@@ -169,6 +185,11 @@ class Grade(Config):
     promising: Bounds
     excellent: Bounds
 
+    @field_validator("metric")
+    @classmethod
+    def _known(cls, metric: str) -> str:
+        return _known_metric(metric)
+
 
 class Graduation(Config):
     """How many marks are enough: so many excellent ones, or so many that are promising or better."""
@@ -187,6 +208,10 @@ class PointRule(Config):
     says: str = ""
     caveats: list[str] = []
     stop: list[Stop] = []
+    fail_triggers: list[Stop] = []
+    """A document's list of them, shown beside the verdict; they decide nothing."""
+    pass_requires: list[Requirement] = []
+    """The same of what it asks of a pass."""
     grades: list[Grade] = []
     graduation: Graduation | None = None
     decide: list[Clause] = Field(min_length=1)
@@ -217,7 +242,7 @@ def read_rule(given: str) -> GateRule:
 def parse_rule(values: dict[str, Any], given: str = "rule") -> GateRule:
     """The rule that `values` state; `given` is what messages begin with."""
     kind = values.get("kind")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise RequestError(f"{given}: kind {kind!r} given; intervals or points would do")
     try:
         return _KINDS[kind].parse(values)

@@ -24,6 +24,8 @@ COSTS: dict[Cost, str] = {
 """What a loss is drawn against, and how the axis is called."""
 WIDEST = 8.0
 """Gains beyond so many times are drawn at the edge: an interval without an end goes there."""
+MARGIN = 0.04
+"""Of the width of the figure of gains, left free on both sides."""
 
 
 def gate_colours(record: GateRecord) -> dict[str, str]:
@@ -88,11 +90,13 @@ def ladder_figure(record: GateRecord, cost: Cost) -> Figure | None:
 def gain_figure(record: GateRecord, per: str) -> Figure | None:
     """The gain of every candidate at every size, with its interval."""
     rows: list[Row] = []
+    drawn: list[tuple[float, float]] = []
     for verdict in record.verdicts:
         for gain in verdict.gains:
             if gain.per != per or (gain.factor is None and gain.low is None and gain.high is None):
                 continue
             low, high = (_within(end, side) for end, side in ((gain.low, 1 / WIDEST), (gain.high, WIDEST)))
+            drawn.append((low, high))
             rows.append(
                 {
                     "arm": verdict.label,
@@ -109,10 +113,15 @@ def gain_figure(record: GateRecord, per: str) -> Figure | None:
     order = [str(row["what"]) for row in rows]
     scale = _scale(gate_colours(record), list(dict.fromkeys(str(row["arm"]) for row in rows)))
 
+    ends = [1.0, *(end for low, high in drawn for end in (low, high))]
+    room = (max(ends) / min(ends)) ** MARGIN  # so that an interval does not look cut off at the frame
+    shown = [min(ends) / room, max(ends) * room]
+
     def draw(width: int) -> Chart:
         data = alt.Chart(alt.InlineData(values=rows))
         y = alt.Y("what:N", sort=order, title=None, axis=alt.Axis(labelLimit=width // 2, ticks=False, domain=False))
-        x = alt.X("gain:Q", title="gain, times", scale=alt.Scale(type="log", nice=False), axis=alt.Axis(tickCount=5))
+        across = alt.Scale(type="log", nice=False, domain=shown)
+        x = alt.X("gain:Q", title="gain, times", scale=across, axis=alt.Axis(tickCount=5))
         colour = alt.Color("arm:N", scale=scale, legend=None)
         one = alt.Chart(alt.InlineData(values=[{"one": 1}])).mark_rule(color=GREY, strokeWidth=1.5)
         return layer(
