@@ -22,7 +22,8 @@ from assay.analysis.scaling import curve
 from assay.analysis.scaling.gain import Reads, log_gains, roots
 from assay.analysis.scaling.ladder import Arrays, LogCosts
 from assay.analysis.scaling.resolvable import Plan, detectable
-from assay.analysis.scaling.simulation import Response, Truth, draw
+from assay.analysis.scaling.simulated_tuning import Response
+from assay.analysis.scaling.simulation import Truth, draw
 from assay.analysis.scaling.trend import slopes
 
 LEVEL = 0.95

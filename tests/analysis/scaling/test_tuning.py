@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from assay.analysis.scaling.simulation import Response, Truth, draw
+from assay.analysis.scaling.simulated_tuning import Response
+from assay.analysis.scaling.simulation import Truth, draw
 from assay.analysis.scaling.tuning import choose, expected_variance
 
 RATES = [0.001, 0.002, 0.004, 0.008, 0.016]

@@ -75,6 +75,8 @@ class Lowest(NamedTuple):
     log_rate: np.ndarray
     error: np.ndarray
     """Standard error of it."""
+    bend: np.ndarray
+    """What the loss rises one step away from it, nats; 0 where it is not known."""
     excess: np.ndarray
     variance: np.ndarray
     best: np.ndarray
@@ -137,7 +139,13 @@ def lowest(log_rates: np.ndarray, losses: np.ndarray, noise_sd: np.ndarray, plan
     excess = np.where(bounded, excess, kept)
     variance = 3 * excess**2 + (UNLIKE * np.where(bounded, np.maximum(bend, 0.0), 0.0)) ** 2
     error = step * np.where(bounded, error, 0.5)
-    return Lowest(log_rates[best] + np.where(bounded, step * at, 0.0), error, excess, variance, best)
+    known = np.where(bounded, np.maximum(bend, 0.0), 0.0)
+    return Lowest(log_rates[best] + np.where(bounded, step * at, 0.0), error, known, excess, variance, best)
+
+
+def carried_variance(of: Lowest, rungs: int) -> np.ndarray:
+    """`Lowest.variance` where the rate is kept at a size so many rungs above the one at which it was chosen."""
+    return of.variance
 
 
 def _parabola(
