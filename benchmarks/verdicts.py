@@ -43,7 +43,7 @@ def mixture(generator: np.random.Generator, repeats: int, **fixed: Any) -> Itera
             shared=generator.uniform(0, 0.6),
         )
         rise = float(np.exp(generator.uniform(np.log(0.01), np.log(0.08))))
-        response = Response(rise=rise, lopsided=generator.uniform(0, 0.3))
+        response = Response(rise=rise, lopsided=generator.uniform(0, 0.3), drift=generator.uniform(0, 0.35))
         yield replace(truth, **fixed), response, (repeats + kind) // MIXED
 
 

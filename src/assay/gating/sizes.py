@@ -11,8 +11,10 @@ from assay.gating.timing import Times
 from assay.study.asked import StudyConfig
 from assay.study.resolve import resolve
 
-NICE = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
-"""Leading digits of sizes."""
+NICE = (1.0, 1.1, 1.25, 1.4, 1.6, 1.8, 2.0, 2.25, 2.5, 2.8, 3.2, 3.6, 4.0, 4.5, 5.0, 5.6, 6.4, 7.2, 8.0, 9.0)
+"""Leading digits of sizes: the ladder of the next one costs a quarter more, so that little of a budget is unused."""
+FURTHER = 16
+"""Of these sizes: so far above the least the second timing lies, about seven times."""
 SMALLEST, LARGEST = 8_000, 100_000_000_000
 RESERVE = 0.9
 """Of the budget that is planned with; the rest is for what a short timing cannot know."""
@@ -78,7 +80,9 @@ def choose_sizes(request: GateRequest, shape: Shape, times: Times, base: StudyCo
     lowest = least_size(request, base)
     known = [size for size in nice_sizes() if size >> (rungs - 1) >= lowest]
     arms = [shape.baseline, *shape.candidates]
-    times.measure([ladder_up_to(known[0], rungs)[0], ladder_up_to(known[min(len(known) - 1, 8)], rungs)[-1]], arms)
+    times.measure(
+        [ladder_up_to(known[0], rungs)[0], ladder_up_to(known[min(len(known) - 1, FURTHER)], rungs)[-1]], arms
+    )
     best: int | None = None
     for _ in range(3):  # timing at the chosen sizes may change the choice
         found = _largest(known, lambda size: _fits(cost_of(shape, ladder_up_to(size, rungs), times), budget))

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from assay.analysis.scaling.gain import gain, gains, log_gains
 from assay.analysis.scaling.ladder import Cost, Ladder, Rung, Trained
+from assay.analysis.scaling.noise import pooled
 from assay.analysis.scaling.simulation import Truth, draw
 
 JITTER = (-0.001, 0.0, 0.001)
@@ -70,9 +72,10 @@ def test_at_a_rung_with_equal_compute_the_test_is_students_with_pooled_noise() -
     of = log_gains(arrays, truth.log_costs(), 1, 0.95)
     difference = arrays.candidate - arrays.baseline[:, :3]
     variances = difference.var(-1, ddof=1)
-    variance = 0.25 * variances[:, 1] + 0.75 * variances.mean(1)
-    # A quarter of the variance is the rung's own: of the mean over three rungs that leaves 8 of 9 degrees of freedom.
-    half = 2.306004 * np.sqrt(variance / 4)
+    single = pooled(arrays.baseline, arrays.candidate).single[:, 1]
+    # 3/8 of the variance is the rung's own: of the mean over three rungs that leaves 7.02 of 9 degrees of freedom.
+    variance = np.maximum(0.375 * variances[:, 1] + 0.625 * variances.mean(1), 0.8 * single)
+    half = stats.t.ppf(0.975, 3 / ((7 / 12) ** 2 + 2 * (5 / 24) ** 2)) * np.sqrt(variance / 4)
     mean = difference[:, 1].mean(-1)
     np.testing.assert_array_equal(of.low > 0, mean < -half)
     np.testing.assert_array_equal(of.high < 0, mean > half)

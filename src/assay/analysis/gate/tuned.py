@@ -37,10 +37,12 @@ class Tried(NamedTuple):
     """On the validation split; None of a run that diverged."""
     planned_nats: float
     """The spread of one run that the plan knew."""
+    sizes_below: int = 0
+    """The runs are of a size so many below the one whose rate they decide."""
 
     def chosen(self, noise_nats: float | None = None) -> Chosen:
         """The rate, and what it leaves uncertain by the spread that judged runs had, or else by the planned one."""
-        return choose(self.rates, self.losses, noise_nats or self.planned_nats, self.planned_nats)
+        return choose(self.rates, self.losses, noise_nats or self.planned_nats, self.planned_nats, self.sizes_below)
 
 
 def tried_at(folder: Path, stage: Stage, planned_nats: float) -> dict[str, Tried]:
@@ -81,7 +83,7 @@ def tuning_by_size(folder: Path, plan: GatePlan) -> dict[tuple[str, int], Tried]
     check = next(stage for stage in plan.stages if stage.kind == "check")
     at_first, at_second = (tried_at(folder, stage, plan.noise.nats) for stage in (grid, check))
     found = {}
-    for size in [*plan.sizes, plan.top_size]:
+    for at, size in enumerate([*plan.sizes, plan.top_size]):
         for label, tried in (at_first if size == grid.size else at_second).items():
-            found[label, size] = tried
+            found[label, size] = tried._replace(sizes_below=max(0, at - 1))
     return found

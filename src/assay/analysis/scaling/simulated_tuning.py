@@ -82,9 +82,7 @@ def tune(
     return Tuned(np.stack(lost, -1), np.stack(variance, -1))
 
 
-def _extended(
-    draws: Draws, response: Response, middle: np.ndarray, half: int, widths: np.ndarray
-) -> np.ndarray:
+def _extended(draws: Draws, response: Response, middle: np.ndarray, half: int, widths: np.ndarray) -> np.ndarray:
     """[R, A, m]: runs at the rates from -half to half, inf where none was run; wider while one is best at an end."""
     last = half + response.extended
     steps = np.arange(-last, last + 1, dtype=float)

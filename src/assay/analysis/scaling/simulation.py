@@ -99,7 +99,8 @@ def draw(generator: np.random.Generator, truth: Truth, repeats: int, response: R
     adds = np.zeros((repeats, j + g))
     if response is not None:
         noise = pooled(losses[:, :j], losses[:, j:])
-        tuned = tune(generator, draws, response, np.stack([widths, truth.noisier * widths]), np.sqrt(noise.single.mean(1)))
+        noise_sd = np.sqrt(noise.single.mean(1))
+        tuned = tune(generator, draws, response, np.stack([widths, truth.noisier * widths]), noise_sd)
         lost, adds = (np.concatenate([of[:, 0], of[:, 1, :g]], 1) for of in tuned)
         losses = losses + lost[..., None]
     return Arrays(losses[:, :j], losses[:, j:], adds[:, :j], adds[:, j:])
