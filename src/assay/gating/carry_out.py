@@ -40,7 +40,7 @@ def carry_out_gate(
     Another request in the same folder is a RequestError. The plan is written before the first judged step and obeyed
     ever after; a rule given later judges the same runs and is shown as another than planned.
     """
-    _refuse_other_files(folder)
+    refuse_other_files(folder)
     began = time.monotonic()
     unsound = {} if stored_plan(folder) else audited(request, listener)
     audit_seconds = (time.monotonic() - began) / (1 + len(request.candidates))
@@ -226,7 +226,8 @@ def _none_is_sound(request: GateRequest, unsound: Mapping[str, str], folder: Pat
     return record
 
 
-def _refuse_other_files(folder: Path) -> None:
+def refuse_other_files(folder: Path) -> None:
+    """Raise a RequestError where a folder without a plan holds what no interrupted gate left there."""
     if folder.exists() and not (folder / PLAN).exists():
         known = {".lock", GATE, CLOCK, TIMING, TIMINGS}
         names = [entry.name for entry in folder.iterdir() if not is_part(entry.name)]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from assay.analysis.scaling.gain import gain, gains, log_gains
-from assay.analysis.scaling.ladder import Cost, Ladder, Rung, Trained
+from assay.analysis.scaling.gain import Reads, gain, gains, log_gains
+from assay.analysis.scaling.ladder import Arrays, Cost, Ladder, LogCosts, Rung, Trained
 from assay.analysis.scaling.noise import pooled
 from assay.analysis.scaling.simulation import Truth, draw
 
@@ -113,6 +113,30 @@ def test_seeds_that_change_nothing_are_no_repetitions() -> None:
     assert of is not None
     assert of.low is None
     assert of.high is None
+
+
+def test_an_equal_cost_that_is_not_told_is_in_the_interval_where_the_baseline_hardly_falls() -> None:
+    """The nearest equal loss lies far beyond: from there back to the own cost some factors are told and some not."""
+    of = Truth(rungs=2, seeds=2, exponent=0.002, noise=0.02)
+    arrays = draw(np.random.default_rng(3), of, 2000)
+    costs = of.log_costs()
+    found = log_gains(arrays, costs, 1, 0.95)
+    excess, half = Reads(arrays, costs, 1).with_half(np.broadcast_to(costs.candidate[1:], (2000, 1)), 0.95)
+    told = (np.abs(excess) > half)[:, 0]
+    assert not ((found.low > 1e-9) & ~told).any()
+    assert not ((found.high < -1e-9) & ~told).any()
+
+
+def test_few_seeds_that_fall_alike_by_chance_tell_nothing() -> None:
+    arrays = Arrays(
+        np.array([[[3.158, 3.176], [3.168, 3.144], [3.142, 3.138]]]),
+        np.array([[[3.164, 3.170], [3.140, 3.119]]]),
+        np.zeros((1, 3)), np.zeros((1, 2)),
+    )  # fmt: skip
+    noise = pooled(arrays.baseline, arrays.candidate)
+    assert (noise.paired >= 0.8 * noise.single[:, :2]).all()
+    of = log_gains(arrays, LogCosts(np.log([1.0, 4.0, 16.0]), np.log([1.0, 4.0])), 1, 0.95)
+    assert of.low < 0 < of.high
 
 
 def test_what_a_ladder_refuses() -> None:
