@@ -6,8 +6,8 @@
 Every cell is a mixture of ladders: exponents 0.05 to 0.3 in cost, 3 to 6 nats at the lowest rung of which 30 to 70%
 can be learned away, rungs a factor of two apart and one more of the baseline above, noise of 0.003 to 0.02 nats a run,
 up to 60% of its variance shared by the arms. Arms are tuned as a gate tunes them, one run a rate: on a grid of five
-rates at the lowest rung and three at the next, whose rate larger ones keep. The best one falls by up to 0.35 steps
-a rung. One step off costs 0.01 to 0.08 nats. "Skewed" noise is lognormal with a skewness of 2.
+rates at the lowest rung and three at the next, kept by its rule for larger ones, while the best one falls by 0.1 to
+0.38 steps a rung. One step off costs 0.01 to 0.08 nats. "Skewed" noise is lognormal with a skewness of 2.
 """
 
 import argparse
@@ -44,7 +44,7 @@ def mixture(generator: np.random.Generator, repeats: int, **fixed: Any) -> Itera
             shared=generator.uniform(0, 0.6),
         )
         rise = float(np.exp(generator.uniform(np.log(0.01), np.log(0.08))))
-        response = Response(rise=rise, lopsided=generator.uniform(0, 0.3), drift=generator.uniform(0, 0.35))
+        response = Response(rise=rise, lopsided=generator.uniform(0, 0.3), drift=generator.uniform(0.1, 0.38))
         yield replace(truth, **fixed), response, (repeats + kind) // MIXED
 
 

@@ -1,6 +1,7 @@
 """A gate from request to verdict: audits, plan, tuning, judged runs, page. It continues where it stopped."""
 
 import os
+import shutil
 import time
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
@@ -48,6 +49,7 @@ def carry_out_gate(
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with lock(folder):
+            _remove_parts(folder)
             plan = stored_plan(folder) or _planned(request, unsound, folder, listener, workers, audit_seconds)
             if plan is None:
                 return _none_is_sound(request, unsound, folder)
@@ -99,7 +101,8 @@ def _carry_out(request: GateRequest, plan: GatePlan, folder: Path, listener: Lis
         if stage.kind == "tuning":
             _tune(request, stage, {arm: list(stage.rates) for arm in stage.arms}, plan, folder, listener, base)
         elif stage.kind == "check":
-            first = chosen_at(folder, next(of for of in plan.stages if of.kind == "tuning"), plan.noise.nats)
+            grid = next(of for of in plan.stages if of.kind == "tuning")
+            first = chosen_at(folder, grid, plan.noise.nats, stage.size)
             _refuse_untuned(stage.arms, first)
             _tune(request, stage, rates_around(first, plan.rates), plan, folder, listener, base)
         else:
@@ -224,6 +227,15 @@ def _none_is_sound(request: GateRequest, unsound: Mapping[str, str], folder: Pat
     record.write(folder / GATE)
     write_gate_page(record, None, folder)
     return record
+
+
+def _remove_parts(folder: Path) -> None:
+    """What a call that was killed left of the files it was writing."""
+    for path in folder.iterdir():
+        if is_part(path.name):
+            path.unlink()
+        elif path.name.startswith(".report-"):
+            shutil.rmtree(path)
 
 
 def refuse_other_files(folder: Path) -> None:

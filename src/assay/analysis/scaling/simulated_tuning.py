@@ -1,4 +1,4 @@
-"""Simulated tuning, as a gate tunes: a grid at the smallest size, three rates at the next, which larger ones keep.
+"""Simulated tuning, as a gate tunes: a grid at the smallest size, three rates at the next, kept for larger ones.
 
 Shapes: R gates, A arms (2: the baseline and the candidate), J rungs, m rates.
 """
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from assay.analysis.scaling.tuning import Lowest, carried_variance, lowest
+from assay.analysis.scaling.tuning import HALF_DECADE, SHIFT, Lowest, carried_variance, lowest
 
 Draws = Callable[[tuple[int, ...]], np.ndarray]
 """Shape -> numbers of mean 0 and standard deviation 1."""
@@ -26,7 +26,7 @@ class Response:
     """Nats lost one step of the grid away from the best rate: a parabola in log rate."""
     lopsided: float = 0.2
     """Far above the best rate the loss rises by so much more than the parabola, relatively, and below by less."""
-    drift: float = 0.0
+    drift: float = SHIFT / HALF_DECADE
     """By so many steps the best rate falls from a rung to the next, of both arms."""
     apart: float = 0.35
     """How far the best rates of the two arms lie from each other, in steps: a standard deviation over gates."""
@@ -63,21 +63,22 @@ def tune(
     )
     pilot = np.sqrt(generator.chisquare(PILOT_DEGREES, gates) / PILOT_DEGREES)
     planned_sd = response.planned * pilot * widths[0, :2].mean()
-    half = (response.rates - 1) // 2
+    half, shift = (response.rates - 1) // 2, SHIFT / HALF_DECADE
     grid = _extended(draws, response, middle, half, widths[:, 0])
     first = _chosen(grid, response, noise_sd, planned_sd)
     at = [first.log_rate]
     found = [first]
     if rungs > 1:
-        near = _extended(draws, response, middle - response.drift - first.log_rate, 1, widths[:, 1])
+        around = first.log_rate - shift
+        near = _extended(draws, response, middle - response.drift - around, 1, widths[:, 1])
         second = _chosen(near, response, noise_sd, planned_sd)
-        at.append(second.log_rate + first.log_rate)
+        at.append(second.log_rate + around)
         found.append(second)
     lost, variance = [], []
     for rung in range(rungs):
-        tuned_at = min(rung, 1)
-        lost.append(response.lost(at[tuned_at] - middle + response.drift * rung))
-        of = carried_variance(found[tuned_at], max(rung - 1, 0))
+        tuned_at, kept = min(rung, 1), max(rung - 1, 0)
+        lost.append(response.lost(at[tuned_at] - shift * kept - middle + response.drift * rung))
+        of = carried_variance(found[tuned_at], kept)
         variance.append(of if response.parabola else np.zeros_like(of))
     return Tuned(np.stack(lost, -1), np.stack(variance, -1))
 

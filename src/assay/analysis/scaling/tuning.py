@@ -1,6 +1,6 @@
 """The learning rate of an arm from one run per rate, and what it leaves uncertain in the arm's loss.
 
-    choose(rates, losses, noise_sd, planned_sd=None, rungs_below=0) -> Chosen     before judging, and again after it
+    choose(rates, losses, noise_sd, planned_sd=None, doublings=0) -> Chosen     before judging, and again after it
     expected_variance(noise_sd) -> float       what `Chosen.variance` will be about, for a plan
     Chosen: rate, low, high, excess_nats, variance (for `ladder.Trained.tuning_variance`), at_an_edge, window, text()
 
@@ -35,9 +35,11 @@ UNLIKE = 0.006
 """What a curve that is no parabola adds to the loss, in the rise one step off the best rate (root mean square, of
 curves up to 30% steeper above it and as much flatter below)."""
 HALF_DECADE = float(np.log(10)) / 2
-DRIFT = 0.2 * HALF_DECADE
-"""By how much the logarithm of the best rate moves from a size to its double, at equal tokens a parameter: 0.15 to 0.33
-half decades by DeepSeek-AI 2024 and Bjorck et al. 2024."""
+SHIFT = 0.24 * HALF_DECADE
+"""By how much the logarithm of a rate that is kept for a larger size falls each time the size doubles, at equal tokens a
+parameter: the best one falls by 0.15 to 0.33 half decades (DeepSeek-AI 2024, Bjorck et al. 2024)."""
+DRIFT = 0.1 * HALF_DECADE
+"""How far it is off by that, a standard deviation."""
 USUALLY = 0.2
 """Root of what tuning adds to the variance, in standard deviations of a run: 0.1 to 0.26 in benchmarks/verdicts.py."""
 RANGE = 1.96
@@ -92,15 +94,15 @@ def choose(
     losses: Sequence[float | None],
     noise_sd: float,
     planned_sd: float | None = None,
-    rungs_below: int = 0,
+    doublings: float = 0.0,
 ) -> Chosen:
     """The learning rate of an arm; None or a loss that is not finite is a run that diverged.
 
     `noise_sd` is the standard deviation of one run over seeds in nats. The rate is chosen with the noise that is
     planned; once the judged runs have shown theirs (`noise.sd_of_run`), the same call with that as `noise_sd` and the
-    former as `planned_sd` gives the same rate, and the variance that enters the intervals. `rungs_below`: the runs are
-    of a size so many below the one at which the rate is kept. Raises ValueError where rates do not ascend, are fewer
-    than three, or no run finished.
+    former as `planned_sd` gives the same rate, and the variance that enters the intervals. `doublings`: the rate is for
+    a size so many times twice that of the runs, SHIFT lower each time. Raises ValueError where rates do not ascend, are
+    fewer than three, or no run finished.
     """
     grid = np.asarray(rates, dtype=float)
     if len(grid) < 3 or len(grid) != len(losses) or grid[0] <= 0 or (np.diff(grid) <= 0).any():
@@ -118,8 +120,11 @@ def choose(
         edge = "lowest" if best == 0 else "highest"
     excess = float(of.excess[0])
     rate = float(f"{np.exp(log_rate):.4g}")  # a number that can be written down
-    variance = float(carried_variance(of, rungs_below, float(np.diff(np.log(grid)).mean()))[0])
-    return Chosen(rate, low, high, excess, variance, edge, _window(grid, found, best))
+    variance = float(carried_variance(of, doublings, float(np.diff(np.log(grid)).mean()))[0])
+    kept = float(np.exp(-SHIFT * doublings))
+    return Chosen(
+        float(f"{rate * kept:.4g}"), low * kept, high * kept, excess, variance, edge, _window(grid, found, best)
+    )
 
 
 def lowest(log_rates: np.ndarray, losses: np.ndarray, noise_sd: np.ndarray, planned_sd: np.ndarray | float) -> Lowest:
@@ -153,13 +158,13 @@ def lowest(log_rates: np.ndarray, losses: np.ndarray, noise_sd: np.ndarray, plan
     return Lowest(log_rates[best] + np.where(bounded, step * at, 0.0), error, known, excess, variance, best)
 
 
-def carried_variance(of: Lowest, rungs: int, step: float = HALF_DECADE) -> np.ndarray:
-    """`Lowest.variance` where the rate is kept at a size so many rungs above the one at which it was chosen.
+def carried_variance(of: Lowest, doublings: float, step: float = HALF_DECADE) -> np.ndarray:
+    """`Lowest.variance` where the rate is kept, SHIFT lower each time, for a size so many times twice that of the runs.
 
-    There the best rate has moved, d steps, for every arm about alike; an arm whose rate is e steps beside its best one
+    There the best rate lies d steps beside it, for every arm about alike; an arm whose rate is e steps beside its own
     then loses c (d + e)^2, of which 2 c d e differs from arm to arm. `step`: of the grid, in log rate.
     """
-    moved = DRIFT / step * rungs
+    moved = DRIFT / step * doublings
     more: np.ndarray = of.variance + 4 * of.bend * moved**2 * of.excess
     return more
 
