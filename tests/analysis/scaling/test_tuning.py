@@ -89,7 +89,7 @@ def test_a_rate_that_is_kept_for_larger_sizes_is_less_certain_there() -> None:
     given = ([1e-3, 3.16e-3, 1e-2], [3.05, 3.0, 3.05], 0.01)
     at = [choose(*given, doublings=rungs).variance for rungs in range(4)]
     assert at == sorted(at)
-    assert choose(*given, doublings=2).rate == pytest.approx(choose(*given).rate * 2**-0.8, rel=2e-3)
+    assert choose(*given, doublings=2).rate == pytest.approx(choose(*given).rate * 2**-0.8, rel=5e-3)
     assert at[2] - at[0] == pytest.approx(4 * (at[1] - at[0]))
     narrow = [choose([2e-3, 3e-3, 4.5e-3], *given[1:], doublings=rungs).variance for rungs in (0, 1)]
     assert narrow[1] - narrow[0] > 4 * (at[1] - at[0]), "the best rate moves by more steps of a finer grid"

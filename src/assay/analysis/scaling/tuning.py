@@ -35,9 +35,9 @@ UNLIKE = 0.006
 """What a curve that is no parabola adds to the loss, in the rise one step off the best rate (root mean square, of
 curves up to 30% steeper above it and as much flatter below)."""
 HALF_DECADE = float(np.log(10)) / 2
-SHIFT = 0.24 * HALF_DECADE
-"""By how much the logarithm of a rate that is kept for a larger size falls each time the size doubles, at equal tokens a
-parameter: the best one falls by 0.15 to 0.33 half decades (DeepSeek-AI 2024, Bjorck et al. 2024)."""
+SHIFT = 0.4 * float(np.log(2))
+"""By how much the logarithm of a rate that is kept for a larger size falls each time the size doubles, at equal tokens
+a parameter: the best one falls by 0.15 to 0.33 half decades (DeepSeek-AI 2024, Bjorck et al. 2024)."""
 DRIFT = 0.1 * HALF_DECADE
 """How far it is off by that, a standard deviation."""
 USUALLY = 0.2
