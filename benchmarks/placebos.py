@@ -1,57 +1,75 @@
-"""Real tiny gates of a baseline against itself: how often one is not UNDECIDED. Trains every run, so it takes hours.
+"""Real tiny gates of a baseline against itself: how often one is not UNDECIDED.
 
-    .venv/bin/python benchmarks/placebos.py [--gates 40] [--baseline gpt1] [--out FOLDER] [--processes 2]
+    .venv/bin/python benchmarks/placebos.py [--gates 40] [--baseline gpt1] [--seeds 2] [--out FOLDER] [--processes 2]
 
-Every gate has initialisations of its own for both arms, tunes both and judges them by the rule `assay`'s primary
-criterion. What was done is read, so it continues where it stopped. benchmarks/verdicts.py has many simulated ones.
+Every gate has initialisations of its own for both arms, tunes both and judges them by the primary criterion of the
+rule `assay`; about a minute of one core each. What was done is read, so it continues where it stopped, and finished
+gates are judged anew by the code as it is. benchmarks/verdicts.py has many simulated ones.
 """
 
 import argparse
 import collections
-import json
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
+from assay.analysis.gate.rule import parse_rule
 from assay.analysis.intervals.proportions import clopper_pearson
+from assay.cli.options import StudyOptions
+from assay.errors import RequestError
+from assay.gating.asked import GateRequest
+from assay.gating.carry_out import carry_out_gate
+from assay.records.gate import GatePlan
+from assay.study.compare import Silent
 
-SETTINGS = "--sizes 10k,20k --seeds 3 --tokens-per-parameter 10 --context 64 --workers 1 --json"
-RULE = "name: primary\nkind: intervals\n"
+SIZES, TOKENS_PER_PARAMETER = (10_000, 20_000), 4.0
+SETTINGS = [
+    "execution.threads=1",
+    "training.validation_tokens=16384",
+    "training.validation_interval=1000000",
+    "evaluation.test_tokens=16384",
+]
 
 
-def one_gate(baseline: str, number: int, out: Path) -> str:
+def one_gate(baseline: str, seeds: int, out: Path, number: int) -> str:
     """The verdict of the placebo number `number`."""
-    first, second = f"first={baseline}:replicate={2 * number}", f"second={baseline}:replicate={2 * number + 1}"
+    arms = [f"{name}={baseline}:replicate={2 * number + at}" for at, name in enumerate(("first", "second"))]
     if number == 0:
-        first = f"first={baseline}"
-    command = [sys.executable, "-m", "assay", "gate", second, "--against", first, *SETTINGS.split()]
-    command += ["--rule", str(out / "primary.yaml"), "--out", str(out / f"gate-{number}")]
-    command += ["--set", "execution.threads=1", "--set", "training.validation_tokens=16384"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode not in (0, 1, 3):
-        return f"failed: {done.stderr.strip().splitlines()[-1]}"
-    record = json.loads(done.stdout.splitlines()[-1])
-    print(f"gate {number}: {record['verdicts'][0]['sentence']}", flush=True)
-    return str(record["verdict"])
+        arms[0] = f"first={baseline}"
+    study = StudyOptions(context="32", batch_tokens="512", set=SETTINGS).study(arms, [0])
+    request = GateRequest(
+        candidates=study.arms[1:],
+        baseline=study.arms[0],
+        study=study,
+        rule=parse_rule({"name": "primary", "kind": "intervals"}),
+        sizes=SIZES,
+        seeds=seeds,
+        tokens_per_parameter=TOKENS_PER_PARAMETER,
+    )
+    try:
+        found = carry_out_gate(request, out / f"gate-{number}", Silent(), 1)
+    except RequestError as error:
+        return f"failed: {error}"
+    assert not isinstance(found, GatePlan)
+    print(f"gate {number}: {found.verdicts[0].sentence}", flush=True)
+    return found.verdict
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--gates", type=int, default=40)
     parser.add_argument("--baseline", default="gpt1")
+    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/placebos"))
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "primary.yaml").write_text(RULE, encoding="utf-8")
-    with ThreadPoolExecutor(given.processes) as pool:
-        words = list(pool.map(lambda number: one_gate(given.baseline, number, given.out), range(given.gates)))
-    counts = collections.Counter(words)
-    for word, count in counts.most_common():
-        low, high = clopper_pearson(count, given.gates)[1:] if word != "UNDECIDED" else (None, None)
-        between = "" if low is None else f" ({low:.1%} to {high:.1%})"
-        print(f"{word}: {count} of {given.gates}{between}")
+    gate = partial(one_gate, given.baseline, given.seeds, given.out)
+    with ProcessPoolExecutor(given.processes, multiprocessing.get_context("spawn")) as pool:
+        words = list(pool.map(gate, range(given.gates)))
+    for word, count in collections.Counter(words).most_common():
+        _, low, high = clopper_pearson(count, given.gates)
+        print(f"{word}: {count} of {given.gates} ({low:.1%} to {high:.1%})")
 
 
 if __name__ == "__main__":

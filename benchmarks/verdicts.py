@@ -1,12 +1,13 @@
 """Simulations behind "The gate" in docs/statistics.md: false verdicts, coverage, power, and the methods not taken.
 
     python benchmarks/verdicts.py --simulated            # all tables, about five minutes on one core
-    python benchmarks/verdicts.py --simulated placebo    # one of: placebo, control, coverage, methods, tuning, noise
+    python benchmarks/verdicts.py --simulated placebo    # or control, coverage, methods, tuning, noise, tiny
 
 Every cell is a mixture of ladders: exponents 0.05 to 0.3 in cost, 3 to 6 nats at the lowest rung of which 30 to 70%
 can be learned away, rungs a factor of two apart and one more of the baseline above, noise of 0.003 to 0.02 nats a run,
-up to 60% of its variance shared by the arms. Arms are tuned on every rung, one run a rate on a grid of five
-rates, where one step off the best rate costs 0.01 to 0.08 nats. "Skewed" noise is lognormal with a skewness of 2.
+up to 60% of its variance shared by the arms. Arms are tuned as a gate tunes them, one run a rate: on a grid of five
+rates at the lowest rung and three at the next, kept by its rule for larger ones, while the best one falls by 0.1 to
+0.38 steps a rung. One step off costs 0.01 to 0.08 nats. "Skewed" noise is lognormal with a skewness of 2.
 """
 
 import argparse
@@ -22,7 +23,8 @@ from assay.analysis.scaling import curve
 from assay.analysis.scaling.gain import Reads, log_gains, roots
 from assay.analysis.scaling.ladder import Arrays, LogCosts
 from assay.analysis.scaling.resolvable import Plan, detectable
-from assay.analysis.scaling.simulation import Response, Truth, draw
+from assay.analysis.scaling.simulated_tuning import Response
+from assay.analysis.scaling.simulation import Truth, draw
 from assay.analysis.scaling.trend import slopes
 
 LEVEL = 0.95
@@ -42,7 +44,7 @@ def mixture(generator: np.random.Generator, repeats: int, **fixed: Any) -> Itera
             shared=generator.uniform(0, 0.6),
         )
         rise = float(np.exp(generator.uniform(np.log(0.01), np.log(0.08))))
-        response = Response(rise=rise, lopsided=generator.uniform(0, 0.3))
+        response = Response(rise=rise, lopsided=generator.uniform(0, 0.3), drift=generator.uniform(0.1, 0.38))
         yield replace(truth, **fixed), response, (repeats + kind) // MIXED
 
 
@@ -266,6 +268,34 @@ def noise(generator: np.random.Generator, repeats: int) -> None:
     table(["noise", *(f"{seeds} seeds" for seeds in SEEDS)], rows())
 
 
+def tiny(generator: np.random.Generator, repeats: int) -> None:
+    """Gates of two sizes and few seeds, such as a smoke test has."""
+    print(f"### Tiny placebo gates, {repeats} a row\n")
+    kinds: dict[str, dict[str, Any]] = {
+        "as above": {},
+        "a baseline whose loss hardly falls (exponent 0.005)": {"exponent": 0.005},
+        "the same, runs as noisy as 0.05 nats": {"exponent": 0.005, "noise": 0.05},
+        "90% of the noise shared": {"shared": 0.9},
+        "noise that doubles from rung to rung": {"widening": 2.0},
+        "one step off costs 0.5 nats": {"rise": 0.5},
+    }
+
+    def rows() -> Iterator[list[str]]:
+        for name, kind in kinds.items():
+            row = [name]
+            for seeds in (2, 3):
+                found = []
+                fixed = {key: value for key, value in kind.items() if key != "rise"}
+                for truth, response, count in mixture(generator, repeats, seeds=seeds, rungs=2, **fixed):
+                    response = replace(response, rise=kind.get("rise", response.rise))
+                    of = log_gains(draw(generator, truth, count, response), truth.log_costs(), 1, LEVEL)
+                    found.append(np.stack([of.low > 0, of.high < 0]))
+                row.append(" / ".join(f"{100 * of.mean():.1f}" for of in np.concatenate(found, 1)))
+            yield row
+
+    table(["% GO / NO-GO at two rungs", "2 seeds", "3 seeds"], rows())
+
+
 PARTS: dict[str, tuple[Callable[[np.random.Generator, int], None], int]] = {
     "placebo": (placebo, 2000),
     "control": (control, 2000),
@@ -273,6 +303,7 @@ PARTS: dict[str, tuple[Callable[[np.random.Generator, int], None], int]] = {
     "methods": (methods, 2000),
     "tuning": (tuning, 5000),
     "noise": (noise, 2000),
+    "tiny": (tiny, 2000),
 }
 
 

@@ -8,7 +8,7 @@ from assay.errors import RequestError
 from assay.gating.asked import Budget, parse_budget
 from assay.gating.layout import PILOT_SEED, TUNING_SEED, Cost, Shape, lay_out, makespan, top_of, total
 from assay.gating.memory import MEMORY_TASKS, memory_tokens
-from assay.gating.sizes import ladder_up_to, nice_sizes, refuse_budget, rungs_for, seeds_for
+from assay.gating.sizes import ladder_up_to, largest, nice_sizes, refuse_budget, rungs_for, seeds_for
 from assay.records.gate import Stage
 
 SIZES = [100_000, 200_000, 400_000]
@@ -131,3 +131,21 @@ def test_more_time_means_more_sizes_and_seeds() -> None:
 def test_ladder_halves() -> None:
     assert ladder_up_to(400_000, 3) == SIZES
     assert nice_sizes() == sorted(nice_sizes())
+
+
+def test_a_size_that_an_arm_cannot_have_is_passed_over() -> None:
+    def fits(size: int) -> bool:
+        if size in (8, 10, 13, 40):
+            raise RequestError("no such size")
+        return size <= 30
+
+    assert largest([8, 10, 13, 20, 25, 40, 50], fits) == 25
+    assert largest([8, 10, 35, 40], fits) == 35, "none fits: the least possible one"
+    with pytest.raises(RequestError, match="no such size"):
+        largest([8, 10], fits)
+
+
+def test_a_wider_grid_is_planned_for_where_arms_are_tuned() -> None:
+    tuning, check = (stage for stage in stages() if stage.kind in ("tuning", "check"))
+    assert tuning.seconds == pytest.approx(3.5 * 2 + 3.5 * 3 * tuning.tokens * tuning.size * 1e-11)
+    assert check.seconds == pytest.approx(4 * 2 + 4 * 3 * check.tokens * check.size * 1e-11)

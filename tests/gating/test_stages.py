@@ -14,7 +14,7 @@ def measured(kind: StageKind, arms: list[str], **settings: object) -> list[str]:
     study = StudyConfig.parse({"arms": ["gpt2", "gpt1"], "seeds": [0], **settings})
     request = GateRequest(study.arms[:1], study.arms[1], study, read_rule("assay"), sizes=[16_000, 32_000])
     stage = Stage(name="x", kind=kind, size=16_000, tokens=4_096, arms=arms, seeds=[0], flops=1.0, seconds=1.0)
-    return study_of(request, stage, {arm: [1e-3] for arm in arms}, study, "inference_quick").measurements
+    return study_of(request, stage, {arm: [1e-3] for arm in arms}, study, ["inference_quick"]).measurements
 
 
 def test_judged_runs_read_other_texts_and_those_that_tune_do_not() -> None:

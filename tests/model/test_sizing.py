@@ -16,7 +16,7 @@ from assay.errors import RequestError
 from assay.layers.mixer import SequenceLayer
 from assay.model import sizing
 from assay.model.accounting import count_flops, count_parameters, count_state_bytes, without_flops
-from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig, assemble
+from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig, Scale, assemble
 from assay.model.sizing import Decoding, build_on_meta, solve
 from assay.records import Match
 
@@ -205,6 +205,26 @@ def test_flops_are_not_matched_where_a_state_declares_none() -> None:
     says = "--match flops: silent: Silent keeps a state and declares no FLOPs of its own; a method flops_per_token"
     with pytest.raises(RequestError, match=re.escape(says)):
         solve(silent, 1_000_000, "flops", {"vocab_size": 512})
+
+
+class Picky(Silent):
+    """Takes multiples of 48 only, and says so where it is made."""
+
+    def __init__(self, d_model: int) -> None:
+        if d_model % 48:
+            raise ValueError(f"d_model ({d_model}) is no multiple of 48")
+        super().__init__(d_model)
+
+
+@pytest.mark.parametrize("width_step", [8, 48])
+def test_widths_that_a_layer_refuses_are_passed_over(width_step: int) -> None:
+    scale = Scale(width_step=width_step)
+    picky = Architecture(
+        name="picky", summary="", citation="", mixer=lambda config, _: Picky(config.d_model), scale=scale
+    )
+    assert solve(picky, 1_000_000, "total", {"vocab_size": 512}).d_model % 48 == 0
+    with pytest.raises(RequestError):
+        solve(picky, 1_000_000, "total", {"vocab_size": 512, "d_model": 64})
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES.names())

@@ -1,7 +1,7 @@
 """A gate from request to verdict: audits, plan, tuning, judged runs, page. It continues where it stopped."""
 
-import json
 import os
+import shutil
 import time
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
@@ -14,11 +14,13 @@ from assay.analysis.gate.tuned import MOST_EXTENSIONS, chosen_at, rates_around, 
 from assay.analysis.wording import join_names, short
 from assay.errors import RequestError
 from assay.gating.asked import CONTROL, GateRequest
+from assay.gating.clock import note_seconds
 from assay.gating.memory import MEMORY_TASKS, memory_study
 from assay.gating.plan import make_plan
 from assay.gating.sizes import least_size, refuse_sizes
 from assay.gating.stages import Rates, arms_of, carry_out_runs, study_of
-from assay.records import write_whole
+from assay.gating.timing import TIMING, TIMINGS
+from assay.records import is_part
 from assay.records.gate import GatePlan, GateRecord, Stage
 from assay.records.sanity import Sanity
 from assay.report.gate import write_gate_page
@@ -40,13 +42,16 @@ def carry_out_gate(
     Another request in the same folder is a RequestError. The plan is written before the first judged step and obeyed
     ever after; a rule given later judges the same runs and is shown as another than planned.
     """
-    _refuse_other_files(folder)
+    refuse_other_files(folder)
+    began = time.monotonic()
     unsound = {} if stored_plan(folder) else audited(request, listener)
+    audit_seconds = (time.monotonic() - began) / (1 + len(request.candidates))
     made = [place for place in (folder, *folder.parents) if not os.path.exists(place)]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with lock(folder):
-            plan = stored_plan(folder) or _planned(request, unsound, folder, listener, workers)
+            _remove_parts(folder)
+            plan = stored_plan(folder) or _planned(request, unsound, folder, listener, workers, audit_seconds)
             if plan is None:
                 return _none_is_sound(request, unsound, folder)
             if plan.asked != request.identity():
@@ -64,13 +69,18 @@ def carry_out_gate(
 
 
 def _planned(
-    request: GateRequest, unsound: Mapping[str, str], folder: Path, listener: Listener, workers: int | None
+    request: GateRequest,
+    unsound: Mapping[str, str],
+    folder: Path,
+    listener: Listener,
+    workers: int | None,
+    audit_seconds: float,
 ) -> GatePlan | None:
     """The plan for those that are sound, written; None where none is."""
     sound = [arm for arm in request.candidates if arm.label not in unsound]
     if not sound:
         return None
-    plan = make_plan(replace(request, candidates=sound), folder, listener, workers)
+    plan = make_plan(replace(request, candidates=sound), folder, listener, workers, audit_seconds)
     plan = plan.model_copy(update={"unsound": dict(unsound), "asked": request.identity()}).sealed()
     plan.write(folder / PLAN)
     return plan
@@ -92,7 +102,8 @@ def _carry_out(request: GateRequest, plan: GatePlan, folder: Path, listener: Lis
         if stage.kind == "tuning":
             _tune(request, stage, {arm: list(stage.rates) for arm in stage.arms}, plan, folder, listener, base)
         elif stage.kind == "check":
-            first = chosen_at(folder, next(of for of in plan.stages if of.kind == "tuning"), plan.noise.nats)
+            grid = next(of for of in plan.stages if of.kind == "tuning")
+            first = chosen_at(folder, grid, plan.noise.nats, stage.size)
             _refuse_untuned(stage.arms, first)
             _tune(request, stage, rates_around(first, plan.rates), plan, folder, listener, base)
         else:
@@ -113,7 +124,7 @@ def _carry_out(request: GateRequest, plan: GatePlan, folder: Path, listener: Lis
                 largest = stage.kind == "judged" and stage.size == plan.sizes[-1]
                 asked = study_of(request, stage, rates, base, [plan.inference, *plan.further] if largest else [])
                 compare(asked, place, listener, plan.workers)
-        _note_seconds(folder, stage.name, time.monotonic() - began)
+        note_seconds(folder, stage.name, time.monotonic() - began)
 
 
 def _tune(
@@ -222,21 +233,22 @@ def _none_is_sound(request: GateRequest, unsound: Mapping[str, str], folder: Pat
     return record
 
 
-def _note_seconds(folder: Path, stage: str, seconds: float) -> None:
-    """How long a stage took, or what was left of an interrupted one; the report has it beside the plan's prediction."""
-    path = folder / CLOCK
-    known = json.loads(path.read_bytes()) if path.exists() else {}
-    if stage in known:  # it was done before, and only read now
-        return
-    write_whole(path, json.dumps({**known, stage: seconds}).encode())
+def _remove_parts(folder: Path) -> None:
+    """What a call that was killed left of the files it was writing."""
+    for path in folder.iterdir():
+        if is_part(path.name):
+            path.unlink()
+        elif path.name.startswith(".report-"):
+            shutil.rmtree(path)
 
 
-def _refuse_other_files(folder: Path) -> None:
+def refuse_other_files(folder: Path) -> None:
+    """Raise a RequestError where a folder without a plan holds what no interrupted gate left there."""
     if folder.exists() and not folder.is_dir():
         raise RequestError(f"--out {folder}: is a file; a folder would do")
     if folder.exists() and not (folder / PLAN).exists():
-        known = {".lock", GATE}
-        names = [entry.name for entry in folder.iterdir()]
+        known = {".lock", GATE, CLOCK, TIMING, TIMINGS}
+        names = [entry.name for entry in folder.iterdir() if not is_part(entry.name)]
         others = [name for name in names if name not in known and not name.startswith("pilot-")]
         if others:
             raise RequestError(f"--out {folder}: holds other files ({min(others)}); a new folder would do")

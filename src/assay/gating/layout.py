@@ -18,9 +18,9 @@ CHECKED_RATES = 3
 SANITY_BATCHES = 300
 """What the checks before a size train on, about: a part of the tokens, and a few tokens again and again."""
 PAGE_SECONDS = 8.0
-"""Floors, the speed of all arms by turns, samples and the page of one judged stage, about."""
-PAGE_SECONDS_AN_ARM = 6.0
-"""And of each of its arms: two audits."""
+"""Floors, the speed of all arms by turns, samples and the page of one judged stage, about; audits come on top."""
+EXTENSIONS = {"tuning": 0.5, "check": 1.0}
+"""How often a grid is extended by one rate for all arms, on average: the three rates of the check nearly always."""
 
 
 class Cost(NamedTuple):
@@ -50,6 +50,8 @@ class Shape:
     """Tokens that every judged run reads after training, of texts beside its own."""
     memory: Sequence[MemoryKind] = ()
     """Tasks that every arm is trained on at the smallest size beside the text."""
+    audit_seconds: float = 3.0
+    """Of one arm; each is audited twice in a judged stage, before training and after."""
 
     @property
     def arms(self) -> list[str]:
@@ -82,7 +84,9 @@ def lay_out(shape: Shape, sizes: Sequence[int], costs: Costs) -> list[Stage]:
         also = shape.beside_tokens // 3 if is_judged else 0
         timed = [costs(shape.baseline if arm in (PLACEBO, CONTROL) else arm, size, tokens + also) for arm in arms]
         runs = [cost.seconds for cost in timed for _ in range(tries * len(of))]
-        after = PAGE_SECONDS + PAGE_SECONDS_AN_ARM * len(arms) if is_judged else 0.0
+        after = EXTENSIONS.get(kind, 0.0) * makespan([cost.seconds for cost in each], shape.workers)
+        if is_judged:
+            after = PAGE_SECONDS + 2 * shape.audit_seconds * len(arms)
         return Stage(
             name=f"{kind}-{short(size)}",
             kind=kind,
@@ -92,7 +96,7 @@ def lay_out(shape: Shape, sizes: Sequence[int], costs: Costs) -> list[Stage]:
             rates=list(rates),
             tries=tries,
             seeds=list(of),
-            flops=sum(cost.flops for cost in each) * tries * len(of),
+            flops=sum(cost.flops for cost in each) * (tries * len(of) + wider),
             seconds=makespan(runs, shape.workers) + after,
         )
 

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,13 +14,14 @@ from assay.analysis.scaling.resolvable import detectable
 from assay.analysis.wording import join_names, short
 from assay.errors import RequestError
 from assay.gating.asked import CONTROL, PLACEBO, GateRequest
+from assay.gating.clock import note_seconds
 from assay.gating.layout import PILOT_SEED, TUNING_SEED, Shape, lay_out, top_of, total
 from assay.gating.memory import possible_tasks
 from assay.gating.sizes import choose_sizes, refuse_budget, seeds_for
 from assay.gating.stages import arms_of, carry_out_runs, study_of
-from assay.gating.timing import Times
+from assay.gating.timing import TIMINGS, Times
 from assay.model.plan import available_cores, resolve_plan
-from assay.records.gate import GatePlan, Noise, Stage
+from assay.records.gate import GatePlan, Noise, Stage, Timings
 from assay.study.asked import StudyConfig
 from assay.study.compare import Listener
 from assay.study.machine import SMALL_PARAMETERS, compiles_at_once
@@ -42,8 +44,10 @@ class Prepared:
     workers: int | None
 
 
-def prepare(request: GateRequest, listener: Listener, workers: int | None) -> Prepared:
-    """Fix what all stages share: precision, threads, runs at a time."""
+def prepare(
+    request: GateRequest, folder: Path, listener: Listener, workers: int | None, audit_seconds: float
+) -> Prepared:
+    """Fix what all stages share: precision, threads, runs at a time. `audit_seconds`: of one arm."""
     base = request.study
     plan = resolve_plan(base.execution, listener.message)
     largest = max(request.sizes, default=0)
@@ -67,22 +71,18 @@ def prepare(request: GateRequest, listener: Listener, workers: int | None) -> Pr
         workers=at_a_time,
         beside_tokens=0 if base.data.task is not None else OTHER_TEXT_TOKENS * len(base.evaluation.texts),
         memory=request.memory_tasks(),
+        audit_seconds=audit_seconds,
     )
-    return Prepared(base, shape, Times(request, base, listener, at_a_time), at_a_time)
+    return Prepared(base, shape, Times(request, base, listener, at_a_time, folder), at_a_time)
 
 
-def make_plan(request: GateRequest, folder: Path, listener: Listener, workers: int | None) -> GatePlan:
+def make_plan(
+    request: GateRequest, folder: Path, listener: Listener, workers: int | None, audit_seconds: float
+) -> GatePlan:
     """Time the arms, choose sizes, run the pilot, and say what the gate will resolve; nothing is judged yet."""
-    ready = prepare(request, listener, workers)
+    ready = prepare(request, folder, listener, workers, audit_seconds)
     shape, times = ready.shape, ready.times
-    if request.sizes:
-        sizes = sorted(request.sizes)
-        times.measure(sizes, [shape.baseline, *shape.candidates])
-        times.measure([top_of(sizes)], [shape.baseline])
-        if request.budget is not None:
-            refuse_budget(total(lay_out(shape, sizes, times.cost)), request.budget, sizes)
-    else:
-        sizes = choose_sizes(request, shape, times, ready.base)
+    sizes = _timed_sizes(request, ready, folder)
     named = {label: arm for label, arm in arms_of(request).items() if label in (shape.baseline, *shape.candidates)}
     shape = replace(shape, memory=possible_tasks(shape.memory, named, sizes[0], ready.base, listener))
     stages = lay_out(shape, sizes, times.cost)
@@ -91,7 +91,9 @@ def make_plan(request: GateRequest, folder: Path, listener: Listener, workers: i
     for stage in pilots:
         listener.message(f"{stage.name}: the baseline's spread over seeds, before the plan is written")
         rates = {request.baseline.label: [base.training.learning_rate]}
+        began = time.monotonic()
         carry_out_runs(study_of(request, stage, rates, base), folder / stage.name, listener, ready.workers)
+        note_seconds(folder, stage.name, time.monotonic() - began)
     noise, slope = pilot_noise(folder, pilots)
     top = [stage for stage in stages if stage.kind == "judged"]
     step = top[-1].flops / len(top[-1].arms) / max(1.0, top[-2].flops / len(top[-2].arms))
@@ -130,6 +132,28 @@ def make_plan(request: GateRequest, folder: Path, listener: Listener, workers: i
         machine=environment(resolve_plan(base.execution, lambda _: None), ""),
         written=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _timed_sizes(request: GateRequest, ready: Prepared, folder: Path) -> list[int]:
+    """Time the arms and choose the sizes, or take over what an interrupted call found."""
+    shape, times = ready.shape, ready.times
+    path, asked = folder / TIMINGS, request.identity()
+    if path.exists():
+        known = Timings.read(path)
+        if known.asked != asked:
+            raise RequestError(f"--out {folder}: holds the beginning of another gate; a new folder would do")
+        times.restore(known.timings)
+        return known.sizes
+    if request.sizes:
+        sizes = sorted(request.sizes)
+        times.measure(sizes, [shape.baseline, *shape.candidates])
+        times.measure([top_of(sizes)], [shape.baseline])
+        if request.budget is not None:
+            refuse_budget(total(lay_out(shape, sizes, times.cost)), request.budget, sizes)
+    else:
+        sizes = choose_sizes(request, shape, times, ready.base)
+    Timings(asked=asked, sizes=sizes, timings=times.all()).write(path)
+    return sizes
 
 
 def pilot_noise(folder: Path, pilots: Sequence[Stage]) -> tuple[Noise, float | None]:

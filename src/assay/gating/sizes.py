@@ -12,8 +12,12 @@ from assay.gating.timing import Times
 from assay.study.asked import StudyConfig
 from assay.study.resolve import resolve
 
-NICE = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
-"""Leading digits of sizes."""
+NICE = (1.0, 1.1, 1.25, 1.4, 1.6, 1.8, 2.0, 2.25, 2.5, 2.8, 3.2, 3.6, 4.0, 4.5, 5.0, 5.6, 6.4, 7.2, 8.0, 9.0)
+"""Leading digits of sizes: the ladder of the next one costs a quarter more, so that little of a budget is unused."""
+FURTHER = 6
+"""So many times the least size the second timing is at."""
+MOST_REFUSED = 8
+"""Sizes in a row: a factor of 2.5."""
 SMALLEST, LARGEST = 8_000, 100_000_000_000
 RESERVE = 0.9
 """Of the budget that is planned with; the rest is for what a short timing cannot know."""
@@ -45,12 +49,14 @@ def ladder_up_to(largest: int, rungs: int) -> list[int]:
     return [largest >> (rungs - 1 - at) for at in range(rungs)]
 
 
-def least_size(request: GateRequest, base: StudyConfig) -> int:
-    """The smallest of the nice sizes that every arm can have."""
+def least_size(request: GateRequest, base: StudyConfig, at_least: int = SMALLEST) -> int:
+    """The smallest of the nice sizes from `at_least` on that every arm can have."""
     arms = [arm for label, arm in arms_of(request).items() if label in _named(request)]
     load_dataset(base.data, lambda _: None)  # what is wrong with the data is no matter of size
     why = ""
     for size in nice_sizes():
+        if size < at_least:
+            continue
         config = base.model_copy(update={"arms": arms, "size": size, "sizes": [], "seeds": [0]})
         try:
             resolve(config, lambda _: None)
@@ -82,10 +88,10 @@ def choose_sizes(request: GateRequest, shape: Shape, times: Times, base: StudyCo
     lowest = least_size(request, base)
     known = [size for size in nice_sizes() if size >> (rungs - 1) >= lowest]
     arms = [shape.baseline, *shape.candidates]
-    times.measure([ladder_up_to(known[0], rungs)[0], ladder_up_to(known[min(len(known) - 1, 8)], rungs)[-1]], arms)
+    times.measure([lowest, least_size(request, base, FURTHER * lowest)], arms)
     best: int | None = None
     for _ in range(3):  # timing at the chosen sizes may change the choice
-        found = _largest(known, lambda size: _fits(cost_of(shape, ladder_up_to(size, rungs), times), budget))
+        found = largest(known, lambda size: _fits(cost_of(shape, ladder_up_to(size, rungs), times), budget))
         if found == best:
             break
         best = found
@@ -97,16 +103,28 @@ def choose_sizes(request: GateRequest, shape: Shape, times: Times, base: StudyCo
     return sizes
 
 
-def _largest(sizes: Sequence[int], fits: Callable[[int], bool]) -> int:
-    """The last of the ascending `sizes` before the first that does not fit, or that no machine here can train."""
-    found = sizes[0]
+def largest(sizes: Sequence[int], fits: Callable[[int], bool]) -> int:
+    """The last of the ascending `sizes` before the first that does not fit; the least possible one where none does.
+
+    Sizes that some arm cannot have are passed over; where several in a row are, they are too large for this machine.
+    """
+    found: int | None = None
+    refused: list[RequestError] = []
     for size in sizes:
         try:
-            if not fits(size):
+            within = fits(size)
+        except RequestError as error:
+            refused.append(error)
+            if len(refused) == MOST_REFUSED:
                 break
-        except RequestError:  # too large for this memory
+            continue
+        refused = []
+        if found is None or within:
+            found = size
+        if not within:
             break
-        found = size
+    if found is None:
+        raise refused[-1]
     return found
 
 

@@ -1,7 +1,7 @@
 """How fast each arm trains at a size, from short runs, as many at a time as the gate will have."""
 
 import math
-import tempfile
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +20,8 @@ from assay.training.loop import StepEvent
 
 TIMED_STEPS = 12
 TIMED_SEED = 30_000
+TIMING, TIMINGS = ".timing", "timings.json"
+"""In the folder of a gate: the timed runs while they last, and what they showed."""
 
 
 class Clock:
@@ -49,8 +51,10 @@ class Clock:
 class Times:
     """What runs of each arm cost at any size: measured at some, read between and beyond them on a log-log line."""
 
-    def __init__(self, request: GateRequest, base: StudyConfig, listener: Listener, workers: int) -> None:
+    def __init__(self, request: GateRequest, base: StudyConfig, listener: Listener, workers: int, folder: Path) -> None:
+        """Runs are made in `folder`, and removed."""
         self.request, self.base, self.listener, self.workers = request, base, listener, workers
+        self.place = folder / TIMING
         self.timed: dict[tuple[str, int], Timing] = {}
         self.flops: dict[tuple[str, int], int] = {}
 
@@ -69,9 +73,14 @@ class Times:
             seconds=0,
         )  # fmt: skip
         config = study_of(self.request, stage, {arm: [self.base.training.learning_rate] for arm in arms}, self.base)
-        clock = Clock(self.listener)
-        with tempfile.TemporaryDirectory(prefix="assay-timing-") as place:
-            runs = carry_out_runs(config, Path(place, "runs"), clock, self.workers)
+        # The very first run also reads the text and fills caches, which later ones do not.
+        for _ in range(1 if self.timed else 2):
+            clock = Clock(self.listener)
+            shutil.rmtree(self.place, ignore_errors=True)
+            try:
+                runs = carry_out_runs(config, self.place, clock, self.workers)
+            finally:
+                shutil.rmtree(self.place, ignore_errors=True)
         for run in runs:
             record = run.record
             each = 1 / record.train_tokens_per_second
@@ -102,6 +111,14 @@ class Times:
                 build_on_meta(found.architecture, found.config), self.base.training.context
             ).training
         return self.flops[arm, size]
+
+    def restore(self, timings: Sequence[Timing]) -> None:
+        """Take over what was timed before."""
+        self.timed = {(timing.arm, timing.size): timing for timing in timings}
+
+    def all(self) -> list[Timing]:
+        """Every timing."""
+        return [timing for _, timing in sorted(self.timed.items())]
 
     def of(self, sizes: Sequence[int]) -> list[Timing]:
         """The timings at these sizes."""

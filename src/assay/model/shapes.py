@@ -213,11 +213,15 @@ class Shapes:
         step = coarse if self._fits(coarse) else step
 
         def reaches_target(index: int) -> bool:
-            width = self._next_fitting((index + 1) * step, step)
-            if width is None:
-                return True
-            base, layer = self._line(width, self.fine.default(width))
-            return base + self._natural_depth(width) * layer >= target
+            while (width := self._next_fitting((index + 1) * step, step)) is not None:
+                try:
+                    base, layer = self._line(width, self.fine.default(width))
+                except RequestError:  # it does not fit after all: the next one
+                    if width == self.fixed.get("d_model"):
+                        raise
+                    continue
+                return base + self._natural_depth(width) * layer >= target
+            return True
 
         enough = MAX_WIDTH // step
         if not self._fits(coarse):  # finding widths that fit is slow among large ones, so bound the bisection first
@@ -256,7 +260,11 @@ class Shapes:
         if (width, fine) not in self._lines:
             two = {"n_layers": 2} if self.has_depth else {}
             config = self.architecture.config.parse({**self._values(width, 2, fine), **self.fixed, **two})
-            self._lines[width, fine] = self._line_of(config)
+            try:
+                self._lines[width, fine] = self._line_of(config)
+            except RequestError as error:  # a layer refuses this width, which its configuration did not
+                self._fit[width], self.refusal = False, error
+                raise
         return self._lines[width, fine]
 
     def _solve_fine(self, default: int, change: float, stretch: float) -> int:

@@ -13,6 +13,7 @@ from assay.model.accounting import count_flops, count_parameters, count_state_by
 from assay.model.architecture import Architecture, ModelConfig, assemble
 from assay.model.lm import Block, LanguageModel
 from assay.model.shapes import Candidate, Line, Shapes
+from assay.plugins.blame import blamed
 from assay.records import Match
 
 CLOSE = 0.003
@@ -128,7 +129,10 @@ def _line(architecture: Architecture, match: Match, decoding: Decoding) -> Line:
     """The function `Line` for this measure, for models of two blocks."""
 
     def line(config: ModelConfig) -> tuple[float, float]:
-        model = build_on_meta(architecture, config)
+        try:
+            model = build_on_meta(architecture, config)
+        except (ValueError, AssertionError) as error:  # a layer that does not take this width, say
+            raise RequestError(blamed(error) or f"{architecture.name}: {error}") from error
         size, layer = float(MEASURES[match](model, decoding)), 0.0
         if architecture.scale.depth is not None:
             layer = float(BLOCK_MEASURES[match](model.sequence_blocks()[-1], decoding))

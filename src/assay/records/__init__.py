@@ -18,7 +18,7 @@ from assay.records.study import (
     StudyRecord,
     TestScores,
 )
-from assay.records.versioned import Record, Versioned, write_whole
+from assay.records.versioned import Record, Versioned, is_part, write_whole
 
 __all__ = [
     "DEFAULT_MATCH",
@@ -53,6 +53,7 @@ __all__ = [
     "StudyRecord",
     "TestScores",
     "Versioned",
+    "is_part",
     "read_study_results",
     "write_whole",
 ]

@@ -23,6 +23,16 @@ class Timing(Record):
     peak_memory_bytes: int | None
 
 
+class Timings(Versioned):
+    """timings.json: what was timed before the plan and the sizes it led to, so that nothing is timed twice."""
+
+    version: ClassVar[int] = 1
+    asked: str
+    """`GateRequest.identity` of what was asked."""
+    sizes: list[int]
+    timings: list[Timing]
+
+
 class Stage(Record):
     """Runs of a gate that belong together: a purpose, one size, some arms, rates and seeds."""
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import uuid
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -78,7 +79,7 @@ def _first(error: Exception) -> str:
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new one, never a part."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")  # `is_part` knows it
     try:
         with part.open("xb") as file:
             file.write(content)
@@ -88,3 +89,8 @@ def write_whole(path: Path, content: bytes) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def is_part(name: str) -> bool:
+    """Whether a file of this name is what `write_whole` leaves where its process is killed."""
+    return re.fullmatch(r"\..+\.[0-9a-f]{32}", name) is not None

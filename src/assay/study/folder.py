@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from assay.config import flat, read_yaml
 from assay.errors import RequestError
-from assay.records import write_whole
+from assay.records import is_part, write_whole
 from assay.study.asked import StudyConfig
 
 ASKED_ELSEWHERE = {"measurements", "plugins"}
@@ -33,7 +33,7 @@ def stored_config(folder: Path, kind: Literal["study", "run"]) -> StudyConfig | 
     if not folder.is_dir():
         raise RequestError(f"--out {folder}: is a file; give a folder")
     if not (folder / "config.yaml").exists():
-        if any(entry.name != ".lock" for entry in folder.iterdir()):
+        if any(entry.name != ".lock" and not is_part(entry.name) for entry in folder.iterdir()):
             raise RequestError(f"--out {folder}: holds other files; give a new folder, or leave --out away")
         return None
     values = read_yaml(folder / "config.yaml")

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from assay.analysis.scaling.gain import gain, gains, log_gains
-from assay.analysis.scaling.ladder import Cost, Ladder, Rung, Trained
+from assay.analysis.scaling.gain import Reads, gain, gains, log_gains
+from assay.analysis.scaling.ladder import Arrays, Cost, Ladder, LogCosts, Rung, Trained
+from assay.analysis.scaling.noise import pooled
 from assay.analysis.scaling.simulation import Truth, draw
 
 JITTER = (-0.001, 0.0, 0.001)
@@ -70,9 +72,10 @@ def test_at_a_rung_with_equal_compute_the_test_is_students_with_pooled_noise() -
     of = log_gains(arrays, truth.log_costs(), 1, 0.95)
     difference = arrays.candidate - arrays.baseline[:, :3]
     variances = difference.var(-1, ddof=1)
-    variance = 0.25 * variances[:, 1] + 0.75 * variances.mean(1)
-    # A quarter of the variance is the rung's own: of the mean over three rungs that leaves 8 of 9 degrees of freedom.
-    half = 2.306004 * np.sqrt(variance / 4)
+    single = pooled(arrays.baseline, arrays.candidate).single[:, 1]
+    # 3/8 of the variance is the rung's own: of the mean over three rungs that leaves 7.02 of 9 degrees of freedom.
+    variance = np.maximum(0.375 * variances[:, 1] + 0.625 * variances.mean(1), 0.8 * single)
+    half = stats.t.ppf(0.975, 3 / ((7 / 12) ** 2 + 2 * (5 / 24) ** 2)) * np.sqrt(variance / 4)
     mean = difference[:, 1].mean(-1)
     np.testing.assert_array_equal(of.low > 0, mean < -half)
     np.testing.assert_array_equal(of.high < 0, mean > half)
@@ -110,6 +113,30 @@ def test_seeds_that_change_nothing_are_no_repetitions() -> None:
     assert of is not None
     assert of.low is None
     assert of.high is None
+
+
+def test_an_equal_cost_that_is_not_told_is_in_the_interval_where_the_baseline_hardly_falls() -> None:
+    """The nearest equal loss lies far beyond: from there back to the own cost some factors are told and some not."""
+    of = Truth(rungs=2, seeds=2, exponent=0.002, noise=0.02)
+    arrays = draw(np.random.default_rng(3), of, 2000)
+    costs = of.log_costs()
+    found = log_gains(arrays, costs, 1, 0.95)
+    excess, half = Reads(arrays, costs, 1).with_half(np.broadcast_to(costs.candidate[1:], (2000, 1)), 0.95)
+    told = (np.abs(excess) > half)[:, 0]
+    assert not ((found.low > 1e-9) & ~told).any()
+    assert not ((found.high < -1e-9) & ~told).any()
+
+
+def test_few_seeds_that_fall_alike_by_chance_tell_nothing() -> None:
+    arrays = Arrays(
+        np.array([[[3.158, 3.176], [3.168, 3.144], [3.142, 3.138]]]),
+        np.array([[[3.164, 3.170], [3.140, 3.119]]]),
+        np.zeros((1, 3)), np.zeros((1, 2)),
+    )  # fmt: skip
+    noise = pooled(arrays.baseline, arrays.candidate)
+    assert (noise.paired >= 0.8 * noise.single[:, :2]).all()
+    of = log_gains(arrays, LogCosts(np.log([1.0, 4.0, 16.0]), np.log([1.0, 4.0])), 1, 0.95)
+    assert of.low < 0 < of.high
 
 
 def test_what_a_ladder_refuses() -> None:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from assay.analysis.scaling.simulation import Response, Truth, draw
-from assay.analysis.scaling.tuning import choose, expected_variance
+from assay.analysis.scaling.simulated_tuning import Response
+from assay.analysis.scaling.simulation import Truth, draw
+from assay.analysis.scaling.tuning import choose, expected_variance, variance_of_sum
 
 RATES = [0.001, 0.002, 0.004, 0.008, 0.016]
 
@@ -82,3 +83,18 @@ def test_what_is_said_to_be_lost_is_lost(rise: float) -> None:
     assert expected_variance(1.0) / 4 < said < expected_variance(1.0) * 2
     assert said == pytest.approx(lost[True], abs=0.03)
     assert lost[False] > 2 * lost[True]
+
+
+def test_a_rate_that_is_kept_for_larger_sizes_is_less_certain_there() -> None:
+    given = ([1e-3, 3.16e-3, 1e-2], [3.05, 3.0, 3.05], 0.01)
+    at = [choose(*given, doublings=rungs).variance for rungs in range(4)]
+    assert at == sorted(at)
+    assert choose(*given, doublings=2).rate == pytest.approx(choose(*given).rate * 2**-0.8, rel=5e-3)
+    assert at[2] - at[0] == pytest.approx(4 * (at[1] - at[0]))
+    narrow = [choose([2e-3, 3e-3, 4.5e-3], *given[1:], doublings=rungs).variance for rungs in (0, 1)]
+    assert narrow[1] - narrow[0] > 4 * (at[1] - at[0]), "the best rate moves by more steps of a finer grid"
+
+
+def test_terms_of_one_sign_add_up() -> None:
+    of = variance_of_sum(np.array([0.5, 0.5, -1.0]), np.array([0.04, 0.04, 0.01]))
+    assert of == pytest.approx(0.2**2 + 0.1**2)

@@ -2,8 +2,10 @@
 
 At the smallest size every arm runs once with each rate of one grid, and its rate is the lowest point of a parabola in
 log rate. The next size starts from that rate and its neighbours on both sides. Larger sizes keep what was found there.
+A rate that is taken to a larger size falls by 2^-0.4 for every doubling (`tuning.SHIFT`).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -37,10 +39,12 @@ class Tried(NamedTuple):
     """On the validation split; None of a run that diverged."""
     planned_nats: float
     """The spread of one run that the plan knew."""
+    doublings: float = 0.0
+    """The runs decide the rate of a size so many times twice theirs."""
 
     def chosen(self, noise_nats: float | None = None) -> Chosen:
         """The rate, and what it leaves uncertain by the spread that judged runs had, or else by the planned one."""
-        return choose(self.rates, self.losses, noise_nats or self.planned_nats, self.planned_nats)
+        return choose(self.rates, self.losses, noise_nats or self.planned_nats, self.planned_nats, self.doublings)
 
 
 def tried_at(folder: Path, stage: Stage, planned_nats: float) -> dict[str, Tried]:
@@ -59,9 +63,11 @@ def tried_at(folder: Path, stage: Stage, planned_nats: float) -> dict[str, Tried
     return tried
 
 
-def chosen_at(folder: Path, stage: Stage, planned_nats: float) -> dict[str, Chosen]:
-    """Arm -> its rate by the runs of one tuning stage."""
-    return {label: tried.chosen() for label, tried in tried_at(folder, stage, planned_nats).items()}
+def chosen_at(folder: Path, stage: Stage, planned_nats: float, size: int | None = None) -> dict[str, Chosen]:
+    """Arm -> its rate by the runs of one tuning stage, for `size` where that is a larger one."""
+    doublings = math.log2((size or stage.size) / stage.size)
+    tried = tried_at(folder, stage, planned_nats)
+    return {label: of._replace(doublings=doublings).chosen() for label, of in tried.items()}
 
 
 def rates_around(chosen: Mapping[str, Chosen], grid: Sequence[float]) -> dict[str, list[float]]:
@@ -83,5 +89,5 @@ def tuning_by_size(folder: Path, plan: GatePlan) -> dict[tuple[str, int], Tried]
     found = {}
     for size in [*plan.sizes, plan.top_size]:
         for label, tried in (at_first if size == grid.size else at_second).items():
-            found[label, size] = tried
+            found[label, size] = tried._replace(doublings=max(0.0, math.log2(size / check.size)))
     return found

@@ -18,6 +18,7 @@ import numpy as np
 from assay.analysis.scaling import curve
 from assay.analysis.scaling.ladder import Arrays, Axis, Ladder, LogCosts
 from assay.analysis.scaling.noise import Noise, error, pooled, quantile
+from assay.analysis.scaling.tuning import variance_of_sum
 from assay.analysis.statistics import LEVEL
 
 STEP = 0.05
@@ -103,8 +104,23 @@ def log_gains(arrays: Arrays, costs: LogCosts, rung: int, level: float) -> LogGa
     at = _searched(costs)
     excess, half = reads.with_half(np.broadcast_to(at, (len(arrays.baseline), len(at))), level)
     mean = _nearest_root(reads, at, excess, costs.candidate[rung])
-    ends = [_end(reads, at, excess, half, mean, side, level) for side in (-1, 1)]
-    return LogGains(*(of - costs.candidate[rung] for of in (mean, *ends)))
+    low, high = (_end(reads, at, excess, half, mean, side, level) for side in (-1, 1))
+    first, last = _measured_ends(reads, costs, level)
+    low, high = np.minimum(low, first), np.maximum(high, last)
+    return LogGains(*(of - costs.candidate[rung] for of in (mean, low, high)))
+
+
+def _measured_ends(reads: "Reads", costs: LogCosts, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """[R] each: the first and the last cost on the baseline's ladder, the candidate's own among them, that is not told.
+
+    Where the curve is nearly flat, costs beside the nearest equal loss may be told and others, farther off, not.
+    """
+    own = costs.candidate[reads.rung]
+    at = np.arange(min(costs.baseline[0], own), max(costs.baseline[-1], own), STEP)
+    at = np.sort(np.concatenate([at, costs.baseline, [own]]))
+    excess, half = reads.with_half(np.broadcast_to(at, (len(reads.candidate), len(at))), level)
+    open_ = np.abs(excess) <= half
+    return np.where(open_, at, np.inf).min(1), np.where(open_, at, -np.inf).max(1)
 
 
 def roots(reads: "Reads", costs: LogCosts) -> np.ndarray:
@@ -129,8 +145,9 @@ class Reads:
         variances = self.noise.single / self.noise.seeds + arrays.baseline_tuning
         # Arms that differ by the same amount on every seed: seeds change nothing, so they are no repetitions.
         scale = SAME * self.candidate
-        apart = np.abs(arrays.candidate.mean(-1) - arrays.baseline.mean(-1)[:, : arrays.candidate.shape[1]])
-        unrepeated = (self.noise.paired.mean(1) <= scale**2) & (apart > scale[:, None]).any(1)
+        apart = arrays.candidate - arrays.baseline[:, : arrays.candidate.shape[1]]
+        alike = apart.var(-1, ddof=1).mean(1) <= scale**2
+        unrepeated = alike & (np.abs(apart.mean(-1)) > scale[:, None]).any(1)
         self.least_half = np.where(unrepeated, np.inf, scale)
         self.curve = curve.through(costs.baseline, arrays.baseline.mean(-1), variances)
 
@@ -144,7 +161,7 @@ class Reads:
         loss, weights, by_bend = curve.read(self.curve, at)
         of_candidate = np.zeros(self.arrays.candidate.shape[1])
         of_candidate[self.rung] = -1.0
-        tuning = (weights**2 * self.arrays.baseline_tuning[:, None]).sum(-1)
+        tuning = variance_of_sum(weights, self.arrays.baseline_tuning[:, None])
         tuning = tuning + self.arrays.candidate_tuning[:, self.rung, None]
         bend = by_bend**2 * self.curve.bend_variance[:, None]
         noise = Noise(self.noise.paired[:, None], self.noise.single[:, None], self.noise.seeds)

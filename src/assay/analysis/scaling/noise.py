@@ -6,8 +6,10 @@ as they read the same batches. The rest is each run's own. So two variances of e
     paired  of the difference of the two arms of a rung over seeds
     single  of a run of a rung against the mean of its arm and seed over the rungs, both arms together
 
-Each is OWN its rung's and otherwise the mean over the rungs: few seeds of one rung alone are too few degrees of
-freedom, and the mean alone is wrong where noise grows or shrinks with size.
+Each is `own_share` its rung's and otherwise the mean over the rungs: few seeds of one rung alone are too few degrees of
+freedom, and the mean alone is wrong where noise grows or shrinks with size. `paired` is never below what it is where
+the arms share most of their noise: two or three seeds of two arms fall alike by chance, and a difference would be told
+that is none.
 
 Shapes: R ladders, J rungs of the baseline, the first G of them also of the candidate, S seeds.
 """
@@ -19,9 +21,10 @@ from scipy.special import stdtrit
 
 from assay.analysis.scaling.ladder import Ladder
 
-OWN = 0.25
-"""By simulation: against 0, intervals are 2% wider where noise is alike, and 5% of placebo gates are wrong to each side
-instead of 6.5% where noise doubles over three rungs."""
+PRIOR_DEGREES = 5.0
+"""The mean over the rungs counts as much as so many more seeds of a rung's own; by simulation."""
+LEAST_APART = 0.4
+"""The arms share at most 1 - this of a run's variance, however alike few seeds may look."""
 
 
 class Noise(NamedTuple):
@@ -59,11 +62,10 @@ def pooled(baseline: np.ndarray, candidate: np.ndarray) -> Noise:
         squares[:, :count] += (own**2).sum(-1)
         degrees[:count] += (1 - 1 / count) * (seeds - 1)
     overall = squares.sum(1, keepdims=True) / degrees.sum()
-    return Noise(
-        OWN * paired + (1 - OWN) * paired.mean(1, keepdims=True),
-        OWN * squares / np.where(degrees > 0, degrees, 1.0) + (1 - OWN) * overall,
-        seeds,
-    )
+    share = own_share(seeds)
+    single = share * squares / np.where(degrees > 0, degrees, 1.0) + (1 - share) * overall
+    paired = share * paired + (1 - share) * paired.mean(1, keepdims=True)
+    return Noise(np.maximum(paired, LEAST_APART * 2 * single[:, :rungs]), single, seeds)
 
 
 def error(noise: Noise, of_baseline: np.ndarray, of_candidate: np.ndarray, fixed: np.ndarray | float = 0.0) -> Error:
@@ -84,14 +86,21 @@ def error(noise: Noise, of_baseline: np.ndarray, of_candidate: np.ndarray, fixed
     # Each rung's own variance enters with its own part, and with its part of the mean.
     own_degrees = np.where(np.arange(all_rungs) < rungs, 2.0, 1.0) * (noise.seeds - 1)
     own_degrees *= 1 - 2 / (rungs + all_rungs)
-    spread = (_own(of_pairs) ** 2).sum(-1) / (noise.seeds - 1) + (_own(of_singles) ** 2 / own_degrees).sum(-1)
+    own_pairs, own_singles = (_own(of, noise.seeds) for of in (of_pairs, of_singles))
+    spread = (own_pairs**2).sum(-1) / (noise.seeds - 1) + (own_singles**2 / own_degrees).sum(-1)
     degrees = np.where(spread > 0, total**2 / np.where(spread > 0, spread, 1.0), rungs * (noise.seeds - 1))
     return Error(total / noise.seeds + fixed, degrees)
 
 
-def _own(parts: np.ndarray) -> np.ndarray:
+def own_share(seeds: int) -> float:
+    """How much a rung's own variance counts beside the mean over the rungs: more where more seeds tell it."""
+    return (seeds - 1) / (seeds - 1 + PRIOR_DEGREES)
+
+
+def _own(parts: np.ndarray, seeds: int) -> np.ndarray:
     """[..., rungs]: how much of the error rests on each rung's own variance."""
-    of: np.ndarray = OWN * parts + (1 - OWN) * parts.mean(-1, keepdims=True)
+    share = own_share(seeds)
+    of: np.ndarray = share * parts + (1 - share) * parts.mean(-1, keepdims=True)
     return of
 
 

@@ -8,13 +8,14 @@ Shapes: R ladders, J rungs of the baseline, G of the candidate, S seeds.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from assay.analysis.scaling.ladder import Arrays, LogCosts
 from assay.analysis.scaling.noise import pooled
-from assay.analysis.scaling.tuning import lowest
+from assay.analysis.scaling.simulated_tuning import Response, tune
 
 Shape = Literal["normal", "skewed"]
 
@@ -74,7 +75,7 @@ class Truth:
         return self.baseline_loss(costs.baseline), self.baseline_loss(costs.candidate + self.log_gains())
 
 
-def draw_noise(generator: np.random.Generator, size: tuple[int, ...], shape: Shape) -> np.ndarray:
+def draw_noise(generator: np.random.Generator, shape: Shape, size: tuple[int, ...]) -> np.ndarray:
     """Of mean 0 and standard deviation 1; skewed: lognormal with a skewness of 2, some runs far worse than the rest."""
     if shape == "normal":
         return generator.standard_normal(size)
@@ -84,66 +85,22 @@ def draw_noise(generator: np.random.Generator, size: tuple[int, ...], shape: Sha
     return of
 
 
-@dataclass(frozen=True)
-class Response:
-    """How an arm's loss depends on its learning rate, and the grid it is tuned on with one run a rate."""
-
-    rates: int = 5
-    rise: float = 0.03
-    """Nats lost one step of the grid away from the best rate: a parabola in log rate."""
-    lopsided: float = 0.2
-    """Far above the best rate the loss rises by so much more than the parabola, relatively, and below by less."""
-    extended: int = 2
-    """By so many rates a grid is extended at an end, for all arms, while some arm's best run is there."""
-    planned: float = 1.0
-    """The noise that rates are chosen with, over the true one."""
-    parabola: bool = True
-    """Whether the rate is read off the parabola; the best run's rate otherwise, as if it were certain."""
-
-    def lost(self, steps: np.ndarray) -> np.ndarray:
-        """Nats, so many steps from the best rate."""
-        of: np.ndarray = self.rise * steps**2 * (1 + self.lopsided * np.tanh(steps))
-        return of
-
-
 def draw(generator: np.random.Generator, truth: Truth, repeats: int, response: Response | None = None) -> Arrays:
-    """Ladders with this truth; with `response` every arm is tuned on every rung, else it has its best learning rate."""
+    """Ladders with this truth; with `response` the arms are tuned as a gate tunes them, else each has its best rate."""
+    draws = partial(draw_noise, generator, truth.shape)
     j, g, s = truth.rungs + truth.above, truth.rungs, truth.seeds
     widths = truth.noise * truth.widening ** (np.arange(j) - (g - 1) / 2)
     both = np.concatenate([widths, truth.noisier * widths[:g]])
-    shared = np.sqrt(truth.shared) * draw_noise(generator, (repeats, j, s), truth.shape)
-    own = np.sqrt(1 - truth.shared) * draw_noise(generator, (repeats, j + g, s), truth.shape)
+    shared = np.sqrt(truth.shared) * draws((repeats, j, s))
+    own = np.sqrt(1 - truth.shared) * draws((repeats, j + g, s))
     losses = np.concatenate(truth.losses())[:, None] + both[:, None] * (
         np.concatenate([shared, shared[:, :g]], 1) + own
     )
     adds = np.zeros((repeats, j + g))
     if response is not None:
         noise = pooled(losses[:, :j], losses[:, j:])
-        lost, adds = _tuned(generator, response, both, np.sqrt(noise.single.mean(1)), truth.shape)
+        noise_sd = np.sqrt(noise.single.mean(1))
+        tuned = tune(generator, draws, response, np.stack([widths, truth.noisier * widths]), noise_sd)
+        lost, adds = (np.concatenate([of[:, 0], of[:, 1, :g]], 1) for of in tuned)
         losses = losses + lost[..., None]
     return Arrays(losses[:, :j], losses[:, j:], adds[:, :j], adds[:, j:])
-
-
-def _tuned(
-    generator: np.random.Generator, response: Response, widths: np.ndarray, noise_sd: np.ndarray, shape: Shape
-) -> tuple[np.ndarray, np.ndarray]:
-    """[R, arms and rungs]: the nats lost to the rate that was chosen, and their mean square as estimated."""
-    size = (len(noise_sd), len(widths))
-    last = response.rates + 2 * response.extended - 1
-    steps = np.arange(last + 1, dtype=float)
-    # Both arms of a gate have about the same best rate here; where it lies on the grid is chance.
-    middle = generator.uniform(-1, 1, (size[0], 1)) + 0.25 * generator.standard_normal(size) + last / 2
-    runs = response.lost(steps - middle[..., None])
-    runs = runs + widths[:, None] * draw_noise(generator, (*size, last + 1), shape)
-    low, high = np.full(size[0], response.extended), np.full(size[0], last - response.extended)
-    for _ in range(response.extended + 1):
-        outside = (steps < low[:, None]) | (steps > high[:, None])
-        seen = np.where(outside[:, None], np.inf, runs)
-        best = seen.argmin(-1)
-        low = np.maximum(low - (best == low[:, None]).any(1), 0)
-        high = np.minimum(high + (best == high[:, None]).any(1), last)
-    planned_sd = response.planned * np.tile(widths, size[0])
-    found = lowest(steps, seen.reshape(-1, last + 1), np.repeat(noise_sd, size[1]), planned_sd)
-    if not response.parabola:
-        return response.lost(best - middle), np.zeros(size)
-    return response.lost(found.log_rate.reshape(size) - middle), found.variance.reshape(size)

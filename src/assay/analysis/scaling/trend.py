@@ -17,6 +17,7 @@ from assay.analysis.scaling import curve
 from assay.analysis.scaling.gain import Reads, roots
 from assay.analysis.scaling.ladder import Arrays, Axis, Ladder, LogCosts
 from assay.analysis.scaling.noise import error, quantile
+from assay.analysis.scaling.tuning import variance_of_sum
 from assay.analysis.statistics import LEVEL
 
 ROUNDING = 1e-6
@@ -96,7 +97,8 @@ def slopes(arrays: Arrays, costs: LogCosts, level: float) -> Slopes:
     of_candidate = line / falls
     of_baseline = -(of_candidate[..., None] * weights).sum(1)
     bend = (of_candidate * by_bend).sum(1) ** 2 * of.bend_variance
-    tuning = (of_baseline**2 * arrays.baseline_tuning).sum(1) + (of_candidate**2 * arrays.candidate_tuning).sum(1)
+    tuning = variance_of_sum(of_baseline, arrays.baseline_tuning)
+    tuning = tuning + variance_of_sum(of_candidate, arrays.candidate_tuning)
     found = error(noise, of_baseline, of_candidate, bend + tuning)
     slope = (line * (at - costs.candidate)).sum(1)
     half = np.maximum(np.sqrt(found.variance) * quantile(found.degrees, level), ROUNDING)

@@ -1,6 +1,6 @@
 """The learning rate of an arm from one run per rate, and what it leaves uncertain in the arm's loss.
 
-    choose(rates, losses, noise_sd, planned_sd=None) -> Chosen     before judging, and again with the noise it measured
+    choose(rates, losses, noise_sd, planned_sd=None, doublings=0) -> Chosen     before judging, and again after it
     expected_variance(noise_sd) -> float       what `Chosen.variance` will be about, for a plan
     Chosen: rate, low, high, excess_nats, variance (for `ladder.Trained.tuning_variance`), at_an_edge, window, text()
 
@@ -34,6 +34,12 @@ FLATTERED, MOST = 2.0, 0.15
 UNLIKE = 0.006
 """What a curve that is no parabola adds to the loss, in the rise one step off the best rate (root mean square, of
 curves up to 30% steeper above it and as much flatter below)."""
+HALF_DECADE = float(np.log(10)) / 2
+SHIFT = 0.4 * float(np.log(2))
+"""By how much the logarithm of a rate that is kept for a larger size falls each time the size doubles, at equal tokens
+a parameter: the best one falls by 0.15 to 0.33 half decades (DeepSeek-AI 2024, Bjorck et al. 2024)."""
+DRIFT = 0.1 * HALF_DECADE
+"""How far it is off by that, a standard deviation."""
 USUALLY = 0.2
 """Root of what tuning adds to the variance, in standard deviations of a run: 0.1 to 0.26 in benchmarks/verdicts.py."""
 RANGE = 1.96
@@ -75,6 +81,8 @@ class Lowest(NamedTuple):
     log_rate: np.ndarray
     error: np.ndarray
     """Standard error of it."""
+    bend: np.ndarray
+    """What the loss rises one step away from it, nats; 0 where it is not known."""
     excess: np.ndarray
     variance: np.ndarray
     best: np.ndarray
@@ -82,14 +90,19 @@ class Lowest(NamedTuple):
 
 
 def choose(
-    rates: Sequence[float], losses: Sequence[float | None], noise_sd: float, planned_sd: float | None = None
+    rates: Sequence[float],
+    losses: Sequence[float | None],
+    noise_sd: float,
+    planned_sd: float | None = None,
+    doublings: float = 0.0,
 ) -> Chosen:
     """The learning rate of an arm; None or a loss that is not finite is a run that diverged.
 
     `noise_sd` is the standard deviation of one run over seeds in nats. The rate is chosen with the noise that is
     planned; once the judged runs have shown theirs (`noise.sd_of_run`), the same call with that as `noise_sd` and the
-    former as `planned_sd` gives the same rate, and the variance that enters the intervals. Raises ValueError where
-    rates do not ascend, are fewer than three, or no run finished.
+    former as `planned_sd` gives the same rate, and the variance that enters the intervals. `doublings`: the rate is for
+    a size so many times twice that of the runs, SHIFT lower each time. Raises ValueError where rates do not ascend, are
+    fewer than three, or no run finished.
     """
     grid = np.asarray(rates, dtype=float)
     if len(grid) < 3 or len(grid) != len(losses) or grid[0] <= 0 or (np.diff(grid) <= 0).any():
@@ -107,7 +120,11 @@ def choose(
         edge = "lowest" if best == 0 else "highest"
     excess = float(of.excess[0])
     rate = float(f"{np.exp(log_rate):.4g}")  # a number that can be written down
-    return Chosen(rate, low, high, excess, float(of.variance[0]), edge, _window(grid, found, best))
+    variance = float(carried_variance(of, doublings, float(np.diff(np.log(grid)).mean()))[0])
+    kept = float(np.exp(-SHIFT * doublings))
+    return Chosen(
+        float(f"{rate * kept:.4g}"), low * kept, high * kept, excess, variance, edge, _window(grid, found, best)
+    )
 
 
 def lowest(log_rates: np.ndarray, losses: np.ndarray, noise_sd: np.ndarray, planned_sd: np.ndarray | float) -> Lowest:
@@ -137,7 +154,29 @@ def lowest(log_rates: np.ndarray, losses: np.ndarray, noise_sd: np.ndarray, plan
     excess = np.where(bounded, excess, kept)
     variance = 3 * excess**2 + (UNLIKE * np.where(bounded, np.maximum(bend, 0.0), 0.0)) ** 2
     error = step * np.where(bounded, error, 0.5)
-    return Lowest(log_rates[best] + np.where(bounded, step * at, 0.0), error, excess, variance, best)
+    known = np.where(bounded, np.maximum(bend, 0.0), np.where(np.isfinite(rise), rise, 0.0))
+    return Lowest(log_rates[best] + np.where(bounded, step * at, 0.0), error, known, excess, variance, best)
+
+
+def carried_variance(of: Lowest, doublings: float, step: float = HALF_DECADE) -> np.ndarray:
+    """`Lowest.variance` where the rate is kept, SHIFT lower each time, for a size so many times twice that of the runs.
+
+    There the best rate lies d steps beside it, for every arm about alike; an arm whose rate is e steps beside its own
+    then loses c (d + e)^2, of which 2 c d e differs from arm to arm. `step`: of the grid, in log rate.
+    """
+    moved = DRIFT / step * doublings
+    more: np.ndarray = of.variance + 4 * of.bend * moved**2 * of.excess
+    return more
+
+
+def variance_of_sum(coefficients: np.ndarray, variances: np.ndarray) -> np.ndarray:
+    """What tuning adds to the variance of a sum over the rungs of one arm; both [..., rungs].
+
+    Rungs that keep one rate err together, so terms of one sign add up as they are and not as squares.
+    """
+    terms = coefficients * np.sqrt(variances)
+    of: np.ndarray = np.maximum(terms, 0.0).sum(-1) ** 2 + np.minimum(terms, 0.0).sum(-1) ** 2
+    return of
 
 
 def _parabola(
