@@ -84,7 +84,8 @@ def lay_out(shape: Shape, sizes: Sequence[int], costs: Costs) -> list[Stage]:
         also = shape.beside_tokens // 3 if is_judged else 0
         timed = [costs(shape.baseline if arm in (PLACEBO, CONTROL) else arm, size, tokens + also) for arm in arms]
         runs = [cost.seconds for cost in timed for _ in range(tries * len(of))]
-        after = EXTENSIONS.get(kind, 0.0) * makespan([cost.seconds for cost in each], shape.workers)
+        wider = EXTENSIONS.get(kind, 0.0)
+        after = wider * makespan([cost.seconds for cost in each], shape.workers)
         if is_judged:
             after = PAGE_SECONDS + 2 * shape.audit_seconds * len(arms)
         return Stage(
