@@ -57,7 +57,8 @@ def delta_rule_flops(
 
     A head of the loop reads twice a token, 4 K V, and decays and writes the state elementwise, 4 K V. Chunked, with n
     chunks of C tokens: 2 C^2 (3 K + 2 V) + 6 C K V a chunk and the inverse of its triangle, of which parts are products
-    (`inverse_flops`), and products with decays and beta, 2 C^2 + 4 C K + K V.
+    (`inverse_flops`), and products with decays and beta, 2 C^2 + 4 C K + K V; without decays it spares most of the
+    last.
     """
     K, V = key_width, value_width
     if DELTA_RULE.form(execution, tokens) == "loop":
@@ -104,9 +105,12 @@ def delta_rule_chunked(
     error: ErrorTaken = "after",
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """The same numbers by matrix products over chunks of at most `chunk_length` tokens; first derivatives only."""
+    decays = log_decay is not None
     beta, log_decay, state = _recurrent(k, v, beta, log_decay, state)
     q, k = q.to(v.dtype), k.to(v.dtype)
-    return chunked_delta_rule(q, k, v, beta, log_decay, state, chunk_length, before=error == "before")
+    return chunked_delta_rule(
+        q, k, v, beta, log_decay if decays else None, state, chunk_length, before=error == "before"
+    )
 
 
 def _recurrent(

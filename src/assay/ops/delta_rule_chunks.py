@@ -48,33 +48,24 @@ class Decays(NamedTuple):
     whole: Tensor
 
 
-class Inside(NamedTuple):
-    """What else the backward pass needs: `rows` q and k [2, M, C, K]; `write_keys` w and `end_keys` d(C, .) w
-    [M, C, K]; `pairs` R and A - 1 [2, M, C, C]; `starts` d(., 0) q and e(., 0) k [2, M, C, K]; the `inverse` of A
-    [M, C, C]; `erase_keys` G [M, C, K]; `errors` N [M, C, V]; the `states` before each chunk [M, K, V].
-    """
-
-    rows: Tensor
-    write_keys: Tensor
-    end_keys: Tensor
-    pairs: Tensor
-    starts: Tensor
-    inverse: Tensor
-    erase_keys: Tensor
-    errors: Tensor
-    states: Tensor
-
-
 def chunked_delta_rule(
-    q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor, state: Tensor, chunk_length: int, before: bool
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    log_decay: Tensor | None,
+    state: Tensor,
+    chunk_length: int,
+    before: bool,
 ) -> tuple[Tensor, Tensor]:
     """(y [B, T, H, V], state [B, H, K, V]) by chunks of equal length, at most `chunk_length`; first derivatives only.
 
     q, k, v and y share one floating type, in which matrices are multiplied; beta, log_decay and the state are of that
     type or a wider one, in which decays, the inverses and the states are computed. `before` says that the error is
-    taken before the decay.
+    taken before the decay. Without a `log_decay` nothing decays, and products with decays are left out.
     """
-    y, state = _chunked(q, k, v, beta, log_decay, state, option=([chunk_length, int(before)],))
+    how = [chunk_length, int(before), int(log_decay is None)]
+    y, state = _chunked(q, k, v, beta, beta if log_decay is None else log_decay, state, option=(how,))
     return y, state
 
 
@@ -121,12 +112,13 @@ def _decays(log_decay: Tensor, dtype: torch.dtype, before: bool) -> Decays:
     return Decays(pairs.to(dtype).tril_(), start.to(dtype), end.to(dtype), start[0, :, -1:])
 
 
-def _weighed(pairs: Tensor, decays: Tensor) -> Tensor:
+def _weighed(pairs: Tensor, decays: Decays | None) -> Tensor:
     """Products of queries and of keys with keys [2, M, C, C], or gradients of them, times decays, in place.
 
-    No key meets itself.
+    No key meets itself, and none a later query.
     """
-    pairs.mul_(decays)[1].diagonal(dim1=1, dim2=2).zero_()
+    pairs = pairs.tril_() if decays is None else pairs.mul_(decays.pairs)
+    pairs[1].diagonal(dim1=1, dim2=2).zero_()
     return pairs
 
 
@@ -147,7 +139,7 @@ def _inverse(triangle: Tensor) -> Tensor:
     inverse = torch.zeros_like(triangle)
     first, second = _inverse(torch.cat((triangle[:, :half, :half], triangle[:, half:, half:]))).split(M)
     inverse[:, :half, :half], inverse[:, half:, half:] = first, second
-    torch.neg(second @ triangle[:, half:, :half] @ first, out=inverse[:, half:, :half])
+    inverse[:, half:, :half] = (second @ triangle[:, half:, :half] @ first).neg_()
     return inverse
 
 
@@ -156,24 +148,28 @@ def _forward(
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """q and k [B, T, H, K], v [B, T, H, V], beta and log_decay [B, T, H], state [B, H, K, V] -> y as v, state.
 
-    `how`: the longest chunk, and 1 where the error is taken before the decay.
+    `how`: the longest chunk, 1 where the error is taken before the decay, and 1 where nothing decays: the log decays
+    are not read then.
     """
     (n, C), wide = equal_chunks(v.shape[1], how[0]), state.dtype
     rows = torch.stack((_by_chunk(q, n, C), _by_chunk(k, n, C))).flatten(1, 3)
     beta = _by_chunk(beta[..., None], n, C).reshape(-1, C, 1).to(v.dtype)
-    decays = _decays(_by_chunk(log_decay[..., None], n, C).reshape(-1, C, 1), v.dtype, bool(how[1]))
+    decays = None
+    if not how[2]:
+        decays = _decays(_by_chunk(log_decay[..., None], n, C).reshape(-1, C, 1), v.dtype, bool(how[1]))
     write_keys = rows[1] * beta
-    end_keys = write_keys * decays.end
-    pairs = _weighed(_both(rows, write_keys.mT), decays.pairs)
-    starts = rows * decays.start
+    whole = None if decays is None else decays.whole
+    end_keys = write_keys if decays is None else write_keys * decays.end
+    pairs = _weighed(_both(rows, write_keys.mT), decays)
+    starts = rows if decays is None else rows * decays.start
     inverse = _inverse(pairs[1].to(wide)).to(v.dtype)
     erase_keys = inverse @ starts[1]
     errors = (inverse @ _by_chunk(v, n, C).reshape(-1, C, v.shape[3])).to(wide)
-    states, last = _pass_states(errors, erase_keys.to(wide), end_keys.to(wide), decays.whole, state)
+    states, last = _pass_states(errors, erase_keys.to(wide), end_keys.to(wide), whole, state)
     errors, states = errors.to(v.dtype), states.to(v.dtype)
     y = torch.baddbmm(pairs[0] @ errors, starts[0], states)
-    inside = Inside(rows, write_keys, end_keys, pairs, starts, inverse, erase_keys, errors, states)
-    return (_from_chunks(y, v), last), (beta, *decays, *inside)
+    kept = (beta, rows, write_keys, pairs, inverse, erase_keys, errors, states)
+    return (_from_chunks(y, v), last), (kept if decays is None else (*kept, end_keys, starts, *decays))
 
 
 def _both(rows: Tensor, others: Tensor) -> Tensor:
@@ -185,45 +181,57 @@ def _both(rows: Tensor, others: Tensor) -> Tensor:
 
 
 def _pass_states(
-    errors: Tensor, erase_keys: Tensor, end_keys: Tensor, whole: Tensor, state: Tensor
+    errors: Tensor, erase_keys: Tensor, end_keys: Tensor, whole: Tensor | None, state: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The states before each chunk [M, K, V] and the last [B, H, K, V]; makes `errors` N of what it holds, U.
 
-    `whole` [M, 1, 1] is the product of all decays of a chunk.
+    `whole` [M, 1, 1] is the product of all decays of a chunk, None where nothing decays.
     """
     N = state.shape[0] * state.shape[1]
     states = state.new_empty(len(errors), *state.shape[2:])
     last = torch.empty_like(state, memory_format=torch.contiguous_format)
     states[:N] = state.flatten(0, 1)
     ends = (*states.split(N)[1:], last.view_as(states[:N]))
-    chunks = zip(*(x.split(N) for x in (states, errors, erase_keys, end_keys.mT, whole)), ends, strict=True)
+    decays: Sequence[Tensor | None] = [None] * len(ends) if whole is None else whole.split(N)
+    chunks = zip(*(x.split(N) for x in (states, errors, erase_keys, end_keys.mT)), decays, ends, strict=True)
     for start, error, erase, write, decay, end in chunks:
         torch.baddbmm(error, erase, start, alpha=-1, out=error)
-        torch.baddbmm(torch.mul(start, decay, out=end), write, error, out=end)
+        kept = start if decay is None else torch.mul(start, decay, out=end)
+        torch.baddbmm(kept, write, error, out=end)
     return states, last
 
 
 def _pass_gradients(
-    d_states: Tensor, d_errors: Tensor, erase_keys: Tensor, end_keys: Tensor, whole: Tensor, N: int
+    d_states: Tensor, d_errors: Tensor, erase_keys: Tensor, end_keys: Tensor, whole: Tensor | None, N: int
 ) -> None:
     """Completes the gradients of N [M, C, V] and of the states, those before all chunks and the last [M + N, K, V].
 
     They hold what comes from Y alone and, for the last state, from its own gradient.
     """
     states = d_states.split(N)
-    chunks = zip(
-        states[:-1], states[1:], *(x.split(N) for x in (d_errors, erase_keys.mT, end_keys, whole)), strict=True
-    )
-    for start, end, error, erase, write, decay in reversed(list(chunks)):
+    decays: Sequence[Tensor | None] = [None] * (len(states) - 1) if whole is None else whole.split(N)
+    parts = (x.split(N) for x in (d_errors, erase_keys.mT, end_keys))
+    for start, end, error, erase, write, decay in reversed(
+        list(zip(states[:-1], states[1:], *parts, decays, strict=True))
+    ):
         error.baddbmm_(write, end)
-        start.addcmul_(end, decay).baddbmm_(erase, error, alpha=-1)
+        kept = start.add_(end) if decay is None else start.addcmul_(end, decay)
+        kept.baddbmm_(erase, error, alpha=-1)
 
 
 def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], how: Sequence[int]) -> tuple[Tensor, ...]:
-    """Gradients of q, k, v, beta, log_decay and the state: through the states first, then within the chunks."""
+    """Gradients of q, k, v, beta, log_decay and the state: through the states first, then within the chunks.
+
+    Saved are beta [M, C, 1]; `rows` q and k [2, M, C, K]; `write_keys` w [M, C, K]; `pairs` R and A - 1 [2, M, C, C];
+    the `inverse` of A [M, C, C]; `erase_keys` G [M, C, K]; `errors` N [M, C, V]; the `states` before each chunk
+    [M, K, V]; and where there are decays `end_keys` d(C, .) w [M, C, K], `starts` d(., 0) q and e(., 0) k
+    [2, M, C, K], and the decays.
+    """
     dy, d_last = gradients
-    beta, decays, inside = saved[0], Decays(*saved[1:5]), Inside(*saved[5:])
-    rows, write_keys, end_keys, pairs, starts, inverse, erase_keys, errors, states = inside
+    beta, rows, write_keys, pairs, inverse, erase_keys, errors, states = saved[:8]
+    decays = None if how[2] else Decays(*saved[10:])
+    whole = None if decays is None else decays.whole
+    end_keys, starts = (write_keys, rows) if decays is None else saved[8:10]
     M, K, V = states.shape
     N, low, wide = d_last.shape[0] * d_last.shape[1], dy.dtype, d_last.dtype
     n, C = M // N, rows.shape[2]
@@ -232,24 +240,28 @@ def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], how: Seq
     d_errors = (pairs[0].mT @ d_y).to(wide)
     d_states = d_last.new_empty(M + N, K, V)
     d_states[:M], d_states[M:] = starts[0].mT @ d_y, d_last.flatten(0, 1)
-    _pass_gradients(d_states, d_errors, erase_keys.to(wide), end_keys.to(wide), decays.whole, N)
+    _pass_gradients(d_states, d_errors, erase_keys.to(wide), end_keys.to(wide), whole, N)
     d_state, d_ends = d_states[:N].view_as(d_last).clone(), d_states[N:].to(low)
     d_v = inverse.mT @ d_errors.to(low)
     d_rows = torch.stack((d_y, -d_v))
 
     d_pairs, d_starts, d_end_keys = _both(d_rows, errors.mT), _both(d_rows, states.mT), errors @ d_ends.mT
-    d_log_decay = _log_decay_gradient(
-        d_pairs * pairs,
-        _sums((d_starts * starts).to(wide)),
-        _sums((d_end_keys * end_keys).to(wide)),
-        _sums((d_ends * states).flatten(1).to(wide)) * decays.whole[:, 0, 0],
-        before=bool(how[1]),
-    )
-    _weighed(d_pairs, decays.pairs)
-    d_q, d_k = d_starts.mul_(decays.start)
+    d_log_decay = d_pairs.new_zeros(M, C, dtype=d_last.dtype)
+    if decays is not None:
+        d_log_decay = _log_decay_gradient(
+            d_pairs * pairs,
+            _sums((d_starts * starts).to(wide)),
+            _sums((d_end_keys * end_keys).to(wide)),
+            _sums((d_ends * states).flatten(1).to(wide)) * decays.whole[:, 0, 0],
+            before=bool(how[1]),
+        )
+        d_starts.mul_(decays.start)
+        d_end_keys.mul_(decays.end)
+    _weighed(d_pairs, decays)
+    d_q, d_k = d_starts
     d_q.baddbmm_(d_pairs[0], write_keys)
     d_k.baddbmm_(d_pairs[1], write_keys)
-    d_write_keys = d_end_keys.mul_(decays.end).baddbmm_(d_pairs[0].mT, rows[0]).baddbmm_(d_pairs[1].mT, rows[1])
+    d_write_keys = d_end_keys.baddbmm_(d_pairs[0].mT, rows[0]).baddbmm_(d_pairs[1].mT, rows[1])
     d_beta = _sums((d_write_keys * rows[1]).to(wide))
     d_k.addcmul_(d_write_keys, beta)
     found = (d_q, d_k, d_v, d_beta[..., None], d_log_decay[..., None])
