@@ -136,13 +136,14 @@ def test_layers_and_logits_are_the_authors(name: str, execution: Execution) -> N
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("third", [0, 1, 2])
 @pytest.mark.parametrize("name", DIMENSIONS)
-def test_every_tensor_matters(name: str) -> None:
+def test_every_tensor_matters(name: str, third: int) -> None:
     """Each tensor's elements are shuffled in turn: a misplaced tensor could not have passed the comparison above."""
     weights, ids, logits = our_weights(name), golden(name)["ids"][:1, :16], golden(name)["output.logits"][:1, :16]
     ours = model(name, weights)
     generator = torch.Generator().manual_seed(0)
-    for key, parameter in ours.named_parameters():
+    for key, parameter in list(ours.named_parameters())[third::3]:
         kept = parameter.clone()
         parameter.copy_(kept.flatten()[torch.randperm(kept.numel(), generator=generator)].view_as(kept))
         moved = float((ours(ids) - logits).abs().max() / logits.abs().max())

@@ -69,6 +69,7 @@ def test_what_compiles_is_one_graph(by_backend: Callable[[Any], None]) -> None:
     assert other(*micro_batch(2)).nats != expected, "in its own precision"
 
 
+@pytest.mark.slow
 def test_more_models_than_torch_keeps_by_itself(by_backend: Callable[[Any], None]) -> None:
     by_backend("eager")
     with torch._dynamo.config.patch(recompile_limit=2):
@@ -179,6 +180,7 @@ def test_a_resumed_run_of_inductor_ends_in_the_same_weights(tmp_path: Path) -> N
     assert_resumes_bit_for_bit(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_compiled_and_is_no_more_is_a_broken_chain(
     tmp_path: Path, by_backend: Callable[[Any], None]
 ) -> None:

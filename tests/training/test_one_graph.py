@@ -85,11 +85,9 @@ def assert_one_graph(
     assert counters["aot_autograd"]["ok"] == (backend != "eager")
 
 
-LATER = ("gpt2ish-", "s-gpt2ish")
-"""Other sizes of gpt2ish, whose smallest models are its own."""
-NAMES = [
-    pytest.param(name, marks=[pytest.mark.slow] if name.startswith(LATER) else []) for name in ARCHITECTURES.names()
-]
+SOON = ("gpt1", "transformer++", "rwkv6", "mamba2", "gated-delta-net")
+"""Every kind of operation; the others are slow."""
+NAMES = [pytest.param(name, marks=[] if name in SOON else [pytest.mark.slow]) for name in ARCHITECTURES.names()]
 CHUNKED = Execution("chunked", 16)
 
 
