@@ -6,8 +6,8 @@
              h_t = (1 - z) n + z h_{t-1}                                  (Cho et al. 2014, as torch.nn.GRU has it)
 
 The gates of minGRU do not depend on h, so all its states follow from one parallel scan. The paper's appendix B scans
-logarithms, for which g keeps h positive. The gates of the GRU depend on h: only its products with x can be formed for
-all tokens at once.
+logarithms, for which g keeps h positive; here products are scanned, as the shares z and 1 - z never exceed 1. The gates
+of the GRU depend on h: only its products with x can be formed for all tokens at once.
 
 Shapes: B batch, T tokens, D input width, W state width. States are in float32 or wider.
 """
@@ -56,49 +56,37 @@ def min_gru_loop(
 def min_gru_scan(
     gate: Float[Tensor, "B T W"], candidate: Float[Tensor, "B T W"], state: Float[Tensor, "B W"]
 ) -> Float[Tensor, "B T W"]:
-    """All tokens at once, on logarithms; first derivatives only.
-
-    Sums of log shares are in float64, so exact to float32's last digits while a gate stays below about 1e9.
-    """
-    log_value = torch.where(candidate >= 0, torch.log(candidate.relu() + 0.5), F.logsigmoid(candidate))
-    (h,) = _log_scan(F.logsigmoid(-gate), F.logsigmoid(gate) + log_value, state)
+    """All tokens at once; first derivatives only."""
+    value = torch.where(candidate >= 0, candidate + 0.5, torch.sigmoid(candidate))
+    (h,) = _linear_scan(F.logsigmoid(-gate).exp(), F.logsigmoid(gate).exp() * value, state)
     return h
 
 
-def _forward(log_keep: Tensor, log_added: Tensor, state: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """h_t = exp(log_keep_t) h_{t-1} + exp(log_added_t), by the sums of log_keep and a cumulative log-sum-exp.
-
-    The sums are in float64: they grow with the length, and what counts is their differences. The backward pass is
-    written out because the derived one of logcumsumexp takes five times as long as this forward pass.
-    """
-    sums = log_keep.double().cumsum(1)
-    h = (torch.logcumsumexp(log_added - sums, 1) + sums).exp_().to(log_keep.dtype)
-    h.addcmul_(sums.exp().to(h.dtype), state[:, None])
-    return (h,), ()
+def _forward(keep: Tensor, added: Tensor, state: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """h_t = keep_t h_{t-1} + added_t. The backward pass is written out, as the derived one keeps every doubling."""
+    first = torch.addcmul(added[:, :1], keep[:, :1], state[:, None])
+    return (_scan(torch.cat((first, added[:, 1:]), 1), keep),), ()
 
 
 def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    (dh,), (log_keep, log_added, state, h) = gradients, saved
-    keep = log_keep.exp()
-    whole = _scan_from_the_end(dh, keep)
-    d_keep = (whole * keep).mul_(torch.cat((state[:, None], h[:, :-1]), 1))
-    return d_keep, whole * log_added.exp(), whole[:, 0] * keep[:, 0]
+    (dh,), (keep, state, h) = gradients, saved
+    # From the end each token passes on what the next one kept of it; the last has no next one.
+    next_keep = torch.cat((torch.zeros_like(keep[:, :1]), keep.flip(1)[:, :-1]), 1)
+    whole = _scan(dh.flip(1), next_keep).flip(1)
+    return whole * torch.cat((state[:, None], h[:, :-1]), 1), whole, whole[:, 0] * keep[:, 0]
 
 
-def _scan_from_the_end(dh: Tensor, keep: Tensor) -> Tensor:
-    """d_t = dh_t + keep_{t+1} d_{t+1}, in log2(T) doublings (Hillis and Steele 1986); keep never exceeds 1."""
-    T = dh.shape[1]
-    d, product = dh.clone(), torch.cat((keep[:, 1:], torch.zeros_like(keep[:, :1])), 1)
-    reach = 1
-    while reach < T:
-        d[:, :-reach] = torch.addcmul(d[:, :-reach], product[:, :-reach], d[:, reach:])
-        product[:, :-reach] = product[:, :-reach] * product[:, reach:]
-        product[:, -reach:] = 0
+def _scan(x: Tensor, keep: Tensor) -> Tensor:
+    """h_t = x_t + keep_t h_{t-1}, in log2(T) doublings (Hillis and Steele 1986); keep never exceeds 1."""
+    h, product, reach = x.clone(), keep.clone(), 1
+    while reach < x.shape[1]:
+        h[:, reach:] = torch.addcmul(h[:, reach:], product[:, reach:], h[:, :-reach])
+        product[:, reach:] = product[:, reach:] * product[:, :-reach]
         reach *= 2
-    return d
+    return h
 
 
-_log_scan = Differentiable("log_scan", _forward, _gradient, outputs=1, keeps=(0, 1, 2, 3))
+_linear_scan = Differentiable("linear_scan", _forward, _gradient, outputs=1, keeps=(0, 2, 3))
 
 
 def gru(
