@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from assay.ops.attention import causal_attention
 from assay.ops.execution import Execution, Form
+from assay.ops.min_gru import min_gru
 from assay.ops.ssd import ssd
 from assay.ops.wkv6 import wkv6
 
@@ -35,6 +36,7 @@ def cases(width: int) -> dict[str, tuple[list[Tensor], Callable[..., tuple[Tenso
     return {
         "wkv6": ([r, k, v, decay, draw(H, width)], lambda *x: wkv6(*x[:-1], None, x[-1])),
         "ssd": ([v, slow, b, c], lambda *x: ssd(*x[:-1], None, x[-1])),
+        "min_gru": ([r.flatten(2), k.flatten(2)], lambda *x: min_gru(*x[:-1], None, x[-1])),
         "attention": ([r, k, v], lambda *x: causal_attention(*x[:-1], None, x[-1])),
     }
 

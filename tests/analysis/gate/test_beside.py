@@ -18,7 +18,7 @@ def with_bits(label: str, bits: Sequence[float]) -> dict[int, MeasuredRun]:
     }
 
 
-def _results(value: float) -> dict[str, MeasurementResult]:
+def _results(value: float, digest: str = "one") -> dict[str, MeasurementResult]:
     column = Column(key="manual", head="manual", second="bits/byte", format="nats", value=value, better="lower")
     return {
         "texts": MeasurementResult(
@@ -30,7 +30,7 @@ def _results(value: float) -> dict[str, MeasurementResult]:
             scope="run",
             measured=Measured(label=""),
             code=Code(kind="built-in", name="assay"),
-            values={},
+            values={"texts": [{"digest": digest}]},
             columns=[column],
         )
     }
@@ -51,3 +51,18 @@ def test_baseline_has_no_difference_and_runs_without_a_measurement_no_number() -
     (of,) = beside(with_bits("gpt1", [2.0, 3.0]), None)
     assert of.against_baseline is None
     assert beside({0: replace(run_of("gpt1", 1, 0, 3.0), results={})}, None) == []
+
+
+def test_an_arm_of_which_a_run_diverged_has_no_means() -> None:
+    runs = with_bits("mine", [2.0, 3.0])
+    runs[1] = replace(runs[1], record=runs[1].record.model_copy(update={"status": "diverged"}))
+    assert beside(runs, None) == []
+    (of,) = beside(with_bits("other", [2.0, 3.0]), runs)
+    assert of.against_baseline is None
+
+
+def test_texts_that_differ_between_runs_are_not_compared() -> None:
+    ours, theirs = with_bits("mine", [2.0, 3.0]), with_bits("gpt1", [2.0, 3.0])
+    assert beside(ours, theirs)
+    theirs[1] = replace(theirs[1], results=_results(3.0, digest="another"))
+    assert beside(ours, theirs) == []

@@ -1,7 +1,7 @@
 """What stands beside the losses of a ladder: tokens that can be looked up, and several texts."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from assay.analysis.statistics import mean_interval
 from assay.records import MeasuredRun
@@ -15,34 +15,52 @@ Values = dict[tuple[str, str], dict[int, float]]
 def beside(ours: Mapping[int, MeasuredRun], theirs: Mapping[int, MeasuredRun] | None) -> list[Beside]:
     """Means over the seeds of one arm at one size, and the differences from the baseline's, paired by seed.
 
-    `theirs` is None for the baseline itself. All intervals are Student's at 95%, each by itself.
+    `theirs` is None for the baseline itself. All intervals are Student's at 95%, each by itself. Nothing is said of an
+    arm of which a run diverged, as the mean of the others would look better than it is, and no text is compared that
+    was not the same for all.
     """
-    of_theirs = {} if theirs is None else _values(theirs)
+    if not _all_finished(ours):
+        return []
+    compared = theirs if theirs is not None and _all_finished(theirs) else {}
+    changed = _changed([*ours.values(), *compared.values()])
+    of_theirs = _values(compared)
     found = []
     for (name, unit), by_seed in _values(ours).items():
-        over_seeds = mean_interval(list(by_seed.values()))
+        if name in changed:
+            continue
         other = of_theirs.get((name, unit), {})
         apart = [by_seed[seed] - other[seed] for seed in sorted(by_seed.keys() & other.keys())]
         found.append(
             Beside(
                 name=name,
                 unit=unit,
-                over_seeds=over_seeds,
+                over_seeds=mean_interval(list(by_seed.values())),
                 against_baseline=mean_interval(apart) if apart else None,
             )
         )
     return found
 
 
+def _all_finished(runs: Mapping[int, MeasuredRun]) -> bool:
+    return all(run.record.status == "finished" for run in runs.values())
+
+
+def _changed(runs: Sequence[MeasuredRun]) -> set[str]:
+    """The texts, by the head of their column, that were not the same for all runs."""
+    digests: dict[str, set[str]] = {}
+    for run in runs:
+        if TEXTS in run.results:
+            result = run.results[TEXTS]
+            for column, text in zip(result.columns, result.values.get("texts", []), strict=False):
+                digests.setdefault(column.head, set()).add(text["digest"])
+    return {head for head, of in digests.items() if len(of) > 1}
+
+
 def _values(runs: Mapping[int, MeasuredRun]) -> Values:
-    """Only of runs that ended well: others have no trained weights to speak of."""
     found: Values = {}
     for seed, run in runs.items():
         for measurement in (RECALL, TEXTS):
-            if measurement in run.results and run.record.status == "finished":
-                result = run.results[measurement]
-                for column in result.columns:
-                    if column.value is not None and math.isfinite(column.value):
-                        unit = column.second or "nats/token"
-                        found.setdefault((column.head, unit), {})[seed] = column.value
+            for column in run.results[measurement].columns if measurement in run.results else []:
+                if column.value is not None and math.isfinite(column.value):
+                    found.setdefault((column.head, column.second or "nats/token"), {})[seed] = column.value
     return found
