@@ -40,9 +40,12 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail an unmarked test that takes longer than the limit (in processor seconds, as machines are noisy)."""
+    """One thread for every test; fail an unmarked one over the limit (processor seconds, as machines are noisy)."""
     before = time.process_time()
-    result = yield
+    try:
+        result = yield
+    finally:
+        torch.set_num_threads(1)  # a command in this process may have taken more, which would slow all tests after it
     seconds = time.process_time() - before
     if seconds > LIMIT_SECONDS and item.get_closest_marker("slow") is None:
         pytest.fail(f"took {seconds:.1f} s; mark it slow or make it faster than {LIMIT_SECONDS:.0f} s")

@@ -8,6 +8,7 @@ still shared afterwards. Hooks are left alone: whoever registers one removes it.
 
 from collections import deque
 from collections.abc import Callable, Iterator, MutableMapping, MutableSequence, MutableSet
+from operator import eq, is_
 from types import BuiltinFunctionType, CellType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -132,12 +133,21 @@ def _undo_tensor(tensor: Tensor) -> Callable[[], None]:
 
 
 def _refill(container: Any, members: Any) -> Callable[[], None]:
-    def undo() -> None:
-        if isinstance(members, dict):
-            if list(container) != list(members) or any(container[key] is not members[key] for key in members):
+    """What puts the members of a container back where they are not the very same objects in the same order."""
+    if isinstance(members, dict):
+        keys, values = tuple(members), tuple(members.values())
+
+        def refill() -> None:
+            if len(container) != len(keys) or not (
+                all(map(is_, container.values(), values)) and all(map(eq, container, keys))
+            ):
                 container.clear()
                 container.update(members)
-        elif len(container) != len(members) or any(a is not b for a, b in zip(container, members, strict=True)):
+
+        return refill
+
+    def undo() -> None:
+        if len(container) != len(members) or not all(map(is_, container, members)):
             container.clear()
             for member in members:
                 container.add(member) if isinstance(container, MutableSet) else container.append(member)
