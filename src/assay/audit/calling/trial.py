@@ -149,14 +149,13 @@ def _in_batches(subject: Subject) -> bool:
     return False
 
 
-def lengths_taken(subject: Subject, given: Sequence[int] | None, max_length: object, limit: int) -> Lengths:
-    """The lengths to search: those `given`, or those up to `max_length` or what the model declares, at most `limit`.
+def lengths_taken(subject: Subject, given: Sequence[int] | None, max_length: object, top: int) -> Lengths:
+    """The lengths to search: those `given`, or those up to `top`, which `max_length` may have set.
 
     Where the model takes none so short, its shortest, and twice that.
     """
     if given is not None:
         return _as_given(subject, given, max_length)
-    top = limits.most_tokens(subject, max_length, limit)
     few = [length for length in (1, *MORE) if length < top]
     if top <= 2 or all(_runs(subject, length) for length in few):
         return Lengths(range(1, limits.longest(subject, top, max_length) + 1))

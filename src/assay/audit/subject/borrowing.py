@@ -60,14 +60,15 @@ def borrowed(
             subject = _running_subject(working, only)
             subject.vocab_size = limits.vocabulary(subject, vocab_size)
             subject.special_ids = limits.special_ids(subject, special_ids)
+            top = max(only) if only else limits.most_tokens(subject, max_length, longest)
+            subject.takes = Lengths(tuple(sorted(set(only))) if only else range(1, top + 1))  # before they are tried
+            if shorter and limits.pads(subject):  # before other calls, as each takes as long as one of a whole chunk
+                shorten_chunks(subject)
             if measured:
-                subject.takes = lengths_taken(subject, only, max_length, longest)
+                subject.takes = lengths_taken(subject, only, max_length, top)
                 settle_training(subject)
             else:
-                top = limits.most_tokens(subject, max_length, longest)
                 subject.takes = Lengths(range(1, limits.longest(subject, top, max_length) + 1))
-            if shorter and limits.pads(subject):
-                shorten_chunks(subject)
             subject.memory.restore()
             for training in (False, True) if measured and subject.trains else (False,):
                 for dropout in (True, False):

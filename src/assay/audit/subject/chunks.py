@@ -17,14 +17,17 @@ SAME = 1e-10
 
 
 def shorten_chunks(subject: Subject) -> None:
-    """Shorten the chunks of the copy to SHORT tokens, where its logits stay as they are; `subject.chunks` is set."""
+    """Shorten the chunks of the copy to SHORT tokens, where its logits stay as they are; `subject.chunks` is set.
+
+    They are compared on a row of the most tokens that may be searched, and on one of the shortest length known.
+    """
     subject.chunks = [
         (module, name, value)
         for module in subject.model.modules()
         for name, value in vars(module).items()
         if "chunk" in name and type(value) is int and value > SHORT
     ]
-    if not subject.chunks or not subject.wide or not chunks_make_no_difference(subject):
+    if not subject.chunks or not subject.wide or not _same(subject, (subject.longest, subject.shortest)):
         _set(subject)
         subject.chunks = []
         return
@@ -32,12 +35,15 @@ def shorten_chunks(subject: Subject) -> None:
 
 
 def chunks_make_no_difference(subject: Subject) -> bool:
-    """Whether the logits, with the weights in use, are the same with chunks of SHORT tokens and of their own lengths.
+    """Whether the logits of a row of the longest length, with the weights in use, are the same with either length."""
+    return _same(subject, (subject.longest,))
 
-    They are compared on a row of the longest length, and the weights as given on a short one too; the chunks are SHORT
-    afterwards.
+
+def _same(subject: Subject, counts: tuple[int, ...]) -> bool:
+    """Whether logits are the same with chunks of SHORT tokens and of their own lengths, on rows of so many tokens.
+
+    The chunks are SHORT afterwards.
     """
-    counts = (subject.longest, subject.shortest) if subject.weights == "given" else (subject.longest,)
     generator = torch.Generator().manual_seed(13)
     try:
         for count in counts:

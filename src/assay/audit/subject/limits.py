@@ -163,7 +163,10 @@ def _work(subject: Subject, tokens: int) -> tuple[int, int]:
     if tokens not in subject.work:
         quick, subject.asks_for_no_type = subject.asks_for_no_type, False
         before = subject.calls, subject.elements
-        taken = runs(subject, tokens)
+        try:
+            taken = runs(subject, tokens)
+        except RequestError:  # logits of other tokens
+            taken = False
         subject.asks_for_no_type = quick
         subject.work[tokens] = (subject.calls - before[0], subject.elements - before[1]) if taken else (0, 0)
     return subject.work[tokens]
