@@ -26,7 +26,7 @@ from assay.evaluation.probes import (
     in_bits,
     probe_nats,
     probed,
-    table_nats,
+    tabled,
     whitened,
 )
 from assay.evaluation.readings import Held, What, held
@@ -185,8 +185,9 @@ class _Probing:
         token = own = None
         if labels.distance != 0:
             last = torch.from_numpy(self.sample.inputs[:, self.found.places - 1][known])
-            nats = table_nats(last, y, self.model.vocab_size, self.classes, parts)
-            token = self._bits(constant - nats, known, parts)
+            group = np.broadcast_to(self.group[:, None], known.shape)[known]
+            table = tabled(last, y, self.model.vocab_size, self.classes, parts, group)
+            token = self._bits(constant - table.nats, known, parts, table)
         if labels.distance == 1:
             own = self._bits(constant - self._own_nats(known, parts, y), known, parts)
         return AboutToken(labels.distance, in_bits(float(constant.mean())), token, own, int(parts.test.sum()))
@@ -232,7 +233,7 @@ class _Probing:
     ) -> Interval:
         """Their mean over the test samples, with its interval over what is drawn together.
 
-        Of a probe it is also over what the probe was fitted on, by the jackknife that leaves out a group at a time.
+        Of a probe or a table it is also over what that was fitted on, by the jackknife over groups.
         None where no sample has any: a probe that is not told from the frequencies is these.
         """
         window = np.broadcast_to(np.arange(len(known))[:, None], known.shape)[known][parts.test]

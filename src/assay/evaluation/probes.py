@@ -108,22 +108,36 @@ def constant_nats(y: Int[Tensor, " n"], classes: int, parts: Parts) -> Float[Ten
     return -_frequencies(y[torch.from_numpy(parts.fit)], classes)[y[torch.from_numpy(parts.test)]]
 
 
-def table_nats(
-    token: Int[Tensor, " n"], y: Int[Tensor, " n"], tokens: int, classes: int, parts: Parts
-) -> Float[Tensor, " m"]:
-    """Nats of the test samples' classes by a table of what followed each token, backed off to the frequencies."""
-    fit, choose, test = map(torch.from_numpy, parts)
-    frequencies = _frequencies(y[fit], classes).exp()
-    counts = torch.zeros(tokens, classes)
-    counts.index_put_((token[fit], y[fit]), torch.ones(int(fit.sum())), accumulate=True)
+def tabled(
+    token: Int[Tensor, " n"],
+    y: Int[Tensor, " n"],
+    tokens: int,
+    classes: int,
+    parts: Parts,
+    group: NDArray[np.int64],
+) -> Probed:
+    """Nats of the test samples' classes by a table of what followed each token, backed off to the frequencies.
 
-    def nats(part: Tensor, back_off: float) -> Tensor:
+    The table is counted again without each `group` [n] of samples, none where all are of one.
+    """
+    fit, choose, test = map(torch.from_numpy, parts)
+    of_fit = torch.from_numpy(group[parts.fit])
+
+    def nats(kept: Tensor, part: Tensor, back_off: float) -> Tensor:
+        followed = y[fit][kept]
+        frequencies = _frequencies(followed, classes).exp()
+        counts = torch.zeros(tokens, classes)
+        counts.index_put_((token[fit][kept], followed), torch.ones(len(followed)), accumulate=True)
         of = counts[token[part]]
         p = (of + back_off * frequencies) / (of.sum(1, keepdim=True) + back_off)
         return -p.gather(1, y[part][:, None])[:, 0].log()
 
-    best = min(BACK_OFF, key=lambda back_off: float(nats(choose, back_off).mean()))
-    return nats(test, best)
+    everything = torch.ones_like(of_fit, dtype=torch.bool)
+    best = min(BACK_OFF, key=lambda back_off: float(nats(everything, choose, back_off).mean()))
+    groups = of_fit.unique()
+    refits = [nats(of_fit != left_out, test, best) for left_out in groups] if len(groups) > 1 else []
+    found = nats(everything, test, best)
+    return Probed(found, torch.stack(refits) if refits else found.new_zeros(0, len(found)))
 
 
 def whitened(x: Float[Tensor, "n D"], dimensions: int, parts: Parts) -> Float[Tensor, "n d"]:

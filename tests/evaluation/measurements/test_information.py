@@ -12,7 +12,7 @@ from assay.evaluation.measurement import MEASUREMENTS
 from assay.evaluation.measurements import information as asked
 from assay.evaluation.measurements.information import Information
 from assay.evaluation.measuring import measure_model
-from assay.evaluation.probes import Parts, constant_nats, in_bits, probe_nats, table_nats, whitened
+from assay.evaluation.probes import Parts, constant_nats, in_bits, probe_nats, tabled, whitened
 from assay.evaluation.readings import held
 from assay.evaluation.sampling import sampled
 from assay.model.architecture import ARCHITECTURES
@@ -90,7 +90,10 @@ def test_probes_read_what_a_formula_says() -> None:
     token = (x[:, 0] > 0).long()
     error = float((token != y).float().mean())
     entropy = -error * np.log(error) - (1 - error) * np.log(1 - error)
-    assert float(table_nats(token, y, 2, 2, parts).mean()) == pytest.approx(entropy, abs=0.03)
+    table = tabled(token, y, 2, 2, parts, np.arange(4_000) // 3 % 5)
+    assert float(table.nats.mean()) == pytest.approx(entropy, abs=0.03)
+    assert len(table.refits) == 5, "counted again without each group"
+    assert table.refits.mean(1).double().numpy() == pytest.approx(np.full(5, float(table.nats.mean())), abs=0.01)
 
 
 def test_batches_do_not_matter_and_seeds_agree() -> None:
