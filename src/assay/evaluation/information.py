@@ -22,7 +22,7 @@ from assay.evaluation.probes import (
     REFITS,
     Parts,
     Probed,
-    constant_nats,
+    constant,
     in_bits,
     probe_nats,
     probed,
@@ -181,34 +181,38 @@ class _Probing:
         """What is to be known, and the floors."""
         known = labels.y >= 0
         parts, y = self._parts_of(known), torch.from_numpy(labels.y[known])
-        constant = constant_nats(y, self.classes, parts)
+        group = self._group_of(known)
+        floor = constant(y, self.classes, parts, group)
         token = own = None
         if labels.distance != 0:
             last = torch.from_numpy(self.sample.inputs[:, self.found.places - 1][known])
-            group = np.broadcast_to(self.group[:, None], known.shape)[known]
             table = tabled(last, y, self.model.vocab_size, self.classes, parts, group)
-            token = self._bits(constant - table.nats, known, parts, table)
+            token = self._bits(table.below(floor), known, parts)
         if labels.distance == 1:
-            own = self._bits(constant - self._own_nats(known, parts, y), known, parts)
-        return AboutToken(labels.distance, in_bits(float(constant.mean())), token, own, int(parts.test.sum()))
+            nats = self._own_nats(known, parts, y)
+            own = self._bits(Probed(nats, nats.expand(len(floor.refits), -1)).below(floor), known, parts)
+        return AboutToken(labels.distance, in_bits(float(floor.nats.mean())), token, own, int(parts.test.sum()))
 
     def read(self, what: What, block: int, labels: Labels) -> Read:
         """What a probe reads, and what one reads where the classes are shuffled."""
         known = labels.y >= 0
         parts, y = self._parts_of(known), torch.from_numpy(labels.y[known])
-        x = self.narrow[what, block][torch.from_numpy(known)]
-        group = np.broadcast_to(self.group[:, None], known.shape)[known]
+        x, group = self.narrow[what, block][torch.from_numpy(known)], self._group_of(known)
         found = probed(x, y, self.classes, parts, group)
-        gain = constant_nats(y, self.classes, parts) - found.nats
         shuffled = None
         if block == max(number for _, number in self.narrow):
             order = permutation(len(y), derive(self.seed, f"shuffled {what}", block, labels.distance % 1_024))
             dealt = y[torch.from_numpy(order)]
-            chance = constant_nats(dealt, self.classes, parts) - probe_nats(x, dealt, self.classes, parts)
+            together = np.zeros_like(group)  # nothing is fitted again: its mean alone is asked
+            chance = constant(dealt, self.classes, parts, together).nats - probe_nats(x, dealt, self.classes, parts)
             shuffled = in_bits(float(chance.mean()))
-        bits = self._bits(gain, known, parts, found)
+        bits = self._bits(found.below(constant(y, self.classes, parts, group)), known, parts)
         size = self.found.sizes[what, block]
         return Read(what, block, size, labels.distance, bits, shuffled)
+
+    def _group_of(self, known: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The group of each place that is known, one after the other."""
+        return np.broadcast_to(self.group[:, None], known.shape)[known]
 
     def _own_nats(self, known: NDArray[np.bool_], parts: Parts, y: Int[Tensor, " n"]) -> Float[Tensor, " m"]:
         """Nats of the next token's class by the model's own logits, those of one class added up."""
@@ -228,32 +232,30 @@ class _Probing:
         part = np.broadcast_to(self.part[:, None], known.shape)[known]
         return Parts(part == 0, part == 1, part == 2)
 
-    def _bits(
-        self, gain: Float[Tensor, " m"], known: NDArray[np.bool_], parts: Parts, by: Probed | None = None
-    ) -> Interval:
+    def _bits(self, gain: Probed, known: NDArray[np.bool_], parts: Parts) -> Interval:
         """Their mean over the test samples, with its interval over what is drawn together.
 
-        Of a probe or a table it is also over what that was fitted on, by the jackknife over groups.
+        It is also over what was fitted, where that was done again, by the jackknife that leaves out a group at a time.
         None where no sample has any: a probe that is not told from the frequencies is these.
         """
         window = np.broadcast_to(np.arange(len(known))[:, None], known.shape)[known][parts.test]
-        sums = np.bincount(window, weights=gain.double().numpy(), minlength=len(known))
+        sums = np.bincount(window, weights=gain.nats.double().numpy(), minlength=len(known))
         counts = np.bincount(window, minlength=len(known))
         nats = over_drawn(sums, counts, self.sample.drawn)
-        if not gain.any():  # nothing was read: how much there may be is not known
+        if not gain.nats.any():  # nothing was read: how much there may be is not known
             return Interval(mean=0.0, low=None, high=None)
         if nats.low is None:
             return Interval(mean=in_bits(nats.mean), low=None, high=None)
-        half = in_bits(crossed(nats.mean - nats.low, 0.0 if by is None else _half_over_fits(by)))
+        half = in_bits(crossed(nats.mean - nats.low, _half_over_fits(gain)))
         return Interval(mean=in_bits(nats.mean), low=in_bits(nats.mean) - half, high=in_bits(nats.mean) + half)
 
 
-def _half_over_fits(by: Probed) -> float:
-    """The half-width, in nats, of the interval over what a probe was fitted on; 0 where it was not fitted again."""
-    groups = len(by.refits)
+def _half_over_fits(gain: Probed) -> float:
+    """The half-width, in nats, of the interval over what was fitted; 0 where it was not fitted again."""
+    groups = len(gain.refits)
     if groups < 2:
         return 0.0
-    means = by.refits.double().mean(1)
+    means = gain.refits.double().mean(1)
     variance = (groups - 1) / groups * float((means - means.mean()).square().sum())
     return float(stdtrit(groups - 1, (1 + LEVEL) / 2)) * float(np.sqrt(variance))
 

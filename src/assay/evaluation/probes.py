@@ -4,6 +4,7 @@ Shapes: n samples, D features, K classes.
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -49,7 +50,12 @@ class Probed(NamedTuple):
 
     nats: Float[Tensor, " m"]
     refits: Float[Tensor, "G m"]
-    """By the probes that are fitted without one group each; none where no probe is told to be better."""
+    """Of what is fitted without one group each; none where no probe is told to be better than the frequencies."""
+
+    def below(self, floor: "Probed") -> "Probed":
+        """By how much these are below those of a floor that was fitted on the same samples."""
+        refits = floor.refits - self.refits if len(self.refits) else self.refits
+        return Probed(floor.nats - self.nats, refits)
 
 
 def probe_nats(x: Float[Tensor, "n D"], y: Int[Tensor, " n"], classes: int, parts: Parts) -> Float[Tensor, " m"]:
@@ -60,7 +66,7 @@ def probe_nats(x: Float[Tensor, "n D"], y: Int[Tensor, " n"], classes: int, part
 def probed(
     x: Float[Tensor, "n D"], y: Int[Tensor, " n"], classes: int, parts: Parts, group: NDArray[np.int64]
 ) -> Probed:
-    """Nats of the test samples' classes by the probe; those of `constant_nats` where none is told to be better.
+    """Nats of the test samples' classes by the probe; those of `constant` where none is told to be better.
 
     The probe is softmax(x W + b), fitted on one part; how many of the features it reads, from the last on, and its
     penalty are those that are best on another (Xu et al. 2020: the information that is usable by this family of
@@ -85,13 +91,16 @@ def probed(
     gained = -frequencies[choose.y] - F.cross_entropy(_logits(best, choose.x), choose.y, reduction="none")
     if not float(gained.mean()) > ERRORS * float(gained.std()) / math.sqrt(len(gained)):
         return Probed(-frequencies[test.y], x.new_zeros(0, len(test.y)))
-    of_fit = torch.from_numpy(group[parts.fit])
-    refits = []
-    for left_out in of_fit.unique() if len(of_fit.unique()) > 1 else []:
-        others = of_fit != left_out
-        weights = _fitted(best, Samples(fit.x[others, fit.x.shape[1] - len(best) + 1 :], fit.y[others]), best_penalty)
-        refits.append(_nats(weights, test))
-    return Probed(_nats(best, test), torch.stack(refits) if refits else x.new_zeros(0, len(test.y)))
+
+    def again(kept: Tensor) -> Tensor:
+        """Nats by the probe that is fitted again on those kept; by the chosen one where all are."""
+        if bool(kept.all()):
+            return _nats(best, test)
+        return _nats(
+            _fitted(best, Samples(fit.x[kept, fit.x.shape[1] - len(best) + 1 :], fit.y[kept]), best_penalty), test
+        )
+
+    return _refitted(again, group[parts.fit])
 
 
 def _nats(weights: Float[Tensor, "E K"], samples: Samples) -> Float[Tensor, " m"]:
@@ -103,9 +112,22 @@ def _widened(weights: Float[Tensor, "E K"], features: int) -> Float[Tensor, "F K
     return F.pad(weights, (0, 0, features + 1 - len(weights), 0))
 
 
-def constant_nats(y: Int[Tensor, " n"], classes: int, parts: Parts) -> Float[Tensor, " m"]:
-    """Nats of the test samples' classes by their frequencies in the part that is fitted, one added to each count."""
-    return -_frequencies(y[torch.from_numpy(parts.fit)], classes)[y[torch.from_numpy(parts.test)]]
+def constant(y: Int[Tensor, " n"], classes: int, parts: Parts, group: NDArray[np.int64]) -> Probed:
+    """Nats of the test samples' classes by their frequencies in the part that is fitted, one added to each count.
+
+    They are counted again without each `group` [n] of samples, none where all are of one.
+    """
+    fit, test = torch.from_numpy(parts.fit), torch.from_numpy(parts.test)
+    return _refitted(lambda kept: -_frequencies(y[fit][kept], classes)[y[test]], group[parts.fit])
+
+
+def _refitted(nats: Callable[[Tensor], Tensor], group: NDArray[np.int64]) -> Probed:
+    """Of all samples that are fitted, and of all but those of each group; `nats` is of a mask of those kept."""
+    of_fit = torch.from_numpy(group)
+    groups = of_fit.unique()
+    found = nats(torch.ones_like(of_fit, dtype=torch.bool))
+    refits = [nats(of_fit != left_out) for left_out in groups] if len(groups) > 1 else []
+    return Probed(found, torch.stack(refits) if refits else found.new_zeros(0, len(found)))
 
 
 def tabled(
@@ -121,7 +143,6 @@ def tabled(
     The table is counted again without each `group` [n] of samples, none where all are of one.
     """
     fit, choose, test = map(torch.from_numpy, parts)
-    of_fit = torch.from_numpy(group[parts.fit])
 
     def nats(kept: Tensor, part: Tensor, back_off: float) -> Tensor:
         followed = y[fit][kept]
@@ -132,12 +153,9 @@ def tabled(
         p = (of + back_off * frequencies) / (of.sum(1, keepdim=True) + back_off)
         return -p.gather(1, y[part][:, None])[:, 0].log()
 
-    everything = torch.ones_like(of_fit, dtype=torch.bool)
+    everything = torch.ones(int(fit.sum()), dtype=torch.bool)
     best = min(BACK_OFF, key=lambda back_off: float(nats(everything, choose, back_off).mean()))
-    groups = of_fit.unique()
-    refits = [nats(of_fit != left_out, test, best) for left_out in groups] if len(groups) > 1 else []
-    found = nats(everything, test, best)
-    return Probed(found, torch.stack(refits) if refits else found.new_zeros(0, len(found)))
+    return _refitted(lambda kept: nats(kept, test, best), group[parts.fit])
 
 
 def whitened(x: Float[Tensor, "n D"], dimensions: int, parts: Parts) -> Float[Tensor, "n d"]:

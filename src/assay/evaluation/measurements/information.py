@@ -94,7 +94,7 @@ class MeasureInformation(Measurement[Information]):
     needs = frozenset({"initial", "trained"})
     needs_all = False
     record = Information
-    version = 3  # the interval of the token alone is also over what its table was counted on
+    version = 3  # intervals are also over what the floors were counted on
     quick = (
         f"{QUICK.windows} windows of at most {QUICK.tokens} tokens, {QUICK.blocks} blocks, {QUICK.classes} classes, "
         f"{QUICK.dimensions} dimensions, distances {', '.join(map(str, QUICK.distances))}"
