@@ -256,8 +256,9 @@ def _ratio_without_each(apart: np.ndarray, document: np.ndarray) -> np.ndarray:
     of = np.eye(int(number.max()) + 1)[number]
     sums, pairs, same = of.T @ apart @ of, np.outer(of.sum(0), of.sum(0)), of.T @ np.diag(apart)
     with np.errstate(divide="ignore", invalid="ignore"):
-        others: np.ndarray = _off_without_each(sums) / _off_without_each(pairs)
-        return others / ((same.sum() - same) / (len(of) - of.sum(0)))
+        others = _off_without_each(sums) / _off_without_each(pairs)
+        ratios: np.ndarray = others / ((same.sum() - same) / (len(of) - of.sum(0)))
+    return ratios
 
 
 def _off_without_each(table: np.ndarray) -> np.ndarray:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from scipy.special import stdtrit
 
-from assay.analysis.intervals.jackknife import jackknife_interval
+from assay.analysis.statistics import LEVEL
 from assay.evaluation.inside.sequences import Sequences, fullest
 from assay.evaluation.inside.stream import Moments, Stream, read_stream
 from assay.evaluation.measurement import Given, Measurement, Reader, register
@@ -88,7 +89,7 @@ class MeasureSignals(Measurement[Signals]):
     """Standard deviation and RMS by depth and component, and the logits', over some validation windows."""
 
     name = "signals"
-    version = 4  # the interval of the growth is corrected for skewness
+    version = 3  # windows of different documents; components
     question = "How does the residual stream grow with depth, and which part of each block makes it grow?"
     unit = "standard deviation"
     group = "character"
@@ -266,7 +267,7 @@ def _growth(first: float, last: float) -> float:
 
 
 def _growth_interval(first: Moments, last: Moments, sequences: Sequences) -> tuple[float | None, float | None]:
-    """Of the ratio of both standard deviations: the jackknife of its logarithm over documents."""
+    """Of the ratio of both standard deviations: the jackknife of its logarithm, one document left out at a time."""
     first, last = (_by_document(moments, sequences.document) for moments in (first, last))
     n = len(first.numbers)
     if n < 2 or not (first.std > 0 and last.std > 0):
@@ -274,8 +275,10 @@ def _growth_interval(first: Moments, last: Moments, sequences: Sequences) -> tup
     without = (first.std_without_each(), last.std_without_each())
     if not all((of > 0).all() for of in without):
         return None, None
-    low, high = jackknife_interval(math.log(last.std / first.std), np.log(without[1] / without[0]).tolist())
-    return math.exp(low), math.exp(high)
+    logs = np.log(without[1]) - np.log(without[0])
+    error = math.sqrt((n - 1) / n * float(np.square(logs - logs.mean()).sum()))
+    half = float(stdtrit(n - 1, (1 + LEVEL) / 2)) * error
+    return tuple(last.std / first.std * math.exp(sign * half) for sign in (-1, 1))  # type: ignore[return-value]
 
 
 def _by_document(moments: Moments, document: np.ndarray) -> Moments:
