@@ -173,6 +173,8 @@ def _measured_run(
         lacks, there = unmet(item, folder, run.record), run.results.get(item.name)
         if lacks is not None and (there is None or outdated(item, there) is not None):
             notes.append(f"{item.name}: {lacks}; {folder} cannot be measured by it any more")
+    if run.record.status != "finished" and any("initial" in item.needs for item in of_runs):
+        notes.append(f"{folder}: diverged, so that its untrained weights alone are measured")
     if not missing(of_runs, run, folder, how):
         return run, [], notes
     tell(f"{folder.name}: measuring {', '.join(item.name for item in missing(of_runs, run, folder, how))}")
