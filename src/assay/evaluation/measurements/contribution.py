@@ -182,8 +182,8 @@ def _series(effect: Effect) -> str:
 
 def in_words(interval: Interval) -> str:
     """ "0.123 nats (0.100 to 0.146)"."""
-    ends = "" if interval.low is None else f" ({interval.low:.3f} to {interval.high:.3f})"
-    return f"{interval.mean:.3f} nats{ends}"
+    ends = "" if interval.low is None else f" ({interval.low:z.3f} to {interval.high:z.3f})"
+    return f"{interval.mean:z.3f} nats{ends}"
 
 
 def _said(profile: ContributionProfile) -> list[str]:

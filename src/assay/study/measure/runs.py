@@ -127,6 +127,9 @@ def look_at_study(folder: Path, only: Sequence[str] | None, tell: Tell, how: How
     places = sorted(path.parent for path in folder.glob("runs/*/record.json"))
     if not places:
         raise RequestError(f"{folder}: has no finished run yet; `assay compare` goes on with it")
+    begun = [path.name for path in sorted((folder / "runs").iterdir()) if (path / "config.yaml").exists()]
+    finished = {place.name for place in places}
+    notes += [f"{name}: is not trained to its end, and left out" for name in begun if name not in finished]
     text = cache(load_quietly)
     runs, added = [], dict[str, None]()
     failed: list[RequestError] = []
