@@ -1,10 +1,13 @@
 """Document 002's matrix: GPT-1, GPT-2, RWKV-6 and Mamba-2, each with its own initialisation and with BlinkDL's.
 
-    .venv/bin/python experiments/characterization/run.py [--corpus text:PATH] [--size 8M] [--scale pocket|smoke]
+    .venv/bin/python experiments/characterization/run.py [--corpus text:PATH] [--size 8M] [--tokens 1M] [--seeds 2]
+        [--scale pocket|smoke]
 
 Every arm is trained alike and asked everything of the group `character`; the note's published numbers stand beside
 ours, with why they differ. The scale `document` (the default) has the note's 4M parameters and vocabulary of 16,000,
---size 8M its second size; 40 runs of 12M tokens want an accelerator. `pocket` has a sixteenth of them on bytes, hours
+--size 8M its second size; 40 runs of 12M tokens want an accelerator, and --tokens and --seeds make them fewer and
+shorter: everything is measured, of models that have learned less. Of what is measured the probes of `information` take
+most, up to twenty minutes of one core a run. `pocket` has a sixteenth of them on bytes, hours
 on two cores; `smoke` is next to nothing, with the measurements' smaller protocols. It leaves a study (page, records,
 figures) in the folder of --out; the same command goes on with it.
 """
@@ -22,7 +25,7 @@ from rich.table import Table
 
 from assay.analysis.character.character import Character, character_of
 from assay.api import compare, measure
-from assay.cli.numbers import parse_count
+from assay.cli.numbers import parse_count, parse_seeds
 from assay.cli.progress import StudyProgress
 from assay.cli.show_character import show_character
 from assay.errors import RequestError
@@ -124,16 +127,21 @@ def arms(initialisations: Sequence[str]) -> list[str]:
     return [f"{name}-{init}={name}:init={init}" for name in ARCHITECTURES for init in initialisations]
 
 
-def settings(scale: str, corpus: str, size: int | None) -> dict[str, Any]:
-    """The study: sizes are of all parameters, with the tables as heads, as the note counts them."""
+def settings(
+    scale: str, corpus: str, size: int | None = None, tokens: int | None = None, seeds: Sequence[int] = ()
+) -> dict[str, Any]:
+    """The study: sizes are of all parameters, with the tables as heads, as the note counts them.
+
+    `size`, `tokens` of a run and `seeds` take the place of the scale's own.
+    """
     of = SCALES[scale]
     return {
         "size": size or of["size"],
         "match": "total" if scale == "document" else "blocks+head",
         "model": {"heads": "tied"} if scale == "document" else {},
-        "seeds": of["seeds"],
+        "seeds": list(seeds) or of["seeds"],
         "data": {"corpus": corpus, "tokenizer": of["tokenizer"]},
-        "training": of["training"],
+        "training": {**of["training"], **({} if tokens is None else {"tokens": tokens})},
         "evaluation": of["evaluation"],
         "measurements": ["likelihood", "recall", "speed", "dynamics" if scale == "smoke" else "character"],
     }
@@ -220,6 +228,8 @@ def main() -> int:
     parser.add_argument("--scale", choices=list(SCALES), default="document")
     parser.add_argument("--corpus", default="stdlib", help="as in `assay compare --corpus` (default: stdlib)")
     parser.add_argument("--size", help="another size, as 8M, the note's second")
+    parser.add_argument("--tokens", help="tokens of each run, as 1M, in place of the scale's")
+    parser.add_argument("--seeds", help="as in `assay compare --seeds`, in place of the scale's")
     parser.add_argument("--init", choices=[*INITIALISATIONS, "both"], default="both")
     parser.add_argument("--out", type=Path, help="folder of the study")
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
@@ -227,7 +237,9 @@ def main() -> int:
     folder = options.out or Path("runs") / f"characterization-{options.scale}"
     try:
         size = None if options.size is None else parse_count("--size", options.size)
-        asked = settings(options.scale, options.corpus, size)
+        tokens = None if options.tokens is None else parse_count("--tokens", options.tokens)
+        seeds = [] if options.seeds is None else parse_seeds("--seeds", options.seeds)
+        asked = settings(options.scale, options.corpus, size, tokens, seeds)
         chosen = INITIALISATIONS if options.init == "both" else (options.init,)
         with StudyProgress(asked["training"]["batch_tokens"]) as progress:
             study = compare(arms(chosen), folder, progress, **asked)

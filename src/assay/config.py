@@ -189,6 +189,8 @@ def nearest_path(key: str, paths: list[str]) -> str:
     """A suggestion for `key`, by its whole path or by the last part of one; else the names that exist beside it."""
     last_parts = list(dict.fromkeys(path.split(".")[-1] for path in paths))
     near = difflib.get_close_matches(key, [*paths, *last_parts] if "." in key else last_parts, n=1)
+    if near == [key]:  # a key of a section, given outside it
+        near = [path for path in paths if path.split(".")[-1] == key]
     if near:
         return f"did you mean {near[0]!r}?"
     prefix = key.rpartition(".")[0] + "." if "." in key else ""

@@ -1,5 +1,6 @@
 """Document 002's matrix runs as a script, with every number of the group in its table."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -8,9 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from assay.study.asked import StudyConfig
 from study.made_up import write_corpus
 
 ROOT = Path(__file__).parents[2]
+
+
+def test_tokens_and_seeds_take_the_place_of_the_scales_own() -> None:
+    spec = importlib.util.spec_from_file_location("characterization", ROOT / "experiments/characterization/run.py")
+    assert spec is not None
+    assert spec.loader is not None
+    run = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(run)
+    own, other = run.settings("document", "stdlib"), run.settings("document", "stdlib", 8_000_000, 50_000, [3])
+    assert (own["size"], own["seeds"], own["training"]["tokens"]) == (4_000_000, [0, 1, 2, 3, 4], 12_000_000)
+    assert (other["size"], other["seeds"], other["training"]["tokens"]) == (8_000_000, [3], 50_000)
+    assert other["training"] == {**own["training"], "tokens": 50_000}
+    assert StudyConfig.parse({"arms": run.arms(run.INITIALISATIONS), **other}).seeds == [3]
 
 
 @pytest.mark.slow

@@ -55,6 +55,9 @@ def test_published_dimensions_are_the_default() -> None:
         ({"name": "gpt1", "body": "banana"}, r"--body \(model.body\): 'banana' given, should be 'native' or 'common'"),
         ({"name": "gpt1", "n_layers": 0}, "model.n_layers: 0 given, should be greater than or equal to 1"),
         ({"name": "mamba2", "d_ff": 64}, "Mamba-2 has no channel mixer"),
+        ({"name": "gpt1", "size": "x"}, "size: .x. given, should be a valid integer"),
+        ({"name": "gpt1", "seed": -1}, "seed: -1 given, should be greater than or equal to 0"),
+        ({"name": "gpt1", "size": 10_000, "match": "x"}, "match: .x. given, should be .blocks.head."),
     ],
 )
 def test_a_wrong_request_is_one_line(arguments: dict[str, object], says: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from assay.api import measure
 from assay.errors import RequestError
 from assay.records import MeasuredRun, RunRecord, StudyRecord
 from assay.study.compare import Silent, compare
@@ -122,6 +123,10 @@ def test_a_diverged_seed_is_reported_and_not_ranked(make: Make, tmp_path: Path) 
     run = RunRecord.read(next((tmp_path / "out").glob("runs/*/record.json")))
     assert run.status == "diverged"
     assert run.steps < 40
+    (looked,) = measure(tmp_path / "out", only="state")
+    (result,) = [results["state"] for results in looked.results.values() if "state" in results]
+    assert (result.values["trained"], result.measured.at) == (None, ["initial"]), "its weights are nobody's"
+    assert any("diverged, so that its untrained weights alone are measured" in note for note in looked.notes)
 
 
 def test_the_citation_is_the_hash_of_the_record(finished: Path) -> None:

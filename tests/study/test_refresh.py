@@ -50,7 +50,8 @@ def test_measuring_keeps_the_note_of_a_growth_that_was_interrupted(make: Make, t
         compare(make(measurements=["output_health"], seeds=(0, 1)), out, Dying(), workers=1)
     (begun,) = stored(out).added
     assert begun.seeds == [1]
-    look_at_study(out, ["recall"], silent)
+    notes = look_at_study(out, ["recall"], silent).notes
+    assert sum("-seed1-" in note and note.endswith("is not trained to its end, and left out") for note in notes) == 1
     first, second = stored(out).added
     assert (first, second.measurements) == (begun, ["recall"])
     assert of_study(out).added == [second], "the seed is not in the study yet"

@@ -15,6 +15,7 @@ from assay.analysis.intervals.proportions import Share
 from assay.analysis.intervals.ratios import ratio_interval
 from assay.analysis.intervals.texts import Drawn, over_drawn
 from assay.data.scoring import ScoringWindows
+from assay.evaluation.passes import windows_at_once
 from assay.evaluation.resumed import Resumable, window_nats
 from assay.evaluation.sampling import Sampled, sampled
 from assay.evaluation.sites import PARTS, Change, Part, Place, Site, replaced, seen, sites_of
@@ -113,7 +114,7 @@ class _Ablation:
     ) -> None:
         self.model, self.sample, self.plan, self.seed = model, sample, plan, seed
         self.sites, self.kinds = sites, kinds
-        self.at_once = max(1, pass_tokens // sample.inputs.shape[1])
+        self.at_once = windows_at_once(model, sample.inputs.shape[1], pass_tokens)
         whole = {_tensor(place): place for site in sites for place in site.places}
         self.tensors = [place._replace(first=0, end=None) for place in whole.values()]
         """One place for each tensor that is read: heads share theirs."""

@@ -13,6 +13,7 @@ import torch
 from assay.analysis.intervals.texts import FEWEST_SOURCES, Drawn, over_drawn
 from assay.analysis.statistics import LEVEL
 from assay.data.scoring import ScoringWindows
+from assay.evaluation.passes import windows_at_once
 from assay.evaluation.resumed import window_nats
 from assay.evaluation.sampling import Sampled, sampled
 from assay.model.lm import LanguageModel
@@ -149,7 +150,7 @@ def context_curve(
     try:
         for index, length in enumerate(lengths):
             tell(f"context: {length} tokens, up to {lengths[-1]}")
-            at_once = max(1, pass_tokens // length)
+            at_once = windows_at_once(model, length, pass_tokens)
             for low in range(0, len(inputs), at_once):
                 rows = slice(low, low + at_once)
                 ids = torch.from_numpy(inputs[rows, -length:]).to(plan.device)

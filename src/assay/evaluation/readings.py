@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from assay.evaluation.interventions import tensors_of
+from assay.evaluation.passes import windows_at_once
 from assay.model.lm import LanguageModel, ModelState
 from assay.model.plan import ExecutionPlan
 from assay.seeding import derive
@@ -88,10 +89,10 @@ def held(
     model.eval()
     places = np.arange(stride, inputs.shape[1] + 1, stride)
     try:
-        sketches = _sketches(model, inputs, blocks, plan, seed, groups)
+        at_once = min(MOST_AT_ONCE, windows_at_once(model, inputs.shape[1], pass_tokens))
+        sketches = _sketches(model, inputs, blocks, plan, seed, groups, at_once)
         found: dict[tuple[What, int], list[Tensor]] = {}
         hidden: list[Tensor] = []
-        at_once = max(1, min(MOST_AT_ONCE, pass_tokens // inputs.shape[1]))
         for low in range(0, len(inputs), at_once):
             tell(f"information: window {low} of {len(inputs)}")
             rows = list(_segments(model, inputs[low : low + at_once], blocks, stride, plan))
@@ -157,6 +158,7 @@ def _sketches(
     plan: ExecutionPlan,
     seed: int,
     groups: int,
+    at_once: int,
 ) -> dict[int, Sketch]:
     """Block -> the sketch of its state, its numbers scaled by what they are in the first windows."""
     if not any(tensors_of(model.initial_state(1).blocks[block], "state") for block in blocks):
@@ -165,12 +167,14 @@ def _sketches(
     squares: dict[int, Tensor] = {}
     count = 0
     stride = max(1, inputs.shape[1] // CALIBRATION_PLACES)
-    for segment in _segments(model, inputs[:CALIBRATION_WINDOWS], blocks, stride, plan):
-        count += len(segment.hidden)
-        for block, state in segment.states.items():
-            of = state.double()
-            sums[block] = of.sum(0) + sums[block] if block in sums else of.sum(0)
-            squares[block] = of.square().sum(0) + squares[block] if block in squares else of.square().sum(0)
+    few = inputs[:CALIBRATION_WINDOWS]
+    for low in range(0, len(few), at_once):
+        for segment in _segments(model, few[low : low + at_once], blocks, stride, plan):
+            count += len(segment.hidden)
+            for block, state in segment.states.items():
+                of = state.double()
+                sums[block] = of.sum(0) + sums[block] if block in sums else of.sum(0)
+                squares[block] = of.square().sum(0) + squares[block] if block in squares else of.square().sum(0)
     found = {}
     for block, total in sums.items():
         mean = total / count

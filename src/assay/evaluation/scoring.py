@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.data.scoring import ScoringWindows
+from assay.evaluation.passes import windows_at_once
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
 from assay.ops.cross_entropy import token_nats
@@ -53,7 +54,7 @@ def scored_batches(model: LanguageModel, windows: ScoringWindows, plan: Executio
     training = model.training
     model.eval()
     try:
-        for rows, inputs, targets in windows.batches(max(1, BATCH_TOKENS // windows.inputs.shape[1])):
+        for rows, inputs, targets in windows.batches(windows_at_once(model, windows.inputs.shape[1], BATCH_TOKENS)):
             ids, labels = torch.from_numpy(inputs).to(plan.device), torch.from_numpy(targets).to(plan.device)
             with plan.autocast():
                 hidden, _ = model.hidden(ids)

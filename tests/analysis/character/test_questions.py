@@ -27,6 +27,10 @@ def test_growth_is_named_by_the_limits_seed_by_seed() -> None:
     assert amplifies(arm(0.3)).text.startswith("damps")
     mixed = {seed: {"signals": signals(growth)} for seed, growth in enumerate((1.4, 1.6, 1.7))}
     assert "neither amplifies nor damps on 1 seed and amplifies on 2 seeds" in amplifies(mixed).text
+    one = signals(1.0)
+    single = one.model_copy(update={"values": {**one.values, "trained": {**one.values["trained"], "std": [1.0, 1.0]}}})
+    assert amplifies({0: {"signals": single}}).text.startswith("not applicable: it has one block")
+    assert amplifies(arm(float("nan"))).text.endswith("is not finite.")
     assert amplifies({0: {}}) == ("not measured; `assay measure --only signals` asks it.", False)
 
 

@@ -127,6 +127,19 @@ def test_an_equal_cost_that_is_not_told_is_in_the_interval_where_the_baseline_ha
     assert not ((found.high < -1e-9) & ~told).any()
 
 
+def test_an_own_cost_off_the_ladder_that_is_not_told_is_no_end() -> None:
+    """A state of a hundredth of the bytes: read so far off the ladder the baseline's loss is known to nobody."""
+    baseline = np.array([[[1.786, 1.853, 1.805], [1.566, 1.582, 1.541], [1.338, 1.355, 1.345]]])
+    candidate = np.array([[[1.724, 1.727, 1.732], [1.487, 1.496, 1.486]]])
+    arrays = Arrays(baseline, candidate, np.zeros((1, 3)), np.zeros((1, 2)))
+    costs = LogCosts(np.log([81_920.0, 114_688.0, 294_912.0]), np.log([224.0, 448.0]))
+    of = log_gains(arrays, costs, 0, 0.95)
+    assert np.exp(of.mean) == pytest.approx(406, rel=0.01)
+    assert (of.low, np.exp(of.high)) == (-np.inf, pytest.approx(424, rel=0.01))
+    top = log_gains(arrays, costs, 1, 0.95)
+    assert np.exp([top.low, top.high])[:, 0] == pytest.approx([284, 364], rel=0.01), "told there, it ends on the ladder"
+
+
 def test_few_seeds_that_fall_alike_by_chance_tell_nothing() -> None:
     arrays = Arrays(
         np.array([[[3.158, 3.176], [3.168, 3.144], [3.142, 3.138]]]),

@@ -199,3 +199,15 @@ def test_seeds_agree_within_their_intervals() -> None:
     assert abs(one.nats.mean - other.nats.mean) < 1.5 * (
         one.nats.mean - one.nats.low + other.nats.mean - other.nats.low
     )
+
+
+def test_what_intervals_do_not_say_is_said() -> None:
+    """Over windows of few sources nothing is known of other texts; of a loss that is not finite, of no part."""
+    profile = as_profile(ablated(planted.seeing(3), TEXT, PLAN, EVERYTHING))
+    item = MEASUREMENTS.get("contribution")
+    few, broken = (
+        item.sentences(Contribution(initial=None, trained=profile.model_copy(update=update)))
+        for update in ({"over": "windows"}, {"over": "sources", "nats_per_token": float("nan")})
+    )
+    assert few[-1].startswith("Intervals of contribution are over windows, as these are of fewer than 20 sources")
+    assert broken == ["Its loss is not finite, so that nothing can be said of what its parts cost."]

@@ -166,3 +166,17 @@ def test_every_architecture_at_one_token_and_in_bfloat16(name: str) -> None:
     assert profile.finite
     assert model.training
     assert bool(profile.balances) == (name == "twin")
+
+
+def test_one_block_has_no_first_and_last() -> None:
+    profile = measure_gradients(varied(n_layers=1), batches(2), PLAN)
+    values = Gradients(initial=profile, trained=None)
+    columns = {column.key: column for column in MeasureGradients().columns(values)}
+    assert columns["first_to_last"].value is None
+    assert columns["verdict"].text == "HEALTHY"
+    (line,) = MeasureGradients().sentences(values)
+    assert "HEALTHY: there is one block, so that first and last are the same; " in line
+    (line,) = MeasureGradients().sentences(
+        Gradients(initial=profile.model_copy(update={"finite": False, "verdict": "EXPLODING"}), trained=None)
+    )
+    assert line.endswith("EXPLODING: they are not finite; nothing can be said of their noise.")

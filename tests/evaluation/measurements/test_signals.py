@@ -216,3 +216,13 @@ def test_batches_change_nothing_and_other_text_stays_within_the_interval(monkeyp
     truth = np.mean([profile.growth_without_embedding for profile in profiles])
     inside = [(p.growth_low or 0) <= truth <= (p.growth_high or 0) for p in profiles]
     assert np.mean(inside) > 0.8
+
+
+def test_one_block_has_no_growth_and_what_is_not_finite_no_name() -> None:
+    one = measure_profile(scaling(3.0), SEQUENCES, PLAN)
+    columns = {column.key: column for column in MeasureSignals().columns(Signals(initial=one, trained=one))}
+    assert columns["growth"].value is columns["verdict"].text is columns["initial_verdict"].text is None
+    assert columns["growth_with_embedding"].value == pytest.approx(3, rel=1e-5)
+    broken = measure_profile(scaling(2.0, float("nan"), 2.0), SEQUENCES, PLAN)
+    assert (broken.verdict_with_embedding, broken.verdict_without_embedding) == ("NOT FINITE", "NOT FINITE")
+    assert np.isnan(broken.growth_without_embedding)

@@ -28,6 +28,10 @@ def amplifies(runs: Seeds) -> Answer:
     """By how much what its blocks pass on (the residual stream) grows with depth."""
     of = inside(runs, "signals")
     growth, whole = (list(numbers(of, f"growth_{how}_embedding").values()) for how in ("without", "with"))
+    if any(len(one.values.get("std", ())) == 2 for one in of.values()):  # after the embedding and after the block
+        return Answer("not applicable: it has one block, so that nothing grows from block to block.", False)
+    if of and not growth:
+        return Answer(f"{_when(of)}what its blocks pass on (the residual stream) is not finite.", False)
     if not growth:
         return _not_measured("signals")
     kinds = ["amplifies" if g > AMPLIFIES else "damps" if g < DAMPS else "neither amplifies nor damps" for g in growth]

@@ -74,4 +74,4 @@ def which_matters(mixers: Effect, mlps: Effect) -> Literal["mixers", "MLPs", "un
 def in_nats(effect: Effect) -> str:
     """ "0.123 nats (0.100 to 0.146)"."""
     nats = effect.over_seeds
-    return f"{nats.mean:.3f} nats" + ("" if nats.low is None else f" ({nats.low:.3f} to {nats.high:.3f})")
+    return f"{nats.mean:z.3f} nats" + ("" if nats.low is None else f" ({nats.low:z.3f} to {nats.high:z.3f})")

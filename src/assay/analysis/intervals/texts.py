@@ -67,6 +67,16 @@ def drawn_together(sources: ArrayLike) -> Drawn:
     return Drawn("windows", np.arange(len(numbers)))
 
 
+def said_of(over: str, measurement: str) -> list[str]:
+    """A line where the intervals of a measurement are over windows alone."""
+    if over != "windows":
+        return []
+    return [
+        f"Intervals of {measurement} are over windows, as these are of fewer than {FEWEST_SOURCES} sources: they say "
+        "nothing of other texts."
+    ]
+
+
 def over_drawn(sums: ArrayLike, weights: ArrayLike, drawn: Drawn, level: float = LEVEL) -> Interval:
     """sum(sums) / sum(weights) of windows with the interval of `over_texts`; without one where too few are drawn.
 

@@ -113,14 +113,17 @@ def log_gains(arrays: Arrays, costs: LogCosts, rung: int, level: float) -> LogGa
 def _measured_ends(reads: "Reads", costs: LogCosts, level: float) -> tuple[np.ndarray, np.ndarray]:
     """[R] each: the first and the last cost on the baseline's ladder, the candidate's own among them, that is not told.
 
-    Where the curve is nearly flat, costs beside the nearest equal loss may be told and others, farther off, not.
+    Where the curve is nearly flat, costs beside the nearest equal loss may be told and others, farther off, not. An own
+    cost off the ladder that is not told is no end: nothing says that costs farther off are told, so there is none.
     """
     own = costs.candidate[reads.rung]
     at = np.arange(min(costs.baseline[0], own), max(costs.baseline[-1], own), STEP)
     at = np.sort(np.concatenate([at, costs.baseline, [own]]))
     excess, half = reads.with_half(np.broadcast_to(at, (len(reads.candidate), len(at))), level)
     open_ = np.abs(excess) <= half
-    return np.where(open_, at, np.inf).min(1), np.where(open_, at, -np.inf).max(1)
+    first, last = np.where(open_, at, np.inf).min(1), np.where(open_, at, -np.inf).max(1)
+    below, above = own < costs.baseline[0], own > costs.baseline[-1]
+    return np.where(below & (first <= own), -np.inf, first), np.where(above & (last >= own), np.inf, last)
 
 
 def roots(reads: "Reads", costs: LogCosts) -> np.ndarray:

@@ -1,12 +1,12 @@
 """The record of what a model carries from token to token on some sequences, from the numbers of its states."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-from scipy.special import stdtrit
 
-from assay.analysis.statistics import LEVEL
+from assay.analysis.intervals.jackknife import jackknife_interval
 from assay.evaluation.inside.attention import Looking, read_attention
 from assay.evaluation.inside.decay import half_lives, quantile
 from assay.evaluation.inside.memory import Gate, PartNumbers, points_of, read_distances, read_memory
@@ -236,19 +236,33 @@ def _fullness(numbers: Mapping[Key, PartNumbers], document: np.ndarray) -> Inter
 
 
 def _variety(distances: Mapping[Key, np.ndarray], document: np.ndarray) -> Interval | None:
-    """The ratio of all parts together; the jackknife of its logarithm, one document left out at a time."""
+    """The ratio of all parts together; the jackknife of its logarithm over documents."""
     if not distances:
         return None
     apart = np.mean(list(distances.values()), axis=0)
     ratio = _ratio(apart, document)
     if ratio is None:
         return None
-    kept = [document != left_out for left_out in np.unique(document)]
-    without = [_ratio(apart[np.ix_(keep, keep)], document[keep]) for keep in kept]
-    logs = np.log([of for of in without if of is not None and of > 0])
-    n = len(kept)
-    if len(logs) < n:
+    without = _ratio_without_each(apart, document)
+    if len(without) < 3 or not (np.isfinite(without) & (without > 0)).all() or ratio <= 0:
         return Interval(mean=ratio, low=None, high=None)
-    error = np.sqrt((n - 1) / n * np.square(logs - logs.mean()).sum())
-    half = float(stdtrit(n - 1, (1 + LEVEL) / 2) * error)
-    return Interval(mean=ratio, low=ratio * float(np.exp(-half)), high=ratio * float(np.exp(half)))
+    low, high = jackknife_interval(math.log(ratio), np.log(without).tolist())
+    return Interval(mean=ratio, low=math.exp(low), high=math.exp(high))
+
+
+def _ratio_without_each(apart: np.ndarray, document: np.ndarray) -> np.ndarray:
+    """[documents] what `_ratio` is with each document left out; not finite where it is none."""
+    _, number = np.unique(document, return_inverse=True)
+    of = np.eye(int(number.max()) + 1)[number]
+    sums, pairs, same = of.T @ apart @ of, np.outer(of.sum(0), of.sum(0)), of.T @ np.diag(apart)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        others = _off_without_each(sums) / _off_without_each(pairs)
+        ratios: np.ndarray = others / ((same.sum() - same) / (len(of) - of.sum(0)))
+    return ratios
+
+
+def _off_without_each(table: np.ndarray) -> np.ndarray:
+    """[n] the sum of what is off the diagonal of `table` [n, n] with each row and its column left out."""
+    off = table - np.diag(np.diag(table))
+    left: np.ndarray = off.sum() - off.sum(0) - off.sum(1)
+    return left

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from assay.analysis.intervals.texts import said_of
 from assay.evaluation.context_lengths import (
     TOLERATED_NATS,
     ContextCurve,
@@ -147,7 +148,7 @@ class MeasureContext(Measurement[ContextUse]):
             lines.append(f"Beyond {values.positions} tokens it has no learned positions: not applicable.")
         if values.too_long:
             lines.append(f"Too few held-out documents have {values.too_long[0]} tokens or more.")
-        return lines
+        return [*lines, *said_of(values.over, self.name)]
 
 
 def as_use(curve: ContextCurve, positions: int | None = None, too_long: Sequence[int] = ()) -> ContextUse:

@@ -1,7 +1,9 @@
 """What each part of a model contributes: the change of its loss when the part's output is replaced."""
 
+import math
 from collections.abc import Sequence
 
+from assay.analysis.intervals.texts import said_of
 from assay.evaluation.ablation import CONTROL, KINDS, Ablated, AblationProtocol, ablated
 from assay.evaluation.measurement import Given, Measurement, Moment, Reader, register
 from assay.records import Column, FigurePoint, Interval, MeasuredFigure, Record
@@ -142,6 +144,7 @@ class MeasureContribution(Measurement[Contribution]):
         for profile, when in ((values.trained, ""), (values.initial, "Untrained: ")):
             if profile is not None and (profile is values.trained or values.trained is None):
                 lines += [f"{when}{line}" for line in _said(profile)]
+                lines += said_of(profile.over, self.name)
         return lines
 
 
@@ -179,11 +182,13 @@ def _series(effect: Effect) -> str:
 
 def in_words(interval: Interval) -> str:
     """ "0.123 nats (0.100 to 0.146)"."""
-    ends = "" if interval.low is None else f" ({interval.low:.3f} to {interval.high:.3f})"
-    return f"{interval.mean:.3f} nats{ends}"
+    ends = "" if interval.low is None else f" ({interval.low:z.3f} to {interval.high:z.3f})"
+    return f"{interval.mean:z.3f} nats{ends}"
 
 
 def _said(profile: ContributionProfile) -> list[str]:
+    if not math.isfinite(profile.nats_per_token):
+        return ["Its loss is not finite, so that nothing can be said of what its parts cost."]
     lines = []
     parts = [e for e in profile.effects if e.block is not None and e.part in ("mixer", "mlp") and e.kind == "mean"]
     if parts and not any(effect.nats.low is not None and effect.nats.low > 0 for effect in parts):

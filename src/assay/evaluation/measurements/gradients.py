@@ -36,7 +36,7 @@ class MeasureGradients(Measurement[Gradients]):
 
     def columns(self, values: Gradients) -> list[Column]:
         profile = values.trained or values.initial
-        ratio = profile and profile.first_to_last
+        ratio = None if profile is None or _one_block(profile) else profile.first_to_last
         worst = _worst(profile)
         return [
             Column(
@@ -107,10 +107,15 @@ class MeasureGradients(Measurement[Gradients]):
             if scale is None
             else f"a batch of {scale:,.0f} tokens would have as much noise as signal"
         )
-        lines = [
-            f"Gradients of the {when} model are {profile.verdict}: the first block's are "
-            f"{profile.first_to_last.mean:.3g} times the last one's (limits {VANISHING:g} and {EXPLODING:g}); {noise}."
-        ]
+        flow = (
+            f"the first block's are {profile.first_to_last.mean:.3g} times the last one's (limits {VANISHING:g} and "
+            f"{EXPLODING:g})"
+        )
+        if _one_block(profile):
+            flow = "there is one block, so that first and last are the same"
+        if not profile.finite:
+            flow, noise = "they are not finite", "nothing can be said of their noise"
+        lines = [f"Gradients of the {when} model are {profile.verdict}: {flow}; {noise}."]
         worst = _worst(profile)
         if worst is not None:
             lines.append(
@@ -118,6 +123,10 @@ class MeasureGradients(Measurement[Gradients]):
                 f"{worst.second}, the farthest from 1 of all blocks: {worst.verdict}."
             )
         return lines
+
+
+def _one_block(profile: GradientProfile) -> bool:
+    return len({block for block, _, _ in _by_block(profile)}) < 2
 
 
 def _worst(profile: GradientProfile | None) -> Balance | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from assay.analysis.intervals.texts import said_of
 from assay.evaluation.information import InformationProtocol, Informed, information
 from assay.evaluation.measurement import Given, Measurement, Moment, Reader, register
 from assay.evaluation.sampling import Sampled, sampled
@@ -174,7 +175,7 @@ class MeasureInformation(Measurement[Information]):
         lines = [line for distance in (BACK, 1) for line in _said(profile, values.initial, distance)]
         if all(reading.what == "stream" for reading in profile.readings):
             lines.append("It has no recurrent state in the blocks that were probed: its stream alone was.")
-        return lines
+        return [*lines, *said_of(profile.over, self.name)]
 
 
 def as_profile(found: Informed) -> InformationProfile:

@@ -1,7 +1,6 @@
 """How the residual stream grows, by component: its spread with depth, what each layer adds, untrained and trained."""
 
 import math
-import statistics
 from collections.abc import Sequence
 from typing import Literal
 
@@ -21,7 +20,7 @@ DAMPER = 0.5
 """The thresholds of document 000, the oldest of the research documents that this project grew out of, on the last
 spread over the first."""
 
-SignalVerdict = Literal["AMPLIFIER", "DAMPER", "NEUTRAL"]
+SignalVerdict = Literal["AMPLIFIER", "DAMPER", "NEUTRAL", "NOT FINITE"]
 
 
 class Size(Record):
@@ -77,6 +76,16 @@ class SignalProfile(Record):
     gain_verdict: SignalVerdict | None = None
     """Of it, by the same thresholds."""
 
+    @property
+    def one_block(self) -> bool:
+        """Whether there is but one, and nothing that grows from block to block."""
+        return len(self.std) < 3
+
+    @property
+    def verdict(self) -> SignalVerdict | None:
+        """What is shown: of the growth without the embedding, None for one block."""
+        return None if self.one_block else self.verdict_without_embedding
+
 
 class Signals(Record):
     """Of the untrained and of the trained weights; None where there are none."""
@@ -107,10 +116,10 @@ class MeasureSignals(Measurement[Signals]):
 
     def columns(self, values: Signals) -> list[Column]:
         trained, initial = values.trained, values.initial
-        growth = None if trained is None else trained.growth_without_embedding
+        growth = None if trained is None or trained.one_block else trained.growth_without_embedding
         with_embedding = None if trained is None else trained.growth_with_embedding
-        verdict = None if trained is None else trained.verdict_without_embedding
-        before = None if initial is None else initial.verdict_without_embedding
+        verdict = None if trained is None else trained.verdict
+        before = None if initial is None else initial.verdict
         stream = None if initial is None else initial.std[-1]
         logits = None if initial is None else initial.logits_std
         last = trained or initial
@@ -217,7 +226,7 @@ def measure_profile(model: LanguageModel, sequences: Sequences, plan: ExecutionP
     with_embedding, without = _growth(std[0], std[-1]), _growth(std[1], std[-1])
     low, high = _growth_interval(depths[1], depths[-1], sequences)
     blocks = [_block(stream, index, std) for index in range(len(model.blocks))]
-    gain = statistics.median(block.mixer_gain for block in blocks)
+    gain = float(np.median([block.mixer_gain for block in blocks]))
     return SignalProfile(
         std=std,
         rms=[moments.rms for moments in depths],
@@ -255,6 +264,8 @@ def _block(stream: Stream, index: int, std: Sequence[float]) -> BlockSignal:
 
 def signal_verdict(growth: float) -> SignalVerdict:
     """Document 000's names for a growth."""
+    if math.isnan(growth):
+        return "NOT FINITE"
     return "AMPLIFIER" if growth > AMPLIFIER else "DAMPER" if growth < DAMPER else "NEUTRAL"
 
 
@@ -263,7 +274,9 @@ def _size(moments: Moments) -> Size:
 
 
 def _growth(first: float, last: float) -> float:
-    return last / first if first > 0 else float("inf") if last > 0 else 1.0
+    if math.isnan(first) or math.isnan(last):
+        return math.nan
+    return last / first if first > 0 else math.inf if last > 0 else 1.0
 
 
 def _growth_interval(first: Moments, last: Moments, sequences: Sequences) -> tuple[float | None, float | None]:

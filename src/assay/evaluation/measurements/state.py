@@ -27,7 +27,7 @@ class MeasureState(Measurement[States]):
     needs = frozenset({"initial", "trained"})
     needs_all = False
     record = States
-    version = 2  # the half-life's interval is that of the median which it stands beside
+    version = 3  # the interval of variety is corrected for skewness
     quick = f"at most {QUICK_STATE_WINDOWS} windows"
 
     def measure(self, given: Given, readers: Sequence[Reader]) -> States:

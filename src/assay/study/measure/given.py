@@ -17,7 +17,7 @@ from assay.model.architecture import Architecture, ModelConfig, build_model
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
 from assay.records import RunRecord
-from assay.study.measure.results import made_by_this_assay, read_courses, read_steps
+from assay.study.measure.results import read_courses, read_steps, there_is
 from assay.study.resolve import ResolvedArm, Study
 from assay.study.subject.run import load_run
 from assay.training.config import TrainingConfig
@@ -53,7 +53,7 @@ def given_folder(
     """A run in `folder`; its trained weights are read from there, the untrained ones follow from seed and replicate.
 
     Read from there also right after training, so that a later measurement gives the same. Of a run that another assay
-    made there are no untrained weights: this one may draw others.
+    made there are no untrained weights: this one may draw others. One that diverged has no trained ones.
     """
 
     def initial() -> LanguageModel:
@@ -63,8 +63,9 @@ def given_folder(
         return plan.apply(load_run(folder).model)
 
     models: dict[Need, Callable[[], LanguageModel]] = {"initial": initial, "trained": trained}
-    if (folder / "record.json").exists() and not made_by_this_assay(RunRecord.read(folder / "record.json").environment):
-        del models["initial"]
+    if (folder / "record.json").exists():
+        there = there_is(RunRecord.read(folder / "record.json"))
+        models = {need: model for need, model in models.items() if need in there}
     of = given(who, models, plan, evaluation, training, dataset, read_courses(folder))
     return replace(of, steps=read_steps(folder))
 

@@ -75,7 +75,7 @@ def look_at_arms(
 
 def _resolved(arms: Sequence[ArmConfig], settings: Mapping[str, Any], tell: Tell) -> Study:
     """The arms as a study of one seed; one that fixes neither its size nor a dimension has that of --size."""
-    size = settings.get("size", DEFAULT_SIZE)
+    size = StudyConfig.parse({"arms": list(arms), **settings}).size if "size" in settings else DEFAULT_SIZE
     sized = [
         arm
         if arm.size is not None or {"d_model", "n_layers"} & set(arm.model)

@@ -127,6 +127,9 @@ def look_at_study(folder: Path, only: Sequence[str] | None, tell: Tell, how: How
     places = sorted(path.parent for path in folder.glob("runs/*/record.json"))
     if not places:
         raise RequestError(f"{folder}: has no finished run yet; `assay compare` goes on with it")
+    begun = [path.name for path in sorted((folder / "runs").iterdir()) if (path / "config.yaml").exists()]
+    finished = {place.name for place in places}
+    notes += [f"{name}: is not trained to its end, and left out" for name in begun if name not in finished]
     text = cache(load_quietly)
     runs, added = [], dict[str, None]()
     failed: list[RequestError] = []
@@ -173,6 +176,8 @@ def _measured_run(
         lacks, there = unmet(item, folder, run.record), run.results.get(item.name)
         if lacks is not None and (there is None or outdated(item, there) is not None):
             notes.append(f"{item.name}: {lacks}; {folder} cannot be measured by it any more")
+    if run.record.status != "finished" and any("initial" in item.needs for item in of_runs):
+        notes.append(f"{folder}: diverged, so that its untrained weights alone are measured")
     if not missing(of_runs, run, folder, how):
         return run, [], notes
     tell(f"{folder.name}: measuring {', '.join(item.name for item in missing(of_runs, run, folder, how))}")
