@@ -41,8 +41,10 @@ DOCUMENT: dict[str, dict[str, Any]] = {
 }
 """The document's GPT-2s, and how many parameters it says they have."""
 SCALES: dict[str, dict[str, Any]] = {
-    "smoke": {"sizes": [32_000, 64_000], "seeds": 2, "tokens_per_parameter": 0.05, "rates": [1e-3, 3e-3, 1e-2],
-              "training": {"batch_tokens": 128, "context": 64}, "evaluation": {"test_tokens": 1_024}},
+    "smoke": {"candidates": ["twin", "groundthink=groundthink:pattern=GS"], "sizes": [24_000, 48_000], "seeds": 2,
+              "tokens_per_parameter": 0.2, "rates": [1e-3, 3e-3, 1e-2], "workers": 1,
+              "training": {"batch_tokens": 512, "context": 64, "validation_tokens": 512},
+              "evaluation": {"test_tokens": 1_024, "texts": ["manual"]}},
     "pocket": {"budget": "50m"},
     "document": {"sizes": [3_500_000, 8_000_000, 30_000_000], "seeds": 5},
 }  # fmt: skip
@@ -128,7 +130,8 @@ def main() -> int:
     data = {"corpus": options.corpus}
     try:
         with StudyProgress(1_024) as progress:
-            gate(CANDIDATES, BASELINE, folder, listener=progress, memory=True, data=data, **SCALES[options.scale])
+            settings = {"candidates": CANDIDATES, **SCALES[options.scale]}
+            gate(against=BASELINE, out=folder, listener=progress, memory=True, data=data, **settings)
         theirs, _ = judge_again(folder, None, RULE)
         ours, _ = judge_again(folder, None, None)  # last, so that the page is that of the rule that was planned
     except RequestError as error:

@@ -1,12 +1,12 @@
 """The stages of a gate for given sizes: which runs, in which order, at what cost. No stopwatch, no model."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from assay.analysis.wording import short
 from assay.gating.asked import CONTROL, PLACEBO
-from assay.gating.memory import MEMORY_TASKS, memory_tokens
+from assay.gating.memory import memory_tokens
 from assay.records.gate import MemoryKind, Stage, StageKind
 
 TUNING_SEED = 10_000
@@ -30,8 +30,10 @@ class Cost(NamedTuple):
     flops: float
 
 
-Costs = Callable[[str, int, int], Cost]
-"""(arm, size, tokens) -> what a run of it takes."""
+class Costs(Protocol):
+    """What a run of `arm` at `size` takes that reads `tokens`, of the text or of a memory task."""
+
+    def __call__(self, arm: str, size: int, tokens: int, task: MemoryKind | None = None, /) -> Cost: ...
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def _memory(shape: Shape, kind: MemoryKind, sizes: Sequence[int], costs: Costs) 
     """A task that memory solves, at the smallest size, with the seeds that are judged."""
     tokens = memory_tokens(kind, shape.tokens(sizes[-1]))
     arms = [shape.baseline, *shape.candidates]
-    each = [costs(arm, sizes[0], tokens + MEMORY_TASKS[kind].asked) for arm in arms]
+    each = [costs(arm, sizes[0], tokens, kind) for arm in arms]
     runs = [cost.seconds for cost in each for _ in range(shape.seeds)]
     return Stage(
         name=f"{kind}-{short(sizes[0])}",

@@ -84,7 +84,7 @@ def make_plan(
     shape, times = ready.shape, ready.times
     sizes = _timed_sizes(request, ready, folder)
     named = {label: arm for label, arm in arms_of(request).items() if label in (shape.baseline, *shape.candidates)}
-    shape = replace(shape, memory=possible_tasks(shape.memory, named, sizes[0], ready.base, listener))
+    shape = replace(shape, memory=possible_tasks(shape.memory, named, sizes[0], ready.base, listener.notice))
     stages = lay_out(shape, sizes, times.cost)
     base = _with_compilation(ready.base, stages, listener)
     pilots = [stage for stage in stages if stage.kind == "pilot"]
@@ -148,6 +148,7 @@ def _timed_sizes(request: GateRequest, ready: Prepared, folder: Path) -> list[in
         sizes = sorted(request.sizes)
         times.measure(sizes, [shape.baseline, *shape.candidates])
         times.measure([top_of(sizes)], [shape.baseline])
+        times.measure_memory(shape.memory, sizes[0], [shape.baseline, *shape.candidates])
         if request.budget is not None:
             refuse_budget(total(lay_out(shape, sizes, times.cost)), request.budget, sizes)
     else:

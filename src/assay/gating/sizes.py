@@ -98,6 +98,7 @@ def choose_sizes(request: GateRequest, shape: Shape, times: Times, base: StudyCo
         sizes = ladder_up_to(best, rungs)
         times.measure([*sizes], arms)
         times.measure([top_of(sizes)], [shape.baseline])
+        times.measure_memory(shape.memory, sizes[0], arms)
     sizes = ladder_up_to(best or known[0], rungs)
     refuse_budget(cost_of(shape, sizes, times), budget, sizes)
     return sizes

@@ -16,6 +16,8 @@ class Timing(Record):
 
     arm: str
     size: int
+    task: MemoryKind | None = None
+    """The memory task that it was trained on; None: the gate's text."""
     seconds_per_token: float
     """Of training, on one worker."""
     start_seconds: float
@@ -119,8 +121,8 @@ class GatePlan(Versioned):
     """SHA-256 of all else."""
 
     def digest_now(self) -> str:
-        """What `digest` is of a plan that nobody edited."""
-        content = json.dumps(self.model_dump(mode="json", exclude={"digest"}), sort_keys=True)
+        """What `digest` is of a plan that nobody edited; a later field with a default leaves it as it is."""
+        content = json.dumps(self.model_dump(mode="json", exclude={"digest"}, exclude_defaults=True), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def sealed(self) -> "GatePlan":
