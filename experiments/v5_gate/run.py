@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
@@ -19,6 +20,7 @@ from rich.table import Table
 
 from assay.analysis.efficiency import efficiencies
 from assay.analysis.gate.rule import PointRule, read_rule
+from assay.analysis.wording import short
 from assay.api import gate
 from assay.cli.progress import StudyProgress
 from assay.errors import RequestError
@@ -93,17 +95,39 @@ def show_document(verdict: CandidateVerdict, console: Console) -> None:
         limits = (grade.good_enough, grade.promising, grade.excellent)
         table.add_row(grade.name, ours, str(mark["grade"]), *(of.in_words() for of in limits))
     console.print(table)
-    for line in [verdict.sentence, *verdict.reasons[1:]]:
-        console.print(line)
+    console.print(verdict.sentence)
+    for line in verdict.reasons[1:]:
+        if not line.startswith("caveat: "):
+            console.print(f"  {line}")
+
+
+def show_caveats(record: GateRecord, console: Console) -> None:
+    """What must be known of the document's rule, whichever candidate it judges."""
+    lines = [line for verdict in record.verdicts for line in verdict.reasons if line.startswith("caveat: ")]
+    for line in dict.fromkeys(lines):
+        console.print(line.replace("caveat: ", "Caveat: ", 1))
 
 
 def show_ours(verdict: CandidateVerdict, console: Console) -> None:
     """The verdict by intervals with its criteria."""
     console.print(verdict.sentence)
     for one in verdict.criteria:
-        console.print(f"{one.state:5} {one.text}{'; ' + one.closing if one.closing else ''}")
+        console.print(f"  {one.state:5} {one.text}{'; ' + one.closing if one.closing else ''}")
     if verdict.closing:
-        console.print(verdict.closing)
+        console.print(f"  {verdict.closing}")
+
+
+def show_losses(record: GateRecord, console: Console) -> None:
+    """The mean test loss of every arm at every size."""
+    sizes = sorted({arm.size for arm in record.arms})
+    losses = {(arm.label, arm.size): list(arm.losses.values()) for arm in record.arms}
+    table = Table(title="Test nats per token, mean over seeds", box=None, title_justify="left")
+    for head in ("arm", *map(short, sizes)):
+        table.add_column(head, justify="left" if head == "arm" else "right")
+    for label in dict.fromkeys(arm.label for arm in record.arms):
+        found = [losses.get((label, size)) for size in sizes]
+        table.add_row(label, *("" if of is None else f"{fmean(of):.3f}" if of else "diverged" for of in found))
+    console.print(table)
 
 
 def efficiency_of(folder: Path) -> list[str]:
@@ -138,12 +162,20 @@ def main() -> int:
         print(f"v5_gate: {error}", file=sys.stderr)
         return 2
     sizes = show_sizes(console)
+    show_losses(ours, console)
+    console.print(f"\nBy the document's rule ({RULE}), point estimates:", style="bold")
     for verdict in theirs.verdicts:
         show_document(verdict, console)
+    show_caveats(theirs, console)
+    console.print("\nBy assay's rule, intervals:", style="bold")
     for verdict in ours.verdicts:
         show_ours(verdict, console)
-    for line in [*efficiency_of(folder), *ERRATA]:
+    console.print("\nWhat the losses cost:", style="bold")
+    for line in [*efficiency_of(folder), *ERRATA, *ours.prediction]:
         console.print(line)
+    console.print(f"Page: {folder / 'gate.html'}", soft_wrap=True)
+    if options.scale == "smoke":
+        console.print("This scale only shows that it runs: after a few steps with two seeds no verdict means anything.")
     if options.json:
         print(json.dumps({"sizes": sizes, "document": words(theirs), "ours": words(ours)}))
     return 0

@@ -1,13 +1,15 @@
 """The stages of a gate for given sizes: which runs, in which order, at what cost. No stopwatch, no model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from assay.analysis.wording import short
 from assay.gating.asked import CONTROL, PLACEBO
+from assay.gating.branches import own_tokens, smaller_budgets
 from assay.gating.memory import memory_tokens
 from assay.records.gate import MemoryKind, Stage, StageKind
+from assay.training.config import TrainingConfig
 
 TUNING_SEED = 10_000
 """Judged seeds are below it: a run that tuned an arm never judges it."""
@@ -54,6 +56,8 @@ class Shape:
     """Tasks that every arm is trained on at the smallest size beside the text."""
     audit_seconds: float = 3.0
     """Of one arm; each is audited twice in a judged stage, before training and after."""
+    branching: Mapping[str | None, TrainingConfig] = field(default_factory=dict)
+    """Arm -> its protocol, None -> the study's, where runs to smaller budgets branch from the judged ones."""
 
     @property
     def arms(self) -> list[str]:
@@ -95,6 +99,7 @@ def lay_out(shape: Shape, sizes: Sequence[int], costs: Costs) -> list[Stage]:
             kind=kind,
             size=size,
             tokens=tokens,
+            budgets=smaller_budgets(list(shape.branching.values()), tokens) if kind == "judged" else [],
             arms=list(arms),
             rates=list(rates),
             tries=tries,
@@ -111,11 +116,39 @@ def lay_out(shape: Shape, sizes: Sequence[int], costs: Costs) -> list[Stage]:
     found = [stage("tuning", first, tuned, [TUNING_SEED], shape.rates), stage("check", second, tuned, [TUNING_SEED])]
     judged = []
     for size in sizes:
-        judged += [_sanity(shape, size, costs), stage("judged", size, shape.arms, seeds)]
-    judged.append(stage("judged", top_of(sizes), [shape.baseline], seeds))
+        runs = stage("judged", size, shape.arms, seeds)
+        judged += [_sanity(shape, size, costs), runs, *_branches(shape, runs, costs)]
+    top = stage("judged", top_of(sizes), [shape.baseline], seeds)
+    judged += [top, *_branches(shape, top, costs)]
     controls = [stage("control", size, [CONTROL], seeds) for size in sizes] if shape.placebo else []
     memory = [_memory(shape, kind, sizes, costs) for kind in shape.memory]
     return [*pilots, *found, *judged, *controls, *memory]
+
+
+def _branches(shape: Shape, judged: Stage, costs: Costs) -> list[Stage]:
+    """The smaller budgets of judged runs, one after the other: what each run reads after it left the longer one."""
+    if not judged.budgets:
+        return []
+    known = {arm: shape.baseline if arm == PLACEBO else arm for arm in judged.arms}
+    each = [
+        [costs(of, judged.size, own_tokens(shape.branching[of], budget)) for of in known.values()]
+        for budget in judged.budgets
+    ]
+    seeds = len(judged.seeds)
+    return [
+        Stage(
+            name=judged.name.replace("judged", "branches", 1),
+            kind="branches",
+            size=judged.size,
+            tokens=judged.budgets[-1],
+            budgets=judged.budgets,
+            arms=judged.arms,
+            tries=len(judged.budgets),
+            seeds=judged.seeds,
+            flops=seeds * sum(cost.flops for of in each for cost in of),
+            seconds=sum(makespan([cost.seconds for cost in of] * seeds, shape.workers) for of in each),
+        )
+    ]
 
 
 def _memory(shape: Shape, kind: MemoryKind, sizes: Sequence[int], costs: Costs) -> Stage:

@@ -89,7 +89,11 @@ def untuned_study(
 
 
 def possible_tasks(
-    kinds: Sequence[MemoryKind], arms: Mapping[str, ArmConfig], size: int, base: StudyConfig, tell: Callable[[str], None]
+    kinds: Sequence[MemoryKind],
+    arms: Mapping[str, ArmConfig],
+    size: int,
+    base: StudyConfig,
+    tell: Callable[[str], None],
 ) -> list[MemoryKind]:
     """Those of `kinds` that every arm can be trained on at `size`; of the others a line says why they are left out."""
     found = []

@@ -14,6 +14,7 @@ from assay.analysis.scaling.resolvable import detectable
 from assay.analysis.wording import join_names, short
 from assay.errors import RequestError
 from assay.gating.asked import CONTROL, PLACEBO, GateRequest
+from assay.gating.branches import trainings_of, why_none
 from assay.gating.clock import note_seconds
 from assay.gating.layout import PILOT_SEED, TUNING_SEED, Shape, lay_out, top_of, total
 from assay.gating.memory import possible_tasks
@@ -57,6 +58,8 @@ def prepare(
     at_a_time = workers or (max(1, available_cores() // threads) if plan.device == "cpu" else 1)
     execution = base.execution.model_copy(update={"threads": threads})
     base = base.model_copy(update={"execution": execution})
+    if base.training.schedule == "wsd" and (why := why_none(request)) is not None:
+        listener.notice(f"training.schedule wsd: no smaller budgets branch from the judged runs, as {why}")
     seeds = request.seeds or seeds_for(request.budget)
     if seeds >= TUNING_SEED:
         raise RequestError(f"--seeds {seeds}: tuning has the seeds from {TUNING_SEED:,} on; fewer would do")
@@ -72,6 +75,7 @@ def prepare(
         beside_tokens=0 if base.data.task is not None else OTHER_TEXT_TOKENS * len(base.evaluation.texts),
         memory=request.memory_tasks(),
         audit_seconds=audit_seconds,
+        branching=trainings_of(request),
     )
     return Prepared(base, shape, Times(request, base, listener, at_a_time, folder), at_a_time)
 

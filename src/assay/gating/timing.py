@@ -112,8 +112,7 @@ class Times:
             self.flops[record.label, task, size] = record.flops_per_token.training
 
     def cost(self, arm: str, size: int, tokens: int, task: MemoryKind | None = None) -> Cost:
-        """Of one run of `arm` that reads `tokens` of the text, or of a task: by its own timing, or till then the text's.
-        """
+        """Of one run of `arm` that reads `tokens` of the text, or of a task, by the text's timing till it is timed."""
         arm = self.request.baseline.label if arm in (PLACEBO, CONTROL) else arm
         timed = {of: time for (name, on, of), time in self.timed.items() if (name, on) == (arm, task)}
         if not timed:
