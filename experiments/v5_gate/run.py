@@ -170,7 +170,7 @@ def main() -> int:
     console.print("\nBy assay's rule, intervals:", style="bold")
     for verdict in ours.verdicts:
         show_ours(verdict, console)
-    console.print("\nWhat the losses cost:", style="bold")
+    console.print("\nEfficiency, and the plan beside what came:", style="bold")
     for line in [*efficiency_of(folder), *ERRATA, *ours.prediction]:
         console.print(line)
     console.print(f"Page: {folder / 'gate.html'}", soft_wrap=True)

@@ -31,10 +31,13 @@ NAMED = {
 }
 """The models of the document's table of scaling results, by the names it gives them."""
 SCALES: dict[str, dict[str, Any]] = {
-    "smoke": {"sizes": [32_000, 64_000], "seeds": 2, "tokens_per_parameter": 0.2},
+    "smoke": {"candidates": ["groundthink=groundthink:pattern=GS"], "sizes": [24_000, 48_000], "seeds": 2,
+              "tokens_per_parameter": 0.2, "rates": [1e-3, 3e-3, 1e-2], "workers": 1,
+              "training": {"batch_tokens": 512, "context": 64, "validation_tokens": 512},
+              "evaluation": {"test_tokens": 1_024, "texts": ["manual"]}},
     "pocket": {"sizes": [64_000, 128_000, 256_000], "seeds": 3, "tokens_per_parameter": 20.0},
     "document": {"sizes": [2_500_000, 5_000_000, 10_000_000, 20_000_000], "seeds": 3, "tokens_per_parameter": 20.0},
-}
+}  # fmt: skip
 
 
 def true_sizes() -> dict[str, int]:
@@ -55,11 +58,11 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     options = parser.parse_args()
     folder = options.out or Path("runs") / f"v7-scaling-{options.scale}"
-    scale = SCALES[options.scale]
+    settings = {"candidates": ["groundthink"], "data": {"corpus": options.corpus}, **SCALES[options.scale]}
     console = Console(highlight=False)
     try:
         with StudyProgress(1_024) as progress:
-            gate(["groundthink"], "gpt2", folder, listener=progress, data={"corpus": options.corpus}, **scale)
+            gate(against="gpt2", out=folder, listener=progress, **settings)
         theirs, _ = judge_again(folder, None, "groundthink-v7")
         ours, _ = judge_again(folder, None, None)  # last, so that the page is that of the plan's rule
     except RequestError as error:

@@ -39,6 +39,7 @@ def test_budgets_are_a_quarter_and_a_half_in_whole_batches() -> None:
     assert smaller_budgets([wsd(warmup_share=0.25)], 100 * BATCH) == [50 * BATCH], "the quarter would decay in warm-up"
     assert smaller_budgets([wsd(), wsd(warmup_share=0.5)], 100 * BATCH) == [], "for one arm nothing is left"
     assert smaller_budgets([wsd()], BATCH) == []
+    assert smaller_budgets([wsd()], 6 * BATCH) == [3 * BATCH], "a fifth of two steps is no step of decay"
     assert own_tokens(wsd(decay_share=0.2), 50 * BATCH) == 10 * BATCH
 
 

@@ -43,14 +43,18 @@ def trainings_of(request: GateRequest) -> dict[str | None, TrainingConfig]:
 
 
 def smaller_budgets(trainings: Sequence[TrainingConfig], tokens: int) -> list[int]:
-    """The shares of `tokens`, in whole batches, whose decay begins after the warm-up of every run to `tokens`."""
+    """The shares of `tokens`, in whole batches, of which every run has steps between warm-up and decay, and a decay."""
     found = []
     for share in SHARES if trainings else ():
         whole = [training.model_copy(update={"tokens": tokens}) for training in trainings]
         budget = round(share * whole[0].steps) * whole[0].batch_tokens
-        if all(0 < budget < tokens and of.branch(budget).stable_steps > of.warmup_steps for of in whole):
+        if 0 < budget < tokens and all(_branches_off(training, budget) for training in whole):
             found.append(budget)
     return sorted(set(found))
+
+
+def _branches_off(whole: TrainingConfig, budget: int) -> bool:
+    return whole.warmup_steps < whole.branch(budget).stable_steps < whole.branch(budget).steps
 
 
 def own_tokens(training: TrainingConfig, budget: int) -> int:

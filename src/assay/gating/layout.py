@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from assay.analysis.sanity import SanityLimits
 from assay.analysis.wording import short
 from assay.gating.asked import CONTROL, PLACEBO
 from assay.gating.branches import own_tokens, smaller_budgets
@@ -17,8 +18,10 @@ PILOT_SEED = 20_000
 PILOT_SEEDS = (4, 2)
 """At the two smallest sizes: the spread comes from the first, the slope from both."""
 CHECKED_RATES = 3
-SANITY_BATCHES = 300
-"""What the checks before a size train on, about: a part of the tokens, and a few tokens again and again."""
+BY_HEART_STEPS = 250
+"""That learning a few tokens by heart takes, about, of the 400 that it may."""
+OPENING_SECONDS = 1.5
+"""Of a stage: its data are opened and its arms are sized."""
 PAGE_SECONDS = 8.0
 """Floors, the speed of all arms by turns, samples and the page of one judged stage, about; audits come on top."""
 EXTENSIONS = {"tuning": 0.5, "check": 1.0}
@@ -91,9 +94,9 @@ def lay_out(shape: Shape, sizes: Sequence[int], costs: Costs) -> list[Stage]:
         timed = [costs(shape.baseline if arm in (PLACEBO, CONTROL) else arm, size, tokens + also) for arm in arms]
         runs = [cost.seconds for cost in timed for _ in range(tries * len(of))]
         wider = EXTENSIONS.get(kind, 0.0)
-        after = wider * makespan([cost.seconds for cost in each], shape.workers)
+        after = OPENING_SECONDS + wider * (OPENING_SECONDS + makespan([cost.seconds for cost in each], shape.workers))
         if is_judged:
-            after = PAGE_SECONDS + 2 * shape.audit_seconds * len(arms)
+            after += PAGE_SECONDS + 2 * shape.audit_seconds * len(arms)
         return Stage(
             name=f"{kind}-{short(size)}",
             kind=kind,
@@ -146,7 +149,7 @@ def _branches(shape: Shape, judged: Stage, costs: Costs) -> list[Stage]:
             tries=len(judged.budgets),
             seeds=judged.seeds,
             flops=seeds * sum(cost.flops for of in each for cost in of),
-            seconds=sum(makespan([cost.seconds for cost in of] * seeds, shape.workers) for of in each),
+            seconds=sum(OPENING_SECONDS + makespan([one.seconds for one in of] * seeds, shape.workers) for of in each),
         )
     ]
 
@@ -165,13 +168,15 @@ def _memory(shape: Shape, kind: MemoryKind, sizes: Sequence[int], costs: Costs) 
         arms=arms,
         seeds=list(range(shape.seeds)),
         flops=sum(cost.flops for cost in each) * shape.seeds,
-        seconds=makespan(runs, shape.workers),
+        seconds=OPENING_SECONDS + makespan(runs, shape.workers),
     )
 
 
 def _sanity(shape: Shape, size: int, costs: Costs) -> Stage:
     """Short trainings of every candidate and the baseline beside it, one after the other."""
-    tokens = SANITY_BATCHES * shape.batch_tokens
+    limits = SanityLimits()
+    part = max(limits.least_steps, round(limits.share * shape.tokens(size) / shape.batch_tokens)) * shape.batch_tokens
+    tokens = part + BY_HEART_STEPS * limits.overfit_tokens
     each = [costs(arm, size, tokens) for arm in shape.candidates for arm in (arm, shape.baseline)]
     return Stage(
         name=f"sanity-{short(size)}",
@@ -182,7 +187,7 @@ def _sanity(shape: Shape, size: int, costs: Costs) -> Stage:
         tries=2,
         seeds=[0],
         flops=sum(cost.flops for cost in each),
-        seconds=sum(cost.seconds for cost in each),
+        seconds=OPENING_SECONDS + sum(cost.seconds for cost in each),
     )
 
 

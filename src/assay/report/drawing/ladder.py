@@ -61,8 +61,8 @@ def budget_figure(record: GateRecord) -> Figure | None:
         return None
     return Figure(
         "Loss against training tokens, at several budgets",
-        "Each line is one arm at one size, from the smallest budget to the whole one; large dots are means over seeds "
-        "with 95% intervals, small ones the seeds. Budgets of one run share its first steps.",
+        "Each line is one arm at one size, which stands at its end, from the smallest budget to the whole one; large "
+        "dots are means over seeds with 95% intervals, small ones the seeds. Budgets of one run share its first steps.",
         rows,
         _losses(record, rows, COSTS["tokens"], "size"),
     )
@@ -85,7 +85,7 @@ def _rows(arm: str, size: int, cost: float, losses: Mapping[int, float]) -> list
 def _losses(
     record: GateRecord, rows: Sequence[Row], title: str, line: Literal["arm", "size"]
 ) -> Callable[[int], Chart]:
-    """Losses against a cost, both logarithmic; a line is an arm, or an arm at one size."""
+    """Losses against a cost, both logarithmic; a line is an arm, or an arm at one size, which stands at its end."""
     names = list(dict.fromkeys(str(row["arm"]) for row in rows))
     scale = _scale(gate_colours(record), names)
 
@@ -100,7 +100,12 @@ def _losses(
         y = alt.Y("nats:Q", title="test nats per token", scale=alt.Scale(type="log", zero=False, nice=False))
         colour = alt.Color("arm:N", scale=scale, title=None, legend=names_legend(names, width, symbolType="stroke"))
         means = data.transform_filter("datum.kind == 'mean'")
+        last = means.transform_joinaggregate(end="max(cost)", groupby=["arm", "size"]).transform_filter(
+            "datum.cost == datum.end"
+        )
+        sizes = last.mark_text(align="left", dx=7, fontSize=11).encode(x=x, y=y, color=colour, text="size:N")
         return layer(
+            *([sizes] if line == "size" else []),
             means.mark_rule(strokeWidth=2, opacity=0.5).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour),
             means.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, detail=f"{line}:N"),
             means.mark_point(filled=True, size=60, opacity=1).encode(x=x, y=y, color=colour),
