@@ -4,8 +4,8 @@
 
 Both candidates and GPT-2 are tuned alike and climb one ladder; recall, statefulness and what text beyond the training
 context is worth are measured beside it. The verdict is that of assay's rule, by intervals; the document's own decision,
-its marks, graduation, red lines, fail triggers and requirements stand beside it with our numbers. `pocket` plans to 50
-minutes on two cores. `document` has the sizes 3.5M, 8M and 30M, and GPT-2 at 112M above them, the document's 125M.
+its marks, graduation, red lines, fail triggers and requirements stand beside it with our numbers. `smoke` goes through
+every stage in a few minutes of one core and tells nothing. `pocket` plans to 50 minutes on two cores. `document` has the sizes 3.5M, 8M and 30M, and GPT-2 at 112M above them, the document's 125M.
 """
 
 import argparse
@@ -19,6 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from assay.analysis.efficiency import efficiencies
+from assay.analysis.gate.evidence import gate_evidence
+from assay.analysis.gate.judge import judge_gate
 from assay.analysis.gate.rule import PointRule, read_rule
 from assay.analysis.wording import short
 from assay.api import gate
@@ -28,10 +30,9 @@ from assay.model.accounting import count_parameters
 from assay.model.architecture import ARCHITECTURES
 from assay.model.sizing import build_on_meta
 from assay.records import StudyRecord
-from assay.records.gate import CandidateVerdict, GateRecord
+from assay.records.gate import CandidateVerdict, GatePlan, GateRecord
 from assay.records.inference import Inference
 from assay.records.results import read_study_results
-from assay.verdict import judge_again
 
 CANDIDATES, BASELINE, RULE = ["twin", "groundthink"], "gpt2", "groundthink-v5"
 VOCABULARY = 50_257
@@ -121,7 +122,7 @@ def show_losses(record: GateRecord, console: Console) -> None:
     """The mean test loss of every arm at every size."""
     sizes = sorted({arm.size for arm in record.arms})
     losses = {(arm.label, arm.size): list(arm.losses.values()) for arm in record.arms}
-    table = Table(title="Test nats per token, mean over seeds", box=None, title_justify="left")
+    table = Table(title="Test nats per token", box=None, title_justify="left")
     for head in ("arm", *map(short, sizes)):
         table.add_column(head, justify="left" if head == "arm" else "right")
     for label in dict.fromkeys(arm.label for arm in record.arms):
@@ -155,9 +156,9 @@ def main() -> int:
     try:
         with StudyProgress(1_024) as progress:
             settings = {"candidates": CANDIDATES, **SCALES[options.scale]}
-            gate(against=BASELINE, out=folder, listener=progress, memory=True, data=data, **settings)
-        theirs, _ = judge_again(folder, None, RULE)
-        ours, _ = judge_again(folder, None, None)  # last, so that the page is that of the rule that was planned
+            ours = gate(against=BASELINE, out=folder, listener=progress, memory=True, data=data, **settings)
+        plan = GatePlan.read(folder / "plan.json")
+        theirs = judge_gate(gate_evidence(folder, plan), read_rule(RULE), plan, [], [])
     except RequestError as error:
         print(f"v5_gate: {error}", file=sys.stderr)
         return 2

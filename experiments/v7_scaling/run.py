@@ -17,14 +17,17 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from assay.analysis.gate.evidence import gate_evidence
+from assay.analysis.gate.judge import judge_gate
+from assay.analysis.gate.rule import read_rule
 from assay.api import build, gate
 from assay.cli.progress import StudyProgress
 from assay.errors import RequestError
 from assay.model.accounting import count_parameters
-from assay.verdict import judge_again
+from assay.records.gate import GatePlan
 
 VOCABULARY = 50_257
-NAMED = {
+NAMED: dict[str, dict[str, Any]] = {
     "1M": {"d_model": 128, "n_heads": 2, "head_dim": 64, "pattern": "G"},
     "10M": {"d_model": 256, "n_heads": 4, "head_dim": 64, "pattern": "GG"},
     "125M": {"d_model": 512, "n_heads": 8, "head_dim": 64, "pattern": "GGGG"},
@@ -62,9 +65,9 @@ def main() -> int:
     console = Console(highlight=False)
     try:
         with StudyProgress(1_024) as progress:
-            gate(against="gpt2", out=folder, listener=progress, **settings)
-        theirs, _ = judge_again(folder, None, "groundthink-v7")
-        ours, _ = judge_again(folder, None, None)  # last, so that the page is that of the plan's rule
+            ours = gate(against="gpt2", out=folder, listener=progress, **settings)
+        plan = GatePlan.read(folder / "plan.json")
+        theirs = judge_gate(gate_evidence(folder, plan), read_rule("groundthink-v7"), plan, [], [])
     except RequestError as error:
         print(f"v7_scaling: {error}", file=sys.stderr)
         return 2

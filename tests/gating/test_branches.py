@@ -80,23 +80,21 @@ def test_every_arm_keeps_its_warm_up() -> None:
 
 
 @pytest.mark.slow
-def test_a_gate_under_wsd_has_losses_at_several_budgets(tmp_path: Path) -> None:
+def test_a_gate_under_wsd_has_losses_at_several_budgets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = write_corpus(tmp_path / "corpus", documents=60, words=200)
-    record = gate(
-        ["gpt2"],
-        "gpt1",
-        tmp_path / "gate",
-        rule="groundthink-v7",
-        sizes=[16_000, 32_000],
-        seeds=2,
-        rates=[1e-3, 3e-3, 1e-2],
-        tokens_per_parameter=0.4,
-        workers=1,
-        data={"corpus": f"text:{corpus}", "tokenizer": "bytes"},
-        training={"schedule": "wsd", "batch_tokens": 256, "context": 32, "validation_tokens": 512},
-        evaluation={"test_tokens": 512, "texts": ["manual"]},
-        execution={"threads": 1},
-    )
+    settings: dict[str, Any] = {
+        "rule": "groundthink-v7",
+        "sizes": [16_000, 32_000],
+        "seeds": 2,
+        "rates": [1e-3, 3e-3, 1e-2],
+        "tokens_per_parameter": 0.4,
+        "workers": 1,
+        "data": {"corpus": f"text:{corpus}", "tokenizer": "bytes"},
+        "training": {"schedule": "wsd", "batch_tokens": 256, "context": 32, "validation_tokens": 512},
+        "evaluation": {"test_tokens": 512, "texts": ["manual"]},
+        "execution": {"threads": 1},
+    }
+    record = gate(["gpt2"], "gpt1", tmp_path / "gate", **settings)
     plan = GatePlan.read(tmp_path / "gate" / "plan.json")
     took = json.loads((tmp_path / "gate" / "seconds.json").read_bytes())
     assert {stage.name for stage in plan.stages} == took.keys()
@@ -114,3 +112,6 @@ def test_a_gate_under_wsd_has_losses_at_several_budgets(tmp_path: Path) -> None:
     page = (tmp_path / "gate" / "gate.html").read_text(encoding="utf-8")
     assert "Loss at several budgets" in page
     assert (tmp_path / "gate" / "report" / "budgets.csv").exists()
+    monkeypatch.setattr("assay.study.sanity.check.assay_version", lambda: "a later one")
+    again = gate(["gpt2"], "gpt1", tmp_path / "gate", **settings)
+    assert (again.verdicts, again.arms) == (record.verdicts, record.arms), "a finished one is shown by a later assay"

@@ -74,7 +74,7 @@ def _show_budgets(console: Console, record: GateRecord) -> None:
     points = budget_curve(record)
     if not points:
         return
-    title = "\nLoss at several budgets of one run, nats per token; the verdict is of the whole"
+    title = "\nLoss at several budgets, nats per token; the last decides"
     table = Table(title=title, box=None, title_justify="left")
     for head in ("arm", "size", "tokens", "loss", f"against {record.baseline}"):
         table.add_column(head, justify="right" if head == "tokens" else "left")

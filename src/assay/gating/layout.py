@@ -22,8 +22,9 @@ BY_HEART_STEPS = 250
 """That learning a few tokens by heart takes, about, of the 400 that it may."""
 OPENING_SECONDS = 1.5
 """Of a stage: its data are opened and its arms are sized."""
-PAGE_SECONDS = 8.0
-"""Floors, the speed of all arms by turns, samples and the page of one judged stage, about; audits come on top."""
+PAGE_SECONDS, PAGE_ALONE_SECONDS = 8.0, 3.0
+"""Floors, the speed of all arms by turns, samples and the page of one judged stage, about; audits come on top. The
+baseline alone has no turns."""
 EXTENSIONS = {"tuning": 0.5, "check": 1.0}
 """How often a grid is extended by one rate for all arms, on average: the three rates of the check nearly always."""
 
@@ -96,7 +97,7 @@ def lay_out(shape: Shape, sizes: Sequence[int], costs: Costs) -> list[Stage]:
         wider = EXTENSIONS.get(kind, 0.0)
         after = OPENING_SECONDS + wider * (OPENING_SECONDS + makespan([cost.seconds for cost in each], shape.workers))
         if is_judged:
-            after += PAGE_SECONDS + 2 * shape.audit_seconds * len(arms)
+            after += (PAGE_SECONDS if len(arms) > 1 else PAGE_ALONE_SECONDS) + 2 * shape.audit_seconds * len(arms)
         return Stage(
             name=f"{kind}-{short(size)}",
             kind=kind,

@@ -18,7 +18,7 @@ from assay.gating.branches import trainings_of, why_none
 from assay.gating.clock import note_seconds
 from assay.gating.layout import PILOT_SEED, TUNING_SEED, Shape, lay_out, top_of, total
 from assay.gating.memory import possible_tasks
-from assay.gating.sizes import choose_sizes, refuse_budget, seeds_for
+from assay.gating.sizes import choose_sizes, measure_ladder, refuse_budget, seeds_for
 from assay.gating.stages import arms_of, carry_out_runs, study_of
 from assay.gating.timing import TIMINGS, Times
 from assay.model.plan import available_cores, resolve_plan
@@ -58,8 +58,6 @@ def prepare(
     at_a_time = workers or (max(1, available_cores() // threads) if plan.device == "cpu" else 1)
     execution = base.execution.model_copy(update={"threads": threads})
     base = base.model_copy(update={"execution": execution})
-    if base.training.schedule == "wsd" and (why := why_none(request)) is not None:
-        listener.notice(f"training.schedule wsd: no smaller budgets branch from the judged runs, as {why}")
     seeds = request.seeds or seeds_for(request.budget)
     if seeds >= TUNING_SEED:
         raise RequestError(f"--seeds {seeds}: tuning has the seeds from {TUNING_SEED:,} on; fewer would do")
@@ -90,6 +88,9 @@ def make_plan(
     named = {label: arm for label, arm in arms_of(request).items() if label in (shape.baseline, *shape.candidates)}
     shape = replace(shape, memory=possible_tasks(shape.memory, named, sizes[0], ready.base, listener.notice))
     stages = lay_out(shape, sizes, times.cost)
+    if request.study.training.schedule == "wsd" and not any(stage.budgets for stage in stages):
+        why = why_none(request) or "their warm-up and decay leave no steps between them"
+        listener.notice(f"training.schedule wsd: no smaller budgets branch from the judged runs, as {why}")
     base = _with_compilation(ready.base, stages, listener)
     pilots = [stage for stage in stages if stage.kind == "pilot"]
     for stage in pilots:
@@ -150,9 +151,7 @@ def _timed_sizes(request: GateRequest, ready: Prepared, folder: Path) -> list[in
         return known.sizes
     if request.sizes:
         sizes = sorted(request.sizes)
-        times.measure(sizes, [shape.baseline, *shape.candidates])
-        times.measure([top_of(sizes)], [shape.baseline])
-        times.measure_memory(shape.memory, sizes[0], [shape.baseline, *shape.candidates])
+        measure_ladder(shape, sizes, times)
         if request.budget is not None:
             refuse_budget(total(lay_out(shape, sizes, times.cost)), request.budget, sizes)
     else:
