@@ -5,7 +5,8 @@
 Both candidates and GPT-2 are tuned alike and climb one ladder; recall, statefulness and what text beyond the training
 context is worth are measured beside it. The verdict is that of assay's rule, by intervals; the document's own decision,
 its marks, graduation, red lines, fail triggers and requirements stand beside it with our numbers. `smoke` goes through
-every stage in a few minutes of one core and tells nothing. `pocket` plans to 50 minutes on two cores. `document` has the sizes 3.5M, 8M and 30M, and GPT-2 at 112M above them, the document's 125M.
+every stage in a few minutes of one core and tells nothing. `pocket` plans to 50 minutes on two cores. `document` has
+the sizes 3.5M, 8M and 30M, and GPT-2 at 112M above them, the document's 125M.
 """
 
 import argparse
