@@ -4,21 +4,26 @@
 
 Both candidates and GPT-2 are tuned alike and climb one ladder; recall, statefulness and what text beyond the training
 context is worth are measured beside it. The verdict is that of assay's rule, by intervals; the document's own decision,
-its marks, graduation, red lines, fail triggers and requirements stand beside it with our numbers. `pocket` plans to 50
-minutes on two cores. `document` has the sizes 3.5M, 8M and 30M, and GPT-2 at 112M above them, the document's 125M.
+its marks, graduation, red lines, fail triggers and requirements stand beside it with our numbers. `smoke` goes through
+every stage in a few minutes of one core and tells nothing. `pocket` plans to 50 minutes on two cores. `document` has
+the sizes 3.5M, 8M and 30M, and GPT-2 at 112M above them, the document's 125M.
 """
 
 import argparse
 import json
 import sys
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from assay.analysis.efficiency import efficiencies
+from assay.analysis.gate.evidence import gate_evidence
+from assay.analysis.gate.judge import judge_gate
 from assay.analysis.gate.rule import PointRule, read_rule
+from assay.analysis.wording import short
 from assay.api import gate
 from assay.cli.progress import StudyProgress
 from assay.errors import RequestError
@@ -26,10 +31,9 @@ from assay.model.accounting import count_parameters
 from assay.model.architecture import ARCHITECTURES
 from assay.model.sizing import build_on_meta
 from assay.records import StudyRecord
-from assay.records.gate import CandidateVerdict, GateRecord
+from assay.records.gate import CandidateVerdict, GatePlan, GateRecord
 from assay.records.inference import Inference
 from assay.records.results import read_study_results
-from assay.verdict import judge_again
 
 CANDIDATES, BASELINE, RULE = ["twin", "groundthink"], "gpt2", "groundthink-v5"
 VOCABULARY = 50_257
@@ -41,8 +45,10 @@ DOCUMENT: dict[str, dict[str, Any]] = {
 }
 """The document's GPT-2s, and how many parameters it says they have."""
 SCALES: dict[str, dict[str, Any]] = {
-    "smoke": {"sizes": [32_000, 64_000], "seeds": 2, "tokens_per_parameter": 0.05, "rates": [1e-3, 3e-3, 1e-2],
-              "training": {"batch_tokens": 128, "context": 64}, "evaluation": {"test_tokens": 1_024}},
+    "smoke": {"candidates": ["twin", "groundthink=groundthink:pattern=GS"], "sizes": [24_000, 48_000], "seeds": 2,
+              "tokens_per_parameter": 0.2, "rates": [1e-3, 3e-3, 1e-2], "workers": 1,
+              "training": {"batch_tokens": 512, "context": 64, "validation_tokens": 512},
+              "evaluation": {"test_tokens": 1_024, "texts": ["manual"]}},
     "pocket": {"budget": "50m"},
     "document": {"sizes": [3_500_000, 8_000_000, 30_000_000], "seeds": 5},
 }  # fmt: skip
@@ -91,17 +97,39 @@ def show_document(verdict: CandidateVerdict, console: Console) -> None:
         limits = (grade.good_enough, grade.promising, grade.excellent)
         table.add_row(grade.name, ours, str(mark["grade"]), *(of.in_words() for of in limits))
     console.print(table)
-    for line in [verdict.sentence, *verdict.reasons[1:]]:
-        console.print(line)
+    console.print(verdict.sentence)
+    for line in verdict.reasons[1:]:
+        if not line.startswith("caveat: "):
+            console.print(f"  {line}")
+
+
+def show_caveats(record: GateRecord, console: Console) -> None:
+    """What must be known of the document's rule, whichever candidate it judges."""
+    lines = [line for verdict in record.verdicts for line in verdict.reasons if line.startswith("caveat: ")]
+    for line in dict.fromkeys(lines):
+        console.print(line.replace("caveat: ", "Caveat: ", 1))
 
 
 def show_ours(verdict: CandidateVerdict, console: Console) -> None:
     """The verdict by intervals with its criteria."""
     console.print(verdict.sentence)
     for one in verdict.criteria:
-        console.print(f"{one.state:5} {one.text}{'; ' + one.closing if one.closing else ''}")
+        console.print(f"  {one.state:5} {one.text}{'; ' + one.closing if one.closing else ''}")
     if verdict.closing:
-        console.print(verdict.closing)
+        console.print(f"  {verdict.closing}")
+
+
+def show_losses(record: GateRecord, console: Console) -> None:
+    """The mean test loss of every arm at every size."""
+    sizes = sorted({arm.size for arm in record.arms})
+    losses = {(arm.label, arm.size): list(arm.losses.values()) for arm in record.arms}
+    table = Table(title="Test nats per token", box=None, title_justify="left")
+    for head in ("arm", *map(short, sizes)):
+        table.add_column(head, justify="left" if head == "arm" else "right")
+    for label in dict.fromkeys(arm.label for arm in record.arms):
+        found = [losses.get((label, size)) for size in sizes]
+        table.add_row(label, *("" if of is None else f"{fmean(of):.3f}" if of else "diverged" for of in found))
+    console.print(table)
 
 
 def efficiency_of(folder: Path) -> list[str]:
@@ -128,19 +156,28 @@ def main() -> int:
     data = {"corpus": options.corpus}
     try:
         with StudyProgress(1_024) as progress:
-            gate(CANDIDATES, BASELINE, folder, listener=progress, memory=True, data=data, **SCALES[options.scale])
-        theirs, _ = judge_again(folder, None, RULE)
-        ours, _ = judge_again(folder, None, None)  # last, so that the page is that of the rule that was planned
+            settings = {"candidates": CANDIDATES, **SCALES[options.scale]}
+            ours = gate(against=BASELINE, out=folder, listener=progress, memory=True, data=data, **settings)
+        plan = GatePlan.read(folder / "plan.json")
+        theirs = judge_gate(gate_evidence(folder, plan), read_rule(RULE), plan, [], [])
     except RequestError as error:
         print(f"v5_gate: {error}", file=sys.stderr)
         return 2
     sizes = show_sizes(console)
+    show_losses(ours, console)
+    console.print(f"\nBy the document's rule ({RULE}), point estimates:", style="bold")
     for verdict in theirs.verdicts:
         show_document(verdict, console)
+    show_caveats(theirs, console)
+    console.print("\nBy assay's rule, intervals:", style="bold")
     for verdict in ours.verdicts:
         show_ours(verdict, console)
-    for line in [*efficiency_of(folder), *ERRATA]:
+    console.print("\nEfficiency, and the plan beside what came:", style="bold")
+    for line in [*efficiency_of(folder), *ERRATA, *ours.prediction]:
         console.print(line)
+    console.print(f"Page: {folder / 'gate.html'}", soft_wrap=True)
+    if options.scale == "smoke":
+        console.print("This scale only shows that it runs: after a few steps with two seeds no verdict means anything.")
     if options.json:
         print(json.dumps({"sizes": sizes, "document": words(theirs), "ours": words(ours)}))
     return 0

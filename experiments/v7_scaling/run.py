@@ -17,24 +17,30 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from assay.analysis.gate.evidence import gate_evidence
+from assay.analysis.gate.judge import judge_gate
+from assay.analysis.gate.rule import read_rule
 from assay.api import build, gate
 from assay.cli.progress import StudyProgress
 from assay.errors import RequestError
 from assay.model.accounting import count_parameters
-from assay.verdict import judge_again
+from assay.records.gate import GatePlan
 
 VOCABULARY = 50_257
-NAMED = {
+NAMED: dict[str, dict[str, Any]] = {
     "1M": {"d_model": 128, "n_heads": 2, "head_dim": 64, "pattern": "G"},
     "10M": {"d_model": 256, "n_heads": 4, "head_dim": 64, "pattern": "GG"},
     "125M": {"d_model": 512, "n_heads": 8, "head_dim": 64, "pattern": "GGGG"},
 }
 """The models of the document's table of scaling results, by the names it gives them."""
 SCALES: dict[str, dict[str, Any]] = {
-    "smoke": {"sizes": [32_000, 64_000], "seeds": 2, "tokens_per_parameter": 0.2},
+    "smoke": {"candidates": ["groundthink=groundthink:pattern=GS"], "sizes": [24_000, 48_000], "seeds": 2,
+              "tokens_per_parameter": 0.2, "rates": [1e-3, 3e-3, 1e-2], "workers": 1,
+              "training": {"batch_tokens": 512, "context": 64, "validation_tokens": 512},
+              "evaluation": {"test_tokens": 1_024, "texts": ["manual"]}},
     "pocket": {"sizes": [64_000, 128_000, 256_000], "seeds": 3, "tokens_per_parameter": 20.0},
     "document": {"sizes": [2_500_000, 5_000_000, 10_000_000, 20_000_000], "seeds": 3, "tokens_per_parameter": 20.0},
-}
+}  # fmt: skip
 
 
 def true_sizes() -> dict[str, int]:
@@ -55,13 +61,13 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     options = parser.parse_args()
     folder = options.out or Path("runs") / f"v7-scaling-{options.scale}"
-    scale = SCALES[options.scale]
+    settings = {"candidates": ["groundthink"], "data": {"corpus": options.corpus}, **SCALES[options.scale]}
     console = Console(highlight=False)
     try:
         with StudyProgress(1_024) as progress:
-            gate(["groundthink"], "gpt2", folder, listener=progress, data={"corpus": options.corpus}, **scale)
-        theirs, _ = judge_again(folder, None, "groundthink-v7")
-        ours, _ = judge_again(folder, None, None)  # last, so that the page is that of the plan's rule
+            ours = gate(against="gpt2", out=folder, listener=progress, **settings)
+        plan = GatePlan.read(folder / "plan.json")
+        theirs = judge_gate(gate_evidence(folder, plan), read_rule("groundthink-v7"), plan, [], [])
     except RequestError as error:
         print(f"v7_scaling: {error}", file=sys.stderr)
         return 2

@@ -20,10 +20,21 @@ from assay.study.folder import stored_config
 PART = ".plan.json." + 32 * "a"
 OPTIONS = (
     "gpt2 --against gpt1 --sizes 16k,32k --seeds 2 --tokens-per-parameter 0.1 --workers 1 --tokenizer bytes "
+    "--schedule wsd "
     "--context 32 --batch-tokens 256 --lr 1e-3,3e-3,1e-2 --set execution.threads=1 --set evaluation.test_tokens=512 "
     "--set training.validation_tokens=512"
 )
-MOMENTS = ("timings.json", "pilot-16k", "plan", "tuning-16k", "check-32k", "sanity-16k", "judged-16k", "judged-64k")
+MOMENTS = (
+    "timings.json",
+    "pilot-16k",
+    "plan",
+    "tuning-16k",
+    "check-32k",
+    "sanity-16k",
+    "judged-16k",
+    "branches-32k",
+    "judged-64k",
+)
 """A gate is killed within a second or two after each of these appears in its folder."""
 
 

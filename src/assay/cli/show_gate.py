@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from assay.analysis.gate.budgets import budget_curve
 from assay.analysis.wording import counted, short
 from assay.records.gate import CandidateVerdict, GatePlan, GateRecord
+from assay.report import quantities
 
 STATUS = {"GO": 0, "NO-GO": 1, "UNDECIDED": 3}
 
@@ -37,6 +39,7 @@ def show_gate(record: GateRecord, folder: Path, as_json: bool) -> int:
         console.print(Text(line))
     for verdict in record.verdicts:
         _show_verdict(console, verdict)
+    _show_budgets(console, record)
     console.print(f"\nreport: {folder / 'gate.html'}", soft_wrap=True, markup=False)
     return STATUS[record.verdict]
 
@@ -64,6 +67,22 @@ def _show_verdict(console: Console, verdict: CandidateVerdict) -> None:
         console.print(Text(f"{mark['name']}: {value}"))
     for reason in verdict.reasons[1:] if verdict.marks else []:
         console.print(Text(reason))
+
+
+def _show_budgets(console: Console, record: GateRecord) -> None:
+    """Where runs to smaller budgets branched off: the loss of every arm along its tokens."""
+    points = budget_curve(record)
+    if not points:
+        return
+    title = "\nLoss at several budgets, nats per token; the last decides"
+    table = Table(title=title, box=None, title_justify="left")
+    for head in ("arm", "size", "tokens", "loss", f"against {record.baseline}"):
+        table.add_column(head, justify="right" if head == "tokens" else "left")
+    for of in points:
+        loss = "diverged" if of.over_seeds is None else quantities.with_ends(of.over_seeds)
+        apart = "" if of.against_baseline is None else quantities.with_ends(of.against_baseline, signed=True)
+        table.add_row(of.arm, short(of.size), f"{of.tokens:,}", loss, apart)
+    console.print(table)
 
 
 def show_plan(plan: GatePlan, folder: Path, as_json: bool) -> None:

@@ -74,6 +74,11 @@ class GateRequest:
             raise RequestError(
                 f"evaluation.split {self.study.evaluation.split}: a gate is judged on test; leave it out"
             )
+        if self.study.training.branches:
+            raise RequestError(
+                f"training.branches {self.study.training.branches}: the tokens of a gate's runs go by their size, and "
+                "under wsd budgets of a quarter and a half of them branch by themselves; leave it out"
+            )
         if len(self.rates) < 3:
             raise RequestError(f"--lr: {len(self.rates)} rates given; a gate tunes over three or more, as 1e-3..1e-2")
         if not self.budget and not self.sizes:

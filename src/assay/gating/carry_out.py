@@ -14,6 +14,7 @@ from assay.analysis.gate.tuned import MOST_EXTENSIONS, chosen_at, rates_around, 
 from assay.analysis.wording import join_names, short
 from assay.errors import RequestError
 from assay.gating.asked import CONTROL, GateRequest
+from assay.gating.branches import carry_out_branches
 from assay.gating.clock import note_seconds
 from assay.gating.memory import MEMORY_TASKS, memory_study
 from assay.gating.plan import make_plan
@@ -26,10 +27,10 @@ from assay.records.sanity import Sanity
 from assay.report.gate import write_gate_page
 from assay.study.asked import StudyConfig
 from assay.study.audits import audit_fresh
-from assay.study.compare import Listener, compare
+from assay.study.compare import Listener, compare_at_full_budget
 from assay.study.folder import discard, lock
 from assay.study.resolve import resolve
-from assay.study.sanity.check import check
+from assay.study.sanity.check import FILE, check
 from assay.study.spec import slug
 from assay.verdict import GATE, PLAN, conclude
 
@@ -106,6 +107,8 @@ def _carry_out(request: GateRequest, plan: GatePlan, folder: Path, listener: Lis
             first = chosen_at(folder, grid, plan.noise.nats, stage.size)
             _refuse_untuned(stage.arms, first)
             _tune(request, stage, rates_around(first, plan.rates), plan, folder, listener, base)
+        elif stage.kind == "branches":
+            carry_out_branches(stage, folder, listener, plan.workers)
         else:
             tried = tuning_by_size(folder, plan)
             _refuse_untuned(
@@ -123,7 +126,7 @@ def _carry_out(request: GateRequest, plan: GatePlan, folder: Path, listener: Lis
             else:
                 largest = stage.kind == "judged" and stage.size == plan.sizes[-1]
                 asked = study_of(request, stage, rates, base, [plan.inference, *plan.further] if largest else [])
-                compare(asked, place, listener, plan.workers)
+                compare_at_full_budget(asked, place, listener, plan.workers)
         note_seconds(folder, stage.name, time.monotonic() - began)
 
 
@@ -178,8 +181,10 @@ def _check_sanity(
     for label in stage.arms:
         below = None
         if smaller:
-            below = Sanity.read(folder / f"sanity-{short(smaller[-1])}" / slug(label) / "sanity.json")
+            below = Sanity.read(folder / f"sanity-{short(smaller[-1])}" / slug(label) / FILE)
         place = folder / stage.name / slug(label)
+        if (place / FILE).exists():  # of an assay that is older by now, perhaps: it is read like any finished run
+            continue
         found = check(study, arms[label], arms[plan.baseline], place, listener.message, below)
         for finding in found.findings:
             if finding.status == "fail":

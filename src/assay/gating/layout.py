@@ -1,13 +1,16 @@
 """The stages of a gate for given sizes: which runs, in which order, at what cost. No stopwatch, no model."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
+from assay.analysis.sanity import SanityLimits
 from assay.analysis.wording import short
 from assay.gating.asked import CONTROL, PLACEBO
-from assay.gating.memory import MEMORY_TASKS, memory_tokens
+from assay.gating.branches import own_tokens, smaller_budgets
+from assay.gating.memory import memory_tokens
 from assay.records.gate import MemoryKind, Stage, StageKind
+from assay.training.config import TrainingConfig
 
 TUNING_SEED = 10_000
 """Judged seeds are below it: a run that tuned an arm never judges it."""
@@ -15,10 +18,13 @@ PILOT_SEED = 20_000
 PILOT_SEEDS = (4, 2)
 """At the two smallest sizes: the spread comes from the first, the slope from both."""
 CHECKED_RATES = 3
-SANITY_BATCHES = 300
-"""What the checks before a size train on, about: a part of the tokens, and a few tokens again and again."""
-PAGE_SECONDS = 8.0
-"""Floors, the speed of all arms by turns, samples and the page of one judged stage, about; audits come on top."""
+BY_HEART_STEPS = 250
+"""That learning a few tokens by heart takes, about, of the 400 that it may."""
+OPENING_SECONDS = 1.5
+"""Of a stage: its data are opened and its arms are sized."""
+PAGE_SECONDS, PAGE_ALONE_SECONDS = 8.0, 3.0
+"""Floors, the speed of all arms by turns, samples and the page of one judged stage, about; audits come on top. The
+baseline alone has no turns."""
 EXTENSIONS = {"tuning": 0.5, "check": 1.0}
 """How often a grid is extended by one rate for all arms, on average: the three rates of the check nearly always."""
 
@@ -30,8 +36,10 @@ class Cost(NamedTuple):
     flops: float
 
 
-Costs = Callable[[str, int, int], Cost]
-"""(arm, size, tokens) -> what a run of it takes."""
+class Costs(Protocol):
+    """What a run of `arm` at `size` takes that reads `tokens`, of the text or of a memory task."""
+
+    def __call__(self, arm: str, size: int, tokens: int, task: MemoryKind | None = None, /) -> Cost: ...
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,8 @@ class Shape:
     """Tasks that every arm is trained on at the smallest size beside the text."""
     audit_seconds: float = 3.0
     """Of one arm; each is audited twice in a judged stage, before training and after."""
+    branching: Mapping[str | None, TrainingConfig] = field(default_factory=dict)
+    """Arm -> its protocol, None -> the study's, where runs to smaller budgets branch from the judged ones."""
 
     @property
     def arms(self) -> list[str]:
@@ -85,14 +95,15 @@ def lay_out(shape: Shape, sizes: Sequence[int], costs: Costs) -> list[Stage]:
         timed = [costs(shape.baseline if arm in (PLACEBO, CONTROL) else arm, size, tokens + also) for arm in arms]
         runs = [cost.seconds for cost in timed for _ in range(tries * len(of))]
         wider = EXTENSIONS.get(kind, 0.0)
-        after = wider * makespan([cost.seconds for cost in each], shape.workers)
+        after = OPENING_SECONDS + wider * (OPENING_SECONDS + makespan([cost.seconds for cost in each], shape.workers))
         if is_judged:
-            after = PAGE_SECONDS + 2 * shape.audit_seconds * len(arms)
+            after += (PAGE_SECONDS if len(arms) > 1 else PAGE_ALONE_SECONDS) + 2 * shape.audit_seconds * len(arms)
         return Stage(
             name=f"{kind}-{short(size)}",
             kind=kind,
             size=size,
             tokens=tokens,
+            budgets=smaller_budgets(list(shape.branching.values()), tokens) if kind == "judged" else [],
             arms=list(arms),
             rates=list(rates),
             tries=tries,
@@ -109,18 +120,46 @@ def lay_out(shape: Shape, sizes: Sequence[int], costs: Costs) -> list[Stage]:
     found = [stage("tuning", first, tuned, [TUNING_SEED], shape.rates), stage("check", second, tuned, [TUNING_SEED])]
     judged = []
     for size in sizes:
-        judged += [_sanity(shape, size, costs), stage("judged", size, shape.arms, seeds)]
-    judged.append(stage("judged", top_of(sizes), [shape.baseline], seeds))
+        runs = stage("judged", size, shape.arms, seeds)
+        judged += [_sanity(shape, size, costs), runs, *_branches(shape, runs, costs)]
+    top = stage("judged", top_of(sizes), [shape.baseline], seeds)
+    judged += [top, *_branches(shape, top, costs)]
     controls = [stage("control", size, [CONTROL], seeds) for size in sizes] if shape.placebo else []
     memory = [_memory(shape, kind, sizes, costs) for kind in shape.memory]
     return [*pilots, *found, *judged, *controls, *memory]
+
+
+def _branches(shape: Shape, judged: Stage, costs: Costs) -> list[Stage]:
+    """The smaller budgets of judged runs, one after the other: what each run reads after it left the longer one."""
+    if not judged.budgets:
+        return []
+    known = {arm: shape.baseline if arm == PLACEBO else arm for arm in judged.arms}
+    each = [
+        [costs(of, judged.size, own_tokens(shape.branching[of], budget)) for of in known.values()]
+        for budget in judged.budgets
+    ]
+    seeds = len(judged.seeds)
+    return [
+        Stage(
+            name=judged.name.replace("judged", "branches", 1),
+            kind="branches",
+            size=judged.size,
+            tokens=judged.budgets[-1],
+            budgets=judged.budgets,
+            arms=judged.arms,
+            tries=len(judged.budgets),
+            seeds=judged.seeds,
+            flops=seeds * sum(cost.flops for of in each for cost in of),
+            seconds=sum(OPENING_SECONDS + makespan([one.seconds for one in of] * seeds, shape.workers) for of in each),
+        )
+    ]
 
 
 def _memory(shape: Shape, kind: MemoryKind, sizes: Sequence[int], costs: Costs) -> Stage:
     """A task that memory solves, at the smallest size, with the seeds that are judged."""
     tokens = memory_tokens(kind, shape.tokens(sizes[-1]))
     arms = [shape.baseline, *shape.candidates]
-    each = [costs(arm, sizes[0], tokens + MEMORY_TASKS[kind].asked) for arm in arms]
+    each = [costs(arm, sizes[0], tokens, kind) for arm in arms]
     runs = [cost.seconds for cost in each for _ in range(shape.seeds)]
     return Stage(
         name=f"{kind}-{short(sizes[0])}",
@@ -130,13 +169,15 @@ def _memory(shape: Shape, kind: MemoryKind, sizes: Sequence[int], costs: Costs) 
         arms=arms,
         seeds=list(range(shape.seeds)),
         flops=sum(cost.flops for cost in each) * shape.seeds,
-        seconds=makespan(runs, shape.workers),
+        seconds=OPENING_SECONDS + makespan(runs, shape.workers),
     )
 
 
 def _sanity(shape: Shape, size: int, costs: Costs) -> Stage:
     """Short trainings of every candidate and the baseline beside it, one after the other."""
-    tokens = SANITY_BATCHES * shape.batch_tokens
+    limits = SanityLimits()
+    part = max(limits.least_steps, round(limits.share * shape.tokens(size) / shape.batch_tokens)) * shape.batch_tokens
+    tokens = part + BY_HEART_STEPS * limits.overfit_tokens
     each = [costs(arm, size, tokens) for arm in shape.candidates for arm in (arm, shape.baseline)]
     return Stage(
         name=f"sanity-{short(size)}",
@@ -147,7 +188,7 @@ def _sanity(shape: Shape, size: int, costs: Costs) -> Stage:
         tries=2,
         seeds=[0],
         flops=sum(cost.flops for cost in each),
-        seconds=sum(cost.seconds for cost in each),
+        seconds=OPENING_SECONDS + sum(cost.seconds for cost in each),
     )
 
 

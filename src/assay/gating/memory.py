@@ -1,6 +1,6 @@
 """The memory stages of a gate: every arm is trained on a small task that only memory solves, and asked for answers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from assay.analysis.gate.memory import MEASURED_BY
@@ -11,7 +11,6 @@ from assay.gating.asked import DECAY_SHARE
 from assay.records.gate import MemoryKind, Stage
 from assay.study.arm import ArmConfig
 from assay.study.asked import StudyConfig
-from assay.study.compare import Listener
 from assay.study.resolve import resolve
 
 
@@ -25,8 +24,6 @@ class MemoryTask:
     """Of a batch."""
     tokens: int
     """That a run reads, at most."""
-    asked: int
-    """Tokens of training that its questions cost as much as, about."""
     scored: int
     """Targets of the test split that are scored; `choices` asks some 300 needles beside them."""
 
@@ -37,12 +34,8 @@ class MemoryTask:
 
 
 MEMORY_TASKS: Mapping[MemoryKind, MemoryTask] = {
-    "recall": MemoryTask(
-        "mqar:pairs=2,vocab=16", context=16, sequences=32, tokens=1_024_000, asked=20_000, scored=8_192
-    ),
-    "statefulness": MemoryTask(
-        "needle:distractors=4", context=144, sequences=16, tokens=691_200, asked=350_000, scored=2_048
-    ),
+    "recall": MemoryTask("mqar:pairs=2,vocab=16", context=16, sequences=32, tokens=1_024_000, scored=8_192),
+    "statefulness": MemoryTask("needle:distractors=4", context=144, sequences=16, tokens=691_200, scored=2_048),
 }
 
 
@@ -86,18 +79,29 @@ def memory_study(
     )
 
 
+def untuned_study(
+    kind: MemoryKind, steps: int, arms: Mapping[str, ArmConfig], seed: int, size: int, base: StudyConfig
+) -> StudyConfig:
+    """So many steps of a task with the rate that arms have before they are tuned, to time it or to see if it can be."""
+    tokens = steps * MEMORY_TASKS[kind].batch_tokens
+    stage = Stage(name=kind, kind=kind, size=size, tokens=tokens, arms=list(arms), seeds=[seed], flops=0, seconds=0)
+    return memory_study(stage, arms, dict.fromkeys(arms, base.training.learning_rate), base)
+
+
 def possible_tasks(
-    kinds: Sequence[MemoryKind], arms: Mapping[str, ArmConfig], size: int, base: StudyConfig, listener: Listener
+    kinds: Sequence[MemoryKind],
+    arms: Mapping[str, ArmConfig],
+    size: int,
+    base: StudyConfig,
+    tell: Callable[[str], None],
 ) -> list[MemoryKind]:
     """Those of `kinds` that every arm can be trained on at `size`; of the others a line says why they are left out."""
     found = []
     for kind in kinds:
-        stage = Stage(name=kind, kind=kind, size=size, tokens=MEMORY_TASKS[kind].tokens, arms=list(arms), seeds=[0],
-                      flops=0, seconds=0)  # fmt: skip
         try:
-            resolve(memory_study(stage, arms, dict.fromkeys(arms, 1e-3), base), lambda _: None)
+            resolve(untuned_study(kind, 1, arms, 0, size, base), lambda _: None)
         except RequestError as error:
-            listener.notice(f"{kind} is not measured, as {join_names(list(arms))} cannot all have its task: {error}")
+            tell(f"{kind} is not measured, as {join_names(list(arms))} cannot all have its task: {error}")
         else:
             found.append(kind)
     return found

@@ -14,10 +14,11 @@ from assay.analysis.scaling.resolvable import detectable
 from assay.analysis.wording import join_names, short
 from assay.errors import RequestError
 from assay.gating.asked import CONTROL, PLACEBO, GateRequest
+from assay.gating.branches import trainings_of, why_none
 from assay.gating.clock import note_seconds
 from assay.gating.layout import PILOT_SEED, TUNING_SEED, Shape, lay_out, top_of, total
 from assay.gating.memory import possible_tasks
-from assay.gating.sizes import choose_sizes, refuse_budget, seeds_for
+from assay.gating.sizes import choose_sizes, measure_ladder, refuse_budget, seeds_for
 from assay.gating.stages import arms_of, carry_out_runs, study_of
 from assay.gating.timing import TIMINGS, Times
 from assay.model.plan import available_cores, resolve_plan
@@ -72,6 +73,7 @@ def prepare(
         beside_tokens=0 if base.data.task is not None else OTHER_TEXT_TOKENS * len(base.evaluation.texts),
         memory=request.memory_tasks(),
         audit_seconds=audit_seconds,
+        branching=trainings_of(request),
     )
     return Prepared(base, shape, Times(request, base, listener, at_a_time, folder), at_a_time)
 
@@ -84,8 +86,11 @@ def make_plan(
     shape, times = ready.shape, ready.times
     sizes = _timed_sizes(request, ready, folder)
     named = {label: arm for label, arm in arms_of(request).items() if label in (shape.baseline, *shape.candidates)}
-    shape = replace(shape, memory=possible_tasks(shape.memory, named, sizes[0], ready.base, listener))
+    shape = replace(shape, memory=possible_tasks(shape.memory, named, sizes[0], ready.base, listener.notice))
     stages = lay_out(shape, sizes, times.cost)
+    if request.study.training.schedule == "wsd" and not any(stage.budgets for stage in stages):
+        why = why_none(request) or "their warm-up and decay leave no steps between them"
+        listener.notice(f"training.schedule wsd: no smaller budgets branch from the judged runs, as {why}")
     base = _with_compilation(ready.base, stages, listener)
     pilots = [stage for stage in stages if stage.kind == "pilot"]
     for stage in pilots:
@@ -146,8 +151,7 @@ def _timed_sizes(request: GateRequest, ready: Prepared, folder: Path) -> list[in
         return known.sizes
     if request.sizes:
         sizes = sorted(request.sizes)
-        times.measure(sizes, [shape.baseline, *shape.candidates])
-        times.measure([top_of(sizes)], [shape.baseline])
+        measure_ladder(shape, sizes, times)
         if request.budget is not None:
             refuse_budget(total(lay_out(shape, sizes, times.cost)), request.budget, sizes)
     else:

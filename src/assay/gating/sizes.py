@@ -18,6 +18,8 @@ FURTHER = 6
 """So many times the least size the second timing is at."""
 MOST_REFUSED = 8
 """Sizes in a row: a factor of 2.5."""
+MOST_TIMINGS = 3
+"""Of ladders that the timing of the one before had led to."""
 SMALLEST, LARGEST = 8_000, 100_000_000_000
 RESERVE = 0.9
 """Of the budget that is planned with; the rest is for what a short timing cannot know."""
@@ -87,20 +89,30 @@ def choose_sizes(request: GateRequest, shape: Shape, times: Times, base: StudyCo
     rungs = rungs_for(budget)
     lowest = least_size(request, base)
     known = [size for size in nice_sizes() if size >> (rungs - 1) >= lowest]
-    arms = [shape.baseline, *shape.candidates]
-    times.measure([lowest, least_size(request, base, FURTHER * lowest)], arms)
-    best: int | None = None
-    for _ in range(3):  # timing at the chosen sizes may change the choice
-        found = largest(known, lambda size: _fits(cost_of(shape, ladder_up_to(size, rungs), times), budget))
-        if found == best:
+    times.measure([lowest, least_size(request, base, FURTHER * lowest)], [shape.baseline, *shape.candidates])
+
+    def chosen() -> list[int]:
+        most = largest(known, lambda size: _fits(cost_of(shape, ladder_up_to(size, rungs), times), budget))
+        return ladder_up_to(most, rungs)
+
+    sizes = chosen()
+    for _ in range(MOST_TIMINGS):  # timing at the chosen sizes may change the choice
+        known_before = len(times.timed)
+        measure_ladder(shape, sizes, times)
+        if len(times.timed) == known_before:
             break
-        best = found
-        sizes = ladder_up_to(best, rungs)
-        times.measure([*sizes], arms)
-        times.measure([top_of(sizes)], [shape.baseline])
-    sizes = ladder_up_to(best or known[0], rungs)
+        sizes = chosen()
     refuse_budget(cost_of(shape, sizes, times), budget, sizes)
+    measure_ladder(shape, sizes, times)  # for the record, where the last choice was another once more
     return sizes
+
+
+def measure_ladder(shape: Shape, sizes: Sequence[int], times: Times) -> None:
+    """Time every arm at its sizes, and at the smallest on the memory tasks, where that was not done yet."""
+    arms = [shape.baseline, *shape.candidates]
+    times.measure(sizes, arms)
+    times.measure([top_of(sizes)], [shape.baseline])
+    times.measure_memory(shape.memory, sizes[0], arms)
 
 
 def largest(sizes: Sequence[int], fits: Callable[[int], bool]) -> int:

@@ -16,6 +16,7 @@ from assay.study.executor.execute import execute
 from assay.study.folder import lock, open_folder, stored_config
 from assay.study.jobs import job_of
 from assay.study.resolve import Study, resolve
+from assay.training.config import TrainingConfig
 
 Rates = Mapping[str, Sequence[float]]
 """Arm -> the learning rates with which it runs."""
@@ -42,11 +43,17 @@ def study_of(
     """
     known = arms_of(request)
     steps = -(-stage.tokens // base.training.batch_tokens)
+    training: dict[str, object] = {"tokens": stage.tokens}
+    if stage.budgets:  # their runs begin with the steps of the longer ones, so that the warm-up is that of the longer
+        training |= {"branches": stage.budgets}
+        training |= {"warmup_tokens": _warmup_tokens(base.training, request.baseline, stage.tokens)}
     arms = []
     for label in stage.arms:
         arm = known[label]
         for rate in rates[label]:
             own = {**arm.training, "learning_rate": rate, "weight_decay": 1 / (DECAY_SHARE * rate * steps)}
+            if stage.budgets:
+                own["warmup_tokens"] = _warmup_tokens(base.training, arm, stage.tokens)
             name = label if stage.kind in ("judged", "control", "pilot") else f"{label}@lr={rate:g}"
             arms.append(arm.model_copy(update={"label": name, "training": own}))
     update: dict[str, object] = {
@@ -54,7 +61,7 @@ def study_of(
         "size": stage.size,
         "sizes": [],
         "seeds": list(stage.seeds),
-        "training": base.training.model_copy(update={"tokens": stage.tokens}),
+        "training": base.training.model_copy(update=training),
     }
     if stage.kind in ("judged", "control"):
         baseline = request.baseline.label
@@ -67,6 +74,12 @@ def study_of(
         update["measurements"] = [LIKELIHOOD]
         update["evaluation"] = base.evaluation.model_copy(update={"split": "validation"})
     return base.model_copy(update=update)
+
+
+def _warmup_tokens(training: TrainingConfig, arm: ArmConfig, tokens: int) -> int:
+    """Of a run of `arm` to `tokens`, in whole batches."""
+    own = TrainingConfig.parse({**training.model_dump(), **arm.training, "tokens": tokens})
+    return own.warmup_steps * own.batch_tokens
 
 
 def carry_out_runs(config: StudyConfig, folder: Path, listener: Listener, workers: int | None) -> list[MeasuredRun]:

@@ -8,7 +8,7 @@ from assay.records.study import Interval
 from assay.records.versioned import Record, Versioned
 
 MemoryKind = Literal["recall", "statefulness"]
-StageKind = Literal["pilot", "tuning", "check", "sanity", "judged", "control"] | MemoryKind
+StageKind = Literal["pilot", "tuning", "check", "sanity", "judged", "branches", "control"] | MemoryKind
 
 
 class Timing(Record):
@@ -16,6 +16,8 @@ class Timing(Record):
 
     arm: str
     size: int
+    task: MemoryKind | None = None
+    """The memory task that it was trained on; None: the gate's text."""
     seconds_per_token: float
     """Of training, on one worker."""
     start_seconds: float
@@ -41,12 +43,14 @@ class Stage(Record):
     kind: StageKind
     size: int
     tokens: int
-    """That each run reads."""
+    """That each run reads; of branches the most of their budgets."""
+    budgets: list[int] = []
+    """Smaller ones in tokens, where the schedule is `wsd`: whose runs branch from these, or which these are."""
     arms: list[str]
     rates: list[float] = []
     """Learning rates of the grid; empty where each arm has the one that tuning gave it."""
     tries: int = 1
-    """Rates that each arm runs with: those of the grid, or the carried one and its neighbours."""
+    """Rates that each arm runs with: those of the grid, or the carried one and its neighbours; of branches budgets."""
     seeds: list[int]
     flops: float
     seconds: float
@@ -119,8 +123,8 @@ class GatePlan(Versioned):
     """SHA-256 of all else."""
 
     def digest_now(self) -> str:
-        """What `digest` is of a plan that nobody edited."""
-        content = json.dumps(self.model_dump(mode="json", exclude={"digest"}), sort_keys=True)
+        """What `digest` is of a plan that nobody edited; a later field with a default leaves it as it is."""
+        content = json.dumps(self.model_dump(mode="json", exclude={"digest"}, exclude_defaults=True), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def sealed(self) -> "GatePlan":
@@ -136,6 +140,15 @@ class Beside(Record):
     over_seeds: Interval
     against_baseline: Interval | None
     """The difference from the baseline's, paired by seed; None for the baseline itself, and where no seed is shared."""
+
+
+class AtBudget(Record):
+    """One arm at one size and a smaller budget, whose runs branched from the judged ones."""
+
+    tokens: int
+    losses: dict[int, float]
+    """Seed -> nats per token on the test split."""
+    diverged: int
 
 
 class Arm(Record):
@@ -158,6 +171,8 @@ class Arm(Record):
     peak_memory_bytes: int | None
     beside: list[Beside] = []
     """Tokens that can be looked up, and several texts, where they were measured."""
+    budgets: list[AtBudget] = []
+    """Under `wsd`, ascending."""
 
 
 class GainRecord(Record):

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from assay.analysis.gate.budgets import budget_curve
 from assay.analysis.wording import short
 from assay.errors import RequestError
 from assay.records import write_whole
 from assay.records.gate import Beside, CandidateVerdict, GatePlan, GateRecord
 from assay.report import quantities
 from assay.report.drawing.figure import NARROW, Figure, write
-from assay.report.drawing.ladder import COSTS, gain_figure, gate_colours, ladder_figure
+from assay.report.drawing.ladder import COSTS, budget_figure, gain_figure, gate_colours, ladder_figure
 from assay.report.gate_summary import summary
 from assay.report.page import ROLES, Drawing, page_template
 from assay.report.sheets import Field, Head, Sheet, leaves
@@ -28,6 +29,7 @@ KINDS = {
     "check": "the carried rate and its neighbours",
     "sanity": "short trainings before the size",
     "judged": "judged runs",
+    "branches": "smaller budgets, branched from the judged runs",
     "recall": "the value of a key, learned and asked for (MQAR)",
     "statefulness": "a fact among other sentences, learned and asked for (needle)",
     "control": "the baseline on half the tokens",
@@ -40,15 +42,16 @@ def write_gate_page(record: GateRecord, plan: GatePlan | None, folder: Path) -> 
     per = record.rule.get("primary", {}).get("per", "flops")
     figures = {"gain": gain_figure(record, per), "ladder": ladder_figure(record, "flops")}
     others = {f"ladder-{cost}".replace("_", "-"): ladder_figure(record, cost) for cost in COSTS if cost != "flops"}
+    along = {"budgets": budget_figure(record)}
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".report-") as temporary:
             new = Path(temporary, "new")
             new.mkdir()
-            drawings, more = (
+            drawings, more, at_budgets = (
                 [_drawing(name, figure, new) for name, figure in of.items() if figure is not None]
-                for of in (figures, others)
+                for of in (figures, others, along)
             )
-            html = _render(record, plan, drawings, more)
+            html = _render(record, plan, drawings, more, at_budgets)
             if (folder / FOLDER).exists():
                 shutil.rmtree(folder / FOLDER)
             os.replace(new, folder / FOLDER)
@@ -64,7 +67,13 @@ def _drawing(name: str, figure: Figure, folder: Path) -> Drawing:
     return Drawing(name, figure.title, figure.caption, one, other)
 
 
-def _render(record: GateRecord, plan: GatePlan | None, drawings: Sequence[Drawing], more: Sequence[Drawing]) -> str:
+def _render(
+    record: GateRecord,
+    plan: GatePlan | None,
+    drawings: Sequence[Drawing],
+    more: Sequence[Drawing],
+    at_budgets: Sequence[Drawing],
+) -> str:
     candidates = [verdict for verdict in record.verdicts if verdict.role == "candidate"]
     others = [verdict for verdict in record.verdicts if verdict.role != "candidate"]
     return page_template("gate.html").render(
@@ -78,6 +87,8 @@ def _render(record: GateRecord, plan: GatePlan | None, drawings: Sequence[Drawin
         drawings=drawings,
         more=more,
         beside=_beside(record),
+        at_budgets=at_budgets,
+        budgets=_budgets(record),
         criteria=[(verdict, _criteria(verdict)) for verdict in candidates if verdict.criteria],
         marks=[(verdict, _marks(verdict)) for verdict in candidates if verdict.marks],
         gains=[(verdict, _gains(verdict)) for verdict in record.verdicts if verdict.gains],
@@ -155,11 +166,30 @@ def _beside(record: GateRecord) -> Sheet:
 
 def _beside_baseline(of: Beside) -> str:
     """ "2.104; -0.031 (-0.050 to -0.012)": the mean over seeds, and its difference from the baseline's."""
+    mean = quantities.nats(of.over_seeds.mean)
     apart = of.against_baseline
-    if apart is None:
-        return quantities.nats(of.over_seeds.mean)
-    ends = "" if apart.low is None or apart.high is None else f" ({apart.low:+.3f} to {apart.high:+.3f})"
-    return f"{quantities.nats(of.over_seeds.mean)}; {apart.mean:+.3f}{ends}"
+    return mean if apart is None else f"{mean}; {quantities.with_ends(apart, signed=True)}"
+
+
+def _budgets(record: GateRecord) -> Sheet:
+    """A row for each arm, size and budget."""
+    colours = gate_colours(record)
+    heads = [
+        Head("arm"), Head("size"), Head("tokens", False), Head("of the whole", False), Head("nats/token"),
+        Head(f"against {record.baseline}"),
+    ]  # fmt: skip
+    rows = [
+        [
+            Field(of.arm, colour=colours[of.arm]),
+            Field(short(of.size)),
+            Field(f"{of.tokens:,}"),
+            Field(quantities.percent(round(of.share, 2))),
+            Field("diverged" if of.over_seeds is None else quantities.with_ends(of.over_seeds)),
+            Field("-" if of.against_baseline is None else quantities.with_ends(of.against_baseline, signed=True)),
+        ]
+        for of in budget_curve(record)
+    ]
+    return Sheet(heads, rows)
 
 
 def _arms(record: GateRecord) -> Sheet:

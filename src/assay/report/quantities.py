@@ -44,6 +44,14 @@ def nats(number: float) -> str:
     return f"{round(number, 3) + 0.0:.3f}"  # never -0.000
 
 
+def with_ends(of: Interval, signed: bool = False) -> str:
+    """2.104 (2.090 to 2.118), or -0.031 (-0.050 to -0.012); without ends where there are none."""
+    mean, low, high = (
+        None if end is None else f"{end:+.3f}" if signed else nats(end) for end in (of.mean, of.low, of.high)
+    )
+    return f"{mean}" if low is None or high is None else f"{mean} ({low} to {high})"
+
+
 def perplexity(number: float) -> str:
     """Four digits: 12.34, 167.8, 9,876."""
     if not math.isfinite(number):

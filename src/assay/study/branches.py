@@ -1,7 +1,7 @@
 """Several token budgets from one study: runs to a smaller budget begin with the steps they share with the largest."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from assay.analysis.wording import counted
@@ -32,16 +32,25 @@ def refuse_branches(config: StudyConfig) -> None:
         )
 
 
-def branch_study(folder: Path, tokens: int, tell: Callable[[str], None]) -> tuple[StudyConfig, Path]:
+def branch_study(
+    folder: Path,
+    tokens: int,
+    tell: Callable[[str], None],
+    place: Path | None = None,
+    measurements: Sequence[str] | None = None,
+) -> tuple[StudyConfig, Path]:
     """The study of `folder` with another budget, and its folder, its runs prepared to go on from those of `folder`.
 
-    Where a run diverged before it got there, or has no checkpoint for another reason, it is trained from its start.
+    The folder is `place`, or lies in `folder`; `measurements` are made in place of those of `folder`. Where a run
+    diverged before it got there, or has no checkpoint for another reason, it is trained from its start.
     """
     whole = stored_config(folder, "study")
     if whole is None:
         raise ValueError(f"{folder} holds no study")
-    config = whole.model_copy(update={"training": whole.training.branch(tokens), "added": []})
-    place = folder / f"tokens-{tokens}"
+    asked = whole.measurements if measurements is None else list(measurements)
+    update = {"training": whole.training.branch(tokens), "added": [], "measurements": asked}
+    config = whole.model_copy(update=update)
+    place = place or folder / f"tokens-{tokens}"
     if stored_config(place, "study") is None:
         open_folder(place, config)
     long, short = resolve(whole, lambda _: None), resolve(config, lambda _: None)

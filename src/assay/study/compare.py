@@ -88,16 +88,16 @@ def compare(
     """
     listener = listener or Silent()
     refuse_branches(config)
-    record = _compare(config, folder, listener, workers)
+    record = compare_at_full_budget(config, folder, listener, workers)
     for tokens in sorted(config.training.branches, reverse=True):
         branch, place = branch_study(folder, tokens, listener.notice)
-        _compare(branch, place, listener, workers)
+        compare_at_full_budget(branch, place, listener, workers)
         listener.notice(f"{place / 'report.html'}: the study at {tokens:,} tokens")
     return record
 
 
-def _compare(config: StudyConfig, folder: Path, listener: Listener, workers: int | None) -> StudyRecord:
-    """One study, at one budget."""
+def compare_at_full_budget(config: StudyConfig, folder: Path, listener: Listener, workers: int | None) -> StudyRecord:
+    """The same without the smaller budgets of `training.branches`, for which its runs only keep checkpoints."""
     if config.training.stop_at_nats is not None:
         raise RequestError(
             f"training.stop_at_nats {config.training.stop_at_nats:g}: the arms of a study read equal tokens; "

@@ -150,3 +150,5 @@ def _refuse_branches(of: TrainingConfig) -> None:
             )
         if branch.stable_steps < 1:
             raise ValueError(f"training.branches {tokens}: its decay begins at once; a smaller decay_share would do")
+        if branch.stable_steps == branch.steps:
+            raise ValueError(f"training.branches {tokens}: has no step of decay; a larger decay_share would do")

@@ -1,12 +1,12 @@
 """What the folder of a gate holds, ready to be judged: losses and costs by arm and size, audits, tuning; no torch."""
 
-import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from assay.analysis.gate.beside import beside
+from assay.analysis.gate.budgets import Branches, at_budgets, losses_of, read_branches
 from assay.analysis.gate.memory import Memory, read_memory
 from assay.analysis.gate.tuned import Tried, runs_in, tuning_by_size
 from assay.analysis.scaling.ladder import Cost, Ladder, Rung, Trained
@@ -41,15 +41,12 @@ class Evidence:
     """Why the losses of some size cannot be compared; with any, nothing is decided."""
     notes: Sequence[str] = field(default_factory=list)
     memory: Memory = field(default_factory=dict)
+    branches: Branches = field(default_factory=dict)
+    """Runs to smaller budgets, which decide nothing."""
 
     def losses(self, label: str, size: int) -> dict[int, float]:
         """Seed -> test nats per token, of the runs that have them."""
-        found = {}
-        for seed, run in self.runs.get((label, size), {}).items():
-            scores = run.likelihood("test")
-            if scores is not None and run.record.status == "finished" and math.isfinite(scores.nats_per_token):
-                found[seed] = scores.nats_per_token
-        return found
+        return losses_of(self.runs.get((label, size), {}))
 
     def diverged(self, label: str) -> int:
         """How many of its judged runs have no finite loss."""
@@ -78,6 +75,7 @@ class Evidence:
             state_bytes=record.state_bytes,
             peak_memory_bytes=round(statistics.median(peaks)) if peaks else None,
             beside=beside(runs, None if label == self.baseline else self.runs.get((self.baseline, size))),
+            budgets=at_budgets(self.branches.get((label, size), {})),
         )
 
     def arms(self) -> list[Arm]:
@@ -152,6 +150,7 @@ def gate_evidence(folder: Path, plan: GatePlan) -> Evidence:
         doubts=_doubts(studies),
         notes=_ends_of_grids(plan, tuning),
         memory=read_memory(folder, plan),
+        branches=read_branches(folder, plan),
     )
 
 

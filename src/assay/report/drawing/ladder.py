@@ -1,10 +1,11 @@
-"""The figures of a gate: loss along each arm's sizes, and the gain at each size with its interval."""
+"""The figures of a gate: loss along each arm's sizes and budgets, and the gain at each size with its interval."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import altair as alt
 
+from assay.analysis.gate.budgets import budget_curve
 from assay.analysis.statistics import mean_interval
 from assay.analysis.wording import short
 from assay.records.gate import GainRecord, GateRecord
@@ -42,49 +43,78 @@ def ladder_figure(record: GateRecord, cost: Cost) -> Figure | None:
     arms = [arm for arm in record.arms if arm.losses and getattr(arm, cost)]
     if len({getattr(arm, cost) for arm in arms}) < 2:
         return None
-    rows: list[Row] = []
-    for arm in arms:
-        of = mean_interval(list(arm.losses.values()))
-        point: Row = {"arm": arm.label, "size": short(arm.size), "cost": float(getattr(arm, cost))}
-        low, high = of.low, of.high
-        if low is None or high is None or low <= 0 or len(arm.losses) < 3:  # two seeds have no spread to draw
-            low = high = of.mean
-        ends: Row = {"low": low, "high": high}
-        rows += [{**point, "kind": "mean", "seed": "", "nats": of.mean, **ends}]
-        rows += [
-            {**point, "kind": "seed", "seed": str(seed), "nats": loss, "low": "", "high": ""}
-            for seed, loss in arm.losses.items()
-        ]
-    scale = _scale(gate_colours(record), [arm.label for arm in arms])
+    rows = [row for arm in arms for row in _rows(arm.label, arm.size, float(getattr(arm, cost)), arm.losses)]
+    return Figure(
+        "Loss along the sizes" if cost == "flops" else f"Loss against {COSTS[cost]}",
+        "Each line is one arm, its large dots the means over seeds with 95% intervals, its small ones the seeds. To "
+        "the left of the baseline's line is better: the same loss for less. The baseline goes one size further.",
+        rows,
+        _losses(record, rows, COSTS[cost], "arm"),
+    )
+
+
+def budget_figure(record: GateRecord) -> Figure | None:
+    """Mean loss with its interval over seeds against tokens, a line for each arm and size; None without branches."""
+    points = [point for point in budget_curve(record) if point.losses]
+    rows = [row for of in points for row in _rows(of.arm, of.size, float(of.tokens), of.losses)]
+    if not rows:
+        return None
+    return Figure(
+        "Loss against training tokens, at several budgets",
+        "Each line is one arm at one size, which stands at its end, from the smallest budget to the whole one; large "
+        "dots are means over seeds with 95% intervals, small ones the seeds. Budgets of one run share its first steps.",
+        rows,
+        _losses(record, rows, COSTS["tokens"], "size"),
+    )
+
+
+def _rows(arm: str, size: int, cost: float, losses: Mapping[int, float]) -> list[Row]:
+    """The mean with its interval, then the seeds."""
+    of = mean_interval(list(losses.values()))
+    point: Row = {"arm": arm, "size": short(size), "cost": cost}
+    low, high = of.low, of.high
+    if low is None or high is None or low <= 0 or len(losses) < 3:  # two seeds have no spread to draw
+        low = high = of.mean
+    seeds: list[Row] = [
+        {**point, "kind": "seed", "seed": str(seed), "nats": loss, "low": "", "high": ""}
+        for seed, loss in losses.items()
+    ]
+    return [{**point, "kind": "mean", "seed": "", "nats": of.mean, "low": low, "high": high}, *seeds]
+
+
+def _losses(
+    record: GateRecord, rows: Sequence[Row], title: str, line: Literal["arm", "size"]
+) -> Callable[[int], Chart]:
+    """Losses against a cost, both logarithmic; a line is an arm, or an arm at one size, which stands at its end."""
+    names = list(dict.fromkeys(str(row["arm"]) for row in rows))
+    scale = _scale(gate_colours(record), names)
 
     def draw(width: int) -> Chart:
-        data = alt.Chart(alt.InlineData(values=rows))
+        data = alt.Chart(alt.InlineData(values=list(rows)))
         x = alt.X(
             "cost:Q",
-            title=COSTS[cost],
+            title=title,
             scale=alt.Scale(type="log"),
             axis=alt.Axis(tickCount=4, format="~e"),
         )
         y = alt.Y("nats:Q", title="test nats per token", scale=alt.Scale(type="log", zero=False, nice=False))
-        names = list(dict.fromkeys(arm.label for arm in arms))
         colour = alt.Color("arm:N", scale=scale, title=None, legend=names_legend(names, width, symbolType="stroke"))
         means = data.transform_filter("datum.kind == 'mean'")
+        last = means.transform_joinaggregate(end="max(cost)", groupby=["arm", "size"]).transform_filter(
+            "datum.cost == datum.end"
+        )
+        sizes = last.mark_text(align="left", dx=7, fontSize=11).encode(x=x, y=y, color=colour, text="size:N")
         return layer(
+            *([sizes] if line == "size" else []),
             means.mark_rule(strokeWidth=2, opacity=0.5).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour),
-            means.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour),
+            means.mark_line(strokeWidth=2).encode(x=x, y=y, color=colour, detail=f"{line}:N"),
             means.mark_point(filled=True, size=60, opacity=1).encode(x=x, y=y, color=colour),
             data.transform_filter("datum.kind == 'seed'")
             .mark_point(size=14, opacity=0.7)
             .encode(x=x, y=y, color=colour),
         )
 
-    return Figure(
-        "Loss along the sizes" if cost == "flops" else f"Loss against {COSTS[cost]}",
-        "Each line is one arm, its large dots the means over seeds with 95% intervals, its small ones the seeds. To "
-        "the left of the baseline's line is better: the same loss for less. The baseline goes one size further.",
-        rows,
-        draw,
-    )
+    return draw
 
 
 def gain_figure(record: GateRecord, per: str) -> Figure | None:
