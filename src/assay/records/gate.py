@@ -123,13 +123,14 @@ class GatePlan(Versioned):
     """SHA-256 of all else."""
 
     def digest_now(self) -> str:
-        """What `digest` is of a plan that nobody edited; a later field with a default leaves it as it is."""
-        content = json.dumps(self.model_dump(mode="json", exclude={"digest"}, exclude_defaults=True), sort_keys=True)
+        """What `digest` is of a plan that nobody edited; fields that the file which it was read from lacks are no part."""
+        content = json.dumps(self.model_dump(mode="json", exclude={"digest"}, exclude_unset=True), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def sealed(self) -> "GatePlan":
-        """The same with its digest."""
-        return self.model_copy(update={"digest": self.digest_now()})
+        """The same with its digest, which is over every field, as its file has every field."""
+        whole = type(self).model_validate(self.model_dump(mode="json"))
+        return whole.model_copy(update={"digest": whole.digest_now()})
 
 
 class Beside(Record):
