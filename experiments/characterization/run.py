@@ -7,9 +7,9 @@ Every arm is trained alike and asked everything of the group `character`; the no
 ours, with why they differ. The scale `document` (the default) has the note's 4M parameters and vocabulary of 16,000,
 --size 8M its second size; 40 runs of 12M tokens want an accelerator, and --tokens and --seeds make them fewer and
 shorter: everything is measured, of models that have learned less. Of what is measured the probes of `information` take
-most, up to twenty minutes of one core a run. `pocket` has a sixteenth of them on bytes, hours
-on two cores; `smoke` is next to nothing, with the measurements' smaller protocols. It leaves a study (page, records,
-figures) in the folder of --out; the same command goes on with it.
+most, up to twenty minutes of one core a run by an estimate from single probes. `pocket` has a sixteenth of them on
+bytes, hours on two cores; `smoke` is next to nothing, with the measurements' smaller protocols. It leaves a study
+(page, records, figures) in the folder of --out; the same command goes on with it.
 """
 
 import argparse
