@@ -75,7 +75,7 @@ class _Kernels:
         self._inputs: list[Tensor] = []
         self._packed: list[tuple[Source, Tensor]] = []
         self.ready = False
-        """Whether `run` can be called: from the second step on, where all inputs last and the logits are all it gives."""
+        """Whether `run` can be called: after a step whose inputs all last and that gave the logits alone."""
 
     def lasts(self, x: Tensor) -> None:
         """The tensor will be an input of every call."""
@@ -95,7 +95,7 @@ class _Kernels:
             compiled: Any = compile_fx(
                 graph,
                 inputs,
-                inner_compile=self._inner,
+                inner_compile=cast(Any, self._inner),
                 config_patches={"cpp_wrapper": True},
                 decompositions={**select_decomp_table(), **DECOMPOSITIONS},
             )

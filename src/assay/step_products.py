@@ -1,4 +1,4 @@
-"""Products of one vector with matrices in a compiled step: sums, over copies of the matrices in the order they are read.
+"""Products of one vector with matrices in a compiled step: sums over matrices that are copied in the order of reading.
 
 A call of a library for each product takes longer than the product, and so does a sum along every row of a matrix,
 whose lanes must be added at its end. In a packed matrix LANES rows stand side by side: the sums of all of them grow
@@ -51,7 +51,11 @@ def _bmm(x: Tensor, y: Tensor) -> Any:
     return (x[:, :, None] * y.mT[:, None]).sum(-1)
 
 
-DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {aten.mm.default: _mm, aten.addmm.default: _addmm, aten.bmm.default: _bmm}
+DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
+    aten.mm.default: _mm,
+    aten.addmm.default: _addmm,
+    aten.bmm.default: _bmm,
+}
 """Products with a vector, for torch's compiler; `written_out` is to follow."""
 
 
@@ -69,7 +73,8 @@ class Source(NamedTuple):
 def packed(matrix: Float[Tensor, "N K"]) -> Float[Tensor, "M K L"]:
     """The rows in groups of LANES, entry by entry; rows of zeros at the end."""
     rows = F.pad(matrix, (0, 0, 0, -len(matrix) % LANES))
-    return rows.unflatten(0, (-1, LANES)).transpose(1, 2).contiguous()
+    groups: Tensor = rows.unflatten(0, (-1, LANES))
+    return groups.transpose(1, 2).contiguous()
 
 
 def written_out(graph: GraphModule, inputs: list[Any]) -> list[Source]:
