@@ -101,7 +101,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, *more: Any) -> tuple[tuple[Tensor,
     *dropped, (length, window, keep) = more
     keys, values = _by_group(k), _by_group(v)
     y = q.new_empty(*q.shape[:3], v.shape[-1])
-    kept = dropped
+    kept = list(dropped)
     for index, block in enumerate(blocks(q.shape[1], k.shape[1], length, window or None)):
         weights = _weights(_queries(q, block, k.shape[2]), keys, block, window)
         if dropped:
