@@ -84,7 +84,8 @@ class _Kernels:
     def compile(self, graph: torch.fx.GraphModule, inputs: Sequence[Any], **_: Any) -> Callable[..., Any]:
         """Torch's compiler, as a backend of torch.compile, with a wrapper in C++ around the kernels.
 
-        A step is some hundred small kernels: a wrapper in Python takes longer than they do.
+        A step is some hundred small kernels: a wrapper in Python takes longer than they do. So does asking for their
+        buffers one by one, and looking at inputs whose shapes never change.
         """
         from torch._functorch import config
         from torch._inductor.compile_fx import compile_fx  # takes a second to import
@@ -96,7 +97,7 @@ class _Kernels:
                 graph,
                 inputs,
                 inner_compile=cast(Any, self._inner),
-                config_patches={"cpp_wrapper": True},
+                config_patches={"cpp_wrapper": True, "memory_planning": True, "size_asserts": False},
                 decompositions={**select_decomp_table(), **DECOMPOSITIONS},
             )
         return cast(Callable[..., Any], compiled)
