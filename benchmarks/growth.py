@@ -3,7 +3,8 @@
 `.venv/bin/python benchmarks/growth.py [--axis context|width|batch] [--architectures A,B] [--precision bfloat16]
 [--threads N] [--json]`. Context: 256 to 8,192 tokens, one sequence, 1M parameters. Width: 1M to 16M parameters, 4 x 256
 tokens. Batch: 1 to 16 sequences of 256 tokens, 1M parameters. Every cell is a process of its own: the median of three
-steps after one, and the highest resident memory over what it had before its first step.
+steps after one, and the highest resident memory, over what it had before its first step and in all. Processor time, of
+all threads together, is what other load on the machine changes least.
 """
 
 import json
@@ -45,19 +46,21 @@ objective, optimizer = Objective(model, plan), build_optimizer(model, training)
 ids = np.random.default_rng(0).integers(0, 1024, (rows, context + 1))
 batch = Batch(ids[:, :-1].copy(), ids[:, 1:].copy())
 peak = PeakMemory("cpu")
-before, seconds = peak.bytes(), []
+before, seconds, worked = peak.bytes(), [], []
 for step in range(4):
-    started = time.perf_counter()
+    started, before_work = time.perf_counter(), time.process_time()
     take_step(objective, optimizer, micro_batches(batch, training, "cpu", 0, step), batch.scored, training, step)
     seconds.append(time.perf_counter() - started)
+    worked.append(time.process_time() - before_work)
 after = peak.bytes()
 grown = None if before is None or after is None else after - before
-print(json.dumps({"seconds": statistics.median(seconds[1:]), "bytes": grown}))
+medians = {"seconds": statistics.median(seconds[1:]), "processor": statistics.median(worked[1:])}
+print(json.dumps({**medians, "bytes": grown, "peak": after}))
 """
 
 
 def cell(name: str, size: int, rows: int, context: int, precision: str, threads: int) -> dict[str, float | None]:
-    """Seconds of a step and bytes it takes; what the process died of where it could not."""
+    """Seconds of a step, of the clock and of processors, and bytes; what the process died of where it could not."""
     command = [sys.executable, "-c", CELL, name, *map(str, (size, rows, context)), precision, str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -82,7 +85,9 @@ def main() -> None:
                     "parameters": size,
                     "batch": f"{sequences} x {context}",
                     "tokens/s": tokens / (found["seconds"] or 1),
+                    "tokens/s of processor time": tokens / (found["processor"] or 1),
                     "MB": None if taken is None else taken / 1e6,
+                    "MB of the process": None if found["peak"] is None else found["peak"] / 1e6,
                     "kB a token": None if taken is None else taken / tokens / 1e3,
                 }
             )

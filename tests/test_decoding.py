@@ -91,6 +91,17 @@ def test_two_compiled_decoders_do_not_meet() -> None:
         assert decoder.compiled
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # what inductor itself imports
+def test_a_compiled_decoder_reads_each_prompt_with_the_weights_of_then() -> None:
+    model = redrawn(make("gpt1"), torch.Generator().manual_seed(5))
+    decoder = Decoder(model, 1, TOKENS, compiled=True)
+    for seed in (3, 4):
+        assert_as_in_parallel(model, decoder, ids_of(model, 1, seed))
+        for parameter in model.parameters():
+            parameter.data.mul_(0.5)
+
+
 def test_without_a_compiler_a_line_and_python(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: None)
     model, lines = make("gpt1"), list[str]()

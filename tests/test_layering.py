@@ -29,7 +29,7 @@ ORDER = [
     {"layers"},
     {"model"},
     {"data"},
-    {"decoding", "step_graph"},
+    {"decoding", "step_graph", "step_products"},
     {"hub", "generation"},
     {"training"},
     {"evaluation"},

@@ -20,9 +20,10 @@ class Decoder:
     """Reads prompts in parallel form and decodes them in lock step, one `step` a token, up to `capacity` tokens a row.
 
     With `compiled` a step is one graph that writes the state in place, made at the first step (some ten seconds) and
-    used for all prompts after it; the model must then keep its weights where they are. Where it cannot be made, `tell`
-    hears why in one line and the steps run in Python; the attribute `compiled` says which it is. The model is to be in
-    evaluation mode; gradients are not formed.
+    used for all prompts after it, each with the weights as they are at its first step; the model must then keep them
+    where they are, and until the next prompt as they are. Where it cannot be made, `tell` hears why in one line and the
+    steps run in Python; the attribute `compiled` says which it is. The model is to be in evaluation mode; gradients are
+    not formed.
     """
 
     def __init__(

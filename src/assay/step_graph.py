@@ -11,6 +11,8 @@ from torch import Tensor
 
 from assay.layers.mixer import state_tensors
 from assay.model.lm import LanguageModel, ModelState
+from assay.ops.stored import teach_compiler
+from assay.step_products import DECOMPOSITIONS, Source, packed, written_out
 
 Part = TypeVar("Part")
 
@@ -18,77 +20,118 @@ Part = TypeVar("Part")
 class StepGraph:
     """A step of the model as one compiled graph, ids [B] -> logits [B, V], over a state that it owns and writes.
 
-    The graph checks nothing when it is called: its inputs are always the same tensors.
+    The graph checks nothing when it is called: its inputs are always the same tensors, and copies of matrices as they
+    were at the last `fill`.
     """
 
     def __init__(self, model: LanguageModel, state: ModelState, capacity: int) -> None:
         self.model = model
         self.capacity = capacity
         self.state = own(model.fixed_state(state, capacity), {})
+        self._ids: Tensor | None = None
+        self._kernels = _Kernels([*model.parameters(), *model.buffers(), *state_tensors(self.state)])
+        self.advance: Callable[[Tensor], Tensor] = self._compiled()
 
+    def _compiled(self) -> Callable[[Tensor], Tensor]:
         def advance(ids: Tensor) -> Tensor:
-            logits, after = model.step(ids, self.state)
+            logits, after = self.model.step(ids, self.state)
             write(self.state, after)
             return logits
 
-        self.advance = torch.compile(  # type: ignore[call-overload]  # torch's overloads know no isolate_recompiles
-            advance,
-            fullgraph=True,
-            dynamic=False,
-            backend=_inductor,
-            isolate_recompiles=True,  # without guards, another decoder would else take this one's graph
-            options={"guard_filter_fn": lambda guards: [False] * len(guards)},
+        return cast(
+            Callable[[Tensor], Tensor],
+            torch.compile(  # type: ignore[call-overload]  # torch's overloads know no isolate_recompiles
+                advance,
+                fullgraph=True,
+                dynamic=False,
+                backend=self._kernels.compile,
+                isolate_recompiles=True,  # without guards, another decoder would else take this one's graph
+                options={"guard_filter_fn": lambda guards: [False] * len(guards)},
+            ),
         )
 
     def fill(self, state: ModelState) -> None:
-        """Continue from `state`."""
+        """Continue from `state`, with the weights as they are now."""
         write(self.state, self.model.fixed_state(state, self.capacity))
+        self._kernels.pack()
 
     def __call__(self, ids: Tensor) -> Tensor:
-        logits: Tensor = self.advance(ids)
-        return logits
+        if self._ids is None:
+            self._ids = ids.clone()
+            self._kernels.lasts(self._ids)
+        else:
+            self._ids.copy_(ids)
+        return self._kernels.run() if self._kernels.ready else self.advance(self._ids)
 
 
-def _inductor(graph: torch.fx.GraphModule, inputs: Sequence[Any], **_: Any) -> Callable[..., Any]:
-    """Torch's compiler, with a wrapper in C++ around the kernels, and products with vectors as sums.
-
-    A step is some hundred small kernels: a wrapper in Python takes longer than they do. So does a call of a library for
-    each product of a matrix and a vector, which as a sum the compiler fuses with what stands around it.
+class _Kernels:
+    """What the compiler made of a step: one function of tensors that stay the same, called without what torch does
+    around it in Python, which takes as long as a small model's step.
     """
-    from torch._inductor.compile_fx import compile_fx  # takes a second to import
-    from torch._inductor.decomposition import select_decomp_table
 
-    compiled: Any = compile_fx(
-        graph, inputs, config_patches={"cpp_wrapper": True}, decompositions={**select_decomp_table(), **_VECTORS}
-    )
-    return cast(Callable[..., Any], compiled)
+    def __init__(self, lasting: Sequence[Tensor]) -> None:
+        self._lasting = {id(x) for x in lasting}
+        self._call: Callable[[list[Any]], Sequence[Tensor]] | None = None
+        self._inputs: list[Tensor] = []
+        self._packed: list[tuple[Source, Tensor]] = []
+        self.ready = False
+        """Whether `run` can be called: after a step whose inputs all last and that gave the logits alone."""
 
+    def lasts(self, x: Tensor) -> None:
+        """The tensor will be an input of every call."""
+        self._lasting.add(id(x))
 
-def _mm(x: Tensor, matrix: Tensor) -> Any:
-    """[1, K] times [K, N]; of more rows the product stays one."""
-    if len(x) != 1:
-        return NotImplemented
-    return (matrix.t() * x).sum(-1)[None]
+    def compile(self, graph: torch.fx.GraphModule, inputs: Sequence[Any], **_: Any) -> Callable[..., Any]:
+        """Torch's compiler, as a backend of torch.compile, with a wrapper in C++ around the kernels.
 
+        A step is some hundred small kernels: a wrapper in Python takes longer than they do. So does asking for their
+        buffers one by one, and looking at inputs whose shapes never change.
+        """
+        from torch._functorch import config
+        from torch._inductor.compile_fx import compile_fx  # takes a second to import
+        from torch._inductor.decomposition import select_decomp_table
 
-def _addmm(bias: Tensor, x: Tensor, matrix: Tensor, beta: float = 1, alpha: float = 1) -> Any:
-    if len(x) != 1 or beta != 1 or alpha != 1:
-        return NotImplemented
-    return _mm(x, matrix) + bias
+        teach_compiler()
+        with config.patch(enable_autograd_cache=False):  # from that cache `_inner` would not be called
+            compiled: Any = compile_fx(
+                graph,
+                inputs,
+                inner_compile=cast(Any, self._inner),
+                config_patches={"cpp_wrapper": True, "memory_planning": True, "size_asserts": False},
+                decompositions={**select_decomp_table(), **DECOMPOSITIONS},
+            )
+        return cast(Callable[..., Any], compiled)
 
+    def _inner(self, graph: torch.fx.GraphModule, inputs: Sequence[Any], **options: Any) -> Callable[..., Any]:
+        from torch._inductor.compile_fx import compile_fx_inner
 
-def _bmm(x: Tensor, y: Tensor) -> Any:
-    """[B, M, K] times [B, K, N], where M or N is 1."""
-    if x.shape[1] != 1 and y.shape[2] != 1:
-        return NotImplemented
-    return (x[:, :, None] * y.mT[:, None]).sum(-1)
+        inputs = list(inputs)
+        sources = written_out(graph, inputs)
+        call: Any = compile_fx_inner(graph, inputs, **options)
 
+        def first(given: list[Any]) -> Sequence[Tensor]:
+            """A call as torch makes it, from which the later ones follow."""
+            self._packed = [(source, packed(source.rows(given))) for source in sources]
+            self._inputs, self._call = [*given, *(matrix for _, matrix in self._packed)], call
+            given.clear()
+            results = self._call(list(self._inputs))
+            same = all(id(x) in self._lasting for x in self._inputs[: len(self._inputs) - len(sources)])
+            self.ready = same and len(results) == 1
+            return results
 
-_VECTORS: dict[Any, Callable[..., Any]] = {
-    torch.ops.aten.mm.default: _mm,
-    torch.ops.aten.addmm.default: _addmm,
-    torch.ops.aten.bmm.default: _bmm,
-}
+        first._boxed_call = True  # type: ignore[attr-defined]  # it may clear its argument
+        return first
+
+    def pack(self) -> None:
+        """Copy the matrices anew, as the weights are now."""
+        for source, matrix in self._packed:
+            matrix.copy_(packed(source.rows(self._inputs)))
+
+    def run(self) -> Tensor:
+        """The logits of the next step."""
+        assert self._call is not None
+        (logits,) = self._call(list(self._inputs))
+        return logits
 
 
 def own(part: Part, copies: dict[int, Tensor]) -> Part:

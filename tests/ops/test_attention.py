@@ -248,3 +248,15 @@ def test_memory_of_blocks_is_linear_in_the_context() -> None:
     with LargestTensor() as largest:
         attention_in_blocks(q, k, v, 64).sum().backward()
     assert largest.numel == 2 * 64 * 1024
+
+
+@pytest.mark.parametrize("window", [None, 5])
+def test_dropped_weights_formed_a_second_time_are_the_same(window: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outputs and gradients with masks alone kept are those with all weights kept."""
+    results = []
+    for kept in (512, 4):
+        monkeypatch.setattr(attention_blocks, "KEPT_QUERIES", kept)
+        inputs = [x.requires_grad_() for x in grouped(20, heads=4, groups=2)]
+        y = attention_blocks.dropped_attention_in_blocks(*inputs, 8, window, Dropout(0.3))
+        results.append([y, *torch.autograd.grad(y.sin().sum(), inputs)])
+    torch.testing.assert_close(results[1], results[0], rtol=1e-12, atol=1e-12)

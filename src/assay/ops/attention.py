@@ -19,6 +19,7 @@ from assay.ops.attention_blocks import Drop, attention_in_blocks, blocks, droppe
 from assay.ops.attention_state import AttentionState, Cache, WindowState, appended
 from assay.ops.execution import Execution
 from assay.ops.forms import Implementation, Op, register
+from assay.ops.stored import stored
 
 FUSED_FROM = {torch.float32: 1024, torch.float64: 1024}
 """Queries from which torch's fused attention is the faster one on CPUs (benchmarks/attention.py); never in bfloat16."""
@@ -260,9 +261,11 @@ def _attend_in_place(q: Tensor, k: Tensor, v: Tensor, state: Cache, length: Tens
     values = state.values.index_copy_(1, place, v)
     filled = torch.arange(slots, device=k.device) <= length
     # Sums, which a compiler fuses with what stands around them, where a product would be a call of a library a head.
-    groups = q.squeeze(1).unflatten(1, (k.shape[2], -1)) / math.sqrt(q.shape[-1])
-    scores = (groups[:, None] * keys[:, :, :, None]).sum(-1).masked_fill(~filled[:, None, None], -math.inf)
-    y = (scores.softmax(1)[..., None] * values[:, :, :, None]).sum(1)
+    # Tokens stand last, side by side, as in the buffer of keys.
+    groups = stored(q.squeeze(1).unflatten(1, (k.shape[2], -1)) / math.sqrt(q.shape[-1]))
+    scores = (groups[..., None] * keys.permute(0, 2, 3, 1)[:, :, None]).sum(3).masked_fill(~filled, -math.inf)
+    weights = (scores - scores.amax(-1, keepdim=True)).exp()
+    y = (weights[..., None] * values.transpose(1, 2)[:, :, None]).sum(3) / weights.sum(-1, keepdim=True)
     return y.flatten(1, 2)[:, None], type(state)(keys, values, length + 1)
 
 

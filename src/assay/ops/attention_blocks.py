@@ -9,8 +9,8 @@ values (H is a multiple of G), K key width, V value width.
 """
 
 import math
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -67,8 +67,24 @@ def dropped_attention_in_blocks(
     window: int | None,
     drop: Drop,
 ) -> Float[Tensor, "B T H V"]:
-    """The same with weights that `drop` has changed; all of them are kept for the gradient."""
+    """The same with weights that `drop` has multiplied by a mask of zeros and one other number.
+
+    Up to KEPT_QUERIES queries all weights are kept for the gradient; with more only the masks are, a byte a weight.
+    """
     keys, values = _by_group(k), _by_group(v)
+    if q.shape[1] > KEPT_QUERIES:
+        rows = q.shape[2] // k.shape[2]
+        shapes = [
+            (len(keys), rows * (block.end - block.start), block.last - block.first)
+            for block in blocks(q.shape[1], k.shape[1], length, window)
+        ]
+        largest, masks = [], []
+        for shape in shapes:
+            mask = drop(v.new_ones(shape))
+            largest.append(mask.amax())
+            masks.append(mask != 0)
+        (y,) = _attention(q, k, v, torch.stack(largest).amax(), *masks, option=([length, window or 0, False],))
+        return y
     parts = []
     for block in blocks(q.shape[1], k.shape[1], length, window):
         scores = _scores(_queries(q, block, k.shape[2]), keys, block, window or 0)
@@ -77,14 +93,19 @@ def dropped_attention_in_blocks(
     return torch.cat(parts, 1)
 
 
-def _forward(q: Tensor, k: Tensor, v: Tensor, option: list[int]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """The outputs, and the weights of each block [B G, r L, S] where they are kept."""
-    length, window, keep = option
+def _forward(q: Tensor, k: Tensor, v: Tensor, *more: Any) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The outputs, and the weights of each block [B G, r L, S] where they are kept.
+
+    `more` is the option, after a factor and the masks of all blocks where weights are dropped; these are kept then.
+    """
+    *dropped, (length, window, keep) = more
     keys, values = _by_group(k), _by_group(v)
     y = q.new_empty(*q.shape[:3], v.shape[-1])
-    kept = []
-    for block in blocks(q.shape[1], k.shape[1], length, window or None):
+    kept = list(dropped)
+    for index, block in enumerate(blocks(q.shape[1], k.shape[1], length, window or None)):
         weights = _weights(_queries(q, block, k.shape[2]), keys, block, window)
+        if dropped:
+            weights = _masked(weights, dropped, index)
         rows = weights @ values[:, block.first : block.last]
         y[:, block.start : block.end] = _by_token(rows, block, len(q))
         if keep:
@@ -95,7 +116,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, option: list[int]) -> tuple[tuple[
 def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], option: list[int]) -> tuple[Tensor, ...]:
     """The gradients at q, k and v; those of keys and values are summed over the blocks in float32 or wider."""
     (dy,), (q, k, v, *kept) = gradients, saved
-    length, window, _ = option
+    length, window, keep = option
     groups, scale = k.shape[2], 1 / math.sqrt(q.shape[-1])
     keys, values = _by_group(k), _by_group(v)
     dq = torch.empty_like(q, memory_format=torch.contiguous_format)
@@ -104,9 +125,12 @@ def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], option: 
     for index, block in enumerate(blocks(q.shape[1], k.shape[1], length, window or None)):
         seen = slice(block.first, block.last)
         queries, slopes = _queries(q, block, groups), _queries(dy, block, groups)
-        weights = kept[index] if kept else _weights(queries, keys, block, window)
-        dv[:, seen] += weights.mT @ slopes
+        weights = kept[index] if keep else _weights(queries, keys, block, window)
+        dropped = kept and not keep
+        dv[:, seen] += (_masked(weights, kept, index) if dropped else weights).mT @ slopes
         dscores = slopes @ values[:, seen].mT
+        if dropped:
+            dscores = _masked(dscores, kept, index)
         torch.ops.aten._softmax_backward_data.out(dscores, weights, -1, weights.dtype, grad_input=dscores)
         rows = _scaled_product(dscores, keys[:, seen], scale)
         dq[:, block.start : block.end] = _by_token(rows, block, len(q))
@@ -115,6 +139,11 @@ def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], option: 
 
 
 _attention = Differentiable("attention_in_blocks", _forward, _gradient, outputs=1, keeps=(0, 1, 2), option="int[]")
+
+
+def _masked(x: Tensor, dropped: Sequence[Tensor], index: int) -> Tensor:
+    """x times the factor where the mask of the block `index` is."""
+    return x * (dropped[1 + index] * dropped[0])
 
 
 def _weights(queries: Tensor, keys: Tensor, block: Block, window: int) -> Tensor:

@@ -49,12 +49,14 @@ def with_room(state: Cache, slots: int, length: Int[Tensor, ""]) -> Cache:
     first = max(end - int(held), end - slots)
     places = torch.arange(first, end, device=state.keys.device) % slots
 
-    def moved(tokens: Tensor) -> Tensor:
-        buffer = tokens.new_zeros(tokens.shape[0], slots, *tokens.shape[2:])
+    def moved(tokens: Tensor, buffer: Tensor) -> Tensor:
         buffer[:, places] = tokens[:, int(held) - len(places) : int(held)]
         return buffer
 
-    return type(state)(moved(state.keys), moved(state.values), length)
+    B, _, G, K = state.keys.shape
+    keys = state.keys.new_zeros(B, G, K, slots).permute(0, 3, 1, 2)  # scores of all tokens are summed side by side
+    values = state.values.new_zeros(B, slots, *state.values.shape[2:])
+    return type(state)(moved(state.keys, keys), moved(state.values, values), length)
 
 
 def appended(state: AttentionState | None, k: Float[Tensor, "B T G K"], v: Float[Tensor, "B T G V"]) -> AttentionState:
