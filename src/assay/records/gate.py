@@ -123,7 +123,7 @@ class GatePlan(Versioned):
     """SHA-256 of all else."""
 
     def digest_now(self) -> str:
-        """What `digest` is of a plan that nobody edited; fields that the file which it was read from lacks are no part."""
+        """What `digest` is of a plan that nobody edited; fields that the file it was read from lacks are no part."""
         content = json.dumps(self.model_dump(mode="json", exclude={"digest"}, exclude_unset=True), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
