@@ -45,8 +45,8 @@ DOCUMENT: dict[str, dict[str, Any]] = {
 }
 """The document's GPT-2s, and how many parameters it says they have."""
 SCALES: dict[str, dict[str, Any]] = {
-    "smoke": {"candidates": ["twin", "groundthink=groundthink:pattern=GS"], "sizes": [24_000, 48_000], "seeds": 2,
-              "tokens_per_parameter": 0.2, "rates": [1e-3, 3e-3, 1e-2], "workers": 1,
+    "smoke": {"candidates": ["twin", "groundthink=groundthink:pattern=GS"], "sizes": [12_000, 24_000], "seeds": 2,
+              "tokens_per_parameter": 0.4, "rates": [1e-3, 3e-3, 1e-2], "workers": 1,
               "training": {"batch_tokens": 512, "context": 64, "validation_tokens": 512},
               "evaluation": {"test_tokens": 1_024, "texts": ["manual"]}},
     "pocket": {"budget": "50m"},
