@@ -94,9 +94,9 @@ def compare(
     are the keys of config.yaml, nested: `seeds=[0, 1]`, `training={"tokens": "100k"}`. What does not fit is a
     RequestError, as on the command line.
     """
-    loaded = [plugin.path for plugin in loaded_plugins() if plugin.path.is_file()]
-    config = with_digests(StudyConfig.parse({"arms": _several(arms), **settings}), loaded)
-    return compare_study(config, Path(out), listener, _workers(workers))
+    number = _workers(workers)
+    config = StudyConfig.parse({"arms": _several(arms), **settings})
+    return compare_study(with_digests(config, _loaded()), Path(out), listener, number)
 
 
 def gate(
@@ -121,7 +121,7 @@ def gate(
     `rule` is the name of one, or a YAML file. `memory` measures what the
     arms remember even where the rule does not ask. `settings` are the keys of config.yaml, as in `compare`.
     """
-    loaded = [plugin.path for plugin in loaded_plugins() if plugin.path.is_file()]
+    number = _workers(workers)
     asked = _Gated.parse(
         {
             "budget": budget,
@@ -135,7 +135,7 @@ def gate(
     _refuse_no_mapping(settings)
     training = {"batch_tokens": BATCH_TOKENS, **settings.pop("training", {})}
     values = {"arms": [*_several(candidates), against], "seeds": [0], "training": training, **settings}
-    study = with_digests(StudyConfig.parse(values), loaded)
+    study = with_digests(StudyConfig.parse(values), _loaded())
     request = GateRequest(
         candidates=study.arms[:-1],
         baseline=study.arms[-1],
@@ -149,7 +149,7 @@ def gate(
         placebo=placebo,
         memory=memory,
     )
-    found = carry_out_gate(request, Path(out), listener or Silent(), _workers(workers))
+    found = carry_out_gate(request, Path(out), listener or Silent(), number)
     if isinstance(found, GateRecord):
         return found
     raise TypeError("a plan was returned where a verdict was asked for")
@@ -188,6 +188,11 @@ def _names(given: Sequence[str] | str) -> list[str]:
 
 def _workers(given: int | str | None) -> int | None:
     return parse_workers(None if given is None else str(given))
+
+
+def _loaded() -> list[Path]:
+    """Files of the plug-ins that were loaded, which a study's configuration names."""
+    return [plugin.path for plugin in loaded_plugins() if plugin.path.is_file()]
 
 
 def _refuse_no_mapping(settings: Mapping[str, Any]) -> None:
