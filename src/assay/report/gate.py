@@ -161,7 +161,7 @@ def _beside(record: GateRecord) -> Sheet:
         of = {(one.name, one.unit): one for one in arm.beside}
         cells = [_beside_baseline(of[name]) if name in of else "-" for name in names]
         rows.append([Field(arm.label, colour=colours[arm.label]), Field(short(arm.size)), *map(Field, cells)])
-    return Sheet([Head("arm"), Head("size"), *(Head(f"{name}, {unit}") for name, unit in names)], rows)
+    return Sheet([Head("arm"), Head("size", False), *(Head(f"{name}, {unit}") for name, unit in names)], rows)
 
 
 def _beside_baseline(of: Beside) -> str:
@@ -175,7 +175,7 @@ def _budgets(record: GateRecord) -> Sheet:
     """A row for each arm, size and budget."""
     colours = gate_colours(record)
     heads = [
-        Head("arm"), Head("size"), Head("tokens", False), Head("of the whole", False), Head("nats/token"),
+        Head("arm"), Head("size", False), Head("tokens", False), Head("of the whole", False), Head("nats/token"),
         Head(f"against {record.baseline}"),
     ]  # fmt: skip
     rows = [
@@ -195,7 +195,7 @@ def _budgets(record: GateRecord) -> Sheet:
 def _arms(record: GateRecord) -> Sheet:
     colours = gate_colours(record)
     heads = [
-        Head("arm"), Head("size"), Head("nats/token by seed"), Head("learning rate"), Head("FLOPs a run", False),
+        Head("arm"), Head("size", False), Head("nats/token by seed"), Head("learning rate"), Head("FLOPs a run", False),
         Head("parameters", False), Head("minutes a run", False), Head("state", False),
     ]  # fmt: skip
     rows = [
