@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from assay.ops.attention_native import ATTENTION_NATIVE
 from assay.ops.opaque import Differentiable
 
 Drop = Callable[[Tensor], Tensor]
@@ -138,7 +139,15 @@ def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], option: 
     return dq, *(_as_given(x, like) for x, like in ((dk, k), (dv, v)))
 
 
-_attention = Differentiable("attention_in_blocks", _forward, _gradient, outputs=1, keeps=(0, 1, 2), option="int[]")
+_attention = Differentiable(
+    "attention_in_blocks",
+    _forward,
+    _gradient,
+    outputs=1,
+    keeps=(0, 1, 2),
+    option="int[]",
+    native=ATTENTION_NATIVE,
+)
 
 
 def _masked(x: Tensor, dropped: Sequence[Tensor], index: int) -> Tensor:

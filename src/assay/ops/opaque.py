@@ -14,6 +14,9 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.function import once_differentiable
 
+from assay.ops.native.build import NotBuilt
+from assay.ops.native.kernels import KERNELS, Native, agrees, load, types_here
+
 Forward = Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
 """(*operands, *option) -> (outputs, what else the gradient needs)."""
 
@@ -30,6 +33,8 @@ class Differentiable:
     What `gradient` gets as saved are the tensors at the places `keeps`, counted through the operands and then the
     `outputs`, followed by what else `forward` returned. `option` is the type of an argument that is no tensor, where
     there is one. Shapes and types of all results follow from those of the operands.
+
+    A `native` form in C++ is what compiled graphs hold where `prepare_native` has found it good.
     """
 
     def __init__(
@@ -41,16 +46,56 @@ class Differentiable:
         outputs: int,
         keeps: Sequence[int] = (),
         option: Literal["int", "int[]", "float", "ScalarType"] | None = None,
+        native: Native | None = None,
     ) -> None:
+        self.name = name
+        self.native = native
+        self._python = forward, gradient, keeps
         self._eager = _autograd_function(forward, gradient, keeps)
         self._node = _node(name, forward, gradient, outputs, keeps, option)
         self._outputs = outputs
+        if native is not None:
+            self._native_node = _node(f"{name}_native", native.forward, native.gradient, outputs, native.keeps, option)
+            _WITH_NATIVE.append(self)
 
     def __call__(self, *operands: Tensor, option: Sequence[object] = ()) -> tuple[Tensor, ...]:
         if torch.compiler.is_compiling():
-            return tuple(self._node(list(operands), *option)[: self._outputs])
+            node = self._native_node if self._takes_native(operands, option) else self._node
+            return tuple(node(list(operands), *option)[: self._outputs])
         outputs: tuple[Tensor, ...] = self._eager.apply(option, *operands)
         return outputs
+
+    def prepare(self, dtypes: Iterable[torch.dtype]) -> None:
+        """Load the native form and check it in each of the types; a NotBuilt says why it is not used."""
+        assert self.native is not None
+        load(self.native.source)
+        for dtype in dtypes:
+            if (self.name, dtype) not in KERNELS.ready:
+                if why := agrees(self.native, *self._python, dtype):
+                    raise NotBuilt(why)
+                KERNELS.ready.add((self.name, dtype))
+
+    def _takes_native(self, operands: Sequence[Tensor], option: Sequence[object]) -> bool:
+        if self.native is None or operands[0].device.type != "cpu":
+            return False
+        return (self.name, operands[0].dtype) in KERNELS.ready and self.native.takes(*operands, *option)
+
+
+_WITH_NATIVE: list[Differentiable] = []
+
+
+def prepare_native(ops: Iterable[str]) -> dict[str, str]:
+    """Build and check the native forms that these ops call, for the compiled graphs to come; why some are not used."""
+    names = set(ops)
+    with torch.no_grad():
+        for function in _WITH_NATIVE:
+            if function.native is None or names.isdisjoint(function.native.ops) or function.name in KERNELS.refused:
+                continue
+            try:
+                function.prepare(types_here())
+            except NotBuilt as error:
+                KERNELS.refused[function.name] = str(error)
+    return dict(KERNELS.refused)
 
 
 def shapes_only(x: Tensor) -> bool:

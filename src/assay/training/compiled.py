@@ -5,6 +5,8 @@ import os
 import torch
 
 from assay.cache import cache_folder
+from assay.model.plan import ops_of
+from assay.ops.opaque import prepare_native
 from assay.training.objective import Objective
 from assay.training.step import MicroBatch
 
@@ -27,6 +29,7 @@ def compile_objective(objective: Objective, part: MicroBatch, *others: MicroBatc
     import torch._dynamo.utils as compiler
 
     compiler.counters.clear()
+    prepare_native(op.name for op in ops_of(objective.model))
     objective.train()
     objective.compile(dynamic=False)
     try:

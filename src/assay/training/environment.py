@@ -44,8 +44,10 @@ def assay_version() -> str:
 
 
 def _sources(place: Path) -> list[Path]:
-    """The file itself, or the Python files of a folder."""
-    return sorted(place.rglob("*.py")) if place.is_dir() else [place]
+    """The file itself, or the Python and C++ files of a folder."""
+    if not place.is_dir():
+        return [place]
+    return sorted(path for path in place.rglob("*") if path.suffix in (".py", ".cpp", ".h"))
 
 
 def environment(plan: ExecutionPlan, compiled: str = UNCOMPILED) -> dict[str, str]:
