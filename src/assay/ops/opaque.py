@@ -14,7 +14,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.function import once_differentiable
 
-from assay.ops.native.build import NotBuilt
+from assay.ops.native.build import NotBuiltError
 from assay.ops.native.kernels import KERNELS, Native, agrees, load, types_here
 
 Forward = Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
@@ -66,13 +66,13 @@ class Differentiable:
         return outputs
 
     def prepare(self, dtypes: Iterable[torch.dtype]) -> None:
-        """Load the native form and check it in each of the types; a NotBuilt says why it is not used."""
+        """Load the native form and check it in each of the types; a NotBuiltError says why it is not used."""
         assert self.native is not None
         load(self.native.source)
         for dtype in dtypes:
             if (self.name, dtype) not in KERNELS.ready:
                 if why := agrees(self.native, *self._python, dtype):
-                    raise NotBuilt(why)
+                    raise NotBuiltError(why)
                 KERNELS.ready.add((self.name, dtype))
 
     def _takes_native(self, operands: Sequence[Tensor], option: Sequence[object]) -> bool:
@@ -93,7 +93,7 @@ def prepare_native(ops: Iterable[str]) -> dict[str, str]:
                 continue
             try:
                 function.prepare(types_here())
-            except NotBuilt as error:
+            except NotBuiltError as error:
                 KERNELS.refused[function.name] = str(error)
     return dict(KERNELS.refused)
 

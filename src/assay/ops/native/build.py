@@ -21,15 +21,15 @@ FLAGS = ("-O3", "-std=c++20", "-shared", "-fPIC", "-march=native", "-fopenmp", "
 LONGEST_SECONDS = 300
 
 
-class NotBuilt(Exception):
+class NotBuiltError(Exception):
     """Why a source has no library here, in one line."""
 
 
 def library_of(source: str) -> Path:
-    """The library of `source`.cpp, built where it is not there yet; a NotBuilt where it cannot be."""
+    """The library of `source`.cpp, built where it is not there yet; a NotBuiltError where it cannot be."""
     compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "c++", "clang++")), None)
     if compiler is None:
-        raise NotBuilt("no C++ compiler found")
+        raise NotBuiltError("no C++ compiler found")
     library = cache_folder() / "native" / f"{source}-{_fingerprint(source, compiler)}.so"
     if not library.exists():
         _build(compiler, FOLDER / f"{source}.cpp", library)
@@ -63,7 +63,7 @@ def _output(command: list[str]) -> str:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST_SECONDS, check=True)
     except subprocess.CalledProcessError as error:
         lines = [line for line in error.stderr.splitlines() if "error" in line] or error.stderr.splitlines()
-        raise NotBuilt(f"{command[0]}: {lines[0].strip()[:200] if lines else 'failed'}") from None
+        raise NotBuiltError(f"{command[0]}: {lines[0].strip()[:200] if lines else 'failed'}") from None
     except (OSError, subprocess.SubprocessError) as error:
-        raise NotBuilt(f"{command[0]}: {str(error).splitlines()[0][:200]}") from None
+        raise NotBuiltError(f"{command[0]}: {str(error).splitlines()[0][:200]}") from None
     return done.stdout

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
-from assay.ops.native.build import NotBuilt, library_of
+from assay.ops.native.build import NotBuiltError, library_of
 
 NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 """How the functions of a type are called."""
@@ -70,12 +70,12 @@ def types_here() -> list[torch.dtype]:
 
 
 def load(source: str) -> None:
-    """Load the library of `source`, building it first where it is not there; a NotBuilt where that fails."""
+    """Load the library of `source`, building it first where it is not there; a NotBuiltError where that fails."""
     if source not in KERNELS.libraries:
         try:
             KERNELS.libraries[source] = ctypes.CDLL(str(library_of(source)))
         except OSError as error:
-            raise NotBuilt(str(error).splitlines()[0][:200]) from None
+            raise NotBuiltError(str(error).splitlines()[0][:200]) from None
 
 
 def agrees(native: Native, forward: Pair, gradient: Callable[..., tuple[Tensor, ...]], keeps: Sequence[int],
