@@ -77,7 +77,7 @@ def _example(dtype: torch.dtype) -> tuple[tuple[Tensor, ...], tuple[object, ...]
     return (q.to(dtype), k.to(dtype), v.to(dtype), beta, log_decay, state), ([32, 1, 0],)
 
 
-def _takes(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor, state: Tensor, how: list[int]) -> bool:
+def _takes(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor, state: Tensor, *_: object) -> bool:
     return q.dtype == k.dtype == v.dtype and all(x.dtype == torch.float32 for x in (beta, log_decay, state))
 
 
