@@ -55,21 +55,25 @@ void scaled(const T* rows, const float* factors, int64_t width, T* to) {
   }
 }
 
-// Floats [rows][width] as rows of T and packed, and then times `factor`.
+// Floats [rows][width] in T: to `plain` in rows, and packed, which is what is returned; floats need no place of their own
+// for that. The floats themselves are then multiplied by `factor`.
 template <typename T>
-void rounded_state(float* state, int64_t rows, int64_t width, T* plain, T* packed, float factor) {
+const T* both_forms(float* from, int64_t rows, int64_t width, T* plain, T* packed, float factor = 1.0f) {
   const __m512 by = _mm512_set1_ps(factor);
   for (int64_t i = 0; i < rows; i += 2) {
-    float* pair = state + i * width;
+    float* pair = from + i * width;
     for (int64_t j = 0; j < width; j += 16) {
       const __m512 first = load(pair + j), second = load(pair + width + j);
       store(plain + i * width + j, first);
       store(plain + (i + 1) * width + j, second);
-      Operand<T>::store_pair(Operand<T>::column(packed + i * width, j), width, first, second, 0xffff);
-      store(pair + j, _mm512_mul_ps(first, by));
-      store(pair + width + j, _mm512_mul_ps(second, by));
+      if (!std::is_same_v<T, float>) Operand<T>::store_pair(Operand<T>::column(packed + i * width, j), width, first, second, 0xffff);
+      if (factor != 1.0f) {
+        store(pair + j, _mm512_mul_ps(first, by));
+        store(pair + width + j, _mm512_mul_ps(second, by));
+      }
     }
   }
+  return std::is_same_v<T, float> ? plain : packed;
 }
 
 // The inverse of a unit lower triangle of 16 rows; only what is below the diagonal is read.
@@ -126,13 +130,15 @@ struct Chunk {
     inverse = space.take<float>(C * C);
     inverse_rows = space.take<T>(C * C);
     decays = space.take<float>((C + 1) * C);
+    scaled_ends = space.take<T>(C * n.Kp);
+    scaled_starts = space.take<T>(2 * C * n.Kp);
     std::fill(decays, decays + (C + 1) * C, 1.0f);
     std::fill(start, start + 2 * C, 1.0f);
     std::fill(end, end + C, 1.0f);
   }
   static size_t bytes(const Sizes& n) {
     using W = Workspace;
-    return W::bytes_of<T>(2 * C * n.Kp) + 2 * W::bytes_of<T>(C * n.Kp) + W::bytes_of<float>(2 * C * C) + 2 * W::bytes_of<T>(C * C) +
+    return 2 * W::bytes_of<T>(2 * C * n.Kp) + 3 * W::bytes_of<T>(C * n.Kp) + W::bytes_of<float>(2 * C * C) + 2 * W::bytes_of<T>(C * C) +
            W::bytes_of<float>(C * C) + W::bytes_of<float>((C + 1) * C);
   }
 
@@ -171,10 +177,25 @@ struct Chunk {
     for (int64_t i = 0; i < C * C; i += 16) store(inverse_rows + i, load(inverse + i));
   }
 
+  // d(C, .) w [C][Kp].
+  const T* end_keys() {
+    if (n.constant) return write_keys;
+    scaled(write_keys, end, n.Kp, scaled_ends);
+    return scaled_ends;
+  }
+  // d(., 0) q and e(., 0) k [2 C][Kp].
+  const T* starts() {
+    if (n.constant) return rows;
+    for (const int64_t half : {int64_t{0}, C}) scaled(rows + half * n.Kp, start + half, n.Kp, scaled_starts + half * n.Kp);
+    return scaled_starts;
+  }
+
   const float* read_decays(int64_t t) const { return decays + (t + 1) * C; }
   const float* erase_decays(int64_t t) const { return decays + (t + 1 - n.before) * C; }
 
  private:
+  T *scaled_ends, *scaled_starts;
+
   // Exponentials of differences of sums in float64; what is above the diagonal is never used.
   void form_decays(const float* log_decay) {
     alignas(64) double sums[C];
@@ -208,15 +229,14 @@ void forward(const T* q, const T* k, const T* v, const float* beta, const float*
   for (int64_t task = 0; task < n.B * n.H; ++task) {
     const int64_t b = task / n.H, h = task % n.H;
     W space(Chunk<T>::bytes(n) + W::bytes_of<float>(Kp * Vp) + W::bytes_of<T>(Kp * Vp) + W::bytes_of<float>(2 * C * Vp) +
-            2 * W::bytes_of<T>(C * Vp) + W::bytes_of<float>(C * Vp) + 2 * W::bytes_of<T>(C * Kp));
+            2 * W::bytes_of<T>(C * Vp) + W::bytes_of<float>(C * Vp) + W::bytes_of<T>(C * Kp));
     Chunk<T> chunk(space, n);
     float* now = space.take<float>(Kp * Vp);
-    T* packed_state = space.take<T>(Kp * Vp);
+    T* state_space = space.take<T>(Kp * Vp);
     float* read = space.take<float>(2 * C * Vp);
     T* asked = space.take<T>(C * Vp);
-    T* packed_errors = space.take<T>(C * Vp);
+    T* errors_space = space.take<T>(C * Vp);
     float* errors = space.take<float>(C * Vp);
-    T* end_keys = space.take<T>(C * Kp);
     T* end_keys_turned = space.take<T>(Kp * C);
 
     std::memset(now, 0, Kp * Vp * sizeof(float));
@@ -224,7 +244,7 @@ void forward(const T* q, const T* k, const T* v, const float* beta, const float*
     for (int64_t index = 0; index < n.chunks; ++index) {
       const int64_t place = task * n.chunks + index;
       chunk.form(q, k, beta, log_decay, b, h, index);
-      rounded_state(now, Kp, Vp, states + place * Kp * Vp, packed_state, chunk.whole);
+      const T* packed_state = both_forms(now, Kp, Vp, states + place * Kp * Vp, state_space, chunk.whole);
       product<T>(2 * C, Vp, Kp, chunk.rows, Kp, packed_state, Vp, read, Vp, false);
       const T* values = v + n.v.of(b, chunk.first, h);
       for (int64_t t = 0; t < C; t += 2) {
@@ -241,35 +261,78 @@ void forward(const T* q, const T* k, const T* v, const float* beta, const float*
         }
       }
       product<T>(C, Vp, C, chunk.inverse_rows, C, asked, Vp, errors, Vp, false);
-      rounded_state(errors, C, Vp, all_errors + place * C * Vp, packed_errors, 1.0f);
+      const T* packed_errors = both_forms(errors, C, Vp, all_errors + place * C * Vp, errors_space);
       product<T>(C, Vp, C, chunk.reads, C, packed_errors, Vp, read, Vp, true);
       for (int64_t t = 0; t < chunk.count; ++t) {
         T* to = y + ((b * n.T + chunk.first + t) * n.H + h) * n.V;
         for (int64_t j = 0; j < n.V; j += 16) store(to + j, load(read + t * Vp + j), lanes(n.V - j));
       }
-      scaled(chunk.write_keys, chunk.end, Kp, end_keys);
-      Operand<T>::turn(end_keys, Kp, C, Kp, end_keys_turned, C);
+      Operand<T>::turn(chunk.end_keys(), Kp, C, Kp, end_keys_turned, C);
       product<T>(Kp, Vp, C, end_keys_turned, C, packed_errors, Vp, now, Vp, true);
     }
     for (int64_t i = 0; i < n.K; ++i) std::memcpy(last + (task * n.K + i) * n.V, now + i * Vp, n.V * sizeof(float));
   }
 }
 
-// Gradients of the log decays of a chunk, from those of the logarithms of all products of decays: of pairs and since the
-// start by row [2 C], of pairs by column [C], until the end [C], of the whole.
+// Gradients of the logarithms of all products of decays of a chunk, summed: of those of pairs and since the start by row,
+// of those of pairs by column too, of those until the end, and of the whole.
+struct Sums {
+  float by_row[2 * C], by_column[C], until_end[C], whole;
+};
+
+// Multiply by decays the gradients of products with decays: those of `pairs` [2 C][C] to T, those of keys and queries as
+// they meet the state [2 C][Kp] and of keys as they write to it [C][Kp] in place. Without decays only pairs are rounded.
 template <typename T>
-void put_log_decays(const Chunk<T>& chunk, const float* by_row, const float* by_column, const float* until_end, float whole, float* to,
-                    int64_t stride) {
+void weigh(const Chunk<T>& chunk, const float* pairs, T* pair_rows, float* starts, float* ends, Sums& sums) {
+  const int64_t before = chunk.n.before, Kp = chunk.n.Kp, width = chunk.n.constant ? 0 : Kp;
+  __m512 columns[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
+  for (int64_t row = 0; row < 2 * C; ++row) {
+    const int64_t t = row % C, half = row / C;
+    const float* factors = half ? chunk.erase_decays(t) : chunk.read_decays(t);
+    const int64_t decayed = t - (half && before);  // an empty product of decays has no gradient
+    __m512 sum = _mm512_setzero_ps();
+    for (int64_t j = 0; j < C; j += 16) {
+      const __m512 d_pair = load(pairs + row * C + j);
+      const __m512 d_log = _mm512_maskz_mul_ps(lanes(decayed - j), d_pair, load(chunk.pairs + row * C + j));
+      sum = _mm512_add_ps(sum, d_log);
+      columns[j / 16] = _mm512_add_ps(columns[j / 16], d_log);
+      store(pair_rows + row * C + j, _mm512_maskz_mul_ps(lanes(t + 1 - half - j), d_pair, load(factors + j)));
+    }
+    const __m512 by = _mm512_set1_ps(chunk.start[row]);
+    for (int64_t j = 0; j < width; j += 16) {
+      const __m512 x = _mm512_mul_ps(load(starts + row * Kp + j), by);
+      store(starts + row * Kp + j, x);
+      sum = _mm512_fmadd_ps(x, load(chunk.rows + row * Kp + j), sum);
+    }
+    if (width) sums.by_row[row] = _mm512_reduce_add_ps(sum);
+  }
+  for (int64_t t = 0; t < C && width; ++t) {
+    const __m512 by = _mm512_set1_ps(chunk.end[t]);
+    __m512 sum = _mm512_setzero_ps();
+    for (int64_t j = 0; j < width; j += 16) {
+      const __m512 x = _mm512_mul_ps(load(ends + t * Kp + j), by);
+      store(ends + t * Kp + j, x);
+      sum = _mm512_fmadd_ps(x, load(chunk.write_keys + t * Kp + j), sum);
+    }
+    sums.until_end[t] = _mm512_reduce_add_ps(sum);
+  }
+  store(sums.by_column, columns[0]);
+  store(sums.by_column + 16, columns[1]);
+}
+
+// Gradients of the log decays of a chunk.
+template <typename T>
+void put_log_decays(const Chunk<T>& chunk, const Sums& sums, float* to, int64_t stride) {
   float found[C], sum = 0;
   for (int64_t t = C - 1; t >= 0; --t) {
     const int64_t erased = t + chunk.n.before;  // with the error before the decay its products end one token earlier
-    sum += by_row[t] + (erased < C ? by_row[C + erased] : 0.0f) - by_column[t];
+    sum += sums.by_row[t] + (erased < C ? sums.by_row[C + erased] : 0.0f) - sums.by_column[t];
     found[t] = sum;
   }
-  float until = whole;
+  float until = sums.whole;
   for (int64_t t = 0; t < chunk.count; ++t) {
     to[t * stride] = found[t] + until;
-    until += until_end[t];
+    until += sums.until_end[t];
   }
 }
 
@@ -283,12 +346,12 @@ void gradient(const T* dy, const float* d_last, const T* q, const T* k, const fl
     const int64_t b = task / n.H, h = task % n.H;
     W space(Chunk<T>::bytes(n) + W::bytes_of<float>(Kp * Vp) + 4 * W::bytes_of<T>(Kp * Vp) + 2 * W::bytes_of<T>(2 * C * Vp) +
             2 * W::bytes_of<T>(C * C) + 2 * W::bytes_of<float>(C * Vp) + 2 * W::bytes_of<T>(C * Vp) + W::bytes_of<float>(2 * C * C) +
-            2 * W::bytes_of<T>(2 * C * C) + W::bytes_of<float>(2 * C * Kp) + W::bytes_of<float>(C * Kp) + 3 * W::bytes_of<T>(2 * C * Kp) +
-            2 * W::bytes_of<T>(C * Kp));
+            2 * W::bytes_of<T>(2 * C * C) + W::bytes_of<float>(2 * C * Kp) + W::bytes_of<float>(C * Kp) + 2 * W::bytes_of<T>(2 * C * Kp) +
+            W::bytes_of<T>(C * Kp));
     Chunk<T> chunk(space, n);
     float* d_now = space.take<float>(Kp * Vp);
     T* d_now_rows = space.take<T>(Kp * Vp);
-    T* d_now_packed = space.take<T>(Kp * Vp);
+    T* d_now_space = space.take<T>(Kp * Vp);
     T* d_now_turned = space.take<T>(Vp * Kp);
     T* state_turned = space.take<T>(Vp * Kp);
     T* d_rows = space.take<T>(2 * C * Vp);  // of y, and minus those of v
@@ -304,10 +367,8 @@ void gradient(const T* dy, const float* d_last, const T* q, const T* k, const fl
     T* d_pairs_turned = space.take<T>(C * 2 * C);
     float* d_starts = space.take<float>(2 * C * Kp);
     float* d_ends = space.take<float>(C * Kp);
-    T* starts = space.take<T>(2 * C * Kp);
     T* starts_turned = space.take<T>(Kp * 2 * C);
     T* rows_packed = space.take<T>(2 * C * Kp);
-    T* end_keys = space.take<T>(C * Kp);
     T* write_keys_packed = space.take<T>(C * Kp);
 
     std::memset(d_now, 0, Kp * Vp * sizeof(float));
@@ -324,17 +385,16 @@ void gradient(const T* dy, const float* d_last, const T* q, const T* k, const fl
       Operand<T>::pack(d_rows, Vp, C, Vp, d_rows_packed);
       Operand<T>::turn(chunk.reads, C, C, C, reads_turned, C);
       Operand<T>::turn(chunk.inverse_rows, C, C, C, inverse_turned, C);
-      scaled(chunk.write_keys, chunk.end, Kp, end_keys);
-      float whole = 0;
+      Sums sums;
       if (!n.constant) {
         __m512 sum = _mm512_setzero_ps();
         for (int64_t i = 0; i < Kp * Vp; i += 16) sum = _mm512_fmadd_ps(load(d_now + i), load(state + i), sum);
-        whole = _mm512_reduce_add_ps(sum) * chunk.whole;
+        sums.whole = _mm512_reduce_add_ps(sum) * chunk.whole;
       }
-      rounded_state(d_now, Kp, Vp, d_now_rows, d_now_packed, chunk.whole);
+      const T* d_now_packed = both_forms(d_now, Kp, Vp, d_now_rows, d_now_space, chunk.whole);
       Operand<T>::pack_turned(d_now_rows, Vp, Kp, Vp, d_now_turned);
       product<T>(C, Vp, C, reads_turned, C, d_rows_packed, Vp, d_errors, Vp, false);
-      product<T>(C, Vp, Kp, end_keys, Kp, d_now_packed, Vp, d_errors, Vp, true);
+      product<T>(C, Vp, Kp, chunk.end_keys(), Kp, d_now_packed, Vp, d_errors, Vp, true);
       for (int64_t t = 0; t < C; t += 2) {
         const float* pair = d_errors + t * Vp;
         for (int64_t j = 0; j < Vp; j += 16) {
@@ -361,51 +421,11 @@ void gradient(const T* dy, const float* d_last, const T* q, const T* k, const fl
       Operand<T>::pack_turned(state, Vp, Kp, Vp, state_turned);
       product<T>(2 * C, Kp, Vp, d_rows, Vp, state_turned, Kp, d_starts, Kp, false);
       product<T>(C, Kp, Vp, errors, Vp, d_now_turned, Kp, d_ends, Kp, false);
-      scaled(chunk.rows, chunk.start, Kp, starts);
-      scaled(chunk.rows + C * Kp, chunk.start + C, Kp, starts + C * Kp);
-      Operand<T>::turn(starts, Kp, 2 * C, Kp, starts_turned, 2 * C);
+      Operand<T>::turn(chunk.starts(), Kp, 2 * C, Kp, starts_turned, 2 * C);
       product<T>(Kp, Vp, 2 * C, starts_turned, 2 * C, d_rows_packed, Vp, d_now, Vp, true);
 
-      float by_row[2 * C], by_column[C], until_end[C];
-      __m512 columns[2] = {_mm512_setzero_ps(), _mm512_setzero_ps()};
-      for (int64_t half = 0; half < 2; ++half) {
-        for (int64_t t = 0; t < C; ++t) {
-          const int64_t row = half * C + t;
-          const float* factors = half ? chunk.erase_decays(t) : chunk.read_decays(t);
-          const int64_t decayed = t - (half && n.before);  // pairs with fewer tokens have decays between them
-          __m512 sum = _mm512_setzero_ps();
-          for (int64_t j = 0; j < C; j += 16) {
-            const __m512 d_pair = load(d_pairs + row * C + j);
-            const __m512 d_log = _mm512_maskz_mul_ps(lanes(decayed - j), d_pair, load(chunk.pairs + row * C + j));
-            sum = _mm512_add_ps(sum, d_log);
-            columns[j / 16] = _mm512_add_ps(columns[j / 16], d_log);
-            store(d_pair_rows + row * C + j, _mm512_maskz_mul_ps(lanes(t + 1 - half - j), d_pair, load(factors + j)));
-          }
-          const __m512 by = _mm512_set1_ps(chunk.start[row]);
-          for (int64_t j = 0; j < Kp; j += 16) {
-            float* d_start = d_starts + row * Kp + j;
-            const __m512 x = _mm512_mul_ps(load(d_start), by);
-            store(d_start, x);
-            sum = _mm512_fmadd_ps(x, load(chunk.rows + row * Kp + j), sum);
-          }
-          by_row[row] = _mm512_reduce_add_ps(sum);
-        }
-      }
-      for (int64_t t = 0; t < C; ++t) {
-        const __m512 by = _mm512_set1_ps(chunk.end[t]);
-        __m512 sum = _mm512_setzero_ps();
-        for (int64_t j = 0; j < Kp; j += 16) {
-          const __m512 x = _mm512_mul_ps(load(d_ends + t * Kp + j), by);
-          store(d_ends + t * Kp + j, x);
-          sum = _mm512_fmadd_ps(x, load(chunk.write_keys + t * Kp + j), sum);
-        }
-        until_end[t] = _mm512_reduce_add_ps(sum);
-      }
-      if (!n.constant) {
-        store(by_column, columns[0]);
-        store(by_column + 16, columns[1]);
-        put_log_decays(chunk, by_row, by_column, until_end, whole, d_log_decay + at, n.H);
-      }
+      weigh(chunk, d_pairs, d_pair_rows, d_starts, d_ends, sums);
+      if (!n.constant) put_log_decays(chunk, sums, d_log_decay + at, n.H);
 
       // Of queries and keys, and of keys as they write in pairs.
       Operand<T>::pack(chunk.write_keys, Kp, C, Kp, write_keys_packed);
