@@ -1,11 +1,13 @@
 // The chunked delta rule and its gradient: one task a head of one row, which walks its chunks with the state in cache.
 //
-// The equations are those of ops/delta_rule_chunks.py. As chunks go one after the other here, the errors are formed from
-// the state at once, N = A^-1 (V - e(., 0) k S), and A^-1 k is never needed. The gradient walks back; the states before
-// the chunks and the errors are kept for it, all else is formed anew.
+// The equations are those of ops/delta_rule_chunks.py. As chunks go one after the other here, the errors are formed
+// from the state at once, N = A^-1 (V - e(., 0) k S), and A^-1 k is never needed. The gradient walks back; the states
+// before the chunks and the errors are kept for it, all else is formed anew. States, decays, the inverse and all sums
+// are in float32, sums of log decays in float64, what is multiplied in T.
 //
 // B rows of a batch, T tokens, H heads, K and V widths. Within a task widths are filled up to multiples of 16 with
-// zeros, and chunks to 32 tokens that neither write nor decay. Halves of a pair: what queries read, what keys erase.
+// zeros (Kp, Vp), and chunks to 32 tokens that neither write nor decay. Halves of [2 C]: what queries read, what keys
+// erase.
 #include <algorithm>
 
 #include "products.h"
@@ -33,7 +35,10 @@ Sizes sizes_of(const int64_t* n) {
           up_to(n[3], 16), up_to(n[4], 16), (n[1] + n[5] - 1) / n[5]};
 }
 
-inline void move(const float* from, float* to, __mmask16 some) { _mm512_storeu_ps(to, _mm512_maskz_loadu_ps(some, from)); }
+// 16 entries, zeros where `some` are not.
+inline void move(const float* from, float* to, __mmask16 some) {
+  _mm512_storeu_ps(to, _mm512_maskz_loadu_ps(some, from));
+}
 inline void move(const BFloat16* from, BFloat16* to, __mmask16 some) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_maskz_loadu_epi16(some, from));
 }
@@ -42,7 +47,9 @@ inline void move(const BFloat16* from, BFloat16* to, __mmask16 some) {
 template <typename T>
 void stage(const T* from, int64_t stride, int64_t count, int64_t width, T* to, int64_t wide) {
   for (int64_t t = 0; t < C; ++t) {
-    for (int64_t j = 0; j < wide; j += 16) move(from + (t < count ? t * stride : 0) + j, to + t * wide + j, t < count ? lanes(width - j) : 0);
+    const bool there = t < count;
+    const T* row = from + (there ? t * stride : 0);
+    for (int64_t j = 0; j < wide; j += 16) move(row + j, to + t * wide + j, there ? lanes(width - j) : 0);
   }
 }
 
@@ -55,8 +62,14 @@ void scaled(const T* rows, const float* factors, int64_t width, T* to) {
   }
 }
 
-// Floats [rows][width] in T: to `plain` in rows, and packed, which is what is returned; floats need no place of their own
-// for that. The floats themselves are then multiplied by `factor`.
+// 16 columns from j on of two rows of a packed matrix, the first of them at `rows`.
+template <typename T>
+inline void put_pair(T* rows, int64_t j, int64_t width, __m512 first, __m512 second) {
+  Operand<T>::store_pair(Operand<T>::column(rows, j), width, first, second, 0xffff);
+}
+
+// Floats [rows][width] in T: to `plain` in rows, and packed, which is what is returned; floats need no place of their
+// own for that. The floats themselves are then multiplied by `factor`.
 template <typename T>
 const T* both_forms(float* from, int64_t rows, int64_t width, T* plain, T* packed, float factor = 1.0f) {
   const __m512 by = _mm512_set1_ps(factor);
@@ -66,7 +79,7 @@ const T* both_forms(float* from, int64_t rows, int64_t width, T* plain, T* packe
       const __m512 first = load(pair + j), second = load(pair + width + j);
       store(plain + i * width + j, first);
       store(plain + (i + 1) * width + j, second);
-      if (!std::is_same_v<T, float>) Operand<T>::store_pair(Operand<T>::column(packed + i * width, j), width, first, second, 0xffff);
+      if (!std::is_same_v<T, float>) put_pair(packed + i * width, j, width, first, second);
       if (factor != 1.0f) {
         store(pair + j, _mm512_mul_ps(first, by));
         store(pair + width + j, _mm512_mul_ps(second, by));
@@ -138,8 +151,8 @@ struct Chunk {
   }
   static size_t bytes(const Sizes& n) {
     using W = Workspace;
-    return 2 * W::bytes_of<T>(2 * C * n.Kp) + 3 * W::bytes_of<T>(C * n.Kp) + W::bytes_of<float>(2 * C * C) + 2 * W::bytes_of<T>(C * C) +
-           W::bytes_of<float>(C * C) + W::bytes_of<float>((C + 1) * C);
+    return 2 * W::bytes_of<T>(2 * C * n.Kp) + 3 * W::bytes_of<T>(C * n.Kp) + W::bytes_of<float>(2 * C * C) +
+           2 * W::bytes_of<T>(C * C) + W::bytes_of<float>(C * C) + W::bytes_of<float>((C + 1) * C);
   }
 
   const Sizes& n;
@@ -154,7 +167,9 @@ struct Chunk {
   float* decays;         // d(t, i), row t + 1 of [C + 1][C]; with what the gradients of pairs are multiplied
   float beta[C], start[2 * C], end[C], whole = 1.0f;
 
-  void form(const T* q, const T* k, const float* strengths, const float* log_decay, int64_t b, int64_t h, int64_t index) {
+  // Of the chunk `index` of head h of row b.
+  void form(const T* q, const T* k, const float* strengths, const float* log_decay, int64_t b, int64_t h,
+            int64_t index) {
     first = index * n.length, count = std::min(n.length, n.T - first);
     stage(q + n.q.of(b, first, h), n.q.token, count, n.K, rows, n.Kp);
     stage(k + n.k.of(b, first, h), n.k.token, count, n.K, rows + C * n.Kp, n.Kp);
@@ -186,7 +201,8 @@ struct Chunk {
   // d(., 0) q and e(., 0) k [2 C][Kp].
   const T* starts() {
     if (n.constant) return rows;
-    for (const int64_t half : {int64_t{0}, C}) scaled(rows + half * n.Kp, start + half, n.Kp, scaled_starts + half * n.Kp);
+    scaled(rows, start, n.Kp, scaled_starts);
+    scaled(rows + C * n.Kp, start + C, n.Kp, scaled_starts + C * n.Kp);
     return scaled_starts;
   }
 
@@ -220,16 +236,25 @@ struct Chunk {
   }
 };
 
+// A state [K][V], filled up to [Kp][Vp].
+void take_state(const float* from, const Sizes& n, float* to) {
+  std::memset(to, 0, n.Kp * n.Vp * sizeof(float));
+  for (int64_t i = 0; i < n.K; ++i) std::memcpy(to + i * n.Vp, from + i * n.V, n.V * sizeof(float));
+}
+void give_state(const float* from, const Sizes& n, float* to) {
+  for (int64_t i = 0; i < n.K; ++i) std::memcpy(to + i * n.V, from + i * n.Vp, n.V * sizeof(float));
+}
+
 template <typename T>
-void forward(const T* q, const T* k, const T* v, const float* beta, const float* log_decay, const float* state, T* y, float* last,
-             T* states, T* all_errors, const Sizes& n) {
+void forward(const T* q, const T* k, const T* v, const float* beta, const float* log_decay, const float* state, T* y,
+             float* last, T* states, T* all_errors, const Sizes& n) {
   using W = Workspace;
   const int64_t Kp = n.Kp, Vp = n.Vp;
 #pragma omp parallel for num_threads(n.threads) schedule(static) if (n.threads > 1)
   for (int64_t task = 0; task < n.B * n.H; ++task) {
     const int64_t b = task / n.H, h = task % n.H;
-    W space(Chunk<T>::bytes(n) + W::bytes_of<float>(Kp * Vp) + W::bytes_of<T>(Kp * Vp) + W::bytes_of<float>(2 * C * Vp) +
-            2 * W::bytes_of<T>(C * Vp) + W::bytes_of<float>(C * Vp) + W::bytes_of<T>(C * Kp));
+    W space(Chunk<T>::bytes(n) + W::bytes_of<float>(Kp * Vp) + W::bytes_of<T>(Kp * Vp) +
+            W::bytes_of<float>(2 * C * Vp) + 2 * W::bytes_of<T>(C * Vp) + W::bytes_of<float>(C * Vp) + W::bytes_of<T>(C * Kp));
     Chunk<T> chunk(space, n);
     float* now = space.take<float>(Kp * Vp);
     T* state_space = space.take<T>(Kp * Vp);
@@ -239,8 +264,7 @@ void forward(const T* q, const T* k, const T* v, const float* beta, const float*
     float* errors = space.take<float>(C * Vp);
     T* end_keys_turned = space.take<T>(Kp * C);
 
-    std::memset(now, 0, Kp * Vp * sizeof(float));
-    for (int64_t i = 0; i < n.K; ++i) std::memcpy(now + i * Vp, state + (task * n.K + i) * n.V, n.V * sizeof(float));
+    take_state(state + task * n.K * n.V, n, now);
     for (int64_t index = 0; index < n.chunks; ++index) {
       const int64_t place = task * n.chunks + index;
       chunk.form(q, k, beta, log_decay, b, h, index);
@@ -257,7 +281,7 @@ void forward(const T* q, const T* k, const T* v, const float* beta, const float*
             float* seen = read + (t + s) * Vp + j;
             store(seen, _mm512_mul_ps(load(seen), _mm512_set1_ps(chunk.start[t + s])));
           }
-          Operand<T>::store_pair(Operand<T>::column(asked + t * Vp, j), Vp, x[0], x[1], 0xffff);
+          put_pair(asked + t * Vp, j, Vp, x[0], x[1]);
         }
       }
       product<T>(C, Vp, C, chunk.inverse_rows, C, asked, Vp, errors, Vp, false);
@@ -270,18 +294,19 @@ void forward(const T* q, const T* k, const T* v, const float* beta, const float*
       Operand<T>::turn(chunk.end_keys(), Kp, C, Kp, end_keys_turned, C);
       product<T>(Kp, Vp, C, end_keys_turned, C, packed_errors, Vp, now, Vp, true);
     }
-    for (int64_t i = 0; i < n.K; ++i) std::memcpy(last + (task * n.K + i) * n.V, now + i * Vp, n.V * sizeof(float));
+    give_state(now, n, last + task * n.K * n.V);
   }
 }
 
-// Gradients of the logarithms of all products of decays of a chunk, summed: of those of pairs and since the start by row,
-// of those of pairs by column too, of those until the end, and of the whole.
+// Gradients of the logarithms of all products of decays of a chunk, summed: of those of pairs and since the start by
+// row, of those of pairs by column too, of those until the end, and of the whole.
 struct Sums {
   float by_row[2 * C], by_column[C], until_end[C], whole;
 };
 
-// Multiply by decays the gradients of products with decays: those of `pairs` [2 C][C] to T, those of keys and queries as
-// they meet the state [2 C][Kp] and of keys as they write to it [C][Kp] in place. Without decays only pairs are rounded.
+// Multiply by decays the gradients of what they had multiplied: those of `pairs` [2 C][C] to T, those of queries and
+// keys as they meet the state [2 C][Kp] and of keys as they write to it [C][Kp] in place. Without decays the latter
+// stay, and the sums are not those.
 template <typename T>
 void weigh(const Chunk<T>& chunk, const float* pairs, T* pair_rows, float* starts, float* ends, Sums& sums) {
   const int64_t before = chunk.n.before, Kp = chunk.n.Kp, width = chunk.n.constant ? 0 : Kp;
@@ -337,16 +362,18 @@ void put_log_decays(const Chunk<T>& chunk, const Sums& sums, float* to, int64_t 
 }
 
 template <typename T>
-void gradient(const T* dy, const float* d_last, const T* q, const T* k, const float* beta, const float* log_decay, const T* states,
-              const T* all_errors, T* dq, T* dk, T* dv, float* d_beta, float* d_log_decay, float* d_state, const Sizes& n) {
+void gradient(const T* dy, const float* d_last, const T* q, const T* k, const float* beta, const float* log_decay,
+              const T* states, const T* all_errors, T* dq, T* dk, T* dv, float* d_beta, float* d_log_decay,
+              float* d_state, const Sizes& n) {
   using W = Workspace;
   const int64_t Kp = n.Kp, Vp = n.Vp;
 #pragma omp parallel for num_threads(n.threads) schedule(static) if (n.threads > 1)
   for (int64_t task = 0; task < n.B * n.H; ++task) {
     const int64_t b = task / n.H, h = task % n.H;
-    W space(Chunk<T>::bytes(n) + W::bytes_of<float>(Kp * Vp) + 4 * W::bytes_of<T>(Kp * Vp) + 2 * W::bytes_of<T>(2 * C * Vp) +
-            2 * W::bytes_of<T>(C * C) + 2 * W::bytes_of<float>(C * Vp) + 2 * W::bytes_of<T>(C * Vp) + W::bytes_of<float>(2 * C * C) +
-            2 * W::bytes_of<T>(2 * C * C) + W::bytes_of<float>(2 * C * Kp) + W::bytes_of<float>(C * Kp) + 2 * W::bytes_of<T>(2 * C * Kp) +
+    W space(Chunk<T>::bytes(n) + W::bytes_of<float>(Kp * Vp) + 4 * W::bytes_of<T>(Kp * Vp) +
+            2 * W::bytes_of<T>(2 * C * Vp) + 2 * W::bytes_of<T>(C * C) + 2 * W::bytes_of<float>(C * Vp) +
+            2 * W::bytes_of<T>(C * Vp) + W::bytes_of<float>(2 * C * C) + 2 * W::bytes_of<T>(2 * C * C) +
+            W::bytes_of<float>(2 * C * Kp) + W::bytes_of<float>(C * Kp) + 2 * W::bytes_of<T>(2 * C * Kp) +
             W::bytes_of<T>(C * Kp));
     Chunk<T> chunk(space, n);
     float* d_now = space.take<float>(Kp * Vp);
@@ -371,8 +398,7 @@ void gradient(const T* dy, const float* d_last, const T* q, const T* k, const fl
     T* rows_packed = space.take<T>(2 * C * Kp);
     T* write_keys_packed = space.take<T>(C * Kp);
 
-    std::memset(d_now, 0, Kp * Vp * sizeof(float));
-    for (int64_t i = 0; i < n.K; ++i) std::memcpy(d_now + i * Vp, d_last + (task * n.K + i) * n.V, n.V * sizeof(float));
+    take_state(d_last + task * n.K * n.V, n, d_now);
     for (int64_t index = n.chunks - 1; index >= 0; --index) {
       const int64_t place = task * n.chunks + index;
       const T* state = states + place * Kp * Vp;
@@ -398,7 +424,7 @@ void gradient(const T* dy, const float* d_last, const T* q, const T* k, const fl
       for (int64_t t = 0; t < C; t += 2) {
         const float* pair = d_errors + t * Vp;
         for (int64_t j = 0; j < Vp; j += 16) {
-          Operand<T>::store_pair(Operand<T>::column(d_errors_packed + t * Vp, j), Vp, load(pair + j), load(pair + Vp + j), 0xffff);
+          put_pair(d_errors_packed + t * Vp, j, Vp, load(pair + j), load(pair + Vp + j));
         }
       }
       product<T>(C, Vp, C, inverse_turned, C, d_errors_packed, Vp, d_values, Vp, false);
@@ -411,7 +437,7 @@ void gradient(const T* dy, const float* d_last, const T* q, const T* k, const fl
             x[s] = _mm512_sub_ps(_mm512_setzero_ps(), d_value);
             store(d_rows + (C + t + s) * Vp + j, x[s]);
           }
-          Operand<T>::store_pair(Operand<T>::column(d_rows_packed + (C + t) * Vp, j), Vp, x[0], x[1], 0xffff);
+          put_pair(d_rows_packed + (C + t) * Vp, j, Vp, x[0], x[1]);
         }
       }
 
@@ -447,7 +473,7 @@ void gradient(const T* dy, const float* d_last, const T* q, const T* k, const fl
         d_beta[to] = _mm512_reduce_add_ps(sum);
       }
     }
-    for (int64_t i = 0; i < n.K; ++i) std::memcpy(d_state + (task * n.K + i) * n.V, d_now + i * Vp, n.V * sizeof(float));
+    give_state(d_now, n, d_state + task * n.K * n.V);
   }
 }
 
@@ -455,8 +481,8 @@ template <typename T>
 void run_forward(void* const* x, const int64_t* n) {
   const auto in = [x](int i) { return static_cast<const T*>(x[i]); };
   const auto wide = [x](int i) { return static_cast<const float*>(x[i]); };
-  forward<T>(in(0), in(1), in(2), wide(3), wide(4), wide(5), static_cast<T*>(x[6]), static_cast<float*>(x[7]), static_cast<T*>(x[8]),
-             static_cast<T*>(x[9]), sizes_of(n));
+  forward<T>(in(0), in(1), in(2), wide(3), wide(4), wide(5), static_cast<T*>(x[6]), static_cast<float*>(x[7]),
+             static_cast<T*>(x[8]), static_cast<T*>(x[9]), sizes_of(n));
 }
 
 template <typename T>
@@ -465,8 +491,8 @@ void run_gradient(void* const* x, const int64_t* n) {
   const auto wide = [x](int i) { return static_cast<const float*>(x[i]); };
   const auto to = [x](int i) { return static_cast<T*>(x[i]); };
   const auto wide_to = [x](int i) { return static_cast<float*>(x[i]); };
-  gradient<T>(in(0), wide(1), in(2), in(3), wide(4), wide(5), in(6), in(7), to(8), to(9), to(10), wide_to(11), wide_to(12), wide_to(13),
-              sizes_of(n));
+  gradient<T>(in(0), wide(1), in(2), in(3), wide(4), wide(5), in(6), in(7), to(8), to(9), to(10), wide_to(11),
+              wide_to(12), wide_to(13), sizes_of(n));
 }
 
 }  // namespace
