@@ -15,7 +15,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.function import once_differentiable
 
 from assay.ops.native.build import NotBuiltError
-from assay.ops.native.kernels import KERNELS, Native, agrees, load, types_here
+from assay.ops.native.kernels import KERNELS, Native, agrees, load
+from assay.ops.native.processor import types_here
 
 Forward = Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
 """(*operands, *option) -> (outputs, what else the gradient needs)."""
@@ -85,11 +86,15 @@ _WITH_NATIVE: list[Differentiable] = []
 
 
 def prepare_native(ops: Iterable[str]) -> dict[str, str]:
-    """Build and check the native forms that these ops call, for the compiled graphs to come; why some are not used."""
+    """Build and check the native forms that these ops call, and those that belong to no op, for the compiled graphs to
+    come; why some are not used.
+    """
     names = set(ops)
     with torch.no_grad():
         for function in _WITH_NATIVE:
-            if function.native is None or names.isdisjoint(function.native.ops) or function.name in KERNELS.refused:
+            if function.native is None or function.name in KERNELS.refused:
+                continue
+            if function.native.ops and names.isdisjoint(function.native.ops):
                 continue
             try:
                 function.prepare(types_here())

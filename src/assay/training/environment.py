@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from assay.model.plan import ExecutionPlan
+from assay.ops.native.processor import processor_name
 from assay.training.compiled import UNCOMPILED
 
 DECIDING = (
@@ -65,13 +66,3 @@ def environment(plan: ExecutionPlan, compiled: str = UNCOMPILED) -> dict[str, st
         "threads": str(plan.threads),
         "compiled": compiled,
     }
-
-
-def processor_name() -> str:
-    """The model name of the processor, if the system tells it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or "unknown"

@@ -4,7 +4,6 @@ A function in C++ is `void name(void* const* tensors, const int64_t* sizes)`; `r
 """
 
 import ctypes
-import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -16,7 +15,6 @@ from assay.ops.native.build import NotBuiltError, library_of
 
 NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 """How the functions of a type are called."""
-BFLOAT16_UNITS = ("amx_bf16", "avx512_bf16")
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
 """How far the check lets the two forms be apart, of the norm of the Python form: some twenty times what they are."""
 
@@ -47,6 +45,8 @@ class Kernels:
     libraries: dict[str, ctypes.CDLL] = field(default_factory=dict)
     ready: set[tuple[str, torch.dtype]] = field(default_factory=set)
     refused: dict[str, str] = field(default_factory=dict)
+    loaded: set[str] = field(default_factory=set)
+    """Libraries that brought ops of torch's own kind."""
 
 
 KERNELS = Kernels()
@@ -59,14 +59,6 @@ def run(source: str, function: str, tensors: Sequence[Tensor], sizes: Iterable[i
     numbers = list(sizes)
     places = (ctypes.c_void_p * len(tensors))(*[x.data_ptr() for x in tensors])
     getattr(KERNELS.libraries[source], function)(places, (ctypes.c_int64 * len(numbers))(*numbers))
-
-
-def types_here() -> list[torch.dtype]:
-    """The types that the functions can compute in on this machine; none where they cannot run."""
-    if platform.system() != "Linux" or torch.backends.cpu.get_cpu_capability() != "AVX512":
-        return []
-    units = torch.cpu.get_capabilities()
-    return [torch.float32, torch.bfloat16] if any(units.get(name) for name in BFLOAT16_UNITS) else [torch.float32]
 
 
 def load(source: str) -> None:
