@@ -33,7 +33,7 @@ from assay.model.architecture import ARCHITECTURES, ModelConfig, build_model
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionConfig, resolve_plan
 from assay.model.sizing import solve
-from assay.training.compiled import ONE_GRAPH, compile_objective
+from assay.training.compiled import compile_objective, shortfall
 from assay.training.config import TrainingConfig
 from assay.training.objective import Objective
 from assay.training.optim import build_optimizer
@@ -72,8 +72,8 @@ def ours(name: str, config: ModelConfig, mode: str, threads: int) -> Side:
     batch = Batch(ids()[:, :-1].copy(), ids()[:, 1:].copy())
     if mode.startswith("compiled"):
         how = compile_objective(objective, micro_batches(batch, training, "cpu", 0, 0)[0])
-        if how != ONE_GRAPH:
-            print(f"{name}: {how}")
+        if why := shortfall(name, how):
+            print(why)
 
     def step() -> None:
         parts = micro_batches(batch, training, "cpu", 0, 0)

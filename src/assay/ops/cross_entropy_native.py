@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from assay.ops.native.kernels import NAMES, Native, run
+from assay.ops.native.kernels import NAMES, Native, run, shapes_only
 from assay.targets import IGNORED
 
 
@@ -18,8 +18,12 @@ def _forward(
     hidden, weight, targets = hidden.contiguous(), weight.contiguous(), targets.contiguous()
     (N, D), V = hidden.shape, len(weight)
     found = weight.new_empty(()), torch.empty_like(hidden), torch.empty_like(weight)
+    outside = targets.new_zeros(())
     name = f"cross_entropy_{NAMES[hidden.dtype]}_{NAMES[dtype]}"
-    run("cross_entropy", name, (hidden, weight, targets, *found), (N, D, V, IGNORED, torch.get_num_threads()))
+    tensors = (hidden, weight, targets, *found, outside)
+    run("cross_entropy", name, tensors, (N, D, V, IGNORED, torch.get_num_threads()))
+    if not shapes_only(outside) and outside.item():
+        raise IndexError(f"{outside.item()} targets are outside of the vocabulary of {V}")
     return found[:1], found[1:]
 
 
@@ -36,10 +40,10 @@ def _example(dtype: torch.dtype) -> tuple[tuple[Tensor, ...], tuple[object, ...]
     return (hidden.to(dtype), weight, targets), (dtype,)
 
 
-def _takes(hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype) -> bool:
-    types = (hidden.dtype, dtype)
-    floats = (torch.float32, torch.bfloat16)
-    return weight.dtype == torch.float32 and types[0] in floats and types[1] in floats and types != floats[::-1]
+def _takes(hidden: Tensor, weight: Tensor, _: Tensor, dtype: torch.dtype) -> bool:
+    """Not bfloat16 states with products in float32, and no float64."""
+    narrow = dtype == torch.bfloat16 and hidden.dtype in (torch.float32, torch.bfloat16)
+    return weight.dtype == torch.float32 and (narrow or hidden.dtype == dtype == torch.float32)
 
 
 CROSS_ENTROPY_NATIVE = Native("cross_entropy", (), _forward, _gradient, _example, _takes)

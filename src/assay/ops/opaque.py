@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.function import once_differentiable
 
 from assay.ops.native.build import NotBuiltError
-from assay.ops.native.kernels import KERNELS, Native, agrees, load
+from assay.ops.native.kernels import KERNELS, Native, agrees, load, shapes_only
 from assay.ops.native.processor import types_here
+
+__all__ = ["Differentiable", "prepare_native", "shapes_only"]
 
 Forward = Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
 """(*operands, *option) -> (outputs, what else the gradient needs)."""
@@ -70,11 +71,11 @@ class Differentiable:
         """Load the native form and check it in each of the types; a NotBuiltError says why it is not used."""
         assert self.native is not None
         load(self.native.source)
-        for dtype in dtypes:
-            if (self.name, dtype) not in KERNELS.ready:
-                if why := agrees(self.native, *self._python, dtype):
-                    raise NotBuiltError(why)
-                KERNELS.ready.add((self.name, dtype))
+        unchecked = [dtype for dtype in dtypes if (self.name, dtype) not in KERNELS.ready]
+        for dtype in unchecked:
+            if why := agrees(self.native, *self._python, dtype):
+                raise NotBuiltError(why)
+        KERNELS.ready.update((self.name, dtype) for dtype in unchecked)
 
     def _takes_native(self, operands: Sequence[Tensor], option: Sequence[object]) -> bool:
         if self.native is None or operands[0].device.type != "cpu":
@@ -89,23 +90,19 @@ def prepare_native(ops: Iterable[str]) -> dict[str, str]:
     """Build and check the native forms that these ops call, and those that belong to no op, for the compiled graphs to
     come; why some are not used.
     """
-    names = set(ops)
+    names, refused = set(ops), {}
     with torch.no_grad():
         for function in _WITH_NATIVE:
-            if function.native is None or function.name in KERNELS.refused:
+            if function.native is None or (function.native.ops and names.isdisjoint(function.native.ops)):
                 continue
-            if function.native.ops and names.isdisjoint(function.native.ops):
-                continue
-            try:
-                function.prepare(types_here())
-            except NotBuiltError as error:
-                KERNELS.refused[function.name] = str(error)
-    return dict(KERNELS.refused)
-
-
-def shapes_only(x: Tensor) -> bool:
-    """Whether a compiler asks with a tensor that holds no values: whatever they would be, the shapes are the same."""
-    return isinstance(x, FakeTensor)
+            if function.name not in KERNELS.refused:
+                try:
+                    function.prepare(types_here())
+                except NotBuiltError as error:
+                    KERNELS.refused[function.name] = str(error)
+            if why := KERNELS.refused.get(function.name):
+                refused[function.name] = why
+    return refused
 
 
 def _without_autocast(x: Tensor) -> torch.autocast:

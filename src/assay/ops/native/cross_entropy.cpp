@@ -98,13 +98,16 @@ void to_slopes(float* logits, int64_t stride, int64_t count, const int64_t* targ
 
 template <typename H, typename T>
 void forward(const H* hidden, const float* weight, const int64_t* targets, float* total, H* d_hidden, float* d_weight,
-             const Sizes& n) {
+             int64_t* outside, const Sizes& n) {
   const int64_t D = n.D, V = n.V, wide = even(D), across = up_to(V, 16), stride = across + AISLE;
   const int64_t panels = (V + PANEL - 1) / PANEL;
   std::vector<int64_t> scored;
   for (int64_t i = 0; i < n.N; ++i) {
-    if (targets[i] != n.ignored) scored.push_back(i);
+    if (targets[i] == n.ignored) continue;
+    scored.push_back(i);
+    *outside += targets[i] < 0 || targets[i] >= V;
   }
+  if (*outside) return;
   const int64_t count = scored.size(), fitting = CHUNK / (across * static_cast<int64_t>(sizeof(T)));
   const int64_t chunk_tokens = std::min(up_to(std::max<int64_t>(count, 1), TOKENS), std::max<int64_t>(1, fitting / TOKENS) * TOKENS);
   using W = Workspace;
@@ -175,7 +178,8 @@ void forward(const H* hidden, const float* weight, const int64_t* targets, float
 template <typename H, typename T>
 void run(void* const* x, const int64_t* n) {
   forward<H, T>(static_cast<const H*>(x[0]), static_cast<const float*>(x[1]), static_cast<const int64_t*>(x[2]),
-                static_cast<float*>(x[3]), static_cast<H*>(x[4]), static_cast<float*>(x[5]), {n[0], n[1], n[2], n[3], n[4]});
+                static_cast<float*>(x[3]), static_cast<H*>(x[4]), static_cast<float*>(x[5]),
+                static_cast<int64_t*>(x[6]), {n[0], n[1], n[2], n[3], n[4]});
 }
 
 }  // namespace

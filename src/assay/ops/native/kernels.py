@@ -52,9 +52,14 @@ class Kernels:
 KERNELS = Kernels()
 
 
+def shapes_only(x: Tensor) -> bool:
+    """Whether a compiler asks with a tensor that holds no values: whatever they would be, the shapes are the same."""
+    return isinstance(x, FakeTensor)
+
+
 def run(source: str, function: str, tensors: Sequence[Tensor], sizes: Iterable[int]) -> None:
     """Call `function` of the library of `source`; where a compiler asks for shapes alone, nothing happens."""
-    if isinstance(tensors[0], FakeTensor):
+    if shapes_only(tensors[0]):
         return
     numbers = list(sizes)
     places = (ctypes.c_void_p * len(tensors))(*[x.data_ptr() for x in tensors])
