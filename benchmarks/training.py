@@ -35,6 +35,7 @@ from assay.model.plan import ExecutionConfig, resolve_plan
 from assay.model.sizing import solve
 from assay.training.compiled import compile_objective, shortfall
 from assay.training.config import TrainingConfig
+from assay.training.native import native_shortfall, prepare_ops
 from assay.training.objective import Objective
 from assay.training.optim import build_optimizer
 from assay.training.step import micro_batches, take_step
@@ -69,6 +70,8 @@ def ours(name: str, config: ModelConfig, mode: str, threads: int) -> Side:
     model = plan.apply(build_model(ARCHITECTURES.get(name), config, 0))
     training = TrainingConfig(tokens=TOKENS * 1000, batch_tokens=TOKENS, context=CONTEXT)
     objective, optimizer = Objective(model, plan), build_optimizer(model, training)
+    if why := native_shortfall(name, prepare_ops(model, plan)):
+        print(why)
     batch = Batch(ids()[:, :-1].copy(), ids()[:, 1:].copy())
     if mode.startswith("compiled"):
         how = compile_objective(objective, micro_batches(batch, training, "cpu", 0, 0)[0])

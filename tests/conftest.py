@@ -37,8 +37,7 @@ def _shapes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Token caches go to one folder per worker, never to the user's; what was built of C++ is shared by all workers.
 
-    Compiled graphs begin without ops in C++, and torch's products stay torch's, whatever the processor:
-    tests/ops/test_native.py looks at the others.
+    Ops run in Python and torch's products stay torch's, whatever the processor: those in C++ have tests of their own.
     """
     own = tmp_path_factory.getbasetemp()
     cache, built = own / "assay-cache", (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "assay-native"
@@ -49,6 +48,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("ASSAY_CACHE", str(cache))
     monkeypatch.setattr("assay.ops.native.matmul.slow_products", lambda: False)
     monkeypatch.setattr("assay.ops.native.kernels.KERNELS.ready", set())
+    monkeypatch.setattr("assay.model.plan.types_here", list)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -21,7 +21,7 @@ from assay.ops.cross_entropy import _summed_nats, summed_nats
 from assay.ops.cross_entropy_native import CROSS_ENTROPY_NATIVE
 from assay.ops.native import build, kernels
 from assay.ops.native.build import NotBuiltError, library_of
-from assay.ops.native.kernels import KERNELS, Native
+from assay.ops.native.kernels import KERNELS, Native, native_ops
 from assay.ops.native.matmul import SOURCE, compiler_options, prepare_products, replace_products, replaces_products
 from assay.ops.native.processor import types_here
 from assay.ops.opaque import Differentiable, prepare_native
@@ -180,7 +180,7 @@ def test_products_stay_torchs_where_torch_is_fast(monkeypatch: pytest.MonkeyPatc
     assert compiler_options() is None
 
 
-def test_a_compiled_graph_holds_the_forms_in_cpp_and_eager_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calls_and_graphs_take_the_forms_in_cpp_where_they_are_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     called: list[str] = []
     real = kernels.run
@@ -196,12 +196,16 @@ def test_a_compiled_graph_holds_the_forms_in_cpp_and_eager_does_not(monkeypatch:
 
     expected = torch.autograd.grad(loss(x, weight), (x, weight))
     assert called == []
-    torch._dynamo.reset()
-    found = torch.autograd.grad(torch.compile(loss, backend="aot_eager", fullgraph=True)(x, weight), (x, weight))
-    torch._dynamo.reset()
     wanted = {"attention_float32", "cross_entropy_float32_float32", "attention_gradient_float32"}
-    assert wanted <= set(called)
-    torch.testing.assert_close(found, expected)
+    torch._dynamo.reset()
+    for function in (loss, torch.compile(loss, backend="aot_eager", fullgraph=True)):
+        with native_ops(True):
+            value = function(x, weight)
+        found = torch.autograd.grad(value, (x, weight))
+        assert wanted <= set(called)
+        torch.testing.assert_close(found, expected)
+        called.clear()
+    torch._dynamo.reset()
 
 
 def test_without_a_compiler_the_reason_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -238,12 +242,17 @@ def test_a_form_whose_check_fails_is_not_used(monkeypatch: pytest.MonkeyPatch) -
     refused = prepare_native(["attention"])
     assert "its check failed in float32: result 0" in refused["test_wrong_attention"]
     q = torch.ones(1, 3, 1, 2)
-    assert not function._takes_native((q, q, q), ([64, 0, 1],))
+    with native_ops(True):
+        assert not function._takes_native((q, q, q), ([64, 0, 1],))
     del KERNELS.refused["test_wrong_attention"]
 
 
 def test_the_functions_with_cpp_forms_take_no_other_types() -> None:
-    double = torch.ones(1, 3, 1, 2, dtype=torch.float64)
-    assert not _attention._takes_native((double, double, double), ([64, 0, 1],))
-    hidden, weight = torch.ones(3, 2), torch.ones(4, 2, dtype=torch.float64)
-    assert not _summed_nats._takes_native((hidden, weight, torch.arange(3)), (torch.float32,))
+    double, single = (torch.ones(1, 3, 1, 2, dtype=dtype) for dtype in (torch.float64, torch.float32))
+    hidden, weight = torch.ones(3, 2), torch.ones(4, 2)
+    with native_ops(True):
+        assert _attention._takes_native((single, single, single), ([64, 0, 1],))
+        assert not _attention._takes_native((double, double, double), ([64, 0, 1],))
+        assert _summed_nats._takes_native((hidden, weight, torch.arange(3)), (torch.float32,))
+        assert not _summed_nats._takes_native((hidden, weight.double(), torch.arange(3)), (torch.float32,))
+    assert not _attention._takes_native((single, single, single), ([64, 0, 1],))

@@ -15,10 +15,8 @@ from torch import Tensor
 from assay.data.batches import PackedWindows
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.plan import ExecutionConfig, ExecutionPlan, resolve_plan
-from assay.ops.native.processor import types_here
 from assay.training.compiled import (
     ONE_GRAPH,
-    WITH_NATIVE,
     compile_objective,
     forget_compiled_code,
     keep_compiled_code,
@@ -29,7 +27,6 @@ from assay.training.loop import StepEvent, TrainingRun
 from assay.training.objective import Objective
 from assay.training.step import MicroBatch
 
-WHOLE = WITH_NATIVE if types_here() else ONE_GRAPH
 PLAN = resolve_plan(ExecutionConfig(device="cpu", precision="float32", threads=1), lambda _: None)
 
 
@@ -68,13 +65,13 @@ def test_what_compiles_is_one_graph(by_backend: Callable[[Any], None]) -> None:
     by_backend(counted)
     step = objective()
     expected = step(*micro_batch(2)).nats
-    assert compile_objective(step, micro_batch(2)) == WHOLE
+    assert compile_objective(step, micro_batch(2)) == ONE_GRAPH
     assert len(graphs) == 1
     assert all(parameter.grad is None for parameter in step.parameters()), "the trial leaves no gradients"
     torch.testing.assert_close(step(*micro_batch(2)).nats, expected)
     assert len(graphs) == 1, "the trial has compiled it"
     other = objective(PLAN.model_copy(update={"precision": "bfloat16"}))
-    assert compile_objective(other, micro_batch(2)) == WHOLE
+    assert compile_objective(other, micro_batch(2)) == ONE_GRAPH
     assert other(*micro_batch(2)).nats != expected, "in its own precision"
 
 
@@ -84,7 +81,7 @@ def test_more_models_than_torch_keeps_by_itself(by_backend: Callable[[Any], None
     with torch._dynamo.config.patch(recompile_limit=2):
         for rows in (1, 2, 3, 4):
             step = objective()
-            assert compile_objective(step, micro_batch(rows)) == WHOLE
+            assert compile_objective(step, micro_batch(rows)) == ONE_GRAPH
 
 
 def test_a_compiler_that_fails_leaves_the_objective_as_it_was(by_backend: Callable[[Any], None]) -> None:
@@ -161,7 +158,7 @@ class KilledError(Exception):
 def assert_resumes_bit_for_bit(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole")
     (tmp_path / "whole").mkdir()
-    assert whole.go().environment["compiled"] == WHOLE
+    assert whole.go().environment["compiled"] == ONE_GRAPH
 
     def stop(event: StepEvent) -> None:
         if event.step == 7:
@@ -210,4 +207,4 @@ def test_a_run_that_was_compiled_and_is_no_more_is_a_broken_chain(
     by_backend(broken)
     progress = run(tmp_path).go()
     assert progress.chain_broken is not None
-    assert progress.chain_broken.startswith(f"compiled: {WHOLE} -> no: c++: killed")
+    assert progress.chain_broken.startswith(f"compiled: {ONE_GRAPH} -> no: c++: killed")

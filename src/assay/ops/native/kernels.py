@@ -4,7 +4,8 @@ A function in C++ is `void name(void* const* tensors, const int64_t* sizes)`; `r
 """
 
 import ctypes
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -47,9 +48,22 @@ class Kernels:
     refused: dict[str, str] = field(default_factory=dict)
     loaded: set[str] = field(default_factory=set)
     """Libraries that brought ops of torch's own kind."""
+    on: bool = False
+    """Whether calls take what is ready: inside `native_ops`."""
 
 
 KERNELS = Kernels()
+
+
+@contextmanager
+def native_ops(on: bool) -> Iterator[None]:
+    """Ops that are called inside run in C++ where a form is ready, in a graph that is compiled inside for good."""
+    before = KERNELS.on
+    KERNELS.on = on
+    try:
+        yield
+    finally:
+        KERNELS.on = before
 
 
 def shapes_only(x: Tensor) -> bool:
