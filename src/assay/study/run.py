@@ -12,6 +12,7 @@ from assay.evaluation.results import code_in_words
 from assay.evaluation.scoring import mean_nats
 from assay.model.accounting import count_flops, count_parameters, count_state_bytes
 from assay.model.architecture import build_model
+from assay.model.plan import ExecutionPlan
 from assay.plugins.blame import place_of
 from assay.records import CurvePoint, MeasuredRun, RunRecord
 from assay.study.asked import StudyConfig
