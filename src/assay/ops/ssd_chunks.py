@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from assay.ops import ssd_pairs
 from assay.ops.execution import equal_chunks, extra_work
 from assay.ops.opaque import Differentiable, shapes_only
+from assay.ops.ssd_native import SSD_NATIVE
 
 _LOG2_E = math.log2(math.e)
 LOWEST_LOG_DECAY = -60.0
@@ -146,7 +147,9 @@ def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], longest:
     return _joined(dx, B, T), _joined(d_logs.unsqueeze(3), B, T).squeeze(3), db, dc, _ungrouped(d_state, P)
 
 
-chunked = Differentiable("ssd_chunked", _forward, _gradient, outputs=2, keeps=(0, 1, 2, 6), option="int")
+chunked = Differentiable(
+    "ssd_chunked", _forward, _gradient, outputs=2, keeps=(0, 1, 2, 6), option="int", native=SSD_NATIVE
+)
 
 
 def _cut(x: Tensor, L: int, G: int) -> Tensor:
