@@ -25,12 +25,12 @@ def _forward(
     """y and the last state, and the state before each chunk, [B, G, n, N, R P] in the type of b and c."""
     B, T, H, P = x.shape
     G, N = b.shape[2:]
-    operands = tuple(_in_rows(y) for y in (x, log_decay, b, c))
+    x, log_decay, b, c = (_in_rows(y) for y in (x, log_decay, b, c))
     number, _ = equal_chunks(T, min(longest, LONGEST))
     y, last = (torch.empty_like(z, memory_format=torch.contiguous_format) for z in (x, state))
     starts = b.new_empty(B, G, number, N, H // G * P)
-    tensors = (*operands, state.contiguous(), y, last, starts)
-    run("ssd", f"ssd_{NAMES[b.dtype]}", tensors, _sizes(*operands, longest))
+    tensors = (x, log_decay, b, c, state.contiguous(), y, last, starts)
+    run("ssd", f"ssd_{NAMES[b.dtype]}", tensors, _sizes(x, log_decay, b, c, longest))
     return (y, last), (starts,)
 
 
@@ -66,7 +66,7 @@ def _example(dtype: torch.dtype) -> tuple[tuple[Tensor, ...], tuple[object, ...]
     return (x, log_decay, b.to(dtype), c.to(dtype), state), (32,)
 
 
-def _takes(x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor, state: Tensor, longest: int) -> bool:
+def _takes(x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor, state: Tensor, _longest: int) -> bool:
     """Where all but b and c are in float32, and those in a type that was checked."""
     wide = x.dtype == log_decay.dtype == state.dtype == torch.float32
     return wide and b.dtype == c.dtype and ("ssd_chunked", b.dtype) in KERNELS.ready
