@@ -159,11 +159,22 @@ void fill_left(const float* scores, T* left, const Sizes& n) {
   }
 }
 
-// Calls of(t, r, j, some) for each part of up to 16 entries, from entry j of head r of the token t on.
+#define INLINED __attribute__((always_inline))
+
+// Calls of(r, column, j, some) for each part of up to 16 entries of a row, from entry j of head r on. Whole parts know
+// so when they are compiled: stores under a mask take longer. Pointers to rows are best found outside, as the compiler
+// takes each store for one that may have changed what they are made of.
 template <typename Body>
-inline void each_part(int64_t t, const Sizes& n, const Body& of) {
-  for (int64_t r = 0; r < n.R; ++r) {
-    for (int64_t j = 0; j < n.P; j += 16) of(t, r, j, lanes(n.P - j));
+inline INLINED void each_part(const Sizes& n, const Body& of) {
+  const int64_t R = n.R, P = n.P;
+  if (P % 16 == 0) {
+    for (int64_t r = 0; r < R; ++r) {
+      for (int64_t j = 0; j < P; j += 16) of(r, r * P + j, j, static_cast<__mmask16>(0xffff));
+    }
+  } else {
+    for (int64_t r = 0; r < R; ++r) {
+      for (int64_t j = 0; j < P; j += 16) of(r, r * P + j, j, lanes(P - j));
+    }
   }
 }
 
@@ -207,16 +218,19 @@ void forward(const float* x, const float* logs, const T* b, const T* c, const fl
         product<T>(n.Lp, n.Lp, n.Np, of.left + n.Lp, n.K, of.keys, n.Lp, of.scores, n.Lp, false);
         fill_left(of.scores, of.left, n);
         for (int64_t t = 0; t < n.Lp; t += 2) {
-          each_part(t, n, [&](int64_t, int64_t r, int64_t j, __mmask16 some) {
-            __m512 scaled[2], ending[2];
-            for (int64_t s = 0; s < 2; ++s) {
-              const __m512 value = t + s < count ? load(rows + (t + s) * n.x.token + r * n.x.head + j, some) : _mm512_setzero_ps();
-              scaled[s] = _mm512_mul_ps(value, _mm512_set1_ps(of.decays.inverse[(t + s) * n.Rp + r]));
-              ending[s] = _mm512_mul_ps(value, _mm512_set1_ps(of.decays.until[(t + s) * n.Rp + r]));
-            }
-            const int64_t column = r * n.P + j;
-            Operand<T>::store_pair(Operand<T>::column(of.right + t * n.Wp, column), n.Wp, scaled[0], scaled[1], some);
-            Operand<T>::store_pair(Operand<T>::column(of.ends + t * n.Wp, column), n.Wp, ending[0], ending[1], some);
+          const float *row = rows + t * n.x.token, *inverse = of.decays.inverse + t * n.Rp, *until = of.decays.until + t * n.Rp;
+          T *scaled = of.right + t * n.Wp, *ending = of.ends + t * n.Wp;
+          const int64_t token = n.x.token, head = n.x.head, ld = n.Wp, next = n.Rp;
+          const bool first = t < count, second = t + 1 < count;
+          each_part(n, [&](int64_t r, int64_t column, int64_t j, __mmask16 some) INLINED {
+            const __m512 one = first ? load(row + r * head + j, some) : _mm512_setzero_ps();
+            const __m512 other = second ? load(row + token + r * head + j, some) : _mm512_setzero_ps();
+            const auto put = [&](T* to, const float* decays) INLINED {
+              Operand<T>::store_pair(Operand<T>::column(to, column), ld, _mm512_mul_ps(one, _mm512_set1_ps(decays[r])),
+                                     _mm512_mul_ps(other, _mm512_set1_ps(decays[next + r])), some);
+            };
+            put(scaled, inverse);
+            put(ending, until);
           });
         }
         T* kept = starts + ((batch * n.G + g) * n.chunks + chunk) * n.N * n.W;
@@ -238,11 +252,12 @@ void forward(const float* x, const float* logs, const T* b, const T* c, const fl
         float* out = y + ((batch * n.T + start) * n.H + first_head) * n.P;
         for (int64_t t = 0; t < count; ++t) {
           const __m512 own = _mm512_set1_ps(of.scores[t * n.Lp + t]);
-          each_part(t, n, [&](int64_t, int64_t r, int64_t j, __mmask16 some) {
-            const __m512 itself = _mm512_mul_ps(own, load(rows + t * n.x.token + r * n.x.head + j, some));
-            const int64_t column = r * n.P + j;
-            const __m512 since = _mm512_set1_ps(of.decays.since[t * n.Rp + r]);
-            store(out + t * n.H * n.P + column, _mm512_fmadd_ps(load(of.seen + t * n.Wp + column, some), since, itself), some);
+          const float *row = rows + t * n.x.token, *seen = of.seen + t * n.Wp, *since = of.decays.since + t * n.Rp;
+          float* to = out + t * n.H * n.P;
+          const int64_t head = n.x.head;
+          each_part(n, [&](int64_t r, int64_t column, int64_t j, __mmask16 some) INLINED {
+            const __m512 itself = _mm512_mul_ps(own, load(row + r * head + j, some));
+            store(to + column, _mm512_fmadd_ps(load(seen + column, some), _mm512_set1_ps(since[r]), itself), some);
           });
         }
         for (const int64_t r : of.decays.hard) {
@@ -352,20 +367,22 @@ void gradient(const float* dy, const float* d_last, const float* x, const float*
         stage(c + batch * n.c.batch + start * n.c.token + g * n.c.head, n.c.token, count, n.N, of.left + n.Lp, n.K, n.Np, n.Lp);
         const Decays& decays = of.decays;
         of.decays.fill(logs + batch * n.logs.batch + start * n.logs.token + first_head, n.logs.token, count, n);
-        const auto decay = [&](const float* of_token, int64_t t, int64_t r) { return _mm512_set1_ps(of_token[t * n.Rp + r]); };
 
         Operand<T>::pack_turned(of.b, n.Np, n.Lp, n.Np, of.keys);
         product<T>(n.Lp, n.Lp, n.Np, of.left + n.Lp, n.K, of.keys, n.Lp, of.scores, n.Lp, false);
         fill_left(of.scores, of.left, n);
         for (int64_t t = 0; t < n.Lp; ++t) {
-          each_part(t, n, [&](int64_t, int64_t r, int64_t j, __mmask16 some) {
-            const bool there = t < count;
-            const int64_t column = r * n.P + j;
-            const __m512 value = there ? load(rows + t * n.x.token + r * n.x.head + j, some) : _mm512_setzero_ps();
-            const __m512 slope = there ? load(dy + out_at + t * n.H * n.P + column, some) : _mm512_setzero_ps();
-            store(of.right_rows + t * n.Wp + column, _mm512_mul_ps(value, decay(decays.inverse, t, r)), some);
-            store(of.ends + t * n.Wp + column, _mm512_mul_ps(value, decay(decays.until, t, r)), some);
-            store(of.slopes + t * n.Wp + column, _mm512_mul_ps(slope, decay(decays.since, t, r)), some);
+          const float *row = rows + t * n.x.token, *slopes = dy + out_at + t * n.H * n.P;
+          const float *since = decays.since + t * n.Rp, *inverse = decays.inverse + t * n.Rp, *until = decays.until + t * n.Rp;
+          T *scaled = of.right_rows + t * n.Wp, *ending = of.ends + t * n.Wp, *scaled_slopes = of.slopes + t * n.Wp;
+          const int64_t head = n.x.head;
+          const bool there = t < count;
+          each_part(n, [&](int64_t r, int64_t column, int64_t j, __mmask16 some) INLINED {
+            const __m512 value = there ? load(row + r * head + j, some) : _mm512_setzero_ps();
+            const __m512 slope = there ? load(slopes + column, some) : _mm512_setzero_ps();
+            store(scaled + column, _mm512_mul_ps(value, _mm512_set1_ps(inverse[r])), some);
+            store(ending + column, _mm512_mul_ps(value, _mm512_set1_ps(until[r])), some);
+            store(scaled_slopes + column, _mm512_mul_ps(slope, _mm512_set1_ps(since[r])), some);
           });
         }
         const T* kept = starts + ((batch * n.G + g) * n.chunks + chunk) * n.N * n.W;
@@ -402,23 +419,22 @@ void gradient(const float* dy, const float* d_last, const float* x, const float*
         // then the same number in both of the sums that it is in.
         for (int64_t t = 0; t < count; ++t) {
           const __m512 own = _mm512_set1_ps(of.scores[t * n.Lp + t]);
-          for (int64_t r = 0; r < n.R; ++r) {
-            __m512 row = _mm512_setzero_ps(), end = _mm512_setzero_ps();
-            for (int64_t j = 0; j < n.P; j += 16) {
-              const __mmask16 some = lanes(n.P - j);
-              const int64_t column = r * n.P + j, at = t * n.Wp + column;
-              const __m512 within = load(of.dx_within + at, some), from_end = load(of.dx_end + at, some);
-              row = _mm512_fmadd_ps(load(of.slopes + at, some), load(of.seen + at, some), row);
-              row = _mm512_fnmadd_ps(load(of.right_rows + at, some), within, row);
-              end = _mm512_fmadd_ps(load(of.ends + at, some), from_end, end);
-              __m512 sum = _mm512_mul_ps(own, load(dy + out_at + t * n.H * n.P + column, some));
-              sum = _mm512_fmadd_ps(within, decay(decays.inverse, t, r), sum);
-              sum = _mm512_fmadd_ps(from_end, decay(decays.until, t, r), sum);
-              store(dx + out_at + t * n.H * n.P + column, sum, some);
-            }
-            of.row_sums[t * n.Rp + r] = _mm512_reduce_add_ps(row);
-            of.end_sums[t * n.Rp + r] = _mm512_reduce_add_ps(end);
-          }
+          const float *within = of.dx_within + t * n.Wp, *from_end = of.dx_end + t * n.Wp, *seen = of.seen + t * n.Wp;
+          const float *inverse = decays.inverse + t * n.Rp, *until = decays.until + t * n.Rp, *slopes = dy + out_at + t * n.H * n.P;
+          const T *scaled = of.right_rows + t * n.Wp, *ending = of.ends + t * n.Wp, *scaled_slopes = of.slopes + t * n.Wp;
+          float *row_sums = of.row_sums + t * n.Rp, *end_sums = of.end_sums + t * n.Rp, *to = dx + out_at + t * n.H * n.P;
+          std::memset(row_sums, 0, n.Rp * sizeof(float));
+          std::memset(end_sums, 0, n.Rp * sizeof(float));
+          each_part(n, [&](int64_t r, int64_t column, int64_t, __mmask16 some) INLINED {
+            const __m512 d_scaled = load(within + column, some), d_ending = load(from_end + column, some);
+            const __m512 row = _mm512_mul_ps(load(scaled_slopes + column, some), load(seen + column, some));
+            row_sums[r] += _mm512_reduce_add_ps(_mm512_fnmadd_ps(load(scaled + column, some), d_scaled, row));
+            end_sums[r] += _mm512_reduce_add_ps(_mm512_mul_ps(load(ending + column, some), d_ending));
+            __m512 sum = _mm512_mul_ps(own, load(slopes + column, some));
+            sum = _mm512_fmadd_ps(d_scaled, _mm512_set1_ps(inverse[r]), sum);
+            sum = _mm512_fmadd_ps(d_ending, _mm512_set1_ps(until[r]), sum);
+            store(to + column, sum, some);
+          });
         }
         for (const int64_t r : decays.hard) {
           hard_gradient(of, r, rows + r * n.x.head, dy + out_at + r * n.P, dx + out_at + r * n.P, count, n);
