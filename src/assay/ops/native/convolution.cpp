@@ -14,6 +14,7 @@ namespace {
 constexpr int WIDEST = 8;
 constexpr int64_t TOKENS = 64;    // of a segment, at least
 constexpr int64_t SEGMENTS = 16;  // of a row, at most
+constexpr int64_t TILE = 16;      // tokens whose rows stay in the nearest cache while the gradient passes all channels
 
 struct Sizes {
   int64_t B, T, D, W, threads, batch, token;  // the last two are x's strides
@@ -69,18 +70,20 @@ void forward(const T* x, const T* state, const float* weight, const float* bias,
   }
 }
 
-// A segment's gradients at its inputs, and its part of those at filters and bias, [W + 1][Dp].
+// The gradients at the inputs of the tokens start ... end - 1, and what these add to those at filters and bias, in
+// `part` [W + 1][Dp].
 template <int W, typename T>
-void segment_gradient(const T* dy, const Inputs<T>& inputs, const float* filters, int64_t start, int64_t end, T* dx, T* d_state, float* part,
-                      const Sizes& n) {
-  for (int64_t d = 0; d < n.D; d += 16) {
-    const __mmask16 some = lanes(n.D - d);
-    const auto slope = [&](int64_t t) { return t >= 0 && t < n.T ? load(dy + t * n.D + d, some) : _mm512_setzero_ps(); };
+void tile_gradient(const T* dy, const Inputs<T>& inputs, const float* filters, int64_t start, int64_t end, T* dx, T* d_state, float* part,
+                   const Sizes& n) {
+  const int64_t D = n.D, Dp = n.Dp, tokens = n.T;
+  for (int64_t d = 0; d < D; d += 16) {
+    const __mmask16 some = lanes(D - d);
+    const auto slope = [&](int64_t t) { return t >= 0 && t < tokens ? load(dy + t * D + d, some) : _mm512_setzero_ps(); };
     __m512 filter[W], sums[W], before[W], after[W];  // `before` a token and at it, `after` it and at it
-    __m512 all = _mm512_setzero_ps();
+    __m512 all = load(part + W * Dp + d);
     for (int w = 0; w < W; ++w) {
-      filter[w] = load(filters + w * n.Dp + d);
-      sums[w] = _mm512_setzero_ps();
+      filter[w] = load(filters + w * Dp + d);
+      sums[w] = load(part + w * Dp + d);
     }
     const auto at_input = [&] {
       __m512 sum = _mm512_setzero_ps();
@@ -95,19 +98,23 @@ void segment_gradient(const T* dy, const Inputs<T>& inputs, const float* filters
     };
     for (int64_t t = first; t < start; ++t) {
       next(t);
-      store(d_state + (t + W - 1) * n.D + d, at_input(), some);
+      store(d_state + (t + W - 1) * D + d, at_input(), some);
     }
     for (int w = 1; w < W; ++w) before[w] = load(inputs.at(start - W + w) + d, some);
     for (int64_t t = start; t < end; ++t) {
       next(t);
-      store(dx + t * n.D + d, at_input(), some);
+      store(dx + t * D + d, at_input(), some);
       for (int w = 0; w + 1 < W; ++w) before[w] = before[w + 1];
       before[W - 1] = load(inputs.at(t) + d, some);
       for (int w = 0; w < W; ++w) sums[w] = _mm512_fmadd_ps(after[0], before[w], sums[w]);
       all = _mm512_add_ps(all, after[0]);
+      if (d % 32 == 0 && t + TILE < tokens) {
+        _mm_prefetch(reinterpret_cast<const char*>(inputs.at(t + TILE) + d), _MM_HINT_T0);
+        _mm_prefetch(reinterpret_cast<const char*>(dy + (t + TILE) * D + d), _MM_HINT_T0);
+      }
     }
-    for (int w = 0; w < W; ++w) store(part + w * n.Dp + d, sums[w]);
-    store(part + W * n.Dp + d, all);
+    for (int w = 0; w < W; ++w) store(part + w * Dp + d, sums[w]);
+    store(part + W * Dp + d, all);
   }
 }
 
@@ -119,8 +126,10 @@ void gradient(const T* dy, const T* x, const T* state, const float* weight, T* d
 #pragma omp parallel for num_threads(n.threads) schedule(static) if (n.threads > 1)
   for (int64_t task = 0; task < tasks; ++task) {
     const int64_t b = task / n.segments, start = task % n.segments * n.length, end = std::min(n.T, start + n.length);
-    segment_gradient<W>(dy + b * n.T * n.D, inputs_of(x, state, b, n), filters.data(), start, end, dx + b * n.T * n.D,
-                        d_state + b * (W - 1) * n.D, parts.data() + task * size, n);
+    for (int64_t t = start; t < end; t += TILE) {
+      tile_gradient<W>(dy + b * n.T * n.D, inputs_of(x, state, b, n), filters.data(), t, std::min(end, t + TILE), dx + b * n.T * n.D,
+                       d_state + b * (W - 1) * n.D, parts.data() + task * size, n);
+    }
   }
   for (int64_t task = 1; task < tasks; ++task) {
     for (int64_t i = 0; i < size; ++i) parts[i] += parts[task * size + i];
