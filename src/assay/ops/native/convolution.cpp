@@ -65,6 +65,7 @@ void forward(const T* x, const T* state, const float* weight, const float* bias,
         __m512 sum = load(bias + d, some);
         for (int w = 0; w < W; ++w) sum = _mm512_fmadd_ps(load(rows[w] + d, some), load(filters.data() + w * n.Dp + d), sum);
         store(out + d, sum, some);
+        if (d % 32 == 0 && t + TILE < n.T) _mm_prefetch(reinterpret_cast<const char*>(inputs.at(t + TILE) + d), _MM_HINT_T0);
       }
     }
   }

@@ -178,6 +178,14 @@ inline INLINED void each_part(const Sizes& n, const Body& of) {
   }
 }
 
+// Rows [count][bytes] come to the second cache, while there is other work.
+inline void fetch(const void* rows, int64_t stride, int64_t count, int64_t bytes) {
+  for (int64_t i = 0; i < count; ++i) {
+    const char* row = static_cast<const char*>(rows) + i * stride;
+    for (int64_t j = 0; j < bytes; j += 64) _mm_prefetch(row + j, _MM_HINT_T1);
+  }
+}
+
 template <typename T>
 struct ForwardParts {
   T *left, *right, *ends, *keys, *key_rows, *b;
@@ -214,6 +222,9 @@ void forward(const float* x, const float* logs, const T* b, const T* c, const fl
         stage(c + batch * n.c.batch + start * n.c.token + g * n.c.head, n.c.token, count, n.N, of.left + n.Lp, n.K, n.Np, n.Lp);
         of.decays.fill(logs + batch * n.logs.batch + start * n.logs.token + first_head, n.logs.token, count, n);
 
+        float* out = y + ((batch * n.T + start) * n.H + first_head) * n.P;
+        const int64_t row_bytes = n.W * sizeof(float), out_stride = n.H * n.P * sizeof(float);
+        fetch(out, out_stride, count, row_bytes);
         Operand<T>::pack_turned(of.b, n.Np, n.Lp, n.Np, of.keys);
         product<T>(n.Lp, n.Lp, n.Np, of.left + n.Lp, n.K, of.keys, n.Lp, of.scores, n.Lp, false);
         fill_left(of.scores, of.left, n);
@@ -248,8 +259,7 @@ void forward(const float* x, const float* logs, const T* b, const T* c, const fl
         product<T>(n.Lp, n.Wp, n.K, of.left, n.K, of.right, n.Wp, of.seen, n.Wp, false);
         Operand<T>::turn(of.b, n.Np, n.Lp, n.Np, of.key_rows, n.Lp);
         product<T>(n.Np, n.Wp, n.Lp, of.key_rows, n.Lp, of.ends, n.Wp, of.state, n.Wp, true);
-
-        float* out = y + ((batch * n.T + start) * n.H + first_head) * n.P;
+        fetch(rows + n.L * n.x.token, n.x.token * sizeof(float), std::min(n.L, n.T - start - n.L), row_bytes);
         for (int64_t t = 0; t < count; ++t) {
           const __m512 own = _mm512_set1_ps(of.scores[t * n.Lp + t]);
           const float *row = rows + t * n.x.token, *seen = of.seen + t * n.Wp, *since = of.decays.since + t * n.Rp;
