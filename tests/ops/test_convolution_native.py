@@ -11,15 +11,16 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from assay.ops.convolution import causal_convolution, convolution_loop
 from assay.ops.convolution_native import CONVOLUTION_NATIVE
 from assay.ops.execution import Execution
-from assay.ops.native.kernels import types_here
+from assay.ops.native.kernels import load, native_ops
+from assay.ops.native.processor import types_here
 from assay.ops.opaque import prepare_native
 
-pytestmark = pytest.mark.skipif(not types_here(), reason="no C++ forms on this machine")
+pytestmark = pytest.mark.skipif(not types_here(), reason="the ops in C++ need a processor with AVX-512")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _built() -> None:
-    assert "shifted_sum" not in prepare_native(["convolution"])
+@pytest.fixture(autouse=True)
+def _built(_cache: None) -> None:
+    load("convolution")
 
 
 @pytest.fixture(params=types_here(), ids=str)
@@ -115,10 +116,12 @@ def test_a_graph_holds_it_where_it_can(width: int, wide: bool, dtype: torch.dtyp
     def both(x: Tensor, state: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         return causal_convolution(x, weight, bias, state, execution)
 
+    assert prepare_native(["convolution"]) == {}
     backend = CompileCounterWithBackend("aot_eager")
     found = []
-    for function in (both, torch.compile(both, fullgraph=True, backend=backend)):
-        y, after = function(x, state, weight, bias)
+    for native_too, function in ((False, both), (True, torch.compile(both, fullgraph=True, backend=backend))):
+        with native_ops(native_too):
+            y, after = function(x, state, weight, bias)
         loss = (y * dy).sum() + after.float().square().sum()
         found.append([y, after, *torch.autograd.grad(loss, (x, state, weight, bias), materialize_grads=True)])
     (graph,) = backend.graphs

@@ -10,11 +10,12 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from assay.ops import ssd as op
 from assay.ops.execution import Execution
-from assay.ops.native.kernels import types_here
+from assay.ops.native.kernels import load, native_ops
+from assay.ops.native.processor import types_here
 from assay.ops.opaque import prepare_native
 from assay.ops.ssd_native import SSD_NATIVE
 
-pytestmark = pytest.mark.skipif(not types_here(), reason="no C++ forms on this machine")
+pytestmark = pytest.mark.skipif(not types_here(), reason="the ops in C++ need a processor with AVX-512")
 
 LOG_DECAYS = (-1e-6, -0.05, -1.0, -5.0, -20.0, -60.0)
 GRID = [*LOG_DECAYS, "mixed"]
@@ -25,9 +26,9 @@ ssd: Rule = op.ssd
 ssd_loop: Rule = op.ssd_loop
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _built() -> None:
-    assert "ssd_chunked" not in prepare_native(["ssd"])
+@pytest.fixture(autouse=True)
+def _built(_cache: None) -> None:
+    load("ssd")
 
 
 @pytest.fixture(params=types_here(), ids=str)
@@ -181,10 +182,12 @@ def test_a_graph_holds_it_where_it_can(wide: bool, dtype: torch.dtype) -> None:
     def both(*inputs: Tensor) -> tuple[Tensor, Tensor]:
         return ssd(*inputs, execution)
 
+    assert prepare_native(["ssd"]) == {}
     backend = CompileCounterWithBackend("aot_eager")
     found = []
-    for function in (both, torch.compile(both, fullgraph=True, backend=backend)):
-        y, state = function(*operands)
+    for native_too, function in ((False, both), (True, torch.compile(both, fullgraph=True, backend=backend))):
+        with native_ops(native_too):
+            y, state = function(*operands)
         found.append([y, state, *torch.autograd.grad((y * dy).sum() + (state * d_state).sum(), operands)])
     (graph,) = backend.graphs
     nodes = [str(node.target) for node in graph.graph.nodes if "assay" in str(node.target)]
