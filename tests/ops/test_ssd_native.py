@@ -13,6 +13,7 @@ from assay.ops.execution import Execution
 from assay.ops.native.kernels import load, native_ops
 from assay.ops.native.processor import types_here
 from assay.ops.opaque import prepare_native
+from assay.ops.ssd import Factors
 from assay.ops.ssd_native import SSD_NATIVE
 
 pytestmark = pytest.mark.skipif(not types_here(), reason="the ops in C++ need a processor with AVX-512")
@@ -23,7 +24,6 @@ BFLOAT16 = 2**-7
 Rule = Callable[..., tuple[Tensor, Tensor]]
 # Called with unpacked operands, whose number a type checker does not know.
 ssd: Rule = op.ssd
-ssd_loop: Rule = op.ssd_loop
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +41,8 @@ def draw(
     log_decay: float | str, dtype: torch.dtype, batch: int = 2, tokens: int = 83, heads: int = 4, width: int = 5,
     groups: int = 2, state_width: int = 7,
 ) -> list[Tensor]:  # fmt: skip
-    """x, log_decay, b and c of the type, a state, gradients of outputs and of the last state; "mixed" draws each log
-    decay from the grid.
+    """x, scale, skip, log_decay, b, c, a state, gradients of outputs and of the last state, x, b and c of the
+    type; "mixed" draws each log decay from the grid.
     """
     generator = torch.Generator().manual_seed(tokens)
     if isinstance(log_decay, str):
@@ -57,21 +57,27 @@ def draw(
     x, dy = (normal(batch, tokens, heads, width) for _ in range(2))
     b, c = (normal(batch, tokens, groups, state_width).to(dtype) for _ in range(2))
     state, d_state = (normal(batch, heads, width, state_width) for _ in range(2))
-    return [x, decays, b, c, state, dy, d_state]
+    scale, skip = normal(batch, tokens, heads), normal(heads)
+    return [x.to(dtype), scale, skip, decays, b, c, state, dy, d_state]
 
 
 def native(inputs: Sequence[Tensor], longest: int = 64) -> list[Tensor]:
-    """y, the last state and the gradients of all five inputs."""
+    """y, the last state and the gradients of all seven inputs."""
     *operands, dy, d_state = inputs
     outputs, rest = SSD_NATIVE.forward(*operands, longest)
     saved = (*(operands[place] for place in SSD_NATIVE.keeps), *rest)
     return [*outputs, *SSD_NATIVE.gradient((dy, d_state), saved, longest)]
 
 
+def arranged(operands: Sequence[Tensor]) -> list[Tensor]:
+    """Those of `ssd`, without factors."""
+    return [operands[0], *operands[3:]]
+
+
 def loop(inputs: Sequence[Tensor], dtype: torch.dtype = torch.float64) -> list[Tensor]:
     *operands, dy, d_state = (x.detach().to(dtype) for x in inputs)
     operands = [x.requires_grad_() for x in operands]
-    y, state = ssd_loop(*operands)
+    y, state = ssd(*arranged(operands), Execution("loop"), Factors(*operands[1:3]))
     return [y, state, *torch.autograd.grad((y * dy).sum() + (state * d_state).sum(), operands)]
 
 
@@ -110,7 +116,7 @@ def test_any_shape(
     batch: int, tokens: int, heads: int, width: int, groups: int, state_width: int, longest: int, dtype: torch.dtype
 ) -> None:
     inputs = draw(-0.5, dtype, batch, tokens, heads, width, groups, state_width)
-    inputs[1] *= torch.linspace(0, 8, heads)  # some heads are hard
+    inputs[3] *= torch.linspace(0, 8, heads)  # some heads are hard
     found = errors(native(inputs, longest), loop(inputs))
     assert max(found) < (2e-6 if dtype == torch.float32 else BFLOAT16), found
 
@@ -119,20 +125,20 @@ def test_any_shape(
 def test_decays_far_beyond_float32_cost_digits(strongest: float, allowed: float) -> None:
     """One token in ten that forgets all, among mild ones: the bound that the op states, gradients included."""
     inputs = draw(-0.5, torch.float32)
-    inputs[1][:, ::10] = strongest
+    inputs[3][:, ::10] = strongest
     pairs = zip(native(inputs), loop(inputs), strict=True)
     assert max(((a - b).abs().max() / b.abs().max()).item() for a, b in pairs) < allowed
 
 
 def test_a_weak_decay_after_many_strong_ones_keeps_its_digits() -> None:
     inputs = draw(-60.0, torch.float32, tokens=64)
-    inputs[1][:, 60:] = -1e-6
+    inputs[3][:, 60:] = -1e-6
     assert max(errors(native(inputs), loop(inputs))) < 1e-6
 
 
 def test_at_minus_infinity_it_gives_no_number() -> None:
     inputs = draw(-0.5, torch.float32)
-    inputs[1][:, 40] = -torch.inf
+    inputs[3][:, 40] = -torch.inf
     assert not native(inputs)[0].isfinite().all()
 
 
@@ -140,13 +146,13 @@ def test_views_give_what_copies_give(dtype: torch.dtype) -> None:
     """x, b and c as parts of wider rows, log decays turned, gradients spread out."""
     inputs = draw("mixed", dtype)
     expected = native(inputs)
-    for place in (0, 2, 3):
+    for place in (0, 4, 5):
         x = inputs[place]
         wide = torch.full((*x.shape[:2], x[0, 0].numel() + 9), torch.nan, dtype=x.dtype)
         inputs[place] = wide[:, :, 4:-5].unflatten(2, x.shape[2:])
         inputs[place].copy_(x)
-    inputs[1] = inputs[1].transpose(0, 2).contiguous().transpose(0, 2)
-    inputs[5], inputs[6] = (x.transpose(1, 2).contiguous().transpose(1, 2) for x in inputs[5:])
+    for place in (1, 3, 7, 8):
+        inputs[place] = inputs[place].transpose(1, 2).contiguous().transpose(1, 2)
     assert all(map(torch.equal, native(inputs), expected))
 
 
@@ -180,7 +186,7 @@ def test_a_graph_holds_it_where_it_can(wide: bool, dtype: torch.dtype) -> None:
     execution = Execution("chunked", 32)
 
     def both(*inputs: Tensor) -> tuple[Tensor, Tensor]:
-        return ssd(*inputs, execution)
+        return ssd(*arranged(inputs), execution, Factors(*inputs[1:3]))
 
     assert prepare_native(["ssd"]) == {}
     backend = CompileCounterWithBackend("aot_eager")
@@ -191,6 +197,6 @@ def test_a_graph_holds_it_where_it_can(wide: bool, dtype: torch.dtype) -> None:
         found.append([y, state, *torch.autograd.grad((y * dy).sum() + (state * d_state).sum(), operands)])
     (graph,) = backend.graphs
     nodes = [str(node.target) for node in graph.graph.nodes if "assay" in str(node.target)]
-    assert nodes == ["assay.ssd_chunked.default" if wide else "assay.ssd_chunked_native.default"]
+    assert nodes == ["assay.ssd_scaled.default" if wide else "assay.ssd_scaled_native.default"]
     limit = 0.0 if wide else 2e-6 if dtype == torch.float32 else 2 * BFLOAT16
     assert max(errors(found[1], [x.double() for x in found[0]])) <= limit

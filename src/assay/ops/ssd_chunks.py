@@ -147,8 +147,34 @@ def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], longest:
     return _joined(dx, B, T), _joined(d_logs.unsqueeze(3), B, T).squeeze(3), db, dc, _ungrouped(d_state, P)
 
 
-chunked = Differentiable(
-    "ssd_chunked", _forward, _gradient, outputs=2, keeps=(0, 1, 2, 6), option="int", native=SSD_NATIVE
+chunked = Differentiable("ssd_chunked", _forward, _gradient, outputs=2, keeps=(0, 1, 2, 6), option="int")
+
+
+def _scaled_forward(
+    x: Tensor, scale: Tensor, skip: Tensor, log_decay: Tensor, b: Tensor, c: Tensor, state: Tensor, longest: int
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The same of x scale, with skip x added to y: x in any type, scale as log_decay, skip [H] of its type."""
+    wide = x.to(scale.dtype)
+    (y, last), rest = _forward(wide * scale[..., None], log_decay, b, c, state, longest)
+    return (torch.addcmul(y, wide, skip[:, None]), last), rest
+
+
+def _scaled_gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], longest: int) -> tuple[Tensor, ...]:
+    x, scale, skip, *rest = saved
+    wide, dy = x.to(scale.dtype), gradients[0]
+    d_scaled, *found = _gradient(gradients, (wide * scale[..., None], *rest), longest)
+    dx = (d_scaled * scale[..., None] + dy * skip[:, None]).to(x.dtype)
+    return dx, (d_scaled * wide).sum(3), (dy * wide).sum((0, 1, 3)), *found
+
+
+scaled = Differentiable(
+    "ssd_scaled",
+    _scaled_forward,
+    _scaled_gradient,
+    outputs=2,
+    keeps=(0, 1, 2, 3, 4, 8),
+    option="int",
+    native=SSD_NATIVE,
 )
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay.ops.execution import equal_chunks
-from assay.ops.native.kernels import KERNELS, NAMES, Native, run
+from assay.ops.native.kernels import NAMES, Native, run
 
 LONGEST = 64
 """Tokens of a chunk: longer ones would take more products, and no longer fit the cache."""
@@ -16,6 +16,8 @@ LONGEST = 64
 
 def _forward(
     x: Float[Tensor, "B T H P"],
+    scale: Float[Tensor, "B T H"],
+    skip: Float[Tensor, " H"],
     log_decay: Float[Tensor, "B T H"],
     b: Float[Tensor, "B T G N"],
     c: Float[Tensor, "B T G N"],
@@ -27,20 +29,23 @@ def _forward(
     G, N = b.shape[2:]
     x, log_decay, b, c = (_in_rows(y) for y in (x, log_decay, b, c))
     number, _ = equal_chunks(T, min(longest, LONGEST))
-    y, last = (torch.empty_like(z, memory_format=torch.contiguous_format) for z in (x, state))
+    y, last = state.new_empty(x.shape), torch.empty_like(state, memory_format=torch.contiguous_format)
     starts = b.new_empty(B, G, number, N, H // G * P)
-    tensors = (x, log_decay, b, c, state.contiguous(), y, last, starts)
-    run("ssd", f"ssd_{NAMES[b.dtype]}", tensors, _sizes(x, log_decay, b, c, longest))
+    inputs = (x, scale.contiguous(), skip.contiguous(), log_decay, b, c, state.contiguous())
+    run("ssd", f"ssd_{NAMES[b.dtype]}", (*inputs, y, last, starts), _sizes(x, log_decay, b, c, longest))
     return (y, last), (starts,)
 
 
 def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], longest: int) -> tuple[Tensor, ...]:
-    *operands, starts = saved
-    x, log_decay, b, c = (_in_rows(y) for y in operands)
-    found = [torch.empty_like(y, memory_format=torch.contiguous_format) for y in (x, log_decay, b, c, gradients[1])]
-    tensors = (*(y.contiguous() for y in gradients), x, log_decay, b, c, starts, *found)
-    run("ssd", f"ssd_gradient_{NAMES[b.dtype]}", tensors, _sizes(x, log_decay, b, c, longest))
-    return tuple(found)
+    x, scale, skip, log_decay, b, c, starts = saved
+    x, log_decay, b, c = (_in_rows(y) for y in (x, log_decay, b, c))
+    d_skip = skip.new_empty(x.shape[0], *skip.shape)
+    like = (x, scale, log_decay, b, c, gradients[1])
+    dx, d_scale, *found = (torch.empty_like(y, memory_format=torch.contiguous_format) for y in like)
+    inputs = (*(y.contiguous() for y in gradients), x, scale.contiguous(), skip.contiguous(), log_decay, b, c, starts)
+    sizes = _sizes(x, log_decay, b, c, longest)
+    run("ssd", f"ssd_gradient_{NAMES[b.dtype]}", (*inputs, dx, d_scale, d_skip, *found), sizes)
+    return dx, d_scale, d_skip.sum(0), *found
 
 
 def _in_rows(x: Tensor) -> Tensor:
@@ -58,18 +63,15 @@ def _sizes(x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor, longest: int) -> 
 def _example(dtype: torch.dtype) -> tuple[tuple[Tensor, ...], tuple[object, ...]]:
     """Two groups of heads, of which some are hard, odd widths, three chunks behind a state."""
     generator = torch.Generator().manual_seed(0)
-    x, logs, b, c, state = (
-        torch.randn(shape, generator=generator)
-        for shape in ((2, 83, 4, 5), (2, 83, 4), (2, 83, 2, 7), (2, 83, 2, 7), (2, 4, 5, 7))
-    )
+    shapes = ((2, 83, 4, 5), (2, 83, 4), (4,), (2, 83, 4), (2, 83, 2, 7), (2, 83, 2, 7), (2, 4, 5, 7))
+    x, scale, skip, logs, b, c, state = (torch.randn(shape, generator=generator) for shape in shapes)
     log_decay = -logs.abs() * torch.tensor([0.01, 0.1, 0.5, 5.0])
-    return (x, log_decay, b.to(dtype), c.to(dtype), state), (32,)
+    return (x.to(dtype), scale, skip, log_decay, b.to(dtype), c.to(dtype), state), (32,)
 
 
-def _takes(x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor, state: Tensor, _longest: int) -> bool:
-    """Where all but b and c are in float32, and those in a type that was checked."""
-    wide = x.dtype == log_decay.dtype == state.dtype == torch.float32
-    return wide and b.dtype == c.dtype and ("ssd_chunked", b.dtype) in KERNELS.ready
+def _takes(x: Tensor, scale: Tensor, skip: Tensor, log_decay: Tensor, b: Tensor, c: Tensor, *_: object) -> bool:
+    """Where x, b and c are of one type and the others in float32; the state is, where log decays are."""
+    return x.dtype == b.dtype == c.dtype and scale.dtype == skip.dtype == log_decay.dtype == torch.float32
 
 
-SSD_NATIVE = Native("ssd", ("ssd",), _forward, _gradient, _example, _takes, keeps=(0, 1, 2, 3))
+SSD_NATIVE = Native("ssd", ("ssd",), _forward, _gradient, _example, _takes, keeps=(0, 1, 2, 3, 4, 5))

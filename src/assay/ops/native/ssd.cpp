@@ -5,6 +5,9 @@
 // itself. A head whose decays are too hard for this has x / d = 0 there and takes the decay between every two tokens.
 // States take no x / d of either: they are written with the decay of each token until the chunk's end.
 //
+// What is written is x times a scale of the token and head, and outputs get a head's skip times x: both without a pass
+// of their own.
+//
 // B rows of a batch, T tokens, H heads of width P, G groups of R = H / G heads with b and c of width N, L tokens of a
 // chunk. Inside, a row holds all heads of a group, W = R P entries; Lp, Np and Wp are L, N and W filled up with zeros.
 #include <algorithm>
@@ -149,6 +152,14 @@ void stage(const T* from, int64_t stride, int64_t count, int64_t width, T* to, i
   }
 }
 
+// Rows [count][P] of one head times their scales, as floats [Lp][P] with zeros behind.
+template <typename T>
+void stage_scaled(const T* from, int64_t stride, const float* scale, int64_t count, float* to, const Sizes& n) {
+  for (int64_t t = 0; t < n.Lp; ++t) {
+    for (int64_t j = 0; j < n.P; ++j) to[t * n.P + j] = t < count ? static_cast<float>(from[t * stride + j]) * scale[t * n.Rp] : 0.0f;
+  }
+}
+
 // left [Lp][K] = [scores of earlier tokens | c] in T, from scores [Lp][Lp] and with c there already.
 template <typename T>
 void fill_left(const float* scores, T* left, const Sizes& n) {
@@ -189,7 +200,7 @@ inline void fetch(const void* rows, int64_t stride, int64_t count, int64_t bytes
 template <typename T>
 struct ForwardParts {
   T *left, *right, *ends, *keys, *key_rows, *b;
-  float *state, *scores, *seen, *mixing, *x_hard, *y_hard;
+  float *state, *scores, *seen, *mixing, *x_hard, *y_hard, *scale;
   Decays decays;
   Between between;
 
@@ -197,11 +208,13 @@ struct ForwardParts {
       : left(cut.take<T>(n.Lp * n.K)), right(cut.take<T>(n.K * n.Wp)), ends(cut.take<T>(n.Lp * n.Wp)), keys(cut.take<T>(n.Np * n.Lp)),
         key_rows(cut.take<T>(n.Np * n.Lp)), b(cut.take<T>(n.Lp * n.Np)), state(cut.take<float>(n.Np * n.Wp)),
         scores(cut.take<float>(n.Lp * n.Lp)), seen(cut.take<float>(n.Lp * n.Wp)), mixing(cut.take<float>(n.Lp * n.Lp)),
-        x_hard(cut.take<float>(n.Lp * n.P)), y_hard(cut.take<float>(n.Lp * n.P)), decays(cut, n), between(cut, n) {}
+        x_hard(cut.take<float>(n.Lp * n.P)), y_hard(cut.take<float>(n.Lp * n.P)), scale(cut.take<float>(n.Lp * n.Rp)), decays(cut, n),
+        between(cut, n) {}
 };
 
 template <typename T>
-void forward(const float* x, const float* logs, const T* b, const T* c, const float* state, float* y, float* last, T* starts, const Sizes& n) {
+void forward(const T* x, const float* scale, const float* skip, const float* logs, const T* b, const T* c, const float* state, float* y,
+             float* last, T* starts, const Sizes& n) {
   const size_t bytes = bytes_of<ForwardParts<T>>(n);
 #pragma omp parallel num_threads(n.threads) if (n.threads > 1)
   {
@@ -217,7 +230,7 @@ void forward(const float* x, const float* logs, const T* b, const T* c, const fl
       turned(state + state_at, n.N, n.W, n.N, of.state, n.Wp);
       for (int64_t chunk = 0; chunk < n.chunks; ++chunk) {
         const int64_t start = chunk * n.L, count = std::min(n.L, n.T - start);
-        const float* rows = x + batch * n.x.batch + start * n.x.token + first_head * n.x.head;
+        const T* rows = x + batch * n.x.batch + start * n.x.token + first_head * n.x.head;
         stage(b + batch * n.b.batch + start * n.b.token + g * n.b.head, n.b.token, count, n.N, of.b, n.Np, n.Np, n.Lp);
         stage(c + batch * n.c.batch + start * n.c.token + g * n.c.head, n.c.token, count, n.N, of.left + n.Lp, n.K, n.Np, n.Lp);
         of.decays.fill(logs + batch * n.logs.batch + start * n.logs.token + first_head, n.logs.token, count, n);
@@ -225,17 +238,20 @@ void forward(const float* x, const float* logs, const T* b, const T* c, const fl
         float* out = y + ((batch * n.T + start) * n.H + first_head) * n.P;
         const int64_t row_bytes = n.W * sizeof(float), out_stride = n.H * n.P * sizeof(float);
         fetch(out, out_stride, count, row_bytes);
+        stage(scale + (batch * n.T + start) * n.H + first_head, n.H, count, n.R, of.scale, n.Rp, n.Rp, n.Lp);
         Operand<T>::pack_turned(of.b, n.Np, n.Lp, n.Np, of.keys);
         product<T>(n.Lp, n.Lp, n.Np, of.left + n.Lp, n.K, of.keys, n.Lp, of.scores, n.Lp, false);
         fill_left(of.scores, of.left, n);
         for (int64_t t = 0; t < n.Lp; t += 2) {
-          const float *row = rows + t * n.x.token, *inverse = of.decays.inverse + t * n.Rp, *until = of.decays.until + t * n.Rp;
+          const float *scales = of.scale + t * n.Rp, *inverse = of.decays.inverse + t * n.Rp, *until = of.decays.until + t * n.Rp;
+          const T* row = rows + t * n.x.token;
           T *scaled = of.right + t * n.Wp, *ending = of.ends + t * n.Wp;
           const int64_t token = n.x.token, head = n.x.head, ld = n.Wp, next = n.Rp;
           const bool first = t < count, second = t + 1 < count;
           each_part(n, [&](int64_t r, int64_t column, int64_t j, __mmask16 some) INLINED {
-            const __m512 one = first ? load(row + r * head + j, some) : _mm512_setzero_ps();
-            const __m512 other = second ? load(row + token + r * head + j, some) : _mm512_setzero_ps();
+            const __m512 one = first ? _mm512_mul_ps(load(row + r * head + j, some), _mm512_set1_ps(scales[r])) : _mm512_setzero_ps();
+            const __m512 other =
+                second ? _mm512_mul_ps(load(row + token + r * head + j, some), _mm512_set1_ps(scales[next + r])) : _mm512_setzero_ps();
             const auto put = [&](T* to, const float* decays) INLINED {
               Operand<T>::store_pair(Operand<T>::column(to, column), ld, _mm512_mul_ps(one, _mm512_set1_ps(decays[r])),
                                      _mm512_mul_ps(other, _mm512_set1_ps(decays[next + r])), some);
@@ -259,14 +275,15 @@ void forward(const float* x, const float* logs, const T* b, const T* c, const fl
         product<T>(n.Lp, n.Wp, n.K, of.left, n.K, of.right, n.Wp, of.seen, n.Wp, false);
         Operand<T>::turn(of.b, n.Np, n.Lp, n.Np, of.key_rows, n.Lp);
         product<T>(n.Np, n.Wp, n.Lp, of.key_rows, n.Lp, of.ends, n.Wp, of.state, n.Wp, true);
-        fetch(rows + n.L * n.x.token, n.x.token * sizeof(float), std::min(n.L, n.T - start - n.L), row_bytes);
+        fetch(rows + n.L * n.x.token, n.x.token * sizeof(T), std::min(n.L, n.T - start - n.L), n.W * sizeof(T));
         for (int64_t t = 0; t < count; ++t) {
-          const __m512 own = _mm512_set1_ps(of.scores[t * n.Lp + t]);
-          const float *row = rows + t * n.x.token, *seen = of.seen + t * n.Wp, *since = of.decays.since + t * n.Rp;
+          const float own = of.scores[t * n.Lp + t];
+          const float *seen = of.seen + t * n.Wp, *since = of.decays.since + t * n.Rp, *scales = of.scale + t * n.Rp, *skips = skip + first_head;
+          const T* row = rows + t * n.x.token;
           float* to = out + t * n.H * n.P;
           const int64_t head = n.x.head;
           each_part(n, [&](int64_t r, int64_t column, int64_t j, __mmask16 some) INLINED {
-            const __m512 itself = _mm512_mul_ps(own, load(row + r * head + j, some));
+            const __m512 itself = _mm512_mul_ps(_mm512_set1_ps(own * scales[r] + skips[r]), load(row + r * head + j, some));
             store(to + column, _mm512_fmadd_ps(load(seen + column, some), _mm512_set1_ps(since[r]), itself), some);
           });
         }
@@ -279,7 +296,7 @@ void forward(const float* x, const float* logs, const T* b, const T* c, const fl
               store(of.mixing + at, some ? _mm512_maskz_mul_ps(some, load(of.scores + at), of.between.at(t, s)) : _mm512_setzero_ps());
             }
           }
-          stage(rows + r * n.x.head, n.x.token, count, n.P, of.x_hard, n.P, n.P, n.Lp);
+          stage_scaled(rows + r * n.x.head, n.x.token, of.scale + r, count, of.x_hard, n);
           product<float>(n.Lp, n.P, n.Lp, of.mixing, n.Lp, of.x_hard, n.P, of.y_hard, n.P, false);
           for (int64_t t = 0; t < count; ++t) {
             float* to = out + t * n.H * n.P + r * n.P;
@@ -297,7 +314,7 @@ struct GradientParts {
   T *left, *right_rows, *right, *right_turned, *ends, *slopes, *slope_pairs, *b, *keys, *b_pairs, *c_pairs, *scores_turned, *c_turned;
   T *d_end_rows, *d_end_pairs, *d_end_turned, *d_scores, *d_scores_turned;
   float *d_end, *scores, *seen, *d_left, *dx_within, *dx_end, *db, *row_sums, *end_sums, *d_whole;
-  float *x_hard, *x_turned, *dy_hard, *dx_hard, *mixing, *d_mixing, *columns;
+  float *x_hard, *x_turned, *dy_hard, *dx_hard, *mixing, *d_mixing, *columns, *scale, *d_skip;
   Decays decays;
   Between between;
 
@@ -313,15 +330,16 @@ struct GradientParts {
         db(cut.take<float>(n.Lp * n.Np)), row_sums(cut.take<float>(n.Lp * n.Rp)), end_sums(cut.take<float>(n.Lp * n.Rp)),
         d_whole(cut.take<float>(n.Wp)), x_hard(cut.take<float>(n.Lp * n.P)), x_turned(cut.take<float>(n.Lp * n.P)),
         dy_hard(cut.take<float>(n.Lp * n.P)), dx_hard(cut.take<float>(n.Lp * n.P)), mixing(cut.take<float>(n.Lp * n.Lp)),
-        d_mixing(cut.take<float>(n.Lp * n.Lp)), columns(cut.take<float>(n.Lp)), decays(cut, n), between(cut, n) {}
+        d_mixing(cut.take<float>(n.Lp * n.Lp)), columns(cut.take<float>(n.Lp)), scale(cut.take<float>(n.Lp * n.Rp)), d_skip(cut.take<float>(n.Rp)),
+        decays(cut, n), between(cut, n) {}
 };
 
-// What a hard head's tokens give each other: added to the gradients of scores (d_left), of x (dx) and of the sums of
-// log decays (row_sums). All in float.
+// What a hard head's tokens give each other: added to the gradients of scores (d_left), of scaled x (dx_within) and of
+// the sums of log decays (row_sums). All in float.
 template <typename T>
-void hard_gradient(GradientParts<T>& of, int64_t r, const float* x, const float* dy, float* dx, int64_t count, const Sizes& n) {
+void hard_gradient(GradientParts<T>& of, int64_t r, const T* x, const float* dy, int64_t count, const Sizes& n) {
   of.between.fill(of.decays, r, n);
-  stage(x, n.x.token, count, n.P, of.x_hard, n.P, n.P, n.Lp);
+  stage_scaled(x, n.x.token, of.scale + r, count, of.x_hard, n);
   stage(dy, n.H * n.P, count, n.P, of.dy_hard, n.P, n.P, n.Lp);
   turned(of.x_hard, n.P, n.Lp, n.P, of.x_turned, n.Lp);
   product<float>(n.Lp, n.Lp, n.P, of.dy_hard, n.P, of.x_turned, n.Lp, of.d_mixing, n.Lp, false);
@@ -349,13 +367,13 @@ void hard_gradient(GradientParts<T>& of, int64_t r, const float* x, const float*
   turned(of.mixing, n.Lp, n.Lp, n.Lp, of.d_mixing, n.Lp);
   product<float>(n.Lp, n.P, n.Lp, of.d_mixing, n.Lp, of.dy_hard, n.P, of.dx_hard, n.P, false);
   for (int64_t t = 0; t < count; ++t) {
-    for (int64_t j = 0; j < n.P; ++j) dx[t * n.H * n.P + j] += of.dx_hard[t * n.P + j];
+    for (int64_t j = 0; j < n.P; ++j) of.dx_within[t * n.Wp + r * n.P + j] += of.dx_hard[t * n.P + j];
   }
 }
 
 template <typename T>
-void gradient(const float* dy, const float* d_last, const float* x, const float* logs, const T* b, const T* c, const T* starts,
-              float* dx, float* d_logs, T* db, T* dc, float* d_state, const Sizes& n) {
+void gradient(const float* dy, const float* d_last, const T* x, const float* scale, const float* skip, const float* logs, const T* b, const T* c,
+              const T* starts, T* dx, float* d_scale, float* d_skip, float* d_logs, T* db, T* dc, float* d_state, const Sizes& n) {
   const size_t bytes = bytes_of<GradientParts<T>>(n);
 #pragma omp parallel num_threads(n.threads) if (n.threads > 1)
   {
@@ -369,12 +387,14 @@ void gradient(const float* dy, const float* d_last, const float* x, const float*
       const int64_t batch = task / n.G, g = task % n.G, first_head = g * n.R;
       const int64_t state_at = (batch * n.H + first_head) * n.P * n.N;
       turned(d_last + state_at, n.N, n.W, n.N, of.d_end, n.Wp);
+      std::memset(of.d_skip, 0, n.Rp * sizeof(float));
       for (int64_t chunk = n.chunks - 1; chunk >= 0; --chunk) {
         const int64_t start = chunk * n.L, count = std::min(n.L, n.T - start);
-        const float* rows = x + batch * n.x.batch + start * n.x.token + first_head * n.x.head;
+        const T* rows = x + batch * n.x.batch + start * n.x.token + first_head * n.x.head;
         const int64_t out_at = ((batch * n.T + start) * n.H + first_head) * n.P;
         stage(b + batch * n.b.batch + start * n.b.token + g * n.b.head, n.b.token, count, n.N, of.b, n.Np, n.Np, n.Lp);
         stage(c + batch * n.c.batch + start * n.c.token + g * n.c.head, n.c.token, count, n.N, of.left + n.Lp, n.K, n.Np, n.Lp);
+        stage(scale + (batch * n.T + start) * n.H + first_head, n.H, count, n.R, of.scale, n.Rp, n.Rp, n.Lp);
         const Decays& decays = of.decays;
         of.decays.fill(logs + batch * n.logs.batch + start * n.logs.token + first_head, n.logs.token, count, n);
 
@@ -382,13 +402,14 @@ void gradient(const float* dy, const float* d_last, const float* x, const float*
         product<T>(n.Lp, n.Lp, n.Np, of.left + n.Lp, n.K, of.keys, n.Lp, of.scores, n.Lp, false);
         fill_left(of.scores, of.left, n);
         for (int64_t t = 0; t < n.Lp; ++t) {
-          const float *row = rows + t * n.x.token, *slopes = dy + out_at + t * n.H * n.P;
+          const float *slopes = dy + out_at + t * n.H * n.P, *scales = of.scale + t * n.Rp;
+          const T* row = rows + t * n.x.token;
           const float *since = decays.since + t * n.Rp, *inverse = decays.inverse + t * n.Rp, *until = decays.until + t * n.Rp;
           T *scaled = of.right_rows + t * n.Wp, *ending = of.ends + t * n.Wp, *scaled_slopes = of.slopes + t * n.Wp;
           const int64_t head = n.x.head;
           const bool there = t < count;
           each_part(n, [&](int64_t r, int64_t column, int64_t j, __mmask16 some) INLINED {
-            const __m512 value = there ? load(row + r * head + j, some) : _mm512_setzero_ps();
+            const __m512 value = there ? _mm512_mul_ps(load(row + r * head + j, some), _mm512_set1_ps(scales[r])) : _mm512_setzero_ps();
             const __m512 slope = there ? load(slopes + column, some) : _mm512_setzero_ps();
             store(scaled + column, _mm512_mul_ps(value, _mm512_set1_ps(inverse[r])), some);
             store(ending + column, _mm512_mul_ps(value, _mm512_set1_ps(until[r])), some);
@@ -429,10 +450,11 @@ void gradient(const float* dy, const float* d_last, const float* x, const float*
         // then the same number in both of the sums that it is in.
         for (int64_t t = 0; t < count; ++t) {
           const __m512 own = _mm512_set1_ps(of.scores[t * n.Lp + t]);
-          const float *within = of.dx_within + t * n.Wp, *from_end = of.dx_end + t * n.Wp, *seen = of.seen + t * n.Wp;
+          float* within = of.dx_within + t * n.Wp;
+          const float *from_end = of.dx_end + t * n.Wp, *seen = of.seen + t * n.Wp;
           const float *inverse = decays.inverse + t * n.Rp, *until = decays.until + t * n.Rp, *slopes = dy + out_at + t * n.H * n.P;
           const T *scaled = of.right_rows + t * n.Wp, *ending = of.ends + t * n.Wp, *scaled_slopes = of.slopes + t * n.Wp;
-          float *row_sums = of.row_sums + t * n.Rp, *end_sums = of.end_sums + t * n.Rp, *to = dx + out_at + t * n.H * n.P;
+          float *row_sums = of.row_sums + t * n.Rp, *end_sums = of.end_sums + t * n.Rp;
           std::memset(row_sums, 0, n.Rp * sizeof(float));
           std::memset(end_sums, 0, n.Rp * sizeof(float));
           each_part(n, [&](int64_t r, int64_t column, int64_t, __mmask16 some) INLINED {
@@ -443,11 +465,24 @@ void gradient(const float* dy, const float* d_last, const float* x, const float*
             __m512 sum = _mm512_mul_ps(own, load(slopes + column, some));
             sum = _mm512_fmadd_ps(d_scaled, _mm512_set1_ps(inverse[r]), sum);
             sum = _mm512_fmadd_ps(d_ending, _mm512_set1_ps(until[r]), sum);
-            store(to + column, sum, some);
+            store(within + column, sum, some);
           });
         }
-        for (const int64_t r : decays.hard) {
-          hard_gradient(of, r, rows + r * n.x.head, dy + out_at + r * n.P, dx + out_at + r * n.P, count, n);
+        for (const int64_t r : decays.hard) hard_gradient(of, r, rows + r * n.x.head, dy + out_at + r * n.P, count, n);
+        for (int64_t t = 0; t < count; ++t) {
+          const int64_t token_at = (batch * n.T + start + t) * n.H + first_head, head = n.x.head;
+          const float *d_scaled = of.dx_within + t * n.Wp, *slopes = dy + out_at + t * n.H * n.P, *scales = of.scale + t * n.Rp;
+          const float* skips = skip + first_head;
+          const T* row = rows + t * n.x.token;
+          float *sums = d_scale + token_at, *skip_sums = of.d_skip;
+          T* to = dx + token_at * n.P;
+          std::memset(sums, 0, n.R * sizeof(float));
+          each_part(n, [&](int64_t r, int64_t column, int64_t j, __mmask16 some) INLINED {
+            const __m512 value = load(row + r * head + j, some), d = load(d_scaled + column, some), slope = load(slopes + column, some);
+            sums[r] += _mm512_reduce_add_ps(_mm512_mul_ps(value, d));
+            skip_sums[r] += _mm512_reduce_add_ps(_mm512_mul_ps(value, slope));
+            store(to + column, _mm512_fmadd_ps(d, _mm512_set1_ps(scales[r]), _mm512_mul_ps(slope, _mm512_set1_ps(skips[r]))), some);
+          });
         }
 
         for (int64_t t = 0; t < n.Lp; ++t) {
@@ -482,6 +517,7 @@ void gradient(const float* dy, const float* d_last, const float* x, const float*
         }
       }
       turned(of.d_end, n.Wp, n.N, n.W, d_state + state_at, n.N);
+      std::copy_n(of.d_skip, n.R, d_skip + batch * n.H + first_head);
     }
   }
 }
@@ -490,15 +526,15 @@ template <typename T>
 void run_forward(void* const* x, const int64_t* n) {
   const auto of_float = [x](int i) { return static_cast<float*>(x[i]); };
   const auto of_T = [x](int i) { return static_cast<T*>(x[i]); };
-  forward<T>(of_float(0), of_float(1), of_T(2), of_T(3), of_float(4), of_float(5), of_float(6), of_T(7), sizes_of(n));
+  forward<T>(of_T(0), of_float(1), of_float(2), of_float(3), of_T(4), of_T(5), of_float(6), of_float(7), of_float(8), of_T(9), sizes_of(n));
 }
 
 template <typename T>
 void run_gradient(void* const* x, const int64_t* n) {
   const auto of_float = [x](int i) { return static_cast<float*>(x[i]); };
   const auto of_T = [x](int i) { return static_cast<T*>(x[i]); };
-  gradient<T>(of_float(0), of_float(1), of_float(2), of_float(3), of_T(4), of_T(5), of_T(6), of_float(7), of_float(8), of_T(9), of_T(10),
-              of_float(11), sizes_of(n));
+  gradient<T>(of_float(0), of_float(1), of_T(2), of_float(3), of_float(4), of_float(5), of_T(6), of_T(7), of_T(8), of_T(9), of_float(10),
+              of_float(11), of_float(12), of_T(13), of_T(14), of_float(15), sizes_of(n));
 }
 
 }  // namespace
