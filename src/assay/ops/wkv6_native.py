@@ -1,7 +1,8 @@
 """Calls of the C++ form of the RWKV-6 recurrence (native/wkv6.cpp), and of its gradient.
 
-Shapes: B batch, T tokens, H heads, K key width, V value width, n segments of SEGMENT tokens, after each of which a state
-is kept, Kp and Vp the widths filled up to whole tiles.
+It has no chunks; the state is kept before each of n segments of SEGMENT tokens.
+
+Shapes: B batch, T tokens, H heads, K key width, V value width, Kp and Vp those widths filled up to whole tiles.
 """
 
 import torch
@@ -22,7 +23,7 @@ def _forward(
     log_decay: Float[Tensor, "B T H K"],
     bonus: Float[Tensor, "H K"],
     state: Float[Tensor, "B H K V"],
-    C: int,
+    *_: int,
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Outputs and last state, and the state before each segment, [B, H, n, Kp, Vp] in float32."""
     (B, T, H, K), V = r.shape, v.shape[3]
@@ -34,7 +35,7 @@ def _forward(
     return (y, final), (kept,)
 
 
-def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], C: int) -> tuple[Tensor, ...]:
+def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], *_: int) -> tuple[Tensor, ...]:
     (dy, dfinal), (r, k, v, log_decay, bonus, kept) = gradients, saved
     r, k, v, log_decay = (_in_rows(x) for x in (r, k, v, log_decay))
     found = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in (r, k, v, log_decay, bonus, dfinal)]
@@ -62,7 +63,7 @@ def _example(dtype: torch.dtype) -> tuple[tuple[Tensor, ...], tuple[object, ...]
     return (r.to(dtype), k.to(dtype), v.to(dtype), -torch.exp(log_decay), bonus, state), (16,)
 
 
-def _takes(r: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, bonus: Tensor, state: Tensor, C: int) -> bool:
+def _takes(r: Tensor, k: Tensor, v: Tensor, log_decay: Tensor, bonus: Tensor, state: Tensor, *_: int) -> bool:
     return r.dtype == k.dtype == v.dtype and all(x.dtype == torch.float32 for x in (log_decay, bonus, state))
 
 
