@@ -11,7 +11,7 @@ from torch import Tensor
 
 from assay.ops.native.kernels import NAMES, Native, run
 
-SEGMENT = 16
+SEGMENT = 32
 SIDE = 16
 """Tokens of a segment and width of a tile, as in the source."""
 
@@ -58,7 +58,7 @@ def _sizes(r: Tensor, k: Tensor, v: Tensor, log_decay: Tensor) -> list[int]:
 def _example(dtype: torch.dtype) -> tuple[tuple[Tensor, ...], tuple[object, ...]]:
     """Several segments, the last not full, odd widths of two tiles and one, decays of which some are hard."""
     generator = torch.Generator().manual_seed(0)
-    shapes = ((2, 37, 2, 18), (2, 37, 2, 18), (2, 37, 2, 5), (2, 37, 2, 18), (2, 18), (2, 2, 18, 5))
+    shapes = ((2, 75, 2, 18), (2, 75, 2, 18), (2, 75, 2, 5), (2, 75, 2, 18), (2, 18), (2, 2, 18, 5))
     r, k, v, log_decay, bonus, state = (torch.randn(shape, generator=generator) for shape in shapes)
     return (r.to(dtype), k.to(dtype), v.to(dtype), -torch.exp(log_decay), bonus, state), (16,)
 

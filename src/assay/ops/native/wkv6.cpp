@@ -14,7 +14,7 @@
 namespace assay {
 namespace {
 
-constexpr int64_t SEGMENT = 16;  // tokens
+constexpr int64_t SEGMENT = 32;  // tokens
 constexpr int64_t SIDE = 16;     // of a tile
 
 struct Place {  // where the entries of a [B, T, H, width] tensor stand, those of a head side by side
