@@ -11,13 +11,13 @@ from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from assay.ops.execution import Execution
-from assay.ops.native.kernels import KERNELS, load, types_here
+from assay.ops.native.kernels import load, native_ops
+from assay.ops.native.processor import types_here
 from assay.ops.opaque import prepare_native
 from assay.ops.wkv6 import wkv6, wkv6_loop
 from assay.ops.wkv6_native import WKV6_NATIVE
 
-if not types_here():
-    pytest.skip("this machine's processor does not run the C++ forms", allow_module_level=True)
+pytestmark = pytest.mark.skipif(not types_here(), reason="the ops in C++ need a processor with AVX-512")
 
 NAMES = ("y", "state", "r", "k", "v", "log_decay", "bonus", "initial state")
 IN_TYPE = ("y", "r", "k", "v")
@@ -27,8 +27,8 @@ CHUNKED = Execution("chunked", 16)
 Tensors = tuple[Tensor, ...]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _built() -> None:
+@pytest.fixture(autouse=True)
+def _built(_cache: None) -> None:
     load("wkv6")
 
 
@@ -150,11 +150,12 @@ def test_inputs_are_left_as_they_were() -> None:
 
 @pytest.fixture
 def _fresh_graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing compiled before, and what is prepared here is not left to other tests."""
+    """Nothing compiled before; the C++ form is ready and asked for."""
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    monkeypatch.setattr(KERNELS, "ready", set())
+    assert prepare_native(["wkv6"]) == {}
     torch._dynamo.reset()
-    yield
+    with native_ops(True):
+        yield
     torch._dynamo.reset()
 
 
@@ -164,15 +165,17 @@ def recurrence(*inputs: Tensor) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("dtype", types_here(), ids=str)
 @pytest.mark.usefixtures("_fresh_graphs")
-def test_a_compiled_graph_holds_it(dtype: torch.dtype) -> None:
-    """And gives its numbers, with and without a state; in float64 it holds the Python form."""
-    assert "wkv6_chunked" not in prepare_native(["wkv6"])
+def test_graphs_and_calls_take_it(dtype: torch.dtype) -> None:
+    """And give its numbers, with and without a state; in float64 a graph holds the Python form."""
     backend = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(recurrence, fullgraph=True, backend=backend)
     inputs = operands(2, 19, 2, 8, 8, MODERATE, dtype)
     leaves = [x.clone().requires_grad_() for x in inputs]
     outputs = compiled(*leaves)
     found = *outputs, *torch.autograd.grad(outputs, leaves, slopes_like(*outputs))
+    assert all(map(torch.equal, found, native(inputs)))
+    eager = recurrence(*leaves)
+    found = *eager, *torch.autograd.grad(eager, leaves, slopes_like(*eager))
     assert all(map(torch.equal, found, native(inputs)))
     without, zeros = compiled(*inputs[:5], None), native((*inputs[:5], torch.zeros_like(inputs[5])))
     assert all(map(torch.equal, without, zeros))
@@ -184,7 +187,6 @@ def test_a_compiled_graph_holds_it(dtype: torch.dtype) -> None:
 @pytest.mark.usefixtures("_fresh_graphs")
 def test_types_that_differ_are_computed_in_the_wider() -> None:
     """r in float32 beside k and v in bfloat16: nothing is rounded but the outputs."""
-    prepare_native(["wkv6"])
     compiled = torch.compile(recurrence, fullgraph=True, backend="aot_eager")
     r, k, v, *rest = operands(2, 19, 2, 8, 8, MODERATE, torch.float32)
     mixed = r, k.bfloat16(), v.bfloat16(), *rest
