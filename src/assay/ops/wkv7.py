@@ -24,6 +24,7 @@ from assay.ops.execution import Execution
 from assay.ops.forms import Implementation, Op, register
 from assay.ops.opaque import Differentiable
 from assay.ops.wkv7_chunks import Inside, inside_chunks, inside_gradients
+from assay.ops.wkv7_native import WKV7_NATIVE
 from assay.ops.wkv_chunks import Decays, by_chunk, from_chunks, in_one_type, refuse_length
 
 
@@ -157,7 +158,7 @@ def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], C: int) 
     return dr, from_chunks(dlog, B, T), dk, from_chunks(dv, B, T), da, db, dstate
 
 
-_chunked = Differentiable("wkv7_chunked", _forward, _gradient, outputs=2, option="int")
+_chunked = Differentiable("wkv7_chunked", _forward, _gradient, outputs=2, option="int", native=WKV7_NATIVE)
 
 
 def _pass_states(
