@@ -23,19 +23,19 @@ def _forward(
     a: Float[Tensor, "B T H K"],
     b: Float[Tensor, "B T H K"],
     state: Float[Tensor, "B H K V"],
-    longest: int,
+    _: int,
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Outputs and final state; then the states before every CHUNK tokens, in tiles, and what each token removes."""
     inputs = tuple(_in_rows(x) for x in (r, log_decay, k, v, a, b))
     (B, T, H, K), V = r.shape, v.shape[3]
-    y, final, removed = v.new_empty(B, T, H, V), torch.empty_like(state), v.new_empty(B, T, H, V)
+    y, final, removed = v.new_empty(B, T, H, V), v.new_empty(B, H, K, V), v.new_empty(B, T, H, V)
     keys, values = (-(-width // _LANES) * _LANES for width in (K, V))
     states = v.new_empty(B, H, -(-T // CHUNK), keys * values)
     run("wkv7", "wkv7_float32", (*inputs, state.contiguous(), y, final, states, removed), _sizes(inputs))
     return (y, final), (states, removed)
 
 
-def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], longest: int) -> tuple[Tensor, ...]:
+def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], _: int) -> tuple[Tensor, ...]:
     dy, dfinal = (x.contiguous() for x in gradients)
     *given, states, removed = saved
     inputs = tuple(_in_rows(x) for x in given)
@@ -54,7 +54,7 @@ def _sizes(inputs: tuple[Tensor, ...]) -> list[int]:
     return [*r.shape, v.shape[3], torch.get_num_threads(), *(stride for x in inputs for stride in x.stride()[:3])]
 
 
-def _example(dtype: torch.dtype) -> tuple[tuple[Tensor, ...], tuple[object, ...]]:
+def _example(_: torch.dtype) -> tuple[tuple[Tensor, ...], tuple[object, ...]]:
     """Odd widths, two chunks and a part of one, decays mild and hard; in float32, whatever the type of a model is."""
     generator = torch.Generator().manual_seed(0)
     B, T, H, K, V = 2, 37, 2, 19, 7
