@@ -50,8 +50,9 @@ def operands(
 
 
 def slopes_of(outputs: Results) -> list[Tensor]:
+    """Random weights of the outputs, such as bfloat16 has too."""
     generator = torch.Generator().manual_seed(0)
-    return [torch.randn(x.shape, generator=generator) for x in outputs]
+    return [torch.randn(x.shape, generator=generator).bfloat16().float() for x in outputs]
 
 
 def by_loop(inputs: tuple[Tensor, ...]) -> Results:
@@ -62,14 +63,17 @@ def by_loop(inputs: tuple[Tensor, ...]) -> Results:
     return (*(x.detach() for x in outputs), *torch.autograd.grad(outputs, leaves, slopes))
 
 
-def by_native(inputs: tuple[Tensor, ...]) -> Results:
-    """The same of the C++ form, in float32."""
+def by_native(inputs: tuple[Tensor, ...], dtype: torch.dtype = torch.float32) -> Results:
+    """The same of the C++ form, in float32, with values and outputs in `dtype`."""
     native = op._chunked.native
     assert native is not None
-    operands = [x if x.dtype == torch.float32 else x.float() for x in inputs]
+    operands = [x.to(dtype if place == 3 else torch.float32) for place, x in enumerate(inputs)]
     outputs, rest = native.forward(*operands, 32)
     saved = (*((*operands, *outputs)[place] for place in native.keeps), *rest)
-    return (*outputs, *native.gradient(tuple(slopes_of(outputs)), saved, 32))
+    return (
+        *outputs,
+        *native.gradient(tuple(s.to(y.dtype) for s, y in zip(slopes_of(outputs), outputs, strict=True)), saved, 32),
+    )
 
 
 def apart(found: Results, expected: Results) -> dict[str, float]:
@@ -95,6 +99,16 @@ def test_results_are_those_of_the_loop(shape: tuple[int, int, int, int, int]) ->
     inputs = operands(*shape)
     found = apart(by_native(inputs), by_loop(inputs))
     assert max(found.values()) < 2e-6, found
+
+
+@pytest.mark.parametrize("shape", SHAPES[::2], ids=str)
+def test_bfloat16_only_rounds_values_outputs_and_their_gradients(shape: tuple[int, int, int, int, int]) -> None:
+    """All else is as in float32, to the last bit: at float32 values and slopes that bfloat16 has too."""
+    r, log_decay, k, v, *rest = operands(*shape)
+    inputs = (r, log_decay, k, v.bfloat16().double(), *rest)
+    for name, x, wide in zip(NAMES, by_native(inputs, torch.bfloat16), by_native(inputs), strict=True):
+        assert x.dtype == (torch.bfloat16 if name in ("y", "v") else torch.float32)
+        assert torch.equal(x, wide.to(x.dtype)), name
 
 
 def test_a_state_of_zeros() -> None:

@@ -10,7 +10,8 @@
 // Sums over K run down rows of S and x (lanes are columns), sums over V down rows of their transposes (lanes are keys),
 // so that nothing is ever summed across lanes. Kept for the gradient are u and the state before every CHUNK tokens.
 //
-// B rows of a batch, T tokens, H heads, K key width, V value width; in staged rows both are filled up to 16 with zeros.
+// B rows of a batch, T tokens, H heads, K key width, V value width; in staged rows both are filled up to 16 with zeros. v and y are of
+// type T, float or BFloat16, all else in float.
 #include <algorithm>
 
 #include "products.h"
@@ -49,15 +50,16 @@ struct Exponential {
 };
 
 // Rows [count][width] as [count][up_to(width, 16)].
-template <typename F = Same>
-void stage(const float* from, int64_t stride, int64_t count, int64_t width, float* to) {
+template <typename F = Same, typename T>
+void stage(const T* from, int64_t stride, int64_t count, int64_t width, float* to) {
   const int64_t wide = up_to(width, 16);
   for (int64_t t = 0; t < count; ++t) {
     for (int64_t j = 0; j < wide; j += 16) store(to + t * wide + j, F()(load(from + t * stride + j, lanes(width - j))));
   }
 }
 
-void unstage(const float* from, int64_t count, int64_t width, float* to, int64_t stride) {
+template <typename T>
+void unstage(const float* from, int64_t count, int64_t width, T* to, int64_t stride) {
   const int64_t wide = up_to(width, 16);
   for (int64_t t = 0; t < count; ++t) {
     for (int64_t j = 0; j < width; j += 16) store(to + t * stride + j, load(from + t * wide + j), lanes(width - j));
@@ -149,8 +151,9 @@ void walk_all(int64_t count, int64_t keys, int64_t values, float* m, At at) {
   }
 }
 
-void forward(const float* r, const float* log_decay, const float* k, const float* v, const float* a, const float* b,
-             const float* state, float* y, float* final_state, float* states, float* removed, const Sizes& n) {
+template <typename T>
+void forward(const float* r, const float* log_decay, const float* k, const T* v, const float* a, const float* b,
+             const float* state, T* y, float* final_state, float* states, float* removed, const Sizes& n) {
   const int64_t keys = n.keys(), values = n.values();
   using W = Workspace;
 #pragma omp parallel for num_threads(n.threads) schedule(static) if (n.threads > 1)
@@ -167,7 +170,7 @@ void forward(const float* r, const float* log_decay, const float* k, const float
 
     for (int64_t start = 0; start < n.T; start += CHUNK) {
       const int64_t count = std::min(CHUNK, n.T - start), ahead = std::min(count + 1, n.T - start);
-      const auto from = [&](const float* x, Place p) { return x + batch * p.batch + start * p.token + head * p.head; };
+      const auto from = [&](const auto* x, Place p) { return x + batch * p.batch + start * p.token + head * p.head; };
       stage(from(r, n.r), n.r.token, count, n.K, rs);
       stage<Exponential>(from(log_decay, n.log_decay), n.log_decay.token, count, n.K, ws);
       stage(from(k, n.k), n.k.token, count, n.K, ks);
@@ -261,12 +264,16 @@ void run_back(int64_t count, float* tile, const Back& c, const float* history) {
   for (int j = 0; j < 16; ++j) store(tile + 16 * j, x[j]);
 }
 
+template <typename T>
 struct Gradients {
-  float *r, *log_decay, *k, *v, *a, *b, *state;
+  float *r, *log_decay, *k;
+  T* v;
+  float *a, *b, *state;
 };
 
-void gradient(const float* dy, const float* dfinal, const float* r, const float* log_decay, const float* k, const float* v,
-              const float* a, const float* b, const float* states, const float* removed, const Gradients& d, const Sizes& n) {
+template <typename T>
+void gradient(const T* dy, const float* dfinal, const float* r, const float* log_decay, const float* k, const T* v,
+              const float* a, const float* b, const float* states, const float* removed, const Gradients<T>& d, const Sizes& n) {
   const int64_t keys = n.keys(), values = n.values();
   using W = Workspace;
 #pragma omp parallel for num_threads(n.threads) schedule(static) if (n.threads > 1)
@@ -288,7 +295,7 @@ void gradient(const float* dy, const float* dfinal, const float* r, const float*
 
     for (int64_t chunk = n.chunks() - 1; chunk >= 0; --chunk) {
       const int64_t start = chunk * CHUNK, count = std::min(CHUNK, n.T - start);
-      const auto from = [&](const float* t, Place p) { return t + batch * p.batch + start * p.token + head * p.head; };
+      const auto from = [&](const auto* t, Place p) { return t + batch * p.batch + start * p.token + head * p.head; };
       const int64_t at = ((batch * n.T + start) * n.H + head) * n.V;
       if (chunk == n.chunks() - 1) {
         std::fill(ws + count * keys, ws + (count + 1) * keys, 1.0f);
@@ -340,21 +347,27 @@ T* at(void* const* x, int64_t i) {
   return static_cast<T*>(x[i]);
 }
 
+template <typename T>
+void run_forward(void* const* x, const int64_t* n) {
+  using In = const float;
+  forward(at<In>(x, 0), at<In>(x, 1), at<In>(x, 2), at<const T>(x, 3), at<In>(x, 4), at<In>(x, 5), at<In>(x, 6),
+          at<T>(x, 7), at<float>(x, 8), at<float>(x, 9), at<float>(x, 10), sizes_of(n));
+}
+
+template <typename T>
+void run_gradient(void* const* x, const int64_t* n) {
+  using In = const float;
+  const Gradients<T> d{at<float>(x, 10), at<float>(x, 11), at<float>(x, 12), at<T>(x, 13), at<float>(x, 14), at<float>(x, 15), at<float>(x, 16)};
+  gradient(at<const T>(x, 0), at<In>(x, 1), at<In>(x, 2), at<In>(x, 3), at<In>(x, 4), at<const T>(x, 5), at<In>(x, 6),
+           at<In>(x, 7), at<In>(x, 8), at<In>(x, 9), d, sizes_of(n));
+}
+
 }  // namespace
 }  // namespace assay
 
 extern "C" {
-void wkv7_float32(void* const* x, const int64_t* n) {
-  using assay::at;
-  using In = const float;
-  assay::forward(at<In>(x, 0), at<In>(x, 1), at<In>(x, 2), at<In>(x, 3), at<In>(x, 4), at<In>(x, 5), at<In>(x, 6),
-                 at<float>(x, 7), at<float>(x, 8), at<float>(x, 9), at<float>(x, 10), assay::sizes_of(n));
-}
-void wkv7_gradient_float32(void* const* x, const int64_t* n) {
-  using assay::at;
-  using In = const float;
-  const assay::Gradients d{at<float>(x, 10), at<float>(x, 11), at<float>(x, 12), at<float>(x, 13), at<float>(x, 14), at<float>(x, 15), at<float>(x, 16)};
-  assay::gradient(at<In>(x, 0), at<In>(x, 1), at<In>(x, 2), at<In>(x, 3), at<In>(x, 4), at<In>(x, 5), at<In>(x, 6),
-                  at<In>(x, 7), at<In>(x, 8), at<In>(x, 9), d, assay::sizes_of(n));
-}
+void wkv7_float32(void* const* x, const int64_t* n) { assay::run_forward<float>(x, n); }
+void wkv7_bfloat16(void* const* x, const int64_t* n) { assay::run_forward<at::BFloat16>(x, n); }
+void wkv7_gradient_float32(void* const* x, const int64_t* n) { assay::run_gradient<float>(x, n); }
+void wkv7_gradient_bfloat16(void* const* x, const int64_t* n) { assay::run_gradient<at::BFloat16>(x, n); }
 }
