@@ -49,11 +49,15 @@ struct Exponential {
   __m512 operator()(__m512 x) const { return exp(x); }
 };
 
-// Rows [count][width] as [count][up_to(width, 16)].
-template <typename F = Same, typename T>
+// Rows [count][width] as [count][up_to(width, 16)]. The rows of a head stand far from each other: those of the chunk to
+// come, AHEAD tokens on, are asked for now.
+template <int64_t AHEAD, typename F = Same, typename T>
 void stage(const T* from, int64_t stride, int64_t count, int64_t width, float* to) {
   const int64_t wide = up_to(width, 16);
   for (int64_t t = 0; t < count; ++t) {
+    for (int64_t j = 0; j < width * int64_t(sizeof(T)); j += 64) {
+      __builtin_prefetch(reinterpret_cast<const char*>(from + (t + AHEAD) * stride) + j);
+    }
     for (int64_t j = 0; j < wide; j += 16) store(to + t * wide + j, F()(load(from + t * stride + j, lanes(width - j))));
   }
 }
@@ -171,12 +175,12 @@ void forward(const float* r, const float* log_decay, const float* k, const T* v,
     for (int64_t start = 0; start < n.T; start += CHUNK) {
       const int64_t count = std::min(CHUNK, n.T - start), ahead = std::min(count + 1, n.T - start);
       const auto from = [&](const auto* x, Place p) { return x + batch * p.batch + start * p.token + head * p.head; };
-      stage(from(r, n.r), n.r.token, count, n.K, rs);
-      stage<Exponential>(from(log_decay, n.log_decay), n.log_decay.token, count, n.K, ws);
-      stage(from(k, n.k), n.k.token, count, n.K, ks);
-      stage(from(a, n.a), n.a.token, ahead, n.K, as);
-      stage(from(b, n.b), n.b.token, count, n.K, bs);
-      stage(from(v, n.v), n.v.token, count, n.V, vs);
+      stage<CHUNK>(from(r, n.r), n.r.token, count, n.K, rs);
+      stage<CHUNK, Exponential>(from(log_decay, n.log_decay), n.log_decay.token, count, n.K, ws);
+      stage<CHUNK>(from(k, n.k), n.k.token, count, n.K, ks);
+      stage<CHUNK>(from(a, n.a), n.a.token, ahead, n.K, as);
+      stage<CHUNK>(from(b, n.b), n.b.token, count, n.K, bs);
+      stage<CHUNK>(from(v, n.v), n.v.token, count, n.V, vs);
       std::memcpy(states + (task * n.chunks() + start / CHUNK) * keys * values, m, keys * values * sizeof(float));
       if (start == 0) {
         // Nothing but the first u: no decay, nothing added.
@@ -306,14 +310,14 @@ void gradient(const T* dy, const float* dfinal, const float* r, const float* log
         std::memcpy(as + count * keys, as, keys * sizeof(float));
         std::memcpy(dus + count * values, dus, values * sizeof(float));
       }
-      stage(from(r, n.r), n.r.token, count, n.K, rs);
-      stage<Exponential>(from(log_decay, n.log_decay), n.log_decay.token, count, n.K, ws);
-      stage(from(k, n.k), n.k.token, count, n.K, ks);
-      stage(from(a, n.a), n.a.token, count, n.K, as);
-      stage(from(b, n.b), n.b.token, count, n.K, bs);
-      stage(from(v, n.v), n.v.token, count, n.V, vs);
-      stage(dy + at, n.H * n.V, count, n.V, dys);
-      stage(removed + at, n.H * n.V, count, n.V, us);
+      stage<-CHUNK>(from(r, n.r), n.r.token, count, n.K, rs);
+      stage<-CHUNK, Exponential>(from(log_decay, n.log_decay), n.log_decay.token, count, n.K, ws);
+      stage<-CHUNK>(from(k, n.k), n.k.token, count, n.K, ks);
+      stage<-CHUNK>(from(a, n.a), n.a.token, count, n.K, as);
+      stage<-CHUNK>(from(b, n.b), n.b.token, count, n.K, bs);
+      stage<-CHUNK>(from(v, n.v), n.v.token, count, n.V, vs);
+      stage<-CHUNK>(dy + at, n.H * n.V, count, n.V, dys);
+      stage<-CHUNK>(removed + at, n.H * n.V, count, n.V, us);
       walk_all(count, keys, values, x, [&](int64_t step) {
         const int64_t t = count - 1 - step, i = t * keys, j = t * values;
         return Step{ws + i + keys, as + i + keys, dus + j + values, rs + i, dys + j, bs + i, ks + i, dus + j, dvs + j};
