@@ -1,17 +1,18 @@
 // The RWKV-7 recurrence and its gradient, token by token: one thread a head, states in registers and the nearest cache.
 //
-//     u_t = S_{t-1}^T a_t,    S_t = diag(w_t) S_{t-1} + b_t u_t^T + k_t v_t^T,    y_t = S_t^T r_t,    w_t = exp(log_decay_t)
+//     u_t = S_{t-1}^T a_t,    S_t = diag(w_t) S_{t-1} + b_t u_t^T + k_t v_t^T,    y_t = S_t^T r_t
 //
-// With x_t the gradient at S_t, of all that reads it, and dy_t that at y_t:
+// with the decays w_t = exp(log_decay_t). With x_t the gradient at S_t, of all that reads it, and dy_t that at y_t:
 //
 //     x_t = diag(w_{t+1}) x_{t+1} + a_{t+1} du_{t+1}^T + r_t dy_t^T,    du_t = x_t^T b_t,    dv_t = x_t^T k_t,
-//     dr_t = S_t dy_t,    da_t = S_{t-1} du_t,    dk_t = x_t v_t,    db_t = x_t u_t,    dlog_decay_t = w_t (x_t * S_{t-1}) 1
+//     dr_t = S_t dy_t,    da_t = S_{t-1} du_t,    dk_t = x_t v_t,    db_t = x_t u_t,
+//     dlog_decay_t = w_t times the sums of the rows of x_t * S_{t-1}, entry by entry.
 //
 // Sums over K run down rows of S and x (lanes are columns), sums over V down rows of their transposes (lanes are keys),
 // so that nothing is ever summed across lanes. Kept for the gradient are u and the state before every CHUNK tokens.
 //
-// B rows of a batch, T tokens, H heads, K key width, V value width; in staged rows both are filled up to 16 with zeros. v and y are of
-// type T, float or BFloat16, all else in float.
+// B rows of a batch, T tokens, H heads, K key width, V value width; in staged rows both are filled up to 16 with zeros.
+// v and y are of type T, float or BFloat16, all else in float.
 #include <algorithm>
 
 #include "products.h"
@@ -132,7 +133,9 @@ void walk(int64_t count, int64_t rows, float* tile, int64_t apart, int64_t colum
       }
     }
     for (int s = 0; s < N; ++s) {
-      const auto total = [](const __m512* x) { return _mm512_add_ps(_mm512_add_ps(x[0], x[1]), _mm512_add_ps(x[2], x[3])); };
+      const auto total = [](const __m512* x) {
+        return _mm512_add_ps(_mm512_add_ps(x[0], x[1]), _mm512_add_ps(x[2], x[3]));
+      };
       store(c.sum1 + column + 16 * s, total(sum1[s]));
       store(c.sum2 + column + 16 * s, total(sum2[s]));
     }
@@ -163,7 +166,8 @@ void forward(const float* r, const float* log_decay, const float* k, const T* v,
 #pragma omp parallel for num_threads(n.threads) schedule(static) if (n.threads > 1)
   for (int64_t task = 0; task < n.B * n.H; ++task) {
     const int64_t batch = task / n.H, head = task % n.H;
-    W space(6 * W::bytes_of<float>((CHUNK + 1) * keys) + 3 * W::bytes_of<float>((CHUNK + 1) * values) + W::bytes_of<float>(keys * values));
+    W space(6 * W::bytes_of<float>((CHUNK + 1) * keys) + 3 * W::bytes_of<float>((CHUNK + 1) * values) +
+            W::bytes_of<float>(keys * values));
     const auto of_keys = [&] { return space.take<float>((CHUNK + 1) * keys); };
     const auto of_values = [&] { return space.take<float>((CHUNK + 1) * values); };
     float *rs = of_keys(), *ws = of_keys(), *ks = of_keys(), *as = of_keys(), *bs = of_keys(), *none = of_keys();
@@ -277,7 +281,8 @@ struct Gradients {
 
 template <typename T>
 void gradient(const T* dy, const float* dfinal, const float* r, const float* log_decay, const float* k, const T* v,
-              const float* a, const float* b, const float* states, const float* removed, const Gradients<T>& d, const Sizes& n) {
+              const float* a, const float* b, const float* states, const float* removed, const Gradients<T>& d,
+              const Sizes& n) {
   const int64_t keys = n.keys(), values = n.values();
   using W = Workspace;
 #pragma omp parallel for num_threads(n.threads) schedule(static) if (n.threads > 1)
@@ -327,8 +332,11 @@ void gradient(const T* dy, const float* dfinal, const float* r, const float* log
       for (int64_t j = 0; j < values; j += 16) {
         for (int64_t i = 0; i < keys; i += 16) {
           const int64_t tile = j * keys + 16 * i;
-          run_again(count, before + tile, {ws + i, bs + i, ks + i, us + j, vs + j, dys + j, dus + j, dr + i, da + i, keys, values}, history);
-          run_back(count, x_turned + tile, {ws + i, as + i, rs + i, us + j, vs + j, dys + j, dus + j, dk + i, db + i, dw + i, keys, values}, history);
+          run_again(count, before + tile,
+                    {ws + i, bs + i, ks + i, us + j, vs + j, dys + j, dus + j, dr + i, da + i, keys, values}, history);
+          run_back(count, x_turned + tile,
+                   {ws + i, as + i, rs + i, us + j, vs + j, dys + j, dus + j, dk + i, db + i, dw + i, keys, values},
+                   history);
         }
       }
       for (int64_t i = 0; i < count * keys; i += 16) store(dw + i, _mm512_mul_ps(load(dw + i), load(ws + i)));
@@ -361,7 +369,8 @@ void run_forward(void* const* x, const int64_t* n) {
 template <typename T>
 void run_gradient(void* const* x, const int64_t* n) {
   using In = const float;
-  const Gradients<T> d{at<float>(x, 10), at<float>(x, 11), at<float>(x, 12), at<T>(x, 13), at<float>(x, 14), at<float>(x, 15), at<float>(x, 16)};
+  const Gradients<T> d{at<float>(x, 10), at<float>(x, 11), at<float>(x, 12), at<T>(x, 13),
+                       at<float>(x, 14), at<float>(x, 15), at<float>(x, 16)};
   gradient(at<const T>(x, 0), at<In>(x, 1), at<In>(x, 2), at<In>(x, 3), at<In>(x, 4), at<const T>(x, 5), at<In>(x, 6),
            at<In>(x, 7), at<In>(x, 8), at<In>(x, 9), d, sizes_of(n));
 }
