@@ -13,23 +13,19 @@ from torch.nn import functional as F
 
 from assay.ops import wkv7 as op
 from assay.ops.execution import Execution
-from assay.ops.native.kernels import KERNELS, types_here
-from assay.ops.opaque import prepare_native
+from assay.ops.native.kernels import native_ops
+from assay.ops.native.processor import types_here
 
-pytestmark = pytest.mark.skipif(not types_here(), reason="C++ forms need Linux on a processor with AVX-512")
+pytestmark = pytest.mark.skipif(not types_here(), reason="the ops in C++ need a processor with AVX-512")
 NAMES = ("y", "state", "r", "log_decay", "k", "v", "a", "b", "initial state")
 Results = tuple[Tensor, ...]
 MILD = (-0.05, -0.5)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _built(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Built and found good in every type."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ASSAY_CACHE", str(tmp_path_factory.getbasetemp() / "assay-cache"))
-        patch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-        refused = prepare_native(["wkv7"])
-    assert "wkv7_chunked" not in refused, refused
+@pytest.fixture(autouse=True)
+def _built(_cache: None) -> None:
+    with torch.no_grad():
+        op._chunked.prepare(types_here())
 
 
 def operands(
@@ -202,7 +198,8 @@ def test_a_compiled_graph_holds_it(dtype: torch.dtype) -> None:
 
     backend, execution = CompileCounterWithBackend("aot_eager"), Execution()
     compiled = torch.compile(lambda *x: op.wkv7(*x, execution), fullgraph=True, backend=backend)
-    y, final = compiled(*given)
+    with native_ops(True):
+        y, final = compiled(*given)
     assert (y.dtype, final.dtype) == (dtype, wide)
     slopes = [x.to(y.dtype) for x, y in zip(slopes_of((y, final)), (y, final), strict=True)]
     found = (y.detach(), final.detach(), *torch.autograd.grad((y, final), given, slopes))
@@ -212,10 +209,3 @@ def test_a_compiled_graph_holds_it(dtype: torch.dtype) -> None:
     (graph,) = backend.graphs
     nodes = [str(node.target) for node in graph.graph.nodes if "assay" in str(node.target)]
     assert nodes == [f"assay.wkv7_chunked{'' if dtype == torch.float64 else '_native'}.default"]
-
-
-def test_where_its_check_failed_the_python_form_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    x = [x.float() for x in operands(1, 17, 1, 4, 4)]
-    assert op._chunked._takes_native(x, (16,))
-    monkeypatch.setattr(KERNELS, "ready", set())
-    assert not op._chunked._takes_native(x, (16,))
