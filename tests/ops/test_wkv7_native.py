@@ -11,13 +11,15 @@ from torch import Tensor
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional as F
 
+from assay.layers.rwkv7 import RWKV7TimeMix
 from assay.ops import wkv7 as op
+from assay.ops import wkv7_native
 from assay.ops.execution import Execution
-from assay.ops.native.kernels import native_ops
+from assay.ops.native.kernels import NAMES, native_ops
 from assay.ops.native.processor import types_here
 
 pytestmark = pytest.mark.skipif(not types_here(), reason="the ops in C++ need a processor with AVX-512")
-NAMES = ("y", "state", "r", "log_decay", "k", "v", "a", "b", "initial state")
+RESULTS = ("y", "state", "r", "log_decay", "k", "v", "a", "b", "initial state")
 Results = tuple[Tensor, ...]
 MILD = (-0.05, -0.5)
 
@@ -52,7 +54,7 @@ def slopes_of(outputs: Results) -> list[Tensor]:
 
 
 def by_loop(inputs: tuple[Tensor, ...]) -> Results:
-    """y, final state and the gradients of a random weighting of both, in float64, in the order of NAMES."""
+    """y, final state and the gradients of a random weighting of both, in float64, in the order of RESULTS."""
     leaves = [x.clone().requires_grad_() for x in inputs]
     outputs = op.wkv7_loop(*leaves)
     slopes = [x.double() for x in slopes_of(outputs)]
@@ -74,7 +76,7 @@ def by_native(inputs: tuple[Tensor, ...], dtype: torch.dtype = torch.float32) ->
 
 def apart(found: Results, expected: Results) -> dict[str, float]:
     """How far each result is off, of the norm of what is expected."""
-    pairs = zip(NAMES, found, expected, strict=True)
+    pairs = zip(RESULTS, found, expected, strict=True)
     return {name: float((x - e).norm() / e.norm().clamp_min(1e-300)) for name, x, e in pairs}
 
 
@@ -102,7 +104,7 @@ def test_bfloat16_only_rounds_values_outputs_and_their_gradients(shape: tuple[in
     """All else is as in float32, to the last bit: at float32 values and slopes that bfloat16 has too."""
     r, log_decay, k, v, *rest = operands(*shape)
     inputs = (r, log_decay, k, v.bfloat16().double(), *rest)
-    for name, x, wide in zip(NAMES, by_native(inputs, torch.bfloat16), by_native(inputs), strict=True):
+    for name, x, wide in zip(RESULTS, by_native(inputs, torch.bfloat16), by_native(inputs), strict=True):
         assert x.dtype == (torch.bfloat16 if name in ("y", "v") else torch.float32)
         assert torch.equal(x, wide.to(x.dtype)), name
 
@@ -209,3 +211,25 @@ def test_a_compiled_graph_holds_it(dtype: torch.dtype) -> None:
     (graph,) = backend.graphs
     nodes = [str(node.target) for node in graph.graph.nodes if "assay" in str(node.target)]
     assert nodes == [f"assay.wkv7_chunked{'' if dtype == torch.float64 else '_native'}.default"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_layer_has_the_same_outputs_and_gradients(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In eager, at the layer's own strides; in bfloat16 products round, the recurrence does not."""
+    generator = torch.Generator().manual_seed(0)
+    layer = RWKV7TimeMix(48, 16, layer=0, n_layers=2, first=True)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, std=0.3, generator=generator)
+    x = torch.randn(2, 37, 48, generator=generator)
+    called: list[str] = []
+    real = wkv7_native.run
+    monkeypatch.setattr(wkv7_native, "run", lambda s, f, *more: (called.append(f), real(s, f, *more)))
+    results = []
+    for native in (False, True):
+        with native_ops(native), torch.autocast("cpu", dtype, enabled=dtype == torch.bfloat16):
+            y = layer(x)[0]
+        results.append((y.detach(), *torch.autograd.grad(y.float().square().mean(), tuple(layer.parameters()))))
+        assert called == ([f"wkv7_{NAMES[dtype]}", f"wkv7_gradient_{NAMES[dtype]}"] if native else [])
+    allowed = 1e-5 if dtype == torch.float32 else 2**-7
+    for found, expected in zip(results[1], results[0], strict=True):
+        assert (found.double() - expected.double()).norm() <= allowed * expected.double().norm()

@@ -97,6 +97,7 @@ struct Step {
 template <int ROWS, int N, typename At>
 void walk(int64_t count, int64_t rows, float* tile, int64_t apart, int64_t column, At at) {
   __m512 held[ROWS > 0 ? ROWS : 1];
+#pragma GCC unroll 16
   for (int i = 0; i < ROWS; ++i) held[i] = load(tile + 16 * i);
   for (int64_t step = 0; step < count; ++step) {
     const Step c = at(step);
@@ -140,6 +141,7 @@ void walk(int64_t count, int64_t rows, float* tile, int64_t apart, int64_t colum
       store(c.sum2 + column + 16 * s, total(sum2[s]));
     }
   }
+#pragma GCC unroll 16
   for (int i = 0; i < ROWS; ++i) store(tile + 16 * i, held[i]);
 }
 
@@ -222,6 +224,7 @@ void run_again(int64_t count, const float* tile, const Again& c, float* history)
   for (int j = 0; j < 16; ++j) turned_rows[j] = _mm512_castps_si512(load(tile + 16 * j));
   turn(turned_rows);
   __m512 m[16];
+#pragma GCC unroll 16
   for (int j = 0; j < 16; ++j) m[j] = _mm512_castsi512_ps(turned_rows[j]);
   for (int64_t t = 0; t < count; ++t) {
     const int64_t i = t * c.keys;
@@ -250,6 +253,7 @@ struct Back {
 
 void run_back(int64_t count, float* tile, const Back& c, const float* history) {
   __m512 x[16];
+#pragma GCC unroll 16
   for (int j = 0; j < 16; ++j) x[j] = load(tile + 16 * j);
   for (int64_t t = count - 1; t >= 0; --t) {
     const int64_t i = t * c.keys, later = i + c.keys;
@@ -269,6 +273,7 @@ void run_back(int64_t count, float* tile, const Back& c, const float* history) {
     store(c.db + i, _mm512_add_ps(db[0], db[1]));
     store(c.dw + i, _mm512_add_ps(dw[0], dw[1]));
   }
+#pragma GCC unroll 16
   for (int j = 0; j < 16; ++j) store(tile + 16 * j, x[j]);
 }
 
