@@ -33,8 +33,9 @@ from assay.model.architecture import ARCHITECTURES, ModelConfig, build_model
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionConfig, resolve_plan
 from assay.model.sizing import solve
-from assay.training.compiled import ONE_GRAPH, compile_objective
+from assay.training.compiled import compile_objective, shortfall
 from assay.training.config import TrainingConfig
+from assay.training.native import native_shortfall, prepare_ops
 from assay.training.objective import Objective
 from assay.training.optim import build_optimizer
 from assay.training.step import micro_batches, take_step
@@ -64,16 +65,18 @@ def ids() -> np.ndarray:
 
 def ours(name: str, config: ModelConfig, mode: str, threads: int) -> Side:
     """A step as assay's loop takes it."""
-    precision = "float32" if mode == "float32" else "bfloat16"
+    precision = "float32" if mode.endswith("float32") else "bfloat16"
     plan = resolve_plan(ExecutionConfig(device="cpu", precision=precision, threads=threads, compile=False), print)
     model = plan.apply(build_model(ARCHITECTURES.get(name), config, 0))
     training = TrainingConfig(tokens=TOKENS * 1000, batch_tokens=TOKENS, context=CONTEXT)
     objective, optimizer = Objective(model, plan), build_optimizer(model, training)
+    if why := native_shortfall(name, prepare_ops(model, plan)):
+        print(why)
     batch = Batch(ids()[:, :-1].copy(), ids()[:, 1:].copy())
-    if mode == "compiled":
+    if mode.startswith("compiled"):
         how = compile_objective(objective, micro_batches(batch, training, "cpu", 0, 0)[0])
-        if how != ONE_GRAPH:
-            print(f"{name}: {how}")
+        if why := shortfall(name, how):
+            print(why)
 
     def step() -> None:
         parts = micro_batches(batch, training, "cpu", 0, 0)

@@ -1,6 +1,7 @@
 """Settings of every test: tensor shapes checked by beartype, one torch thread, a time limit, a cache of its own."""
 
 import gc
+import os
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -34,8 +35,20 @@ def _shapes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Token caches go to one folder per worker, never to the user's."""
-    monkeypatch.setenv("ASSAY_CACHE", str(tmp_path_factory.getbasetemp() / "assay-cache"))
+    """Token caches go to one folder per worker, never to the user's; what was built of C++ is shared by all workers.
+
+    Ops run in Python and torch's products stay torch's, whatever the processor: those in C++ have tests of their own.
+    """
+    own = tmp_path_factory.getbasetemp()
+    cache, built = own / "assay-cache", (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "assay-native"
+    if not cache.exists():
+        built.mkdir(exist_ok=True)
+        cache.mkdir()
+        (cache / "native").symlink_to(built)
+    monkeypatch.setenv("ASSAY_CACHE", str(cache))
+    monkeypatch.setattr("assay.ops.native.matmul.slow_products", lambda: False)
+    monkeypatch.setattr("assay.ops.native.kernels.KERNELS.ready", set())
+    monkeypatch.setattr("assay.model.plan.types_here", list)
 
 
 @pytest.hookimpl(wrapper=True)

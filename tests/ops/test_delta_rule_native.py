@@ -11,10 +11,11 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from assay.ops.delta_rule import ErrorTaken, delta_rule, delta_rule_loop
 from assay.ops.delta_rule_native import DELTA_RULE_NATIVE
 from assay.ops.execution import Execution
-from assay.ops.native.kernels import types_here
+from assay.ops.native.kernels import load, native_ops
+from assay.ops.native.processor import types_here
 from assay.ops.opaque import prepare_native
 
-pytestmark = pytest.mark.skipif(not types_here(), reason="no vector units here that the C++ forms are written for")
+pytestmark = pytest.mark.skipif(not types_here(), reason="the ops in C++ need a processor with AVX-512")
 
 ERRORS: list[ErrorTaken] = ["after", "before"]
 DTYPES = [
@@ -38,9 +39,9 @@ SHAPES = [  # B, T, H, K, V, the longest chunk
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _built() -> None:
-    assert "delta_rule_chunked" not in prepare_native(["delta_rule"])
+@pytest.fixture(autouse=True)
+def _built(_cache: None) -> None:
+    load("delta_rule")
 
 
 def draw(shape: Sequence[int], dtype: torch.dtype, log_decay: float | None = None) -> tuple[Tensor, ...]:
@@ -178,7 +179,9 @@ def test_a_compiled_graph_holds_it(dtype: torch.dtype) -> None:
 
     operands = draw((2, 40, 2, 16, 32), dtype, log_decay=0.0)
     inputs = [x.clone().requires_grad_() for x in operands[:4]]
-    found = torch.autograd.grad(torch.compile(rule, fullgraph=True, backend=backend)(*inputs), inputs)
+    assert prepare_native(["delta_rule"]) == {}
+    with native_ops(True):
+        found = torch.autograd.grad(torch.compile(rule, fullgraph=True, backend=backend)(*inputs), inputs)
     (graph,) = backend.graphs
     nodes = [str(node.target) for node in graph.graph.nodes if "assay" in str(node.target)]
     assert nodes == [f"assay.delta_rule_chunked{'' if dtype == torch.float64 else '_native'}.default"]

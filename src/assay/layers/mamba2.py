@@ -17,7 +17,7 @@ from assay.errors import RequestError
 from assay.layers.basic import Tap, uniform_fan_in_
 from assay.layers.mixer import ExecutedFlops, Layer, SequenceLayer, Shared
 from assay.ops.convolution import CONVOLUTION, causal_convolution, convolution_flops
-from assay.ops.ssd import SSD, ssd, ssd_flops
+from assay.ops.ssd import SSD, Factors, ssd, ssd_flops
 
 DECAY_RATE_RANGE = (1.0, 16.0)
 DT_RANGE = (1e-3, 1e-1)
@@ -125,14 +125,14 @@ class Mamba2(SequenceLayer):
         value, b, c = F.silu(xbc).split([d_inner, *[self.n_groups * self.d_state] * 2], -1)
         # In float32 from here, where products of two types and bfloat16's SiLU would take three times as long on a CPU.
         dtype = torch.promote_types(x.dtype, torch.float32)
-        value = value.to(dtype).unflatten(-1, (n_heads, self.head_dim))
+        value = value.unflatten(-1, (n_heads, self.head_dim))
         b, c = (part.unflatten(-1, (self.n_groups, self.d_state)) for part in (b, c))
 
         dt = self.dt(F.softplus(raw_dt.to(dtype) + self.dt_bias.to(dtype)))
         log_decay = self.log_decay(-self.A_log.to(dtype).exp() * dt)
-        y, ssm_state = ssd(value * dt[..., None], log_decay, b, c, state and state.ssm, self.execution)
-        y = torch.addcmul(y, value, self.D.to(dtype)[:, None]).flatten(2)
-        y = self.norm(y * self.gate(F.silu(z.to(dtype))))
+        factors = Factors(dt, self.D.to(dtype))
+        y, ssm_state = ssd(value, log_decay, b, c, state and state.ssm, self.execution, factors)
+        y = self.norm(y.flatten(2) * self.gate(F.silu(z.to(dtype))))
         return self.out_proj(y.to(x.dtype)), Mamba2State(conv_state, ssm_state)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> Mamba2State:

@@ -22,6 +22,7 @@ from assay.layers.mixer import Layer
 from assay.model.lm import LanguageModel
 from assay.ops.execution import Execution, Form
 from assay.ops.forms import OPS, Op
+from assay.ops.native.processor import types_here
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """glibc's numbers for these options of mallopt (malloc.h)."""
@@ -40,6 +41,8 @@ class ExecutionConfig(Config):
     op_form: Form = "chunked"
     """Of every op that has it and can run it here; the others take the best form that can."""
     chunk_length: int = Field(64, ge=1)
+    native: bool | Literal["auto"] = "auto"
+    """Ops of training in C++ on CPUs: `auto` where the processor and a compiler are there."""
     threads: int | None = Field(None, gt=0, le=4096)
     """Torch threads; None means one per core that this process may use."""
 
@@ -60,6 +63,8 @@ class ExecutionPlan(Config):
     op_form: Form
     chunk_length: int
     threads: int
+    native: bool = False
+    """Whether ops of training run in C++ where they have such a form (assay.ops.native)."""
     forms: dict[str, Form] = {}
     """The form of each op; one that is not named, as all are in a plan of before this key, takes `op_form`."""
 
@@ -109,10 +114,14 @@ def resolve_plan(asked: ExecutionConfig, tell: Callable[[str], None]) -> Executi
     if compiles and (missing := missing_compiler(device)):
         tell(f"execution.compile: {missing}; running without compiling")
         compiles = False
+    missing_for_native = missing_native(device)
+    if asked.native is True and missing_for_native:
+        tell(f"execution.native: {missing_for_native}; ops run in Python")
     return ExecutionPlan(
         device=device,
         precision=precision,
         compile=compiles,
+        native=asked.native is not False and missing_for_native is None,
         op_form=asked.op_form,
         chunk_length=asked.chunk_length,
         threads=asked.threads or available_cores(),
@@ -153,6 +162,13 @@ def missing_compiler(device: str) -> str | None:
     if kind == "cuda" and importlib.util.find_spec("triton") is None:
         return "triton is not installed"
     return None
+
+
+def missing_native(device: str) -> str | None:
+    """In words, what the C++ forms of ops need and is not there; None where nothing is missing."""
+    if torch.device(device).type != "cpu" or not types_here():
+        return "the ops in C++ need Linux and a processor with AVX-512"
+    return missing_compiler(device)
 
 
 def _resolve_forms(wished: Form, device: str, precision: str, tell: Callable[[str], None]) -> dict[str, Form]:

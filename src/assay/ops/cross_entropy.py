@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from assay.ops.cross_entropy_native import CROSS_ENTROPY_NATIVE
 from assay.ops.execution import product_dtype
 from assay.ops.opaque import Differentiable, shapes_only
 from assay.targets import IGNORED
@@ -92,7 +93,9 @@ def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], _: torch
     return hidden_gradient * slope.to(hidden_gradient.dtype), weight_gradient * slope
 
 
-_summed_nats = Differentiable("summed_nats", _forward, _gradient, outputs=1, option="ScalarType")
+_summed_nats = Differentiable(
+    "summed_nats", _forward, _gradient, outputs=1, option="ScalarType", native=CROSS_ENTROPY_NATIVE
+)
 
 
 def _scored(targets: Tensor) -> Tensor | None:

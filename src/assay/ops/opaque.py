@@ -11,11 +11,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.function import once_differentiable
 
 from assay.ops.native.build import NotBuiltError
-from assay.ops.native.kernels import KERNELS, Native, agrees, load, types_here
+from assay.ops.native.kernels import KERNELS, Native, agrees, load, shapes_only
+from assay.ops.native.processor import types_here
+
+__all__ = ["Differentiable", "native_sources", "prepare_native", "shapes_only"]
 
 Forward = Callable[..., tuple[tuple[Tensor, ...], tuple[Tensor, ...]]]
 """(*operands, *option) -> (outputs, what else the gradient needs)."""
@@ -34,7 +36,8 @@ class Differentiable:
     `outputs`, followed by what else `forward` returned. `option` is the type of an argument that is no tensor, where
     there is one. Shapes and types of all results follow from those of the operands.
 
-    A `native` form in C++ is what compiled graphs hold where `prepare_native` has found it good.
+    Inside `native_ops` a `native` form in C++ takes over, in eager and in compiled graphs, where `prepare_native` has
+    found it good.
     """
 
     def __init__(
@@ -55,28 +58,30 @@ class Differentiable:
         self._node = _node(name, forward, gradient, outputs, keeps, option)
         self._outputs = outputs
         if native is not None:
+            self._native_eager = _autograd_function(native.forward, native.gradient, native.keeps)
             self._native_node = _node(f"{name}_native", native.forward, native.gradient, outputs, native.keeps, option)
             _WITH_NATIVE.append(self)
 
     def __call__(self, *operands: Tensor, option: Sequence[object] = ()) -> tuple[Tensor, ...]:
+        native = self._takes_native(operands, option)
         if torch.compiler.is_compiling():
-            node = self._native_node if self._takes_native(operands, option) else self._node
+            node = self._native_node if native else self._node
             return tuple(node(list(operands), *option)[: self._outputs])
-        outputs: tuple[Tensor, ...] = self._eager.apply(option, *operands)
+        outputs: tuple[Tensor, ...] = (self._native_eager if native else self._eager).apply(option, *operands)
         return outputs
 
     def prepare(self, dtypes: Iterable[torch.dtype]) -> None:
         """Load the native form and check it in each of the types; a NotBuiltError says why it is not used."""
         assert self.native is not None
         load(self.native.source)
-        for dtype in dtypes:
-            if (self.name, dtype) not in KERNELS.ready:
-                if why := agrees(self.native, *self._python, dtype):
-                    raise NotBuiltError(why)
-                KERNELS.ready.add((self.name, dtype))
+        unchecked = [dtype for dtype in dtypes if (self.name, dtype) not in KERNELS.ready]
+        for dtype in unchecked:
+            if why := agrees(self.native, *self._python, dtype):
+                raise NotBuiltError(why)
+        KERNELS.ready.update((self.name, dtype) for dtype in unchecked)
 
     def _takes_native(self, operands: Sequence[Tensor], option: Sequence[object]) -> bool:
-        if self.native is None or operands[0].device.type != "cpu":
+        if not KERNELS.on or self.native is None or operands[0].device.type != "cpu":
             return False
         return (self.name, operands[0].dtype) in KERNELS.ready and self.native.takes(*operands, *option)
 
@@ -84,23 +89,26 @@ class Differentiable:
 _WITH_NATIVE: list[Differentiable] = []
 
 
+def native_sources() -> list[str]:
+    """The C++ sources of all functions that have such a form."""
+    return sorted({function.native.source for function in _WITH_NATIVE if function.native is not None})
+
+
 def prepare_native(ops: Iterable[str]) -> dict[str, str]:
-    """Build and check the native forms that these ops call, for the compiled graphs to come; why some are not used."""
-    names = set(ops)
+    """Build and check the native forms that these ops call, and those that belong to no op; why some are not used."""
+    names, refused = set(ops), {}
     with torch.no_grad():
         for function in _WITH_NATIVE:
-            if function.native is None or names.isdisjoint(function.native.ops) or function.name in KERNELS.refused:
+            if function.native is None or (function.native.ops and names.isdisjoint(function.native.ops)):
                 continue
-            try:
-                function.prepare(types_here())
-            except NotBuiltError as error:
-                KERNELS.refused[function.name] = str(error)
-    return dict(KERNELS.refused)
-
-
-def shapes_only(x: Tensor) -> bool:
-    """Whether a compiler asks with a tensor that holds no values: whatever they would be, the shapes are the same."""
-    return isinstance(x, FakeTensor)
+            if function.name not in KERNELS.refused:
+                try:
+                    function.prepare(types_here())
+                except NotBuiltError as error:
+                    KERNELS.refused[function.name] = str(error)
+            if why := KERNELS.refused.get(function.name):
+                refused[function.name] = why
+    return refused
 
 
 def _without_autocast(x: Tensor) -> torch.autocast:

@@ -6,13 +6,24 @@ Shapes: B batch, T tokens, H heads, P head width, N state width, G groups; b and
 from g H/G on. Inside: n = B C chunks of L tokens, R = H/G heads a group.
 """
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from assay.ops.execution import Execution, equal_chunks
 from assay.ops.forms import Implementation, Op, register
-from assay.ops.ssd_chunks import chunked
+from assay.ops.ssd_chunks import chunked, scaled
+
+
+class Factors(NamedTuple):
+    """Of what stands around the recurrence: x is multiplied by a `scale` of each token and head [B, T, H], and y gets
+    each head's `skip` [H] times x as it was before.
+    """
+
+    scale: Tensor
+    skip: Tensor
 
 
 def ssd(
@@ -22,14 +33,15 @@ def ssd(
     c: Float[Tensor, "B T G N"],
     state: Float[Tensor, "B H P N"] | None,
     execution: Execution,
+    factors: Factors | None = None,
 ) -> tuple[Float[Tensor, "B T H P"], Float[Tensor, "B H P N"]]:
     """(y, state after the last token) in the form of `execution`; a single token is one turn of the loop.
 
-    `log_decay` is finite and <= 0; a state of None is zero. y has the dtype of x; decays and the state are in float32,
-    under autocast too, or in float64 where x or log_decay is; so is all else, but for the chunked form's products where
-    b and c are in bfloat16 (see `ssd_chunked`).
+    `log_decay` is finite and <= 0; a state of None is zero. y has the dtype of x, with factors the wider one; decays
+    and the state are in float32, under autocast too, or in float64 where x or log_decay is; so is all else, but for the
+    chunked form's products where b and c are in bfloat16 (see `ssd_chunked`).
     """
-    result: tuple[Tensor, Tensor] = SSD.run(execution, x.shape[1], x, log_decay, b, c, state)
+    result: tuple[Tensor, Tensor] = SSD.run(execution, x.shape[1], x, log_decay, b, c, state, factors)
     return result
 
 
@@ -85,18 +97,50 @@ def ssd_chunked(
     or wider. Exact down to a log decay of about -1e9 a token (see ssd_chunks), and at -inf no number, where the loop
     has one. Arguments as for `ssd`; first derivatives only.
     """
-    product = torch.promote_types(b.dtype, c.dtype)
-    if x.dtype == torch.float64 or log_decay.dtype == torch.float64:
-        product = torch.float64
-    y_dtype = x.dtype
+    y_dtype, product = x.dtype, _product(x, log_decay, b, c)
     x, log_decay, _, _, state = _promote(x, log_decay, b, c, state)
     y, state = chunked(x, log_decay, b.to(product), c.to(product), state, option=(chunk_length,))
     return y.to(y_dtype), state
 
 
+def _loop(
+    x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor, state: Tensor | None, factors: Factors | None
+) -> tuple[Tensor, Tensor]:
+    if factors is None:
+        y, state = ssd_loop(x, log_decay, b, c, state)
+        return y, state
+    wide = x.to(_wide(x, log_decay))
+    y, state = ssd_loop(wide * factors.scale.to(wide.dtype)[..., None], log_decay, b, c, state)
+    return torch.addcmul(y, wide, factors.skip.to(wide.dtype)[:, None]), state
+
+
+def _chunked(
+    longest: int, x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor, state: Tensor | None, factors: Factors | None
+) -> tuple[Tensor, Tensor]:
+    if factors is None:
+        y, state = ssd_chunked(x, log_decay, b, c, state, longest)
+        return y, state
+    dtype, product = _wide(x, log_decay), _product(x, log_decay, b, c)
+    *_, state = _promote(x, log_decay, b, c, state)
+    scale, skip, log_decay = (tensor.to(dtype) for tensor in (*factors, log_decay))
+    y, state = scaled(x, scale, skip, log_decay, b.to(product), c.to(product), state, option=(longest,))
+    return y, state
+
+
+def _product(x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor) -> torch.dtype:
+    """The type of the chunked form's products."""
+    if torch.float64 in (x.dtype, log_decay.dtype):
+        return torch.float64
+    return torch.promote_types(b.dtype, c.dtype)
+
+
+def _wide(x: Tensor, log_decay: Tensor) -> torch.dtype:
+    return torch.promote_types(torch.promote_types(x.dtype, log_decay.dtype), torch.float32)
+
+
 def _promote(x: Tensor, log_decay: Tensor, b: Tensor, c: Tensor, state: Tensor | None) -> list[Tensor]:
     """All five in float32 or wider; the state zero where there is none."""
-    dtype = torch.promote_types(torch.promote_types(x.dtype, log_decay.dtype), torch.float32)
+    dtype = _wide(x, log_decay)
     if state is None:
         state = x.new_zeros(x.shape[0], *x.shape[2:], b.shape[-1], dtype=dtype)
     return [tensor.to(dtype) for tensor in (x, log_decay, b, c, state)]
@@ -106,12 +150,8 @@ SSD = register(
     Op(
         "ssd",
         {
-            "loop": Implementation(lambda _, *inputs: ssd_loop(*inputs)),
-            "chunked": Implementation(
-                lambda execution, x, log_decay, b, c, state: ssd_chunked(
-                    x, log_decay, b, c, state, execution.chunk_length
-                )
-            ),
+            "loop": Implementation(lambda _, *inputs: _loop(*inputs)),
+            "chunked": Implementation(lambda execution, *inputs: _chunked(execution.chunk_length, *inputs)),
         },
         one_token="loop",
     )

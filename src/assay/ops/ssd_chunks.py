@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from assay.ops import ssd_pairs
 from assay.ops.execution import equal_chunks, extra_work
 from assay.ops.opaque import Differentiable, shapes_only
+from assay.ops.ssd_native import SSD_NATIVE
 
 _LOG2_E = math.log2(math.e)
 LOWEST_LOG_DECAY = -60.0
@@ -147,6 +148,34 @@ def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], longest:
 
 
 chunked = Differentiable("ssd_chunked", _forward, _gradient, outputs=2, keeps=(0, 1, 2, 6), option="int")
+
+
+def _scaled_forward(
+    x: Tensor, scale: Tensor, skip: Tensor, log_decay: Tensor, b: Tensor, c: Tensor, state: Tensor, longest: int
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The same of x scale, with skip x added to y: x in any type, scale as log_decay, skip [H] of its type."""
+    wide = x.to(scale.dtype)
+    (y, last), rest = _forward(wide * scale[..., None], log_decay, b, c, state, longest)
+    return (torch.addcmul(y, wide, skip[:, None]), last), rest
+
+
+def _scaled_gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], longest: int) -> tuple[Tensor, ...]:
+    x, scale, skip, *rest = saved
+    wide, dy = x.to(scale.dtype), gradients[0]
+    d_scaled, *found = _gradient(gradients, (wide * scale[..., None], *rest), longest)
+    dx = (d_scaled * scale[..., None] + dy * skip[:, None]).to(x.dtype)
+    return dx, (d_scaled * wide).sum(3), (dy * wide).sum((0, 1, 3)), *found
+
+
+scaled = Differentiable(
+    "ssd_scaled",
+    _scaled_forward,
+    _scaled_gradient,
+    outputs=2,
+    keeps=(0, 1, 2, 3, 4, 8),
+    option="int",
+    native=SSD_NATIVE,
+)
 
 
 def _cut(x: Tensor, L: int, G: int) -> Tensor:

@@ -43,10 +43,11 @@ from assay.study.resolve import (
     training_flops,
     with_measurements,
 )
-from assay.study.run import compile_shortfall, trained_record
+from assay.study.run import shortfalls, trained_record
 from assay.study.sources import refuse_changed_sources
 from assay.training.environment import assay_version
 from assay.training.loop import StepEvent
+from assay.training.native import build_ops
 
 Listener = RunListener
 """Whoever shows a study's progress."""
@@ -207,6 +208,7 @@ def _carry_out_seeds(
     study: Study, seeds: Sequence[int], folder: Path, listener: Listener, workers: int | None
 ) -> list[MeasuredRun]:
     """The runs of all arms with `seeds`, seed by seed in the order of the arms."""
+    build_ops(study.plan, listener.message)
     # Seed by seed, so that an early look already compares; the longest runs first, so that no worker waits at the end.
     # How long a run of an arm takes is known after its first; before, FLOPs are a guess.
     longest_first = sorted(study.arms, key=lambda arm: -training_flops(arm))
@@ -215,15 +217,9 @@ def _carry_out_seeds(
         (run.record.label, run.record.seed): run for run in execute(jobs, resolve_workers(workers, study), listener)
     }
     runs = [done[arm.label, seed] for seed in seeds for arm in study.arms]
-    _say_uncompiled(study, runs, listener)
+    for line in dict.fromkeys(line for run in runs for line in shortfalls(run, study.plan)):
+        listener.notice(line)
     return runs
-
-
-def _say_uncompiled(study: Study, runs: Sequence[MeasuredRun], listener: Listener) -> None:
-    """A line for each arm of a compiled study that torch could not compile as one graph."""
-    if study.plan.compile:
-        for line in dict.fromkeys(filter(None, map(compile_shortfall, runs))):
-            listener.notice(line)
 
 
 def decided(record: StudyRecord) -> bool:

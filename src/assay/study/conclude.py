@@ -20,6 +20,7 @@ from assay.study.samples import write_samples
 from assay.targets import IGNORED
 from assay.training.compiled import UNCOMPILED
 from assay.training.environment import environment
+from assay.training.native import IN_PYTHON
 
 FLOOR_TOKENS = 20_000_000
 """The floors learn from at most so many of the tokens that the first arm's runs consumed."""
@@ -61,7 +62,7 @@ def judge(
         },
         corpus=study.dataset.summary(),
         floors=dict(floors),
-        environment=environment(study.plan, _compiled(runs)),
+        environment=environment(study.plan, _every(runs, "compiled", UNCOMPILED), _every(runs, "ops", IN_PYTHON)),
         match=config.match if sized else None,
         audits=audits,
         points={arm.label: Point(arm.group, arm.size, arm.training.learning_rate) for arm in study.arms},
@@ -114,6 +115,6 @@ def measure_floors(study: Study) -> dict[str, Floor]:
     return {"unigram": floor(floors.unigram, None), "ngram": floor(floors.ngram, chosen)}
 
 
-def _compiled(runs: Sequence[MeasuredRun]) -> str:
-    """How the runs were compiled, each way once."""
-    return "; ".join(dict.fromkeys(run.record.environment.get("compiled", UNCOMPILED) for run in runs))
+def _every(runs: Sequence[MeasuredRun], key: str, default: str) -> str:
+    """What the environments of the runs say of `key`, each once."""
+    return "; ".join(dict.fromkeys(run.record.environment.get(key, default) for run in runs))

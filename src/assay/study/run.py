@@ -12,6 +12,7 @@ from assay.evaluation.results import code_in_words
 from assay.evaluation.scoring import mean_nats
 from assay.model.accounting import count_flops, count_parameters, count_state_bytes
 from assay.model.architecture import build_model
+from assay.model.plan import ExecutionPlan
 from assay.plugins.blame import place_of
 from assay.records import CurvePoint, MeasuredRun, RunRecord
 from assay.study.asked import StudyConfig
@@ -31,6 +32,7 @@ from assay.training.checkpoint import TrainingProgress, recover
 from assay.training.compiled import UNCOMPILED, shortfall
 from assay.training.environment import assay_version, environment
 from assay.training.loop import ModelObserver, Observer, TrainingRun
+from assay.training.native import IN_PYTHON, build_ops, native_shortfall
 from assay.training.optim import optimizer_groups
 
 
@@ -63,21 +65,26 @@ def train(
         for line in study.dataset.description():
             tell(line)
     made = open_folder(folder, resolved)
+    build_ops(study.plan, tell)
     try:
         run = carry_out(study, arm, seed, folder, observers)
     except OSError:
         if not (folder / "checkpoint").exists():
             discard(made)
         raise
-    short = compile_shortfall(run) if study.plan.compile else None
-    if short is not None:
+    for short in shortfalls(run, study.plan):
         tell(short)
     return run
 
 
-def compile_shortfall(run: MeasuredRun) -> str | None:
-    """The line for a run of a compiled plan that was not compiled as one graph; None where it was."""
-    return shortfall(run.record.label, run.record.environment.get("compiled", UNCOMPILED))
+def shortfalls(run: MeasuredRun, plan: ExecutionPlan) -> list[str]:
+    """The lines for a run that was not compiled as one graph, or whose ops did not run in C++, as the plan has it."""
+    label, here = run.record.label, run.record.environment
+    lines = [
+        shortfall(label, here.get("compiled", UNCOMPILED)) if plan.compile else None,
+        native_shortfall(label, here.get("ops", IN_PYTHON)) if plan.native else None,
+    ]
+    return [line for line in lines if line is not None]
 
 
 def carry_out(
@@ -197,7 +204,11 @@ class _Run:
             branched_at=progress.branched_at,
             chain_broken=progress.chain_broken,
             corpus_digest=study.dataset.digest,
-            environment=environment(plan, progress.environment.get("compiled", UNCOMPILED)),
+            environment=environment(
+                plan,
+                progress.environment.get("compiled", UNCOMPILED),
+                progress.environment.get("ops", IN_PYTHON),
+            ),
         )
 
 

@@ -5,8 +5,7 @@ import os
 import torch
 
 from assay.cache import cache_folder
-from assay.model.plan import ops_of
-from assay.ops.opaque import prepare_native
+from assay.ops.native.matmul import compiler_options, prepare_products
 from assay.training.objective import Objective
 from assay.training.step import MicroBatch
 
@@ -29,9 +28,10 @@ def compile_objective(objective: Objective, part: MicroBatch, *others: MicroBatc
     import torch._dynamo.utils as compiler
 
     compiler.counters.clear()
-    prepare_native(op.name for op in ops_of(objective.model))
+    if objective.plan.native:
+        prepare_products()
     objective.train()
-    objective.compile(dynamic=False)
+    objective.compile(dynamic=False, options=compiler_options() if objective.plan.native else None)
     try:
         with torch._dynamo.config.patch(recompile_limit=DISTINCT_GRAPHS, fail_on_recompile_limit_hit=True):
             for one in (part, *others):

@@ -9,7 +9,9 @@ from pathlib import Path
 import torch
 
 from assay.model.plan import ExecutionPlan
+from assay.ops.native.processor import processor_name
 from assay.training.compiled import UNCOMPILED
+from assay.training.native import IN_PYTHON
 
 DECIDING = (
     "config.py",
@@ -50,8 +52,10 @@ def _sources(place: Path) -> list[Path]:
     return sorted(path for path in place.rglob("*") if path.suffix in (".py", ".cpp", ".h"))
 
 
-def environment(plan: ExecutionPlan, compiled: str = UNCOMPILED) -> dict[str, str]:
-    """What must be equal for a bit-for-bit repetition: machine, build of torch, threads, precision, `compiled` how."""
+def environment(plan: ExecutionPlan, compiled: str = UNCOMPILED, ops: str = IN_PYTHON) -> dict[str, str]:
+    """What must be equal for a bit-for-bit repetition: machine, build of torch, threads, precision, `compiled` how, in
+    which language `ops` ran.
+    """
     cuda = torch.cuda.get_device_name(plan.device) if plan.device.startswith("cuda") else ""
     return {
         "assay": assay_version(),
@@ -64,14 +68,5 @@ def environment(plan: ExecutionPlan, compiled: str = UNCOMPILED) -> dict[str, st
         "precision": plan.precision,
         "threads": str(plan.threads),
         "compiled": compiled,
+        "ops": ops,
     }
-
-
-def processor_name() -> str:
-    """The model name of the processor, if the system tells it."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or "unknown"

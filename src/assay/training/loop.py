@@ -24,6 +24,7 @@ from assay.training.config import TrainingConfig
 from assay.training.course import add_row, course_file, observed_by, read_course
 from assay.training.environment import environment
 from assay.training.memory import PeakMemory
+from assay.training.native import IN_PYTHON, prepare_ops
 from assay.training.objective import Objective
 from assay.training.optim import build_optimizer, learning_rate
 from assay.training.step import MicroBatch, micro_batches, shares_of, take_step
@@ -107,6 +108,8 @@ class TrainingRun:
         self.optimizer = build_optimizer(self.model, config)
         self.compiled = UNCOMPILED
         """How the steps run, as `compile_objective` says."""
+        self.ops = IN_PYTHON
+        """In which language, as `prepare_ops` says."""
 
     def go(self) -> TrainingProgress:
         """Train to the end or to divergence, starting from the last checkpoint if there is one."""
@@ -164,12 +167,15 @@ class TrainingRun:
     def _start(self) -> TrainingProgress:
         folder = self.folder / "checkpoint"
         begun = checkpoint.recover(folder)
-        if self.plan.compile and not (begun and TrainingProgress.read(folder / "progress.json").status != "running"):
+        left = not (begun and TrainingProgress.read(folder / "progress.json").status != "running")
+        if left:
+            self.ops = prepare_ops(self.model, self.plan)
+        if self.plan.compile and left:
             forget_compiled_code()
             parts = self._micro_batches(self.batches.batch(0), 0)
             shapes = {part.inputs.shape: part for part in reversed(parts)}
             self.compiled = compile_objective(self.objective, *reversed(shapes.values()))
-        here = environment(self.plan, self.compiled)
+        here = environment(self.plan, self.compiled, self.ops)
         if not begun:
             self._drop_rows_after(0)
             return TrainingProgress(step=0, tokens=0, chain=Chain().head, environment=here)

@@ -16,6 +16,7 @@ from assay.layers.randomness import set_seed
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
 from assay.ops.cross_entropy import summed_nats
+from assay.ops.native.kernels import native_ops
 from assay.targets import IGNORED
 
 
@@ -44,7 +45,7 @@ class Objective(nn.Module):
         self._compiled: Callable[..., Outcome] | None = None
 
     def forward(self, inputs: Int[Tensor, "B T"], targets: Int[Tensor, "B T"], seed: int | Int[Tensor, ""]) -> Outcome:
-        with self.plan.autocast():
+        with self.plan.autocast(), native_ops(self.plan.native):
             return (self._compiled or self._compute)(inputs, targets, torch.as_tensor(seed, device=inputs.device))
 
     def compile(self, *args: Any, **kwargs: Any) -> None:

@@ -22,6 +22,7 @@ from assay.seeding import derive
 from assay.training.compiled import UNCOMPILED, compile_objective, forget_compiled_code
 from assay.training.config import TrainingConfig
 from assay.training.memory import available_bytes
+from assay.training.native import prepare_ops
 from assay.training.objective import Objective
 from assay.training.optim import build_optimizer
 from assay.training.step import MicroBatch, micro_batches, take_step
@@ -162,6 +163,7 @@ class _Bursts:
         self.optimizer = build_optimizer(self.model, self.training)
         self.step = 0
         self.compiled = UNCOMPILED
+        self.ops = prepare_ops(self.model, plan)
         if plan.compile:
             self.compiled = compile_objective(self.objective, self._parts(self._batch(0), 0)[0])
         self.finite = True

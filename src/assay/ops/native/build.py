@@ -4,12 +4,15 @@ The compiler's results depend on the sources, the flags, the compiler, the proce
 the library, so that none of another machine or version is ever loaded.
 """
 
+import contextlib
 import hashlib
 import os
 import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -27,13 +30,37 @@ class NotBuiltError(Exception):
 
 def library_of(source: str) -> Path:
     """The library of `source`.cpp, built where it is not there yet; a NotBuiltError where it cannot be."""
-    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "c++", "clang++")), None)
+    compiler = _compiler()
     if compiler is None:
         raise NotBuiltError("no C++ compiler found")
-    library = cache_folder() / "native" / f"{source}-{_fingerprint(source, compiler)}.so"
+    library = _place(source, compiler)
     if not library.exists():
         _build(compiler, FOLDER / f"{source}.cpp", library)
     return library
+
+
+def build_missing(sources: Sequence[str], tell: Callable[[str], None]) -> None:
+    """Build the libraries that are not there yet, as many at a time as there are cores; a line says so before.
+
+    What fails is left to `library_of`, which says why.
+    """
+    compiler = _compiler()
+    missing = [source for source in sources if compiler and not _place(source, compiler).exists()]
+    if not missing:
+        return
+    tell(f"building the C++ forms of ops, once on this machine ({len(missing)} files, a few seconds each)")
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for done in [pool.submit(library_of, source) for source in missing]:
+            with contextlib.suppress(NotBuiltError):
+                done.result()
+
+
+def _compiler() -> str | None:
+    return os.environ.get("CXX") or next(filter(shutil.which, ("g++", "c++", "clang++")), None)
+
+
+def _place(source: str, compiler: str) -> Path:
+    return cache_folder() / "native" / f"{source}-{_fingerprint(source, compiler)}.so"
 
 
 def _fingerprint(source: str, compiler: str) -> str:

@@ -4,8 +4,8 @@ A function in C++ is `void name(void* const* tensors, const int64_t* sizes)`; `r
 """
 
 import ctypes
-import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -16,7 +16,6 @@ from assay.ops.native.build import NotBuiltError, library_of
 
 NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 """How the functions of a type are called."""
-BFLOAT16_UNITS = ("amx_bf16", "avx512_bf16")
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
 """How far the check lets the two forms be apart, of the norm of the Python form: some twenty times what they are."""
 
@@ -47,26 +46,38 @@ class Kernels:
     libraries: dict[str, ctypes.CDLL] = field(default_factory=dict)
     ready: set[tuple[str, torch.dtype]] = field(default_factory=set)
     refused: dict[str, str] = field(default_factory=dict)
+    loaded: set[str] = field(default_factory=set)
+    """Libraries that brought ops of torch's own kind."""
+    on: bool = False
+    """Whether calls take what is ready: inside `native_ops`."""
 
 
 KERNELS = Kernels()
 
 
+@contextmanager
+def native_ops(on: bool) -> Iterator[None]:
+    """Ops that are called inside run in C++ where a form is ready, in a graph that is compiled inside for good."""
+    before = KERNELS.on
+    KERNELS.on = on
+    try:
+        yield
+    finally:
+        KERNELS.on = before
+
+
+def shapes_only(x: Tensor) -> bool:
+    """Whether a compiler asks with a tensor that holds no values: whatever they would be, the shapes are the same."""
+    return isinstance(x, FakeTensor)
+
+
 def run(source: str, function: str, tensors: Sequence[Tensor], sizes: Iterable[int]) -> None:
     """Call `function` of the library of `source`; where a compiler asks for shapes alone, nothing happens."""
-    if isinstance(tensors[0], FakeTensor):
+    if shapes_only(tensors[0]):
         return
     numbers = list(sizes)
     places = (ctypes.c_void_p * len(tensors))(*[x.data_ptr() for x in tensors])
     getattr(KERNELS.libraries[source], function)(places, (ctypes.c_int64 * len(numbers))(*numbers))
-
-
-def types_here() -> list[torch.dtype]:
-    """The types that the functions can compute in on this machine; none where they cannot run."""
-    if platform.system() != "Linux" or torch.backends.cpu.get_cpu_capability() != "AVX512":
-        return []
-    units = torch.cpu.get_capabilities()
-    return [torch.float32, torch.bfloat16] if any(units.get(name) for name in BFLOAT16_UNITS) else [torch.float32]
 
 
 def load(source: str) -> None:

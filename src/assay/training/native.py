@@ -1,0 +1,39 @@
+"""Makes the C++ forms of the ops of a model ready before its first step, and says in words which are not used."""
+
+from collections.abc import Callable, Mapping
+
+from torch import nn
+
+from assay.model.plan import ExecutionPlan, ops_of
+from assay.ops.native.build import build_missing
+from assay.ops.opaque import native_sources, prepare_native
+
+IN_CPP = "C++"
+IN_PYTHON = "Python"
+
+
+def build_ops(plan: ExecutionPlan, tell: Callable[[str], None]) -> None:
+    """Build what is missing before processes start that would each build it; a line to `tell` where that takes long."""
+    if plan.native:
+        build_missing(native_sources(), tell)
+
+
+def prepare_ops(model: nn.Module, plan: ExecutionPlan) -> str:
+    """Build, load and check them; the result is IN_CPP, IN_PYTHON where the plan has none, or names those refused."""
+    if not plan.native:
+        return IN_PYTHON
+    refused = prepare_native(op.name for op in ops_of(model))
+    reasons = [f"{', '.join(names)} in Python, {why}" for why, names in _by_value(refused).items()]
+    return f"{IN_CPP} but {'; '.join(reasons)}" if reasons else IN_CPP
+
+
+def native_shortfall(label: str, ops: str) -> str | None:
+    """The line for a run some of whose ops were to run in C++ and did not."""
+    return None if ops in (IN_CPP, IN_PYTHON) else f"execution.native: ops of {label} ran in {ops}"
+
+
+def _by_value(reasons: Mapping[str, str]) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for name, why in reasons.items():
+        names.setdefault(why, []).append(name)
+    return names
