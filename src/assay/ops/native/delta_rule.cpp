@@ -254,7 +254,8 @@ void forward(const T* q, const T* k, const T* v, const float* beta, const float*
   for (int64_t task = 0; task < n.B * n.H; ++task) {
     const int64_t b = task / n.H, h = task % n.H;
     W space(Chunk<T>::bytes(n) + W::bytes_of<float>(Kp * Vp) + W::bytes_of<T>(Kp * Vp) +
-            W::bytes_of<float>(2 * C * Vp) + 2 * W::bytes_of<T>(C * Vp) + W::bytes_of<float>(C * Vp) + W::bytes_of<T>(C * Kp));
+            W::bytes_of<float>(2 * C * Vp) + 2 * W::bytes_of<T>(C * Vp) + W::bytes_of<float>(C * Vp) +
+            W::bytes_of<T>(C * Kp));
     Chunk<T> chunk(space, n);
     float* now = space.take<float>(Kp * Vp);
     T* state_space = space.take<T>(Kp * Vp);
