@@ -32,6 +32,7 @@ from assay.model.plan import ExecutionConfig, resolve_plan
 from assay.model.sizing import solve
 from assay.training.config import TrainingConfig
 from assay.training.memory import PeakMemory
+from assay.training.native import prepare_ops
 from assay.training.objective import Objective
 from assay.training.optim import build_optimizer
 from assay.training.step import micro_batches, take_step
@@ -42,6 +43,7 @@ fixed = {"vocab_size": 1024, **positions}
 plan = resolve_plan(ExecutionConfig(device="cpu", precision=precision, threads=threads, compile=False), print)
 model = plan.apply(build_model(architecture, solve(architecture, size, "blocks+head", fixed), 0))
 training = TrainingConfig(tokens=rows * context * 100, batch_tokens=rows * context, context=context)
+prepare_ops(model, plan)
 objective, optimizer = Objective(model, plan), build_optimizer(model, training)
 ids = np.random.default_rng(0).integers(0, 1024, (rows, context + 1))
 batch = Batch(ids[:, :-1].copy(), ids[:, 1:].copy())

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from assay.ops.delta_rule_native import DELTA_RULE_NATIVE
 from assay.ops.execution import equal_chunks
 from assay.ops.opaque import Differentiable
 
@@ -289,4 +290,6 @@ def _log_decay_gradient(pairs: Tensor, starts: Tensor, end: Tensor, whole: Tenso
     return d_log_decay
 
 
-_chunked = Differentiable("delta_rule_chunked", _forward, _gradient, outputs=2, option="int[]")
+_chunked = Differentiable(
+    "delta_rule_chunked", _forward, _gradient, outputs=2, option="int[]", native=DELTA_RULE_NATIVE
+)

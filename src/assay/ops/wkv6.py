@@ -19,6 +19,7 @@ from assay.ops.execution import Execution
 from assay.ops.forms import Implementation, Op, register
 from assay.ops.opaque import Differentiable
 from assay.ops.wkv6_chunks import Inside, inside_chunks, inside_gradients
+from assay.ops.wkv6_native import WKV6_NATIVE
 from assay.ops.wkv_chunks import Decays, by_chunk, from_chunks, in_one_type, refuse_length
 
 
@@ -100,7 +101,10 @@ def wkv6_chunked(
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """The same numbers by matrix products over chunks of `chunk_length` tokens, a power of two; T is any length."""
     refuse_length(chunk_length)
-    y, state = _chunked(*in_one_type((r, k, v, log_decay, bonus), v, state), option=(chunk_length,))
+    operands = in_one_type((r, k, v, log_decay, bonus), v, state)
+    if r.dtype == k.dtype == v.dtype:
+        operands[:3] = r, k, v
+    y, state = _chunked(*operands, option=(chunk_length,))
     return y.to(v.dtype), state
 
 
@@ -109,8 +113,12 @@ def _forward(
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """Per chunk, y = [scores | before] [v ; S_start], where the diagonal of the scores holds the bonus, and
     S_end = (all decays of the chunk) S_start + after^T v.
+
+    r, k and v may be narrower than the others, in whose type everything is computed.
     """
     B, T, H, K = r.shape
+    given = v.dtype
+    r, k, v = (x.to(state.dtype) for x in (r, k, v))
     rows, keys, logs = (by_chunk((x,), C) for x in (r, k, log_decay))
     inside, decays = inside_chunks(rows, keys, logs)
     own = (rows * keys).view(-1, H, C * K).mul_(bonus.repeat(1, C)).view(-1, C, K).sum(-1)
@@ -119,7 +127,7 @@ def _forward(
     right = by_chunk((v,), C, K)
     added = inside.after.mT @ right[:, :C]
     final = _pass_states(right[:, C:], added, decays.total.unsqueeze(2), state)
-    return (from_chunks(left @ right, B, T), final), (rows, keys, logs, left, right, inside.after, *decays)
+    return (from_chunks(left @ right, B, T).to(given), final), (rows, keys, logs, left, right, inside.after, *decays)
 
 
 def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], C: int) -> tuple[Tensor, ...]:
@@ -128,7 +136,8 @@ def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], C: int) 
     B, T, H, _ = dy.shape
     M, _, K = rows.shape
     v, start = right[:, :C], right[:, C:]
-    dy = by_chunk((dy,), C)
+    given = dy.dtype
+    dy = by_chunk((dy.to(dfinal.dtype),), C)
     dleft = dy @ right.mT
     dright = left.mT @ dy
     total = since[:, -1].unsqueeze(2)
@@ -144,10 +153,10 @@ def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], C: int) 
     dr.addcmul_(scaled, keys)
     dk.addcmul_(scaled, rows)
     dr, dk, dv, dlog = (from_chunks(x, B, T) for x in (dr, dk, dv, dlog))
-    return dr, dk, dv, dlog, dbonus, dstate
+    return dr.to(given), dk.to(given), dv.to(given), dlog, dbonus, dstate
 
 
-_chunked = Differentiable("wkv6_chunked", _forward, _gradient, outputs=2, keeps=(4,), option="int")
+_chunked = Differentiable("wkv6_chunked", _forward, _gradient, outputs=2, keeps=(4,), option="int", native=WKV6_NATIVE)
 
 
 def _pass_states(starts: Tensor, added: Tensor, total: Tensor, state: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from assay.ops.execution import Execution
 from assay.ops.forms import Implementation, Op, register
 from assay.ops.opaque import Differentiable
 from assay.ops.wkv7_chunks import Inside, inside_chunks, inside_gradients
+from assay.ops.wkv7_native import WKV7_NATIVE
 from assay.ops.wkv_chunks import Decays, by_chunk, from_chunks, in_one_type, refuse_length
 
 
@@ -113,26 +114,27 @@ def wkv7_chunked(
 ) -> tuple[Float[Tensor, "B T H V"], Float[Tensor, "B H K V"]]:
     """The same numbers by matrix products over chunks of `chunk_length` tokens, a power of two; T is any length."""
     refuse_length(chunk_length)
-    y, state = _chunked(*in_one_type((r, log_decay, k, v, a, b), v, state), option=(chunk_length,))
-    return y.to(v.dtype), state
+    r, log_decay, k, a, b, state = in_one_type((r, log_decay, k, a, b), v, state)
+    y, state = _chunked(r, log_decay, k, v, a, b, state, option=(chunk_length,))
+    return y, state
 
 
 def _forward(
     r: Tensor, log_decay: Tensor, k: Tensor, v: Tensor, a: Tensor, b: Tensor, state: Tensor, C: int
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     """`left` is [scores | before] and `right` [u ; v ; S], so that the rows of r give y = left right; `solve` is the
-    inverse of the unit triangular system.
+    inverse of the unit triangular system. All but v and y come and go in the type that is computed in.
     """
     B, T = r.shape[:2]
     rows, keys, logs = by_chunk((a, r), C), by_chunk((b, k), C), by_chunk((log_decay,), C)
     inside, left, decays = inside_chunks(rows, keys, logs)
-    values = by_chunk((v,), C)
+    values = by_chunk((v.to(r.dtype),), C)
     ones = torch.eye(C, dtype=left.dtype, device=left.device).expand(len(left), C, C)
     solve = torch.linalg.solve_triangular(-left[:, :C, :C], ones, upper=False, unitriangular=True)
     free = solve @ torch.cat((left[:, :C, C : 2 * C] @ values, inside.before[:, :C]), 2)
     added = inside.after[:, C:].mT @ values
     right, final = _pass_states(free, values, inside.after[:, :C], added, decays.total.unsqueeze(2), state)
-    outputs = from_chunks(left[:, C:] @ right, B, T), final
+    outputs = from_chunks(left[:, C:] @ right, B, T).to(v.dtype), final
     return outputs, (rows, keys, logs, left, right, solve, free, inside.after, *decays)
 
 
@@ -140,8 +142,8 @@ def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], C: int) 
     dy, dfinal = gradients
     rows, keys, logs, left, right, solve, free, after, since, hard = saved
     decays = Decays(since, hard)
-    B, T, _, V = dy.shape
-    dy = by_chunk((dy,), C)
+    (B, T, _, V), dtype = dy.shape, dy.dtype
+    dy = by_chunk((dy.to(left.dtype),), C)
     dright = left[:, C:].mT @ dy
     total = decays.total.unsqueeze(2)
     du, dend, dstate = _pass_gradients(dright, free[:, :, V:], after[:, :C], total, dfinal)
@@ -154,10 +156,10 @@ def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], C: int) 
     drows, dkeys, dlog = inside_gradients(rows, keys, logs, inside, decays, d)
     dlog.add_((right[:, 2 * C :] * dend).sum(2).mul_(total.squeeze(2)).unsqueeze(1))
     da, dr, db, dk = (from_chunks(x, B, T) for d in (drows, dkeys) for x in d.split(C, 1))
-    return dr, from_chunks(dlog, B, T), dk, from_chunks(dv, B, T), da, db, dstate
+    return dr, from_chunks(dlog, B, T), dk, from_chunks(dv, B, T).to(dtype), da, db, dstate
 
 
-_chunked = Differentiable("wkv7_chunked", _forward, _gradient, outputs=2, option="int")
+_chunked = Differentiable("wkv7_chunked", _forward, _gradient, outputs=2, option="int", native=WKV7_NATIVE)
 
 
 def _pass_states(
