@@ -11,6 +11,7 @@
 // B rows of a batch, T tokens, H heads of width P, G groups of R = H / G heads with b and c of width N, L tokens of a
 // chunk. Inside, a row holds all heads of a group, W = R P entries; Lp, Np and Wp are L, N and W filled up with zeros.
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "products.h"
@@ -59,6 +60,20 @@ class Cut {
  private:
   char* at_;
 };
+
+// Memory of this thread, kept from call to call, of which only what lies behind the entries of rows must be zero.
+char* memory_of(size_t bytes) {
+  struct Free {
+    void operator()(char* start) const { std::free(start); }
+  };
+  static thread_local std::unique_ptr<char, Free> kept;
+  static thread_local size_t size = 0;
+  if (size < bytes) {
+    kept.reset(static_cast<char*>(std::aligned_alloc(64, up_to(bytes, 64))));
+    size = bytes;
+  }
+  return kept.get();
+}
 
 template <typename Parts>
 size_t bytes_of(const Sizes& n) {
@@ -218,11 +233,11 @@ void forward(const T* x, const float* scale, const float* skip, const float* log
   const size_t bytes = bytes_of<ForwardParts<T>>(n);
 #pragma omp parallel num_threads(n.threads) if (n.threads > 1)
   {
-    Workspace space(bytes);
-    char* memory = space.take<char>(bytes);
-    std::memset(memory, 0, bytes);
+    char* memory = memory_of(bytes);
     Cut cut(memory);
     ForwardParts<T> of(cut, n);
+    if (n.Wp > n.W) std::memset(memory, 0, bytes);
+    std::memset(of.state, 0, n.Np * n.Wp * sizeof(float));
 #pragma omp for schedule(static)
     for (int64_t task = 0; task < n.B * n.G; ++task) {
       const int64_t batch = task / n.G, g = task % n.G, first_head = g * n.R;
@@ -377,11 +392,11 @@ void gradient(const float* dy, const float* d_last, const T* x, const float* sca
   const size_t bytes = bytes_of<GradientParts<T>>(n);
 #pragma omp parallel num_threads(n.threads) if (n.threads > 1)
   {
-    Workspace space(bytes);
-    char* memory = space.take<char>(bytes);
-    std::memset(memory, 0, bytes);
+    char* memory = memory_of(bytes);
     Cut cut(memory);
     GradientParts<T> of(cut, n);
+    if (n.Wp > n.W) std::memset(memory, 0, bytes);
+    std::memset(of.d_end, 0, n.Np * n.Wp * sizeof(float));
 #pragma omp for schedule(static)
     for (int64_t task = 0; task < n.B * n.G; ++task) {
       const int64_t batch = task / n.G, g = task % n.G, first_head = g * n.R;
