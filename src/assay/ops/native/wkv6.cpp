@@ -40,6 +40,15 @@ void stage(const T* from, int64_t stride, int64_t count, int64_t width, int64_t 
   }
 }
 
+// Ask for rows early: those of a head stand far apart.
+template <typename T>
+void ask_for(const T* from, int64_t stride, int64_t count, int64_t width) {
+  for (int64_t t = 0; t < count; ++t) {
+    const char* row = reinterpret_cast<const char*>(from + t * stride);
+    for (int64_t at = 0; at < width * static_cast<int64_t>(sizeof(T)); at += 64) _mm_prefetch(row + at, _MM_HINT_T0);
+  }
+}
+
 // Rows [count][padded] of floats in T, [count][width].
 template <typename T>
 void put(const float* from, int64_t padded, int64_t count, int64_t width, T* to, int64_t stride) {
@@ -186,6 +195,11 @@ void forward(const T* r, const T* k, const T* v, const float* log, const float* 
       stage(v + b * n.v.batch + start * n.v.token + h * n.v.head, n.v.token, count, n.V, Vp, values);
       stage(log + b * n.log.batch + start * n.log.token + h * n.log.head, n.log.token, count, n.K, Kp, decays);
       exponentials(decays, count * Kp);
+      const int64_t next = start + SEGMENT, others = std::clamp<int64_t>(n.T - next, 0, SEGMENT);
+      ask_for(r + b * n.r.batch + next * n.r.token + h * n.r.head, n.r.token, others, n.K);
+      ask_for(k + b * n.k.batch + next * n.k.token + h * n.k.head, n.k.token, others, n.K);
+      ask_for(v + b * n.v.batch + next * n.v.token + h * n.v.head, n.v.token, others, n.V);
+      ask_for(log + b * n.log.batch + next * n.log.token + h * n.log.head, n.log.token, others, n.K);
       for (int64_t t = 0; t < count; ++t) {
         const __m512 own = _mm512_set1_ps(dot(rows + t * Kp, u, keys + t * Kp, Kp));
         for (int64_t j = 0; j < Vp; j += 16) store(out + t * Vp + j, _mm512_mul_ps(own, load(values + t * Vp + j)));
@@ -238,6 +252,12 @@ void gradient(const T* dy, const float* dfinal, const T* r, const T* k, const T*
       exponentials(decays, count * Kp);
       const int64_t at = (b * n.T + start) * n.H + h;
       stage(dy + at * n.V, n.H * n.V, count, n.V, Vp, slopes);
+      const int64_t next = start - SEGMENT, others = next < 0 ? 0 : SEGMENT;
+      ask_for(r + b * n.r.batch + next * n.r.token + h * n.r.head, n.r.token, others, n.K);
+      ask_for(k + b * n.k.batch + next * n.k.token + h * n.k.head, n.k.token, others, n.K);
+      ask_for(v + b * n.v.batch + next * n.v.token + h * n.v.head, n.v.token, others, n.V);
+      ask_for(log + b * n.log.batch + next * n.log.token + h * n.log.head, n.log.token, others, n.K);
+      ask_for(dy + at * n.V - SEGMENT * n.H * n.V, n.H * n.V, others, n.V);
       for (int64_t t = 0; t < count; ++t) {
         const __m512 own = _mm512_set1_ps(dot(rows + t * Kp, u, keys + t * Kp, Kp));
         const __m512 d_own = _mm512_set1_ps(dot(values + t * Vp, slopes + t * Vp, Vp));
