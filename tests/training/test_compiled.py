@@ -26,6 +26,7 @@ from assay.training.config import TrainingConfig
 from assay.training.loop import StepEvent, TrainingRun
 from assay.training.objective import Objective
 from assay.training.step import MicroBatch
+from assay.training.version import sources_digest
 
 PLAN = resolve_plan(ExecutionConfig(device="cpu", precision="float32", threads=1), lambda _: None)
 
@@ -133,7 +134,7 @@ def test_compiled_code_is_kept_in_the_cache_of_assay(tmp_path: Path, monkeypatch
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR")
     keep_compiled_code()
-    assert torch._inductor.runtime.cache_dir_utils.cache_dir() == str(tmp_path / "compiled")
+    assert torch._inductor.runtime.cache_dir_utils.cache_dir() == str(tmp_path / f"compiled-{sources_digest()}")
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "own"))
     keep_compiled_code()
     assert torch._inductor.runtime.cache_dir_utils.cache_dir() == str(tmp_path / "own")

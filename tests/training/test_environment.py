@@ -6,7 +6,7 @@ import pytest
 
 import assay
 from assay.training import environment
-from assay.training.environment import DECIDING, assay_version
+from assay.training.version import DECIDING, assay_version
 
 PACKAGE = Path(assay.__file__).parent
 

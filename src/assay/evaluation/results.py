@@ -4,7 +4,7 @@ from pathlib import Path
 
 from assay.evaluation.measurement import MEASUREMENTS, AnyMeasurement
 from assay.records import Code, Measured, MeasuredBy, MeasurementResult, Record
-from assay.training.environment import assay_version
+from assay.training.version import assay_version
 
 
 def as_result(measurement: AnyMeasurement, values: Record, measured: Measured) -> MeasurementResult:

@@ -8,7 +8,7 @@ Shapes: B batch, T tokens of this call, H heads, K key width, V value width. Ins
 chunk length, n = ceil(T / C) and M = n B H counts the chunks of all sequences and heads.
 
 The chunked form works on all chunks at once and passes the state from each to the next; what happens inside a chunk,
-at every decay without a clamp, is in wkv6_chunks.
+at every decay without a clamp, is in wkv6_chunks. Its form in C++ (wkv6_native) goes token by token instead.
 """
 
 import torch

@@ -45,9 +45,9 @@ from assay.study.resolve import (
 )
 from assay.study.run import shortfalls, trained_record
 from assay.study.sources import refuse_changed_sources
-from assay.training.environment import assay_version
 from assay.training.loop import StepEvent
 from assay.training.native import build_ops
+from assay.training.version import assay_version
 
 Listener = RunListener
 """Whoever shows a study's progress."""

@@ -30,10 +30,11 @@ from assay.study.measure.results import measure_folder, missing
 from assay.study.resolve import ResolvedArm, Study, resolve
 from assay.training.checkpoint import TrainingProgress, recover
 from assay.training.compiled import UNCOMPILED, shortfall
-from assay.training.environment import assay_version, environment
+from assay.training.environment import environment
 from assay.training.loop import ModelObserver, Observer, TrainingRun
 from assay.training.native import IN_PYTHON, build_ops, native_shortfall
 from assay.training.optim import optimizer_groups
+from assay.training.version import assay_version
 
 
 def train(

@@ -8,6 +8,7 @@ from assay.cache import cache_folder
 from assay.ops.native.matmul import compiler_options, prepare_products
 from assay.training.objective import Objective
 from assay.training.step import MicroBatch
+from assay.training.version import sources_digest
 
 ONE_GRAPH = "one graph"
 UNCOMPILED = "no"
@@ -65,9 +66,11 @@ def forget_compiled_code() -> None:
 def keep_compiled_code() -> None:
     """Let torch keep what it compiles in assay's cache, for other runs and workers; not where the user says where.
 
+    A kept graph holds the shapes of what ops save for their gradients, and knows an op by its name alone: so every
+    state of assay's sources has a folder of its own.
     Torch's own place is a folder of /tmp that others could have made first.
     """
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / f"compiled-{sources_digest()}"))
 
 
 def _first_line(reason: object) -> str:

@@ -4,6 +4,7 @@ Shapes: B batch, T tokens of a window.
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -45,7 +46,9 @@ class Objective(nn.Module):
         self._compiled: Callable[..., Outcome] | None = None
 
     def forward(self, inputs: Int[Tensor, "B T"], targets: Int[Tensor, "B T"], seed: int | Int[Tensor, ""]) -> Outcome:
-        with self.plan.autocast(), native_ops(self.plan.native):
+        # A graph of more than the objective has the Python forms: the compiler cannot look into the switch.
+        switch = nullcontext() if torch.compiler.is_compiling() else native_ops(self.plan.native)
+        with self.plan.autocast(), switch:
             return (self._compiled or self._compute)(inputs, targets, torch.as_tensor(seed, device=inputs.device))
 
     def compile(self, *args: Any, **kwargs: Any) -> None:

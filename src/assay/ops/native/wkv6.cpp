@@ -2,9 +2,9 @@
 //
 //     y_t = r_t^T (S_{t-1} + diag(u) k_t v_t^T),   S_t = diag(w_t) S_{t-1} + k_t v_t^T,   w_t = exp(log_decay_t)
 //
-// Nothing is divided by a decay, and no two sums are subtracted: every decay is exact. With chunks half as long as heads
-// are wide, products over chunks would take as many operations as this does. Before each segment of tokens the state is
-// kept; the gradient walks the segments backwards and forms the states in between anew.
+// Nothing is divided by a decay, and no two sums are subtracted: every decay is exact. With chunks half as long as
+// heads are wide, products over chunks would take as many operations as this does. Before each segment of tokens the
+// state is kept; the gradient walks the segments backwards and forms the states in between anew.
 //
 // B rows of a batch, T tokens, H heads, K and V widths, `Kp` and `Vp` those filled up to whole tiles with zeros.
 #include <algorithm>
@@ -40,6 +40,15 @@ void stage(const T* from, int64_t stride, int64_t count, int64_t width, int64_t 
   }
 }
 
+// Ask for rows early: those of a head stand far apart.
+template <typename T>
+void ask_for(const T* from, int64_t stride, int64_t count, int64_t width) {
+  for (int64_t t = 0; t < count; ++t) {
+    const char* row = reinterpret_cast<const char*>(from + t * stride);
+    for (int64_t at = 0; at < width * static_cast<int64_t>(sizeof(T)); at += 64) _mm_prefetch(row + at, _MM_HINT_T0);
+  }
+}
+
 // Rows [count][padded] of floats in T, [count][width].
 template <typename T>
 void put(const float* from, int64_t padded, int64_t count, int64_t width, T* to, int64_t stride) {
@@ -60,7 +69,9 @@ float dot(const float* a, const float* b, int64_t width) {
 
 float dot(const float* a, const float* b, const float* c, int64_t width) {
   __m512 sum = _mm512_setzero_ps();
-  for (int64_t j = 0; j < width; j += 16) sum = _mm512_fmadd_ps(_mm512_mul_ps(load(a + j), load(b + j)), load(c + j), sum);
+  for (int64_t j = 0; j < width; j += 16) {
+    sum = _mm512_fmadd_ps(_mm512_mul_ps(load(a + j), load(b + j)), load(c + j), sum);
+  }
   return _mm512_reduce_add_ps(sum);
 }
 
@@ -70,7 +81,8 @@ void turn_filled(const float* from, int64_t ld, int64_t rows, int64_t width, flo
     for (int64_t j = 0; j < width; j += SIDE) {
       __m512i tile[SIDE];
       for (int64_t s = 0; s < SIDE; ++s) {
-        tile[s] = i + s < rows ? _mm512_maskz_loadu_epi32(lanes(width - j), from + (i + s) * ld + j) : _mm512_setzero_si512();
+        const __mmask16 some = i + s < rows ? lanes(width - j) : 0;
+        tile[s] = _mm512_maskz_loadu_epi32(some, from + (i + s) * ld + j);
       }
       turn(tile);
       for (int64_t s = 0; s < SIDE; ++s) _mm512_storeu_si512(to + (j + s) * ld_to + i, tile[s]);
@@ -79,7 +91,8 @@ void turn_filled(const float* from, int64_t ld, int64_t rows, int64_t width, flo
 }
 
 // A tile of 16 keys and 16 values through `count` tokens: adds r^T S to `out` and leaves the state after the last.
-void walk(float* state, const float* r, const float* k, const float* w, const float* v, float* out, int64_t count, int64_t Kp, int64_t Vp) {
+void walk(float* state, const float* r, const float* k, const float* w, const float* v, float* out, int64_t count,
+          int64_t Kp, int64_t Vp) {
   __m512 s[SIDE];
 #pragma GCC unroll 16
   for (int i = 0; i < SIDE; ++i) s[i] = load(state + i * Vp);
@@ -105,7 +118,8 @@ inline __m512 two_sums(__m512 a, __m512 b, Doubled k) {
   return _mm512_fmadd_ps(_mm512_unpackhi_ps(a, b), k.high, _mm512_mul_ps(_mm512_unpacklo_ps(a, b), k.low));
 }
 inline __m512 four_sums(const __m512* rows, Doubled k) {
-  const __m512d ab = _mm512_castps_pd(two_sums(rows[0], rows[1], k)), cd = _mm512_castps_pd(two_sums(rows[2], rows[3], k));
+  const __m512d ab = _mm512_castps_pd(two_sums(rows[0], rows[1], k));
+  const __m512d cd = _mm512_castps_pd(two_sums(rows[2], rows[3], k));
   return _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(ab, cd)), _mm512_castpd_ps(_mm512_unpackhi_pd(ab, cd)));
 }
 inline __m512 joined(__m512 a, __m512 b) {
@@ -118,7 +132,7 @@ struct Rows {  // of a segment, from the first key or value of a tile on
 };
 
 // A tile of 16 values (rows) and 16 keys through `count` tokens, forwards from `state`, keeping each token's state in
-// `states`, and backwards from the gradient at the state after the last, `slope`, to that at the state before the first.
+// `states`, and backwards: `slope`, the gradient at the state after the last, becomes that at the one before the first.
 void walk_back(const float* state, float* slope, float* states, const Rows& x, int64_t count, int64_t Kp, int64_t Vp) {
   __m512 s[SIDE];
 #pragma GCC unroll 16
@@ -142,8 +156,9 @@ void walk_back(const float* state, float* slope, float* states, const Rows& x, i
     const __m512 r = load(x.r + t * Kp), k = load(x.k + t * Kp), w = load(x.w + t * Kp);
     const float *v = x.v + t * Vp, *dy = x.dy + t * Vp, *at = states + t * SIDE * SIDE;
     const Doubled keys{_mm512_unpacklo_ps(k, k), _mm512_unpackhi_ps(k, k)};
-    const __m512 dv = joined(joined(four_sums(s, keys), four_sums(s + 4, keys)), joined(four_sums(s + 8, keys), four_sums(s + 12, keys)));
-    store(x.dv + t * Vp, _mm512_add_ps(load(x.dv + t * Vp), dv));
+    const __m512 first = joined(four_sums(s, keys), four_sums(s + 4, keys));
+    const __m512 second = joined(four_sums(s + 8, keys), four_sums(s + 12, keys));
+    store(x.dv + t * Vp, _mm512_add_ps(load(x.dv + t * Vp), joined(first, second)));
     __m512 dk[2] = {load(x.dk + t * Kp), _mm512_setzero_ps()}, dw[2] = {load(x.dw + t * Kp), _mm512_setzero_ps()};
 #pragma GCC unroll 16
     for (int i = 0; i < SIDE; ++i) {
@@ -159,14 +174,15 @@ void walk_back(const float* state, float* slope, float* states, const Rows& x, i
 }
 
 template <typename T>
-void forward(const T* r, const T* k, const T* v, const float* log, const float* bonus, const float* initial, T* y, float* final,
-             float* kept, const Sizes& n) {
+void forward(const T* r, const T* k, const T* v, const float* log, const float* bonus, const float* initial, T* y,
+             float* final, float* kept, const Sizes& n) {
   const int64_t Kp = n.Kp, Vp = n.Vp;
   using W = Workspace;
 #pragma omp parallel for num_threads(n.threads) schedule(static) if (n.threads > 1)
   for (int64_t task = 0; task < n.B * n.H; ++task) {
     const int64_t b = task / n.H, h = task % n.H;
-    W space(W::bytes_of<float>(Kp * Vp) + 3 * W::bytes_of<float>(SEGMENT * Kp) + 2 * W::bytes_of<float>(SEGMENT * Vp) + W::bytes_of<float>(Kp));
+    W space(W::bytes_of<float>(Kp * Vp) + 3 * W::bytes_of<float>(SEGMENT * Kp) + 2 * W::bytes_of<float>(SEGMENT * Vp) +
+            W::bytes_of<float>(Kp));
     float* state = space.take<float>(Kp * Vp);
     float* rows = space.take<float>(SEGMENT * Kp);
     float* keys = space.take<float>(SEGMENT * Kp);
@@ -186,12 +202,19 @@ void forward(const T* r, const T* k, const T* v, const float* log, const float* 
       stage(v + b * n.v.batch + start * n.v.token + h * n.v.head, n.v.token, count, n.V, Vp, values);
       stage(log + b * n.log.batch + start * n.log.token + h * n.log.head, n.log.token, count, n.K, Kp, decays);
       exponentials(decays, count * Kp);
+      const int64_t next = start + SEGMENT, others = std::clamp<int64_t>(n.T - next, 0, SEGMENT);
+      ask_for(r + b * n.r.batch + next * n.r.token + h * n.r.head, n.r.token, others, n.K);
+      ask_for(k + b * n.k.batch + next * n.k.token + h * n.k.head, n.k.token, others, n.K);
+      ask_for(v + b * n.v.batch + next * n.v.token + h * n.v.head, n.v.token, others, n.V);
+      ask_for(log + b * n.log.batch + next * n.log.token + h * n.log.head, n.log.token, others, n.K);
       for (int64_t t = 0; t < count; ++t) {
         const __m512 own = _mm512_set1_ps(dot(rows + t * Kp, u, keys + t * Kp, Kp));
         for (int64_t j = 0; j < Vp; j += 16) store(out + t * Vp + j, _mm512_mul_ps(own, load(values + t * Vp + j)));
       }
       for (int64_t j = 0; j < Vp; j += SIDE) {
-        for (int64_t i = 0; i < Kp; i += SIDE) walk(state + i * Vp + j, rows + i, keys + i, decays + i, values + j, out + j, count, Kp, Vp);
+        for (int64_t i = 0; i < Kp; i += SIDE) {
+          walk(state + i * Vp + j, rows + i, keys + i, decays + i, values + j, out + j, count, Kp, Vp);
+        }
       }
       put(out, Vp, count, n.V, y + ((b * n.T + start) * n.H + h) * n.V, n.H * n.V);
     }
@@ -200,15 +223,17 @@ void forward(const T* r, const T* k, const T* v, const float* log, const float* 
 }
 
 template <typename T>
-void gradient(const T* dy, const float* dfinal, const T* r, const T* k, const T* v, const float* log, const float* bonus, const float* kept,
-              T* dr, T* dk, T* dv, float* dlog, float* dbonus, float* dinitial, float* dbonus_of, const Sizes& n) {
+void gradient(const T* dy, const float* dfinal, const T* r, const T* k, const T* v, const float* log,
+              const float* bonus, const float* kept, T* dr, T* dk, T* dv, float* dlog, float* dbonus, float* dinitial,
+              float* dbonus_of, const Sizes& n) {
   const int64_t Kp = n.Kp, Vp = n.Vp;
   using W = Workspace;
 #pragma omp parallel for num_threads(n.threads) schedule(static) if (n.threads > 1)
   for (int64_t task = 0; task < n.B * n.H; ++task) {
     const int64_t b = task / n.H, h = task % n.H;
-    W space(3 * W::bytes_of<float>(Kp * Vp) + 6 * W::bytes_of<float>(SEGMENT * Kp) + 3 * W::bytes_of<float>(SEGMENT * Vp) +
-            W::bytes_of<float>(SEGMENT * SIDE * SIDE) + 2 * W::bytes_of<float>(Kp));
+    W space(3 * W::bytes_of<float>(Kp * Vp) + 6 * W::bytes_of<float>(SEGMENT * Kp) +
+            3 * W::bytes_of<float>(SEGMENT * Vp) + W::bytes_of<float>(SEGMENT * SIDE * SIDE) +
+            2 * W::bytes_of<float>(Kp));
     float* state = space.take<float>(Kp * Vp);
     float* slope = space.take<float>(Kp * Vp);
     float* turned_slope = space.take<float>(Kp * Vp);
@@ -238,12 +263,21 @@ void gradient(const T* dy, const float* dfinal, const T* r, const T* k, const T*
       exponentials(decays, count * Kp);
       const int64_t at = (b * n.T + start) * n.H + h;
       stage(dy + at * n.V, n.H * n.V, count, n.V, Vp, slopes);
+      const int64_t next = start - SEGMENT, others = next < 0 ? 0 : SEGMENT;
+      ask_for(r + b * n.r.batch + next * n.r.token + h * n.r.head, n.r.token, others, n.K);
+      ask_for(k + b * n.k.batch + next * n.k.token + h * n.k.head, n.k.token, others, n.K);
+      ask_for(v + b * n.v.batch + next * n.v.token + h * n.v.head, n.v.token, others, n.V);
+      ask_for(log + b * n.log.batch + next * n.log.token + h * n.log.head, n.log.token, others, n.K);
+      ask_for(dy + at * n.V - SEGMENT * n.H * n.V, n.H * n.V, others, n.V);
       for (int64_t t = 0; t < count; ++t) {
         const __m512 own = _mm512_set1_ps(dot(rows + t * Kp, u, keys + t * Kp, Kp));
         const __m512 d_own = _mm512_set1_ps(dot(values + t * Vp, slopes + t * Vp, Vp));
-        for (int64_t j = 0; j < Vp; j += 16) store(d_values + t * Vp + j, _mm512_mul_ps(own, load(slopes + t * Vp + j)));
+        for (int64_t j = 0; j < Vp; j += 16) {
+          store(d_values + t * Vp + j, _mm512_mul_ps(own, load(slopes + t * Vp + j)));
+        }
         for (int64_t j = 0; j < Kp; j += 16) {
-          const __m512 row = load(rows + t * Kp + j), key = load(keys + t * Kp + j), share = _mm512_mul_ps(d_own, load(u + j));
+          const __m512 row = load(rows + t * Kp + j), key = load(keys + t * Kp + j);
+          const __m512 share = _mm512_mul_ps(d_own, load(u + j));
           store(d_rows + t * Kp + j, _mm512_mul_ps(share, key));
           store(d_keys + t * Kp + j, _mm512_mul_ps(share, row));
           store(du + j, _mm512_fmadd_ps(_mm512_mul_ps(d_own, row), key, load(du + j)));
@@ -252,11 +286,14 @@ void gradient(const T* dy, const float* dfinal, const T* r, const T* k, const T*
       std::memset(d_decays, 0, count * Kp * sizeof(float));
       for (int64_t i = 0; i < Kp; i += SIDE) {
         for (int64_t j = 0; j < Vp; j += SIDE) {
-          const Rows x{rows + i, keys + i, decays + i, values + j, slopes + j, d_rows + i, d_keys + i, d_decays + i, d_values + j};
+          const Rows x{rows + i, keys + i, decays + i, values + j, slopes + j,
+                       d_rows + i, d_keys + i, d_decays + i, d_values + j};
           walk_back(state + j * Kp + i, slope + j * Kp + i, states, x, count, Kp, Vp);
         }
       }
-      for (int64_t j = 0; j < count * Kp; j += 16) store(d_decays + j, _mm512_mul_ps(load(d_decays + j), load(decays + j)));
+      for (int64_t j = 0; j < count * Kp; j += 16) {
+        store(d_decays + j, _mm512_mul_ps(load(d_decays + j), load(decays + j)));
+      }
       put(d_rows, Kp, count, n.K, dr + at * n.K, n.H * n.K);
       put(d_keys, Kp, count, n.K, dk + at * n.K, n.H * n.K);
       put(d_values, Vp, count, n.V, dv + at * n.V, n.H * n.V);
@@ -284,8 +321,8 @@ template <typename T>
 void run_gradient(void* const* x, const int64_t* n) {
   const auto wide = [x](int i) { return static_cast<float*>(x[i]); };
   const auto given = [x](int i) { return static_cast<T*>(x[i]); };
-  gradient<T>(given(0), wide(1), given(2), given(3), given(4), wide(5), wide(6), wide(7), given(8), given(9), given(10), wide(11),
-              wide(12), wide(13), wide(14), sizes_of(n));
+  gradient<T>(given(0), wide(1), given(2), given(3), given(4), wide(5), wide(6), wide(7), given(8), given(9), given(10),
+              wide(11), wide(12), wide(13), wide(14), sizes_of(n));
 }
 
 }  // namespace

@@ -13,7 +13,7 @@ from assay.records import Measured, MeasuredRun, RunRecord
 from assay.records.results import Results, read_study_results, weights_digest, write_result
 from assay.study.measure.how import EVERYTHING, How
 from assay.training.course import course_file, observed_by, read_course
-from assay.training.environment import assay_version
+from assay.training.version import assay_version
 
 Tell = Callable[[str], None]
 NEEDS: tuple[Need, ...] = ("initial", "trained", "task", "capacity", "words", "mixture")

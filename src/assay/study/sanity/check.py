@@ -10,8 +10,8 @@ from assay.records.sanity import Sanity, SanityFinding, ShortRun
 from assay.study.folder import lock
 from assay.study.resolve import ResolvedArm, Study
 from assay.study.sanity.sprint import few_tokens, floor_nats, run_overfitting, run_part
-from assay.training.environment import assay_version
 from assay.training.loop import Observer
+from assay.training.version import assay_version
 
 FILE = "sanity.json"
 
