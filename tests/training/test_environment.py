@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import assay
-from assay.training import environment
-from assay.training.version import DECIDING, assay_version
+from assay.training import version
+from assay.training.version import DECIDING, assay_version, sources_digest
 
 PACKAGE = Path(assay.__file__).parent
 
@@ -19,6 +19,8 @@ def test_every_deciding_source_is_there() -> None:
     ("edited", "counts"),
     [
         ("layers/norms.py", True),
+        ("ops/native/attention.cpp", True),
+        ("ops/native/products.h", True),
         ("evaluation/scoring.py", True),
         ("evaluation/measurements/likelihood.py", True),
         ("evaluation/measurements/recall.py", False),
@@ -36,11 +38,16 @@ def test_the_likelihood_decides_and_the_words_of_other_measurements_do_not(
         (here.parent if here.suffix else here).mkdir(parents=True, exist_ok=True)
         if here.suffix:
             here.write_text("")
-    monkeypatch.setattr(environment, "__file__", str(tmp_path / "assay" / "training" / "environment.py"))
+    monkeypatch.setattr(version, "__file__", str(tmp_path / "assay" / "training" / "version.py"))
     versions = []
     for text in ("before", "after"):
         path.write_text(text)
-        assay_version.cache_clear()
+        _forget()
         versions.append(assay_version())
-    assay_version.cache_clear()
+    _forget()
     assert (versions[0] != versions[1]) == counts
+
+
+def _forget() -> None:
+    assay_version.cache_clear()
+    sources_digest.cache_clear()

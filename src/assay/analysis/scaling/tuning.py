@@ -147,7 +147,8 @@ def lowest(log_rates: np.ndarray, losses: np.ndarray, noise_sd: np.ndarray, plan
     bend, at, spread, bend_error = _parabola(away, np.where(near, rises, 0.0), near)
     surely = np.maximum(bend - FLATTERED * bend_error * noise_sd, 1e-12)
     excess = np.minimum(spread * noise_sd**2 / surely, MOST * noise_sd)
-    error = np.minimum(np.sqrt(spread) * noise_sd / surely, 0.5)
+    # Where a neighbour is missing no parabola is determined: its numbers are not used, and may be of either sign.
+    error = np.minimum(np.sqrt(np.where(bounded, spread, 0.0)) * noise_sd / surely, 0.5)
     # With one neighbour, c is its rise; within half a step c x^2 is c / 12 on average. With none nothing is known of c.
     rise = np.minimum(left, right)
     kept = np.maximum(np.where(np.isfinite(rise), rise / 12, 0.0), np.where(np.isfinite(rise), MOST, 1.0) * noise_sd)
