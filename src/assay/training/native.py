@@ -23,7 +23,7 @@ def prepare_ops(model: nn.Module, plan: ExecutionPlan) -> str:
     if not plan.native:
         return IN_PYTHON
     refused = prepare_native(op.name for op in ops_of(model))
-    reasons = [f"{', '.join(names)} in Python, {why}" for why, names in _by_value(refused).items()]
+    reasons = [f"{', '.join(sorted(names))} in Python, {why}" for why, names in _by_value(refused).items()]
     return f"{IN_CPP} but {'; '.join(reasons)}" if reasons else IN_CPP
 
 
