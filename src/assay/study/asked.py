@@ -21,7 +21,10 @@ from assay.study.arm import ArmConfig, parse_arm, renamed
 from assay.study.older import of_today, says_size
 from assay.training.config import TrainingConfig
 
-DEFAULT_ARMS = ("transformer++", "rwkv6", "mamba2")
+DEFAULT_ARMS = ("transformer++", "rwkv7", "gated-delta-net")
+FIRST_TRAINING = {"tokens": 1_310_720, "batch_tokens": 2_048, "optimizer": "muon", "learning_rate": 8e-3}
+"""What a study of a text that names no arms takes, where nothing else is asked for: by it the arms above learn most in
+the five minutes that a first study may take (docs/decisions.md)."""
 DEFAULT_SIZE = 250_000
 DEFAULT_SEEDS = (0, 1, 2, 3, 4)
 """Five: of three arms with three seeds only differences of some four standard deviations are resolved
@@ -67,7 +70,7 @@ class GridPoint(NamedTuple):
 class StudyConfig(Config):
     """Everything that decides a study's numbers; the resolved copy lies beside its results."""
 
-    version: Literal[5] = 5
+    version: Literal[6] = 6
     """Of this file; digests have SCHEMA."""
     kind: Literal["study", "run"] = "study"
     """What the folder of this config.yaml holds."""
@@ -111,7 +114,7 @@ class StudyConfig(Config):
         """Fill in the default size; read what older versions called things, and what they took for granted."""
         if not isinstance(values, dict):
             return values
-        values = _with_answers(_with_seeds_of_looks(_with_own_dimensions(_with_heads(of_today(values)))))
+        values = _with_answers(_with_seeds_of_looks(_with_own_dimensions(_with_heads(_with_arms(of_today(values))))))
         return values if says_size(values) else {**values, "size": DEFAULT_SIZE}
 
     @field_validator("plugins", mode="before")
@@ -263,6 +266,15 @@ def _with_answers(values: dict[str, Any]) -> dict[str, Any]:
         return values
     mixed = data.get("mix", 1) != 1  # what else is wrong with it is said when all is parsed
     return {**values, "measurements": usual_measurements(task, mixed)}
+
+
+def _with_arms(values: dict[str, Any]) -> dict[str, Any]:
+    """`values` with the arms and the protocol of a first study, where it names no arms; of a task the arms alone."""
+    training, data = values.get("training") or {}, values.get("data") or {}
+    if "arms" in values or not isinstance(training, dict) or not isinstance(data, dict):
+        return values
+    first = {} if data.get("task") is not None else FIRST_TRAINING
+    return {**values, "arms": list(DEFAULT_ARMS), "training": {**first, **training}}
 
 
 def _with_own_dimensions(values: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-VERSION = 5
+VERSION = 6
 """Of today's configurations: a changed default is a new version, a new key with a default is not."""
 UNASKED = ("likelihood", "recall", "signals", "output_health")
 """What versions 1 and 2 measured of every run, and listed nowhere."""
@@ -19,15 +19,16 @@ class Defaults(NamedTuple):
 
 BEFORE_4 = Defaults("bpe:4096", 1_000_000)
 OF_4 = Defaults("bpe:1024", 500_000)
+OF_5 = Defaults("bytes", 250_000, ("transformer++", "rwkv6", "mamba2"), 327_680)
 
 
 def of_today(values: dict[str, Any]) -> dict[str, Any]:
-    """The `values` of a configuration as version 5 writes them; what has no version, or today's, stays as it is.
+    """The `values` of a configuration as version 6 writes them; what has no version, or today's, stays as it is.
 
     A version that is none is left for validation to refuse.
     """
     version = values.get("version", VERSION)
-    if version not in (1, 2, 3, 4):
+    if version not in (1, 2, 3, 4, 5):
         return values
     values = dict(values)
     if version == 1 and "architectures" in values:
@@ -39,7 +40,7 @@ def of_today(values: dict[str, Any]) -> dict[str, Any]:
         model = values.get("model") or {}
         if isinstance(model, dict) and "heads" not in model:
             values["model"] = {"tied_embeddings": True, **model}
-    return {**_with_defaults(values, OF_4 if version == 4 else BEFORE_4), "version": VERSION}
+    return {**_with_defaults(values, {4: OF_4, 5: OF_5}.get(version, BEFORE_4)), "version": VERSION}
 
 
 def says_size(values: dict[str, Any]) -> bool:
