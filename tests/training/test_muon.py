@@ -13,7 +13,7 @@ from assay.errors import RequestError
 from assay.layers.mixer import Layer
 from assay.model.architecture import ARCHITECTURES
 from assay.model.optimizer_roles import optimizer_roles
-from assay.training.muon import MOMENTUM, MuonWithAdamW
+from assay.training.muon import MOMENTUM, ByShape, MuonWithAdamW
 from assay.training.optim import build_optimizer, optimizer_groups, set_rate
 from training.test_loop import training_run
 from training.test_optim import protocol, tiny
@@ -41,6 +41,33 @@ def test_every_parameter_is_in_one_group_and_matrices_are_muons(name: str) -> No
     }
     assert of_muon == linear | declared
     assert {group.optimizer for group in optimizer_groups(model, protocol())} == {"adamw"}
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_steps_are_those_of_torchs_own(steps: int) -> None:
+    """Wide, tall and square matrices, two of a shape, one without a gradient."""
+    shapes = [(24, 40), (24, 40), (40, 24), (16, 16), (3, 50)]
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=generator) for shape in shapes]
+    sides = []
+    for kind in (torch.optim.Muon, ByShape):
+        weights = [nn.Parameter(weight.clone()) for weight in start]
+        options = {"lr": RATE, "weight_decay": 0.3, "momentum": MOMENTUM, "adjust_lr_fn": "match_rms_adamw"}
+        optimizer = kind(weights, **options)
+        slopes = torch.Generator().manual_seed(1)
+        for _ in range(steps):
+            for weight in weights[:-1]:
+                weight.grad = torch.randn(weight.shape, generator=slopes)
+            optimizer.step()
+        sides.append((weights, [optimizer.state[weight] for weight in weights[:-1]]))
+    (theirs, their_state), (ours, our_state) = sides
+    assert torch.equal(theirs[-1], ours[-1])
+    for one, other, before in zip(theirs, ours, start, strict=True):
+        moved = (one - before).norm().detach()
+        assert (one - other).norm().detach() <= 0.01 * moved, "up to bfloat16"
+    for one, other in zip(their_state, our_state, strict=True):
+        assert one.keys() == other.keys()
+        torch.testing.assert_close(one["momentum_buffer"], other["momentum_buffer"])
 
 
 def test_tables_heads_filters_and_low_rank_factors_are_no_matrices() -> None:

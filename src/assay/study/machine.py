@@ -7,9 +7,9 @@ from assay.model.plan import ExecutionConfig, available_cores, missing_compiler
 SMALL_PARAMETERS = 16_000_000
 """Up to this size two runs with one thread each get further in an hour than one run with two threads."""
 
-WORTH_COMPILING_FLOPS = 1e14
-"""From so many training FLOPs of the shortest run on, some ten minutes of two cores, even a gain of 4% (the smallest in
-docs/performance.md) is more over five seeds than the minute that compiling an arm takes."""
+WORTH_COMPILING_FLOPS = 1e13
+"""From so many training FLOPs of the shortest run on, a minute of two cores, even an eighth (the smallest gain in
+docs/performance.md) is more over five seeds than compiling an arm once and loading it in every run."""
 
 
 def threads_at_once(asked: ExecutionConfig, device: str, largest_parameters: int, runs: int) -> int:
