@@ -62,7 +62,7 @@ def test_the_protocol_of_the_first_study_is_that_of_no_named_arms() -> None:
     assert first.training == TrainingConfig.parse(dict(FIRST_TRAINING))
     assert StudyConfig.parse({"arms": list(DEFAULT_ARMS)}).training == TrainingConfig()
     asked = StudyConfig.parse({"training": {"tokens": 4_096, "optimizer": "adamw"}})
-    assert (asked.training.tokens, asked.training.optimizer, asked.training.batch_tokens) == (4_096, "adamw", 1_024)
+    assert (asked.training.tokens, asked.training.optimizer, asked.training.batch_tokens) == (4_096, "adamw", 2_048)
     task = StudyConfig.parse({"data": {"task": "copying"}})
     assert [arm.label for arm in task.arms] == list(DEFAULT_ARMS)
     assert task.training == TrainingConfig()
