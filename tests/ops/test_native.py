@@ -19,12 +19,13 @@ from assay.ops.attention_blocks import _attention
 from assay.ops.attention_native import ATTENTION_NATIVE
 from assay.ops.cross_entropy import _summed_nats, summed_nats
 from assay.ops.cross_entropy_native import CROSS_ENTROPY_NATIVE
+from assay.ops.forms import OPS
 from assay.ops.native import build, kernels
 from assay.ops.native.build import NotBuiltError, library_of
 from assay.ops.native.kernels import KERNELS, Native, native_ops
 from assay.ops.native.matmul import SOURCE, compiler_options, prepare_products, replace_products, replaces_products
 from assay.ops.native.processor import types_here
-from assay.ops.opaque import Differentiable, prepare_native
+from assay.ops.opaque import _WITH_NATIVE, Differentiable, prepare_native
 from assay.targets import IGNORED
 
 pytestmark = pytest.mark.skipif(not types_here(), reason="the ops in C++ need a processor with AVX-512")
@@ -209,6 +210,34 @@ def test_calls_and_graphs_take_the_forms_in_cpp_where_they_are_told_to(monkeypat
         torch.testing.assert_close(found, expected)
         called.clear()
     torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("dtype", types_here())
+def test_what_earlier_calls_left_in_memory_changes_nothing(dtype: torch.dtype) -> None:
+    """Each function's example before and after calls of all functions with operands that are no numbers."""
+    assert prepare_native(OPS.names()) == {}  # which imports them
+    forms = [function.native for function in _WITH_NATIVE if function.native is not None]
+    assert len(forms) >= 7
+    for native in forms:
+        operands, option = native.example(dtype)
+        before = whole_call(native, operands, option)
+        for other in forms:
+            poisoned, with_option = other.example(dtype)
+            whole_call(other, tuple(_poison(x) for x in poisoned), with_option)
+        for one, two in zip(before, whole_call(native, operands, option), strict=True):
+            assert torch.equal(one, two), native.source
+
+
+def whole_call(native: Native, operands: tuple[Tensor, ...], option: tuple[Any, ...]) -> tuple[Tensor, ...]:
+    """All outputs and gradients, for ones at the outputs."""
+    outputs, rest = native.forward(*operands, *option)
+    slopes = tuple(torch.ones_like(y) for y in outputs)
+    given_ = (*operands, *outputs)
+    return *outputs, *native.gradient(slopes, (*(given_[place] for place in native.keeps), *rest), *option)
+
+
+def _poison(x: Tensor) -> Tensor:
+    return torch.full_like(x, torch.nan) if x.dtype.is_floating_point else x
 
 
 def test_without_a_compiler_the_reason_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

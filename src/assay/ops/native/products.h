@@ -20,6 +20,12 @@ using at::BFloat16;
 inline int64_t even(int64_t n) { return (n + 1) & ~int64_t{1}; }
 inline int64_t up_to(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
+// The time in which a thread makes products: processors with AMX have tiles that are set up for one kernel, and whoever
+// uses them next must find them released.
+struct Products {
+  ~Products() { at::native::cpublas::brgemm_release(); }
+};
+
 // Memory of one thread for the time of a call, cut in parts that begin at cache lines.
 class Workspace {
  public:
@@ -41,6 +47,7 @@ class Workspace {
   }
 
  private:
+  Products products_;
   char* start_;
   char* at_;
 };

@@ -30,6 +30,8 @@ struct Sizes {
   int64_t B, T, H, G, P, N, L, threads;
   Place x, logs, b, c;
   int64_t R, W, Lp, Np, Wp, Rp, K, chunks;
+
+  bool padded() const { return Lp > L || Np > N || Wp > W; }
 };
 
 Sizes sizes_of(const int64_t* n) {
@@ -233,10 +235,11 @@ void forward(const T* x, const float* scale, const float* skip, const float* log
   const size_t bytes = bytes_of<ForwardParts<T>>(n);
 #pragma omp parallel num_threads(n.threads) if (n.threads > 1)
   {
+    const Products products;
     char* memory = memory_of(bytes);
     Cut cut(memory);
     ForwardParts<T> of(cut, n);
-    if (n.Wp > n.W) std::memset(memory, 0, bytes);
+    if (n.padded()) std::memset(memory, 0, bytes);  // what a call of other sizes left there may be no number
     std::memset(of.state, 0, n.Np * n.Wp * sizeof(float));
 #pragma omp for schedule(static)
     for (int64_t task = 0; task < n.B * n.G; ++task) {
@@ -392,10 +395,11 @@ void gradient(const float* dy, const float* d_last, const T* x, const float* sca
   const size_t bytes = bytes_of<GradientParts<T>>(n);
 #pragma omp parallel num_threads(n.threads) if (n.threads > 1)
   {
+    const Products products;
     char* memory = memory_of(bytes);
     Cut cut(memory);
     GradientParts<T> of(cut, n);
-    if (n.Wp > n.W) std::memset(memory, 0, bytes);
+    if (n.padded()) std::memset(memory, 0, bytes);  // what a call of other sizes left there may be no number
     std::memset(of.d_end, 0, n.Np * n.Wp * sizeof(float));
 #pragma omp for schedule(static)
     for (int64_t task = 0; task < n.B * n.G; ++task) {
