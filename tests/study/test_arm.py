@@ -7,6 +7,7 @@ import pytest
 from assay.errors import RequestError
 from assay.study.arm import ArmConfig, parse_arm
 from assay.study.asked import StudyConfig
+from assay.study.older import VERSION
 
 
 @pytest.mark.parametrize(
@@ -119,4 +120,4 @@ def test_labels_are_told_apart() -> None:
 def test_version_one_called_arms_architectures() -> None:
     config = StudyConfig.parse({"version": 1, "architectures": ["gpt1", "mamba2"], "size": 10_000})
     assert [arm.label for arm in config.arms] == ["gpt1", "mamba2"]
-    assert config.version == 5
+    assert config.version == VERSION

@@ -11,6 +11,7 @@ from assay.records import DEFAULT_MATCH, RunRecord, StudyRecord
 from assay.report.columns import study_columns
 from assay.study.asked import StudyConfig
 from assay.study.compare import compare
+from assay.study.older import VERSION
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -19,7 +20,7 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 def test_what_older_files_took_for_granted_is_written_out(version: int) -> None:
     """Heads were tied, sizes were totals, the tokenizer had 4,096 tokens."""
     old = StudyConfig.parse({"version": version, "arms": ["gpt1"]})
-    assert (old.version, old.match, old.data.tokenizer, old.model) == (5, "total", "bpe:4096", {"heads": "tied"})
+    assert (old.version, old.match, old.data.tokenizer, old.model) == (VERSION, "total", "bpe:4096", {"heads": "tied"})
     said = {"match": "flops", "data": {"tokenizer": "bytes"}, "model": {"tied_embeddings": False}}
     kept = StudyConfig.parse({"version": version, "arms": ["gpt1"], **said})
     assert (kept.match, kept.data.tokenizer, kept.model) == ("flops", "bytes", {"heads": "untied"})
