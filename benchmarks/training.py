@@ -67,7 +67,9 @@ def ids() -> np.ndarray:
 def ours(name: str, config: ModelConfig, mode: str, threads: int) -> Side:
     """A step as assay's loop takes it."""
     precision = "float32" if mode.endswith("float32") else "bfloat16"
-    plan = resolve_plan(ExecutionConfig(device="cpu", precision=precision, threads=threads, compile=False), print)
+    plan = resolve_plan(
+        ExecutionConfig(device="cpu", precision=precision, threads=threads, compile=mode.startswith("compiled")), print
+    )
     model = plan.apply(build_model(ARCHITECTURES.get(name), config, 0))
     training = TrainingConfig(tokens=TOKENS * 1000, batch_tokens=TOKENS, context=CONTEXT)
     objective, optimizer = Objective(model, plan), build_optimizer(model, training)

@@ -267,7 +267,6 @@ def test_a_form_whose_check_fails_is_not_used(monkeypatch: pytest.MonkeyPatch) -
     )
     forward, gradient, keeps = _attention._python
     monkeypatch.setattr("assay.ops.opaque._WITH_NATIVE", [])
-    monkeypatch.setattr(kernels, "KERNELS", KERNELS)
     function = Differentiable(
         "test_wrong_attention", forward, gradient, outputs=1, keeps=keeps, option="int[]", native=wrong
     )

@@ -5,7 +5,7 @@ import os
 import torch
 
 from assay.cache import cache_folder
-from assay.ops.native.matmul import compiler_options, prepare_products
+from assay.ops.native.matmul import compiler_options
 from assay.training.objective import Objective
 from assay.training.step import MicroBatch
 from assay.training.version import sources_digest
@@ -29,8 +29,6 @@ def compile_objective(objective: Objective, part: MicroBatch, *others: MicroBatc
     import torch._dynamo.utils as compiler
 
     compiler.counters.clear()
-    if objective.plan.native:
-        prepare_products()
     objective.train()
     objective.compile(dynamic=False, options=compiler_options() if objective.plan.native else None)
     try:

@@ -6,6 +6,7 @@ from torch import nn
 
 from assay.model.plan import ExecutionPlan, ops_of
 from assay.ops.native.build import build_missing
+from assay.ops.native.matmul import prepare_products
 from assay.ops.opaque import native_sources, prepare_native
 
 IN_CPP = "C++"
@@ -23,6 +24,8 @@ def prepare_ops(model: nn.Module, plan: ExecutionPlan) -> str:
     if not plan.native:
         return IN_PYTHON
     refused = prepare_native(op.name for op in ops_of(model))
+    if plan.compile and (why := prepare_products()):
+        refused["products of float32"] = why
     reasons = [f"{', '.join(sorted(names))} in Python, {why}" for why, names in _by_value(refused).items()]
     return f"{IN_CPP} but {'; '.join(reasons)}" if reasons else IN_CPP
 

@@ -163,7 +163,7 @@ class _Bursts:
         self.optimizer = build_optimizer(self.model, self.training)
         self.step = 0
         self.compiled = UNCOMPILED
-        self.ops = prepare_ops(self.model, plan)
+        prepare_ops(self.model, plan)
         if plan.compile:
             self.compiled = compile_objective(self.objective, self._parts(self._batch(0), 0)[0])
         self.finite = True

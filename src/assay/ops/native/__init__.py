@@ -1,1 +1,1 @@
-"""Ops in C++ for compiled graphs on CPUs: their sources, how they are built and checked, and how they are called."""
+"""Ops of training in C++ on CPUs: their sources, how they are built and checked, and how they are called."""

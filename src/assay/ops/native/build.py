@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from assay.cache import cache_folder
+from assay.ops.native.processor import processor_name
 
 FOLDER = Path(__file__).parent
 FLAGS = ("-O3", "-std=c++20", "-shared", "-fPIC", "-march=native", "-fopenmp", "-w")
@@ -68,7 +69,12 @@ def _fingerprint(source: str, compiler: str) -> str:
     for path in (FOLDER / f"{source}.cpp", *sorted(FOLDER.glob("*.h"))):
         found.update(path.read_bytes())
     version = _output([compiler, "--version"])
-    machine = (platform.machine(), torch.backends.cpu.get_cpu_capability(), str(torch.cpu.get_capabilities()))
+    machine = (
+        platform.machine(),
+        processor_name(),
+        torch.backends.cpu.get_cpu_capability(),
+        str(torch.cpu.get_capabilities()),
+    )
     for text in (*FLAGS, version, torch.__version__, *machine):
         found.update(text.encode())
     return found.hexdigest()[:16]
