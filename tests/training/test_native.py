@@ -111,9 +111,20 @@ def test_what_is_not_built_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch, tm
     said = prepare_ops(model, plan_of("float32", native=True))
     line = native_shortfall("gpt1", said)
     assert line is not None
-    assert line.startswith("execution.native: ops of gpt1 ran in C++ but attention_in_blocks, summed_nats in Python, ")
+    assert line.startswith("execution.native: ops of gpt1 ran in C++ but attention_in_blocks, summed_nats not, ")
     assert "no_such_header" in line
     assert "\n" not in line
+
+
+def test_products_that_are_not_replaced_in_a_compiled_run_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assay.training.native.prepare_products", lambda: "its check failed")
+    architecture = ARCHITECTURES.get("gpt1")
+    model = build_model(architecture, architecture.config.parse(architecture.tiny), 0)
+    plan = plan_of("float32", native=True)
+    assert prepare_ops(model, plan) == IN_CPP, "eager products are torch's"
+    compiled = prepare_ops(model, plan.model_copy(update={"compile": True}))
+    assert compiled == "C++ but matmul not, its check failed"
+    assert native_shortfall("gpt1", compiled) == f"execution.native: ops of gpt1 ran in {compiled}"
 
 
 def test_what_is_missing_is_built_once_and_said_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ def prepare_ops(model: nn.Module, plan: ExecutionPlan) -> str:
         return IN_PYTHON
     refused = prepare_native(op.name for op in ops_of(model))
     if plan.compile and (why := prepare_products()):
-        refused["products of float32"] = why
-    reasons = [f"{', '.join(sorted(names))} in Python, {why}" for why, names in _by_value(refused).items()]
+        refused["matmul"] = why
+    reasons = [f"{', '.join(sorted(names))} not, {why}" for why, names in _by_value(refused).items()]
     return f"{IN_CPP} but {'; '.join(reasons)}" if reasons else IN_CPP
 
 
