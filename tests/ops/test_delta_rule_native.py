@@ -1,8 +1,7 @@
 """The delta rule in C++ against the loop in float64: outputs, the last state and every gradient, over all decays."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import jaxtyping
 import pytest
 import torch
 from torch import Tensor
@@ -156,14 +155,6 @@ def test_views_and_threads_change_no_bit(dtype: torch.dtype) -> None:
             assert all(x.is_contiguous() for x in found)
     finally:
         torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def _afresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
 
 
 @pytest.mark.usefixtures("_afresh")

@@ -1,8 +1,7 @@
 """State space duality in C++ against the loop in float64: outputs, all gradients, hard decays; graphs that hold it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
-import jaxtyping
 import pytest
 import torch
 from torch import Tensor
@@ -166,14 +165,6 @@ def test_the_number_of_threads_changes_no_bit(dtype: torch.dtype) -> None:
     finally:
         torch.set_num_threads(before)
     assert all(map(torch.equal, *found))
-
-
-@pytest.fixture
-def _afresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
 
 
 @pytest.mark.usefixtures("_afresh")

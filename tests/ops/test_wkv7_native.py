@@ -2,9 +2,6 @@
 what compiled graphs hold.
 """
 
-from collections.abc import Iterator
-
-import jaxtyping
 import pytest
 import torch
 from torch import Tensor
@@ -175,14 +172,6 @@ def test_what_is_kept_is_less_than_the_python_form_keeps() -> None:
         chunk = op.chunk_length_of(Execution(), 256, width)
         ours, theirs = (sum(x.nbytes for x in f(*inputs, chunk)[1]) for f in (native.forward, op._forward))
         assert ours + sum(inputs[place].nbytes for place in native.keeps) < theirs
-
-
-@pytest.fixture
-def _afresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    torch._dynamo.reset()
-    yield
-    torch._dynamo.reset()
 
 
 @pytest.mark.usefixtures("_afresh")
