@@ -1,5 +1,6 @@
 """Runs in worker processes: the same bytes as here; a worker that dies is named and tried once more."""
 
+import contextlib
 import json
 import os
 import signal
@@ -15,14 +16,16 @@ import pytest
 from assay.config import read_yaml
 from assay.data.text.tokenizer import build_tokenizer
 from assay.errors import RequestError, WorkerError
+from assay.evaluation.measurement import MEASUREMENTS
 from assay.records import MeasuredRun
-from assay.study.asked import StudyConfig
+from assay.study.asked import PluginFile, StudyConfig
 from assay.study.compare import Silent, compare
 from assay.study.executor.capacity import parse_workers
 from assay.study.executor.execute import execute
 from assay.study.executor.job import Job
 from assay.study.executor.pool import Pool
 from assay.study.run import train
+from assay.study.sources import takes_outside_code
 from assay.training.loop import Observer, StepEvent
 from report.factory import run as made_up_run
 from study.made_up import Make, write_corpus
@@ -30,25 +33,32 @@ from study.made_up import Make, write_corpus
 STEPS = 4
 FAKE = """
 import json, os, pathlib, signal, sys
-folder = pathlib.Path(sys.argv[1])
-plan = json.loads((folder / "plan.json").read_text())
-tries = folder / "tries"
-number = int(tries.read_text()) if tries.exists() else 0
-tries.write_text(str(number + 1))
 event = {"nats_per_token": 1.0, "learning_rate": 1.0, "gradient_norm": 1.0, "seconds": 0.1, "chain": "", "tokens": 1,
          "validation_nats_per_token": None, "auxiliary": {}, "steps": 4}
-with (folder / "metrics.jsonl").open("a") as metrics:
-    for step in range(1, 5):
-        metrics.write(json.dumps({**event, "step": step}) + "\\n")
-        metrics.flush()
-        if step == 3 and number < plan["dies"]:
-            print("first line", file=sys.stderr)
-            print("out of luck", file=sys.stderr, flush=True)
-            os.kill(os.getpid(), signal.SIGKILL)
-if plan["says"]:
-    print(plan["says"], file=sys.stderr)
-    sys.exit(2)
-(folder / "record.json").write_text(plan["record"])
+for line in sys.stdin:
+    request = json.loads(line)
+    folder = pathlib.Path(request["folder"])
+    log = open(request["log"], "a")
+    plan = json.loads((folder / "plan.json").read_text())
+    tries = folder / "tries"
+    number = int(tries.read_text()) if tries.exists() else 0
+    tries.write_text(str(number + 1))
+    (folder / "pid").write_text(str(os.getpid()))
+    with (folder / "metrics.jsonl").open("a") as metrics:
+        for step in range(1, 5):
+            metrics.write(json.dumps({**event, "step": step}) + "\\n")
+            metrics.flush()
+            if step == 3 and number < plan["dies"]:
+                print("first line", file=log)
+                print("out of luck", file=log, flush=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+    if plan["says"]:
+        print(plan["says"], file=log, flush=True)
+        sys.exit(2)
+    (folder / "record.json").write_text(plan["record"])
+    if not plan["stays"]:
+        sys.exit(0)
+    print("done", flush=True)
 """
 
 
@@ -75,17 +85,17 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A worker that needs no torch and dies as often as its folder's plan says."""
     script = tmp_path / "fake.py"
     script.write_text(FAKE)
-    monkeypatch.setattr("assay.study.executor.pool.COMMAND", (sys.executable, str(script)))
+    monkeypatch.setattr("assay.study.executor.process.COMMAND", (sys.executable, str(script)))
     return tmp_path
 
 
-def job(folder: Path, name: str, dies: int = 0, says: str = "", only_here: str = "") -> Job:
+def job(folder: Path, name: str, dies: int = 0, says: str = "", only_here: str = "", stays: bool = True) -> Job:
     place = folder / name
     record = made_up_run(name, 0)
 
     def prepare() -> None:
         place.mkdir(exist_ok=True)
-        plan = {"dies": dies, "says": says, "record": record.record.model_dump_json()}
+        plan = {"dies": dies, "says": says, "stays": stays, "record": record.record.model_dump_json()}
         (place / "plan.json").write_text(json.dumps(plan))
 
     def here(_: Sequence[Observer]) -> MeasuredRun:
@@ -127,6 +137,39 @@ def test_a_worker_that_dies_again_stops_nothing_else(fake: Path) -> None:
     assert [run.record.label for run in execute(jobs, 2, heard)] == ["a", "b", "c"], "the same command tries again"
 
 
+def test_a_worker_that_stays_gets_the_next_run(fake: Path) -> None:
+    execute([job(fake, name) for name in ("a", "b", "c", "d", "e")], 2, Heard())
+    assert len({(fake / name / "pid").read_text() for name in "abcde"}) == 2
+
+
+def test_a_worker_that_ends_is_followed_by_another(fake: Path) -> None:
+    execute([job(fake, name, stays=False) for name in ("a", "b", "c")], 2, Heard())
+    assert len({(fake / name / "pid").read_text() for name in "abc"}) == 3
+
+
+def test_a_worker_that_dies_of_a_later_run_is_tried_anew_on_that_run_alone(fake: Path) -> None:
+    heard = Heard()
+    jobs = [job(fake, "a"), job(fake, "b", dies=1), job(fake, "c")]
+    assert [run.record.label for run in Pool(jobs, 1, heard).go([0, 1, 2]).values()] == ["a", "c", "b"]
+    assert [(fake / name / "tries").read_text() for name in "abc"] == ["1", "2", "1"]
+    assert heard.lines == [
+        "b: its worker was killed by signal 9 (first line / out of luck); once more from its checkpoint"
+    ]
+    assert (fake / "a" / "pid").read_text() != (fake / "c" / "pid").read_text()
+
+
+@pytest.mark.parametrize(
+    ("dies", "says"), [(2, ""), (0, "no such thing"), (0, "")], ids=["dies", "refuses", "finishes"]
+)
+def test_no_worker_is_left_when_the_runs_have_ended(fake: Path, dies: int, says: str) -> None:
+    with contextlib.suppress(WorkerError, RequestError):
+        execute([job(fake, "a"), job(fake, "b"), job(fake, "c", dies, says)], 2, Heard())
+    for path in fake.glob("*/pid"):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(path.read_text()), 0)
+    assert not list(fake.rglob(".worker.log"))
+
+
 def test_a_wrong_request_is_said_and_not_tried_again(fake: Path) -> None:
     with pytest.raises(RequestError, match=r"^a: no such thing$"):
         execute([job(fake, "a", says="no such thing"), job(fake, "b")], 2, Heard())
@@ -158,9 +201,10 @@ def test_the_longest_of_a_turn_begin_first(fake: Path) -> None:
 
 def test_an_interruption_ends_all_workers(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = (
-        "import os, pathlib, sys, time; pathlib.Path(sys.argv[1], 'pid').write_text(str(os.getpid())); time.sleep(60)"
+        "import json, os, pathlib, sys, time; folder = json.loads(sys.stdin.readline())['folder']; "
+        "pathlib.Path(folder, 'pid').write_text(str(os.getpid())); time.sleep(60)"
     )
-    monkeypatch.setattr("assay.study.executor.pool.COMMAND", (sys.executable, "-c", script))
+    monkeypatch.setattr("assay.study.executor.process.COMMAND", (sys.executable, "-c", script))
     polls = iter(range(1000))
 
     def sleep(seconds: float) -> None:
@@ -184,8 +228,8 @@ def test_a_wrong_number_of_workers_is_one_line(text: str) -> None:
 
 
 def test_workers_here_and_elsewhere_end_in_the_same_bytes(make: Make, tmp_path: Path) -> None:
-    """Two workers, this process, and `assay train --config` in another folder."""
-    config = make(("gpt1", "rwkv6:dropout=0.1"), (0,), measurements=[], execution={"threads": None})
+    """Two workers, each with two runs; this process; and `assay train --config` in another folder."""
+    config = make(("gpt1", "rwkv6:dropout=0.1"), (0, 1), measurements=[], execution={"threads": None})
     config = config.model_copy(update={"training": config.training.model_copy(update={"tokens": 4 * 256})})
     for workers in (1, 2):
         compare(config, tmp_path / str(workers), workers=workers)
@@ -198,6 +242,19 @@ def test_workers_here_and_elsewhere_end_in_the_same_bytes(make: Make, tmp_path: 
     command = [sys.executable, "-m", "assay", "train", "--config", config_file, "--out", "elsewhere"]
     subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
     assert weights(tmp_path / "elsewhere") == weights(config_file.parent)
+
+
+def test_a_run_with_code_from_outside_has_a_process_of_its_own(make: Make) -> None:
+    """It may keep something from one run to the next, so that a run would not be what it is by itself."""
+    config = make(("gpt1",), (0,), measurements=["likelihood"])
+    assert not takes_outside_code(config)
+    assert takes_outside_code(config.model_copy(update={"plugins": [PluginFile(path="mine.py")]}))
+    assert takes_outside_code(config.model_copy(update={"needs": {"mine.py": "0" * 64}}))
+    MEASUREMENTS.register("mine", MEASUREMENTS.get("likelihood"))
+    try:
+        assert takes_outside_code(config.model_copy(update={"measurements": ["mine"]}))
+    finally:
+        del MEASUREMENTS._items["mine"], MEASUREMENTS._registrations["mine"]
 
 
 def test_the_paths_of_a_run_hold_in_every_folder(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

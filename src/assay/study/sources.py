@@ -110,6 +110,13 @@ def _digests(origins: Iterable[Origin]) -> dict[str, str]:
     }
 
 
+def takes_outside_code(run: StudyConfig) -> bool:
+    """Whether a run, or a measurement of it, executes code that is not assay's own."""
+    return bool(run.plugins or run.needs) or any(
+        MEASUREMENTS.origin(name).kind != "built-in" for name in expanded(run.measurements)
+    )
+
+
 def refuse_changed_sources(config: StudyConfig, folder: Path) -> None:
     """Raise a RequestError where a run in the study's `folder` was made with other outside code than is loaded now.
 

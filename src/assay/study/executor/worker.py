@@ -1,24 +1,44 @@
-"""A worker process, `python -m assay.study.executor.worker FOLDER`: carries out the run of FOLDER/config.yaml.
+"""A worker process, `python -m assay.study.executor.worker`: carries out runs, each from its folder's config.yaml.
 
-It ends when its parent ends: its standard input is a pipe that the parent holds open. Exit status 0: done; 2: the
-request is wrong (one line on standard error); anything else: the worker died.
+Its standard input has a line of JSON for each run, with the folder and the file for what it says. When a run is done it
+writes a line to its standard output and waits for the next; but where a run takes code from outside assay it ends, as
+that code may keep something from one run to the next. It ends when its parent does: the input is a pipe that the parent
+holds open. Exit status 0: done; 2: the request is wrong (one line in the log); anything else: the worker died.
 """
 
+import json
 import os
 import sys
 import threading
 from pathlib import Path
+from queue import SimpleQueue
+from typing import IO
 
 from assay.errors import WRONG_REQUEST, RequestError
 
 
-def main(folder: Path) -> int:
-    """Finish the run in `folder`."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+def main() -> int:
+    """Carry out what the input asks for."""
+    asked: SimpleQueue[bytes] = SimpleQueue()
+    threading.Thread(target=_read_input, args=(asked,), daemon=True).start()
+    answers = _take_output()
+    while True:
+        request = json.loads(asked.get())
+        with Path(request["log"]).open("ab") as log:
+            os.dup2(log.fileno(), sys.stderr.fileno())
+        status, again = carry_out(Path(request["folder"]))
+        if status != 0 or not again:
+            return status
+        answers.write(b"done\n")
+        answers.flush()
+
+
+def carry_out(folder: Path) -> tuple[int, bool]:
+    """Finish the run in `folder`: the exit status, and whether this process may carry out another run."""
     from assay.plugins.blame import blamed
     from assay.study.folder import stored_config
     from assay.study.run import train
-    from assay.study.sources import load_listed
+    from assay.study.sources import load_listed, takes_outside_code
 
     try:
         config = stored_config(folder, "run")
@@ -35,23 +55,35 @@ def main(folder: Path) -> int:
         if line is None:
             raise
         return _complain(line)
-    return 0
+    return 0, not takes_outside_code(config)
 
 
-def _end_with_parent() -> None:
-    """Wait until the parent closes the pipe or dies, then end this process.
+def _read_input(asked: SimpleQueue[bytes]) -> None:
+    """Pass the lines on until the parent closes the pipe or dies, then end this process.
 
     It reads from the file descriptor, as sys.stdin has a lock.
     """
-    while os.read(0, 1):
-        pass
+    torn = b""
+    while content := os.read(0, 4096):
+        *lines, torn = (torn + content).split(b"\n")
+        for line in lines:
+            asked.put(line)
     os._exit(1)
 
 
-def _complain(line: str) -> int:
+def _take_output() -> IO[bytes]:
+    """The standard output for answers alone: what is printed from now on goes nowhere."""
+    answers = os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+    return answers
+
+
+def _complain(line: str) -> tuple[int, bool]:
     print(" ".join(line.split()), file=sys.stderr, flush=True)
-    return WRONG_REQUEST
+    return WRONG_REQUEST, False
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main())
