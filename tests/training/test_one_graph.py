@@ -12,6 +12,7 @@ from assay.audit.redraw import redrawn
 from assay.model.architecture import ARCHITECTURES, build_model
 from assay.model.plan import ExecutionPlan
 from assay.ops.execution import Execution
+from assay.ops.token_shift import mixtures, shift_difference
 from assay.targets import IGNORED
 from assay.training.objective import Objective
 
@@ -42,6 +43,10 @@ class Step(torch.nn.Module):
         return inputs, targets, torch.tensor(seed)
 
 
+def composed_token_shift(x: Tensor, last: Tensor | None, shares: Tensor) -> Tensor:
+    return mixtures(x, shift_difference(x, last), shares[:, None, None])
+
+
 def composed_rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     wide = torch.promote_types(x.dtype, torch.float32)
     return torch.nn.functional.rms_norm(x.to(wide), weight.shape, weight.to(wide), eps).to(x.dtype)
@@ -49,12 +54,14 @@ def composed_rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 @pytest.fixture(autouse=True)
 def _afresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nothing compiled before, no shapes checked by beartype, which no graph holds, and norms in eager as in a graph.
+    """Nothing compiled before, no shapes checked by beartype, which no graph holds, norms and shifts as in a graph.
 
-    Norms alone have a gradient by hand in eager that graphs have not; tests/ops/test_rms_norm.py holds it to torch's.
+    They alone have a gradient by hand in eager that graphs have not; tests/ops holds it to torch's or to the formula's.
     """
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     monkeypatch.setattr("assay.layers.basic.rms_norm", composed_rms_norm)
+    for rwkv in ("rwkv6", "rwkv7"):
+        monkeypatch.setattr(f"assay.layers.{rwkv}.token_shift", composed_token_shift)
     torch._dynamo.reset()
     counters.clear()
     yield

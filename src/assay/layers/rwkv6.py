@@ -25,8 +25,9 @@ from torch.nn import functional as F
 from assay.errors import RequestError
 from assay.layers.basic import Tap, orthogonal_
 from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared
-from assay.layers.token_shift import ShiftState, last_input, mixtures, shift_difference
+from assay.layers.token_shift import ShiftState, last_input
 from assay.ops.execution import product_dtype
+from assay.ops.token_shift import mixtures, shift_difference, token_shift
 from assay.ops.wkv6 import WKV6, wkv6, wkv6_flops
 
 _GROUP_NORM_EPS = 64e-5
@@ -250,7 +251,7 @@ class RWKV6ChannelMix(SequenceLayer):
         """The inputs of key and receptance, [B, T, D]."""
         if not self.token_shift:
             return (x.to(product_dtype(x)),) * 2
-        return mixtures(x, shift_difference(x, last), torch.stack((self.mu_k, self.mu_r))[:, None, None]).unbind()
+        return token_shift(x, last, torch.stack((self.mu_k, self.mu_r))).unbind()
 
     def initial_state(self, batch: int, capacity: int | None = None) -> ShiftState:
         width = self.key.in_features if self.token_shift else 0

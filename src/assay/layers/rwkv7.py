@@ -29,8 +29,9 @@ from torch.nn import functional as F
 from assay.errors import RequestError
 from assay.layers.basic import Tap, orthogonal_
 from assay.layers.mixer import ExecutedFlops, Layer, SequenceLayer, Shared
-from assay.layers.token_shift import ShiftState, last_input, mixtures, shift_difference
+from assay.layers.token_shift import ShiftState, last_input
 from assay.ops.execution import product_dtype
+from assay.ops.token_shift import token_shift
 from assay.ops.wkv7 import WKV7, wkv7, wkv7_flops
 
 VALUE_FIRST = "rwkv7.value_first"
@@ -187,7 +188,7 @@ class RWKV7TimeMix(SequenceLayer):
         """The inputs of r, w, k, v, a and g, [B, T, D]."""
         if not self.token_shift:
             return (x.to(product_dtype(x)),) * 6
-        return mixtures(x, shift_difference(x, last), self.mu[:, None, None]).unbind()
+        return token_shift(x, last, self.mu).unbind()
 
     def _values(self, x: Float[Tensor, "B T D"], shared: Shared | None) -> Float[Tensor, "B T D"]:
         """W_v x; in later layers interpolated, by a gate, towards the values that the first layer published."""
@@ -298,8 +299,7 @@ class RWKV7ChannelMix(SequenceLayer):
     ) -> tuple[Float[Tensor, "B T D"], ShiftState]:
         x_k = x.to(product_dtype(x))
         if self.token_shift:
-            difference = shift_difference(x, None if state is None else state.shift)
-            x_k = mixtures(x, difference, self.mu_k[None, None, None]).squeeze(0)
+            x_k = token_shift(x, None if state is None else state.shift, self.mu_k[None]).squeeze(0)
         return self.value(F.relu(self.key(x_k)).square()), ShiftState(last_input(x, self.token_shift))
 
     def initial_state(self, batch: int, capacity: int | None = None) -> ShiftState:

@@ -1,6 +1,7 @@
 """Root mean square normalisation (Zhang and Sennrich 2019, arXiv:1910.07467), its gradient by hand in eager on a CPU.
 
-torch composes it there of some twenty operations forward and backward. Compilers fuse those, and CUDA has a kernel.
+torch composes it there of some twenty operations forward and backward; training has it in C++ where it can. Compilers
+fuse those operations, and CUDA has a kernel.
 """
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from assay.ops.opaque import Differentiable
+from assay.ops.rms_norm_native import RMS_NORM_NATIVE
 
 
 def rms_norm(x: Float[Tensor, "*B D"], weight: Float[Tensor, " D"], eps: float) -> Float[Tensor, "*B D"]:
@@ -38,4 +40,6 @@ def _gradient(gradients: tuple[Tensor, ...], saved: tuple[Tensor, ...], _: float
     return dx.to(x.dtype), slopes.reshape(-1, x.shape[-1]).sum(0).to(weight.dtype)
 
 
-_rms_norm = Differentiable("rms_norm", _forward, _gradient, outputs=1, keeps=(0, 1), option="float")
+_rms_norm = Differentiable(
+    "rms_norm", _forward, _gradient, outputs=1, keeps=(0, 1), option="float", native=RMS_NORM_NATIVE
+)

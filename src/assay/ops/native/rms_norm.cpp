@@ -1,0 +1,110 @@
+// Root mean square normalisation of rows and its gradient, each one pass over the rows; sums in float.
+//
+// N rows of D entries. Rows are cut in segments, whatever the number of threads; what segments give the weights is added
+// up in order.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "products.h"
+
+namespace assay {
+namespace {
+
+constexpr int64_t ROWS = 64;      // of a segment, at least
+constexpr int64_t SEGMENTS = 64;  // at most
+
+struct Sizes {
+  int64_t N, D, threads, Dp, length, segments;
+};
+
+Sizes sizes_of(const int64_t* n) {
+  Sizes s{n[0], n[1], n[2], up_to(n[1], 16), 0, 0};
+  s.length = std::max(ROWS, (s.N + SEGMENTS - 1) / SEGMENTS);
+  s.segments = (s.N + s.length - 1) / s.length;
+  return s;
+}
+
+// Calls of(first row, row behind the last, segment) for every segment.
+template <typename Body>
+void in_segments(const Sizes& n, const Body& of) {
+#pragma omp parallel for num_threads(n.threads) schedule(static) if (n.threads > 1)
+  for (int64_t segment = 0; segment < n.segments; ++segment) {
+    of(segment * n.length, std::min(n.N, (segment + 1) * n.length), segment);
+  }
+}
+
+// y = x rate weight with rate = 1 / sqrt(mean(x^2) + eps), which is kept.
+template <typename T>
+void forward(const T* x, const float* weight, float eps, T* y, float* rates, const Sizes& n) {
+  in_segments(n, [&](int64_t from, int64_t to, int64_t) {
+    for (int64_t i = from; i < to; ++i) {
+      const T* row = x + i * n.D;
+      __m512 squares = _mm512_setzero_ps();
+      for (int64_t d = 0; d < n.D; d += 16) {
+        const __m512 some = load(row + d, lanes(n.D - d));
+        squares = _mm512_fmadd_ps(some, some, squares);
+      }
+      rates[i] = 1.0f / std::sqrt(_mm512_reduce_add_ps(squares) / static_cast<float>(n.D) + eps);
+      const __m512 rate = _mm512_set1_ps(rates[i]);
+      for (int64_t d = 0; d < n.D; d += 16) {
+        const __mmask16 some = lanes(n.D - d);
+        store(y + i * n.D + d, _mm512_mul_ps(_mm512_mul_ps(load(row + d, some), rate), load(weight + d, some)), some);
+      }
+    }
+  });
+}
+
+// With n = x rate: rate (w dy - n mean(w dy n)) at x, and dy n summed over all rows at w.
+template <typename T>
+void gradient(const T* dy, const T* x, const float* weight, const float* rates, T* dx, float* d_weight, const Sizes& n) {
+  std::vector<float> parts(n.segments * n.Dp);
+  in_segments(n, [&](int64_t from, int64_t to, int64_t segment) {
+    float* part = parts.data() + segment * n.Dp;
+    for (int64_t i = from; i < to; ++i) {
+      const int64_t row = i * n.D;
+      const __m512 rate = _mm512_set1_ps(rates[i]);
+      __m512 sum = _mm512_setzero_ps();
+      for (int64_t d = 0; d < n.D; d += 16) {
+        const __mmask16 some = lanes(n.D - d);
+        const __m512 slope = _mm512_mul_ps(load(dy + row + d, some), _mm512_mul_ps(load(x + row + d, some), rate));
+        store(part + d, _mm512_add_ps(load(part + d), slope));
+        sum = _mm512_fmadd_ps(slope, load(weight + d, some), sum);
+      }
+      const __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum) / static_cast<float>(n.D));
+      for (int64_t d = 0; d < n.D; d += 16) {
+        const __mmask16 some = lanes(n.D - d);
+        const __m512 slope = _mm512_mul_ps(load(dy + row + d, some), load(weight + d, some));
+        const __m512 normed = _mm512_mul_ps(load(x + row + d, some), rate);
+        store(dx + row + d, _mm512_mul_ps(_mm512_fnmadd_ps(normed, mean, slope), rate), some);
+      }
+    }
+  });
+  std::fill_n(d_weight, n.D, 0.0f);
+  for (int64_t segment = 0; segment < n.segments; ++segment) {
+    for (int64_t d = 0; d < n.D; ++d) d_weight[d] += parts[segment * n.Dp + d];
+  }
+}
+
+template <typename T>
+void run_forward(void* const* x, const int64_t* n) {
+  const auto of_float = [x](int i) { return static_cast<float*>(x[i]); };
+  forward(static_cast<T*>(x[0]), of_float(1), *of_float(2), static_cast<T*>(x[3]), of_float(4), sizes_of(n));
+}
+
+template <typename T>
+void run_gradient(void* const* x, const int64_t* n) {
+  const auto of_T = [x](int i) { return static_cast<T*>(x[i]); };
+  const auto of_float = [x](int i) { return static_cast<float*>(x[i]); };
+  gradient(of_T(0), of_T(1), of_float(2), of_float(3), of_T(4), of_float(5), sizes_of(n));
+}
+
+}  // namespace
+}  // namespace assay
+
+extern "C" {
+void rms_norm_float32(void* const* x, const int64_t* n) { assay::run_forward<float>(x, n); }
+void rms_norm_bfloat16(void* const* x, const int64_t* n) { assay::run_forward<at::BFloat16>(x, n); }
+void rms_norm_gradient_float32(void* const* x, const int64_t* n) { assay::run_gradient<float>(x, n); }
+void rms_norm_gradient_bfloat16(void* const* x, const int64_t* n) { assay::run_gradient<at::BFloat16>(x, n); }
+}
