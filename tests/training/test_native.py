@@ -12,6 +12,7 @@ from torch import Tensor
 
 from assay.data.batches import PackedWindows
 from assay.model.architecture import ARCHITECTURES, build_model
+from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionConfig, ExecutionPlan, resolve_plan
 from assay.ops.native import build
 from assay.ops.native.kernels import KERNELS
@@ -101,14 +102,17 @@ def test_a_run_that_goes_on_in_python_is_marked(tmp_path: Path) -> None:
     assert resumed.go().chain_broken == "ops: C++ -> Python"
 
 
+def tiny(name: str) -> LanguageModel:
+    architecture = ARCHITECTURES.get(name)
+    return build_model(architecture, architecture.config.parse(architecture.tiny), 0)
+
+
 def test_what_is_not_built_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ASSAY_CACHE", str(tmp_path))
     monkeypatch.setattr(KERNELS, "libraries", {})
     monkeypatch.setattr(KERNELS, "refused", {})
     monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, "-include", "no_such_header.h"))
-    architecture = ARCHITECTURES.get("gpt1")
-    model = build_model(architecture, architecture.config.parse(architecture.tiny), 0)
-    said = prepare_ops(model, plan_of("float32", native=True))
+    said = prepare_ops(tiny("gpt1"), plan_of("float32", native=True))
     line = native_shortfall("gpt1", said)
     assert line is not None
     assert line.startswith(
@@ -142,11 +146,15 @@ def test_what_is_missing_is_built_once_and_said_before(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(build, "_build", make)
     told: list[str] = []
-    build_ops(plan_of("float32", native=True), told.append)
+    models = [tiny(name) for name in ("gpt1", "gated-delta-net", "rwkv7")]
+    build_ops(plan_of("float32", native=True), models, told.append)
     assert len(told) == 1
     assert f"({len(built)} files, a few seconds each)" in told[0]
-    assert {"attention", "cross_entropy", "delta_rule", "ssd", "wkv6", "wkv7", "convolution"} <= set(built)
-    build_ops(plan_of("float32", native=True), told.append)
+    needed = {"attention", "cross_entropy", "rms_norm", "delta_rule", "convolution", "wkv7", "token_shift"}
+    assert set(built) == needed, "what these models need, and nothing else"
+    build_ops(plan_of("float32", native=True), models, told.append)
     assert len(told) == 1
-    build_ops(plan_of("float32", native=False), told.append)
-    assert len(told) == 1
+    build_ops(plan_of("float32", native=True), [tiny("rwkv6"), tiny("mamba2")], told.append)
+    assert set(built) == {*needed, "wkv6", "ssd"}
+    build_ops(plan_of("float32", native=False), models, told.append)
+    assert len(told) == 2

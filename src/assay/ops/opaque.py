@@ -89,18 +89,16 @@ class Differentiable:
 _WITH_NATIVE: list[Differentiable] = []
 
 
-def native_sources() -> list[str]:
-    """The C++ sources of all functions that have such a form."""
-    return sorted({function.native.source for function in _WITH_NATIVE if function.native is not None})
+def native_sources(ops: Iterable[str]) -> list[str]:
+    """The C++ sources of the native forms that these ops call, and of those that belong to no op."""
+    return sorted({function.native.source for function in _called_by(ops) if function.native is not None})
 
 
 def prepare_native(ops: Iterable[str]) -> dict[str, str]:
     """Build and check the native forms that these ops call, and those that belong to no op; why some are not used."""
-    names, refused = set(ops), {}
+    refused = {}
     with torch.no_grad():
-        for function in _WITH_NATIVE:
-            if function.native is None or (function.native.ops and names.isdisjoint(function.native.ops)):
-                continue
+        for function in _called_by(ops):
             if function.name not in KERNELS.refused:
                 try:
                     function.prepare(types_here())
@@ -109,6 +107,13 @@ def prepare_native(ops: Iterable[str]) -> dict[str, str]:
             if why := KERNELS.refused.get(function.name):
                 refused[function.name] = why
     return refused
+
+
+def _called_by(ops: Iterable[str]) -> list[Differentiable]:
+    """The functions with a native form that these ops call, and those that belong to no op."""
+    names = set(ops)
+    forms = [(function, function.native) for function in _WITH_NATIVE if function.native is not None]
+    return [function for function, native in forms if not (native.ops and names.isdisjoint(native.ops))]
 
 
 def _without_autocast(x: Tensor) -> torch.autocast:

@@ -12,6 +12,7 @@ from assay.errors import RequestError
 from assay.evaluation.measurement import Measurement, StudyMeasurement, expanded, named
 from assay.model.accounting import count_flops, count_parameters
 from assay.model.architecture import ARCHITECTURES, Architecture, ModelConfig
+from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan, memory_bytes, refuse_missing_device, resolve_plan
 from assay.model.sizing import Decoding, build_on_meta, refuse_without_flops, solve
 from assay.records.results import LIKELIHOOD, TEXTS
@@ -69,6 +70,10 @@ class Study:
     def run_name(self, arm: ResolvedArm, seed: int) -> str:
         """The name of the run's folder."""
         return folder_name(arm.label, seed, self.digest(arm, seed))
+
+    def models_on_meta(self) -> list[LanguageModel]:
+        """The models of all arms, without weights."""
+        return [build_on_meta(arm.architecture, arm.config) for arm in self.arms]
 
     def of_runs(self) -> list[Measurement[Any]]:
         """What is measured of every run."""

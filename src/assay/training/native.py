@@ -1,6 +1,6 @@
 """Makes the C++ forms of the ops of a model ready before its first step, and says in words which are not used."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from torch import nn
 
@@ -13,10 +13,13 @@ IN_CPP = "C++"
 IN_PYTHON = "Python"
 
 
-def build_ops(plan: ExecutionPlan, tell: Callable[[str], None]) -> None:
-    """Build what is missing before processes start that would each build it; a line to `tell` where that takes long."""
+def build_ops(plan: ExecutionPlan, models: Iterable[nn.Module], tell: Callable[[str], None]) -> None:
+    """Build what `models` need and is missing, before processes start that would each build it; a line to `tell` first.
+
+    The models may be without weights, on the meta device.
+    """
     if plan.native:
-        build_missing(native_sources(), tell)
+        build_missing(native_sources(op.name for model in models for op in ops_of(model)), tell)
 
 
 def prepare_ops(model: nn.Module, plan: ExecutionPlan) -> str:

@@ -50,8 +50,9 @@ def build_missing(sources: Sequence[str], tell: Callable[[str], None]) -> None:
     if not missing:
         return
     tell(f"building the C++ forms of ops, once on this machine ({len(missing)} files, a few seconds each)")
+    longest_first = sorted(missing, key=lambda source: -(FOLDER / f"{source}.cpp").stat().st_size)
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for done in [pool.submit(library_of, source) for source in missing]:
+        for done in [pool.submit(library_of, source) for source in longest_first]:
             with contextlib.suppress(NotBuiltError):
                 done.result()
 
