@@ -1,7 +1,8 @@
 """Does training in bfloat16 change what is measured? Test loss in bfloat16 less that in float32, paired over seeds.
 
 `.venv/bin/python benchmarks/precision.py [--architectures A,B] [--size 300k] [--tokens 512k] [--seeds 8]
-[--corpus stdlib] [--out DIR] [--json]`. Every seed trains the same initial weights on the same batches in both
+[--corpus stdlib] [--tokenizer bpe:1024] [--batch-tokens 512] [--lr 3e-3] [--out DIR] [--json]`.
+Every seed trains the same initial weights on the same batches in both
 precisions; both are scored in their own precision. A row is equivalent where the 95% interval of its mean difference
 (Student's t over seeds) lies inside 0.01 nats per token on either side. A repeated command goes on where it was.
 """
@@ -57,6 +58,9 @@ def main() -> None:
     parser.add_argument("--tokens", default="512k")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--corpus", default="stdlib")
+    parser.add_argument("--tokenizer", default="bpe:1024")
+    parser.add_argument("--batch-tokens", default="512")
+    parser.add_argument("--lr", type=float, default=3e-3)
     parser.add_argument("--out", type=Path, help="where the two studies lie; a temporary folder without it")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -69,8 +73,12 @@ def main() -> None:
                 out / precision,
                 size=parse_count("--size", options.size),
                 seeds=list(range(options.seeds)),
-                data={"corpus": options.corpus, "tokenizer": "bpe:1024"},
-                training={"tokens": parse_count("--tokens", options.tokens)},
+                data={"corpus": options.corpus, "tokenizer": options.tokenizer},
+                training={
+                    "tokens": parse_count("--tokens", options.tokens),
+                    "batch_tokens": parse_count("--batch-tokens", options.batch_tokens),
+                    "learning_rate": options.lr,
+                },
                 execution={"precision": precision, "device": "cpu"},
                 measurements=["likelihood"],
             )

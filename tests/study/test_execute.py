@@ -24,6 +24,7 @@ from assay.study.executor.capacity import parse_workers
 from assay.study.executor.execute import execute
 from assay.study.executor.job import Job
 from assay.study.executor.pool import Pool
+from assay.study.executor.process import WorkerProcess
 from assay.study.run import train
 from assay.study.sources import takes_outside_code
 from assay.training.loop import Observer, StepEvent
@@ -58,7 +59,8 @@ for line in sys.stdin:
     (folder / "record.json").write_text(plan["record"])
     if not plan["stays"]:
         sys.exit(0)
-    print("done", flush=True)
+    print("noise", flush=True)
+    print("done", request["number"], flush=True)
 """
 
 
@@ -89,7 +91,9 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def job(folder: Path, name: str, dies: int = 0, says: str = "", only_here: str = "", stays: bool = True) -> Job:
+def job(
+    folder: Path, name: str, dies: int = 0, says: str = "", only_here: str = "", stays: bool = True, alone: bool = False
+) -> Job:
     place = folder / name
     record = made_up_run(name, 0)
 
@@ -104,7 +108,7 @@ def job(folder: Path, name: str, dies: int = 0, says: str = "", only_here: str =
     def finished() -> MeasuredRun | None:
         return MeasuredRun.read(place) if (place / "record.json").exists() else None
 
-    return Job(name, place, STEPS, finished, here, prepare, only_here)
+    return Job(name, place, STEPS, finished, here, prepare, only_here, alone=alone)
 
 
 def test_records_come_in_the_order_given_and_steps_are_heard(fake: Path) -> None:
@@ -145,6 +149,46 @@ def test_a_worker_that_stays_gets_the_next_run(fake: Path) -> None:
 def test_a_worker_that_ends_is_followed_by_another(fake: Path) -> None:
     execute([job(fake, name, stays=False) for name in ("a", "b", "c")], 2, Heard())
     assert len({(fake / name / "pid").read_text() for name in "abc"}) == 3
+
+
+def test_a_run_that_must_be_alone_gets_a_new_worker(fake: Path) -> None:
+    jobs = [job(fake, "a"), job(fake, "b", alone=True), job(fake, "c"), job(fake, "d")]
+    Pool(jobs, 1, Heard()).go([0, 1, 2, 3])
+    a, b, c, d = ((fake / name / "pid").read_text() for name in "abcd")
+    assert a != b == c == d
+
+
+def test_what_a_worker_prints_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a start-up hook of the user's Python may do before the worker takes its output for answers."""
+    script = (
+        "import json, sys, time; print('hello'); print('done 2', flush=True); "
+        "request = json.loads(sys.stdin.readline()); time.sleep(0.5); "
+        "print('done', request['number'], flush=True); time.sleep(60)"
+    )
+    monkeypatch.setattr("assay.study.executor.process.COMMAND", (sys.executable, "-c", script))
+    worker = WorkerProcess()
+    worker.give(tmp_path)
+    began = time.monotonic()
+    try:
+        while worker.status() is None:
+            time.sleep(0.02)
+        assert worker.waits
+        assert time.monotonic() - began > 0.5
+    finally:
+        worker.kill()
+
+
+def test_a_worker_that_dies_while_it_waits_costs_the_next_run_no_try(fake: Path) -> None:
+    pool = Pool([job(fake, "a")], 1, Heard())
+    waiting = WorkerProcess()
+    (fake / "w").mkdir()
+    waiting.give(fake / "w")
+    assert waiting._process is not None
+    waiting._process.kill()
+    waiting._process.wait()
+    pool.idle = [waiting]
+    assert [run.record.label for run in pool.go([0]).values()] == ["a"]
+    assert (fake / "a" / "tries").read_text() == "1"
 
 
 def test_a_worker_that_dies_of_a_later_run_is_tried_anew_on_that_run_alone(fake: Path) -> None:
@@ -246,8 +290,9 @@ def test_workers_here_and_elsewhere_end_in_the_same_bytes(make: Make, tmp_path: 
 
 def test_a_run_with_code_from_outside_has_a_process_of_its_own(make: Make) -> None:
     """It may keep something from one run to the next, so that a run would not be what it is by itself."""
-    config = make(("gpt1",), (0,), measurements=["likelihood"])
+    config = make(("gpt1",), (0,), measurements=["likelihood"]).model_copy(update={"needs": {}})
     assert not takes_outside_code(config)
+    assert takes_outside_code(config.model_copy(update={"needs": None})), "nobody knows"
     assert takes_outside_code(config.model_copy(update={"plugins": [PluginFile(path="mine.py")]}))
     assert takes_outside_code(config.model_copy(update={"needs": {"mine.py": "0" * 64}}))
     MEASUREMENTS.register("mine", MEASUREMENTS.get("likelihood"))

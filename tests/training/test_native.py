@@ -116,7 +116,7 @@ def test_what_is_not_built_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch, tm
     line = native_shortfall("gpt1", said)
     assert line is not None
     assert line.startswith(
-        "execution.native: ops of gpt1 ran in C++ but attention_in_blocks, rms_norm, summed_nats not, "
+        "execution.native: ops of gpt1 ran in C++ but attention_in_blocks, rms_norm, summed_nats, token_shift not, "
     )
     assert "no_such_header" in line
     assert "\n" not in line

@@ -36,7 +36,7 @@ def arm(entrant: Entrant, contest: Contest, level: float, of_study: Results, hid
         state_bytes=entrant.any.state_bytes,
         test=scores if entrant.split == "test" else None,
         validation=scores if entrant.split == "validation" else None,
-        peak_memory_bytes=None if None in memory else max(bytes_ for bytes_ in memory if bytes_ is not None),
+        peak_memory_bytes=max((bytes_ for bytes_ in memory if bytes_ is not None), default=None),
         data_chain=hashlib.sha256(chains.encode()).hexdigest(),
         columns=arm_columns(entrant.label, entrant.results, of_study, level, hidden),
     )

@@ -13,8 +13,9 @@ def _forward(
     """The outputs, and 1 / sqrt(mean(x^2) + eps) [*B, 1]."""
     x, wide = x.contiguous(), _wide(weight)
     y = torch.empty_like(x)
-    rates = torch.empty(*x.shape[:-1], 1)
-    run("rms_norm", f"rms_norm_{NAMES[x.dtype]}", (x, wide, torch.tensor(eps), y, rates), _sizes(x))
+    rates = x.new_empty((*x.shape[:-1], 1), dtype=torch.float32)
+    added = x.new_tensor(eps, dtype=torch.float32)
+    run("rms_norm", f"rms_norm_{NAMES[x.dtype]}", (x, wide, added, y, rates), _sizes(x))
     return (y,), (rates,)
 
 
@@ -43,8 +44,8 @@ def _example(dtype: torch.dtype) -> tuple[tuple[Tensor, ...], tuple[object, ...]
 
 
 def _takes(x: Tensor, weight: Tensor, _: float) -> bool:
-    """A weight in float64 would have sums in it."""
-    return x.numel() > 0 and weight.dtype != torch.float64
+    """A weight in float64 would have sums in it; one of another width is for torch to refuse or to spread."""
+    return x.numel() > 0 and weight.dtype != torch.float64 and weight.shape == x.shape[-1:]
 
 
 RMS_NORM_NATIVE = Native("rms_norm", (), _forward, _gradient, _example, _takes, keeps=(0, 1))

@@ -17,7 +17,7 @@ def _forward(
     shares: Float[Tensor, "S D"], x: Float[Tensor, "B T D"], last: Float[Tensor, "B D"]
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     shares, x, last = shares.contiguous(), x.contiguous(), last.contiguous()
-    y = torch.empty(len(shares), *x.shape, dtype=shares.dtype)
+    y = shares.new_empty(len(shares), *x.shape)
     run("token_shift", f"token_shift_{NAMES[shares.dtype]}", (shares, x, last, y), _sizes(shares, x))
     return (y,), ()
 
@@ -42,7 +42,9 @@ def _example(dtype: torch.dtype) -> tuple[tuple[Tensor, ...], tuple[object, ...]
 
 
 def _takes(shares: Tensor, x: Tensor, last: Tensor) -> bool:
-    return x.numel() > 0 and x.dtype == last.dtype == torch.float32 and len(shares) <= MOST
+    if x.shape[2:] != shares.shape[1:] or last.shape != (x.shape[0], x.shape[2]):
+        return False  # torch refuses or spreads them
+    return x.numel() > 0 and x.dtype == last.dtype == torch.float32 and 1 <= len(shares) <= MOST
 
 
-TOKEN_SHIFT_NATIVE = Native("token_shift", ("wkv6", "wkv7"), _forward, _gradient, _example, _takes, keeps=(0, 1, 2))
+TOKEN_SHIFT_NATIVE = Native("token_shift", (), _forward, _gradient, _example, _takes, keeps=(0, 1, 2))

@@ -112,7 +112,7 @@ def _digests(origins: Iterable[Origin]) -> dict[str, str]:
 
 def takes_outside_code(run: StudyConfig) -> bool:
     """Whether a run, or a measurement of it, executes code that is not assay's own."""
-    return bool(run.plugins or run.needs) or any(
+    return bool(run.plugins or run.needs or run.needs is None) or any(
         MEASUREMENTS.origin(name).kind != "built-in" for name in expanded(run.measurements)
     )
 

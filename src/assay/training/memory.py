@@ -6,6 +6,7 @@ import gc
 import re
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 
@@ -22,7 +23,13 @@ LOGIT_BYTES = 16
 
 
 class PeakMemory:
-    """Starts a measurement on construction; `bytes()` reads it, None where the high-water mark cannot be reset."""
+    """Starts a measurement on construction; `bytes()` reads it, None where it would not be that of this work alone.
+
+    On a CPU that is where the high-water mark cannot be reset, and where the process is `used`.
+    """
+
+    used: ClassVar[bool] = False
+    """Whether the process has carried out another run: its memory begins with what torch kept of that."""
 
     def __init__(self, device: str) -> None:
         self.device = torch.device(device)
@@ -31,7 +38,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(self.device)
             self.measurable = True
         else:
-            self.measurable = self.device.type == "cpu" and _reset_high_water_mark()
+            self.measurable = self.device.type == "cpu" and not self.used and _reset_high_water_mark()
 
     def bytes(self) -> int | None:
         """Resident bytes of the process at the peak (CPU), allocated bytes on the device at the peak (CUDA)."""

@@ -44,5 +44,7 @@ class Job:
     """Why no worker can carry it out; "" if one can."""
     arm: str = ""
     """The arm's label; jobs of one arm take about equally long."""
+    alone: bool = False
+    """Whether it needs a process that has carried out nothing before."""
     turn: int = 0
     """Jobs of a smaller turn begin first; the turn is the place of the seed in the study."""

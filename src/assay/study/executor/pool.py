@@ -99,11 +99,15 @@ class Pool:
         return longest
 
     def _begin(self, index: int, tries: int) -> None:
-        """Give the run to a worker that waits, or to a new one."""
+        """Give the run to a worker that waits, or to a new one; one that waits then makes room."""
         job = self.jobs[index]
         self.listener.run_started(index, len(self.jobs), job.name, job.steps)
         job.prepare()
-        worker = self.idle.pop() if self.idle else WorkerProcess()
+        waiting = self.idle.pop() if self.idle else None
+        if waiting is not None and (job.alone or not waiting.lives()):
+            waiting.kill()
+            waiting = None
+        worker = waiting or WorkerProcess()
         self.active.append(_Task(index, tries, job, worker))
         worker.give(job.folder)
 
@@ -118,7 +122,7 @@ class Pool:
         self.active.remove(task)
         said = worker.last_lines()
         (self.idle.append if worker.waits else WorkerProcess.kill)(worker)
-        record = job.finished() if status == 0 else None
+        record = job.finished() if status != WRONG_REQUEST else None
         if record is not None:
             self.done[task.index] = record
             self.seconds[job.arm] = time.monotonic() - task.began

@@ -21,6 +21,7 @@ class WorkerProcess:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._log = Path()
+        self._number, self._heard = 0, b""
         self.waits = False
         """Whether it is done with its run and ready for another."""
 
@@ -28,6 +29,7 @@ class WorkerProcess:
         """Let it carry out the run in `folder`."""
         folder = folder.absolute()  # the current folder may have changed since the process began
         self._log, self.waits = folder / LOG, False
+        self._number += 1
         self._log.write_bytes(b"")
         if self._process is None:
             with self._log.open("ab") as log:  # what it says before it reads the folder's name
@@ -35,7 +37,7 @@ class WorkerProcess:
                     COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=_environment()
                 )
             os.set_blocking(_pipe(self._process.stdout).fileno(), False)
-        line = json.dumps({"folder": str(folder), "log": str(self._log)})
+        line = json.dumps({"number": self._number, "folder": str(folder), "log": str(self._log)})
         with contextlib.suppress(BrokenPipeError):  # it has died, which its status tells
             to = _pipe(self._process.stdin)
             to.write(f"{line}\n".encode())
@@ -45,8 +47,13 @@ class WorkerProcess:
         """0 when its run is done, otherwise how it ended, as subprocess.Popen.returncode; None while it is at work."""
         assert self._process is not None
         ended = self._process.poll()
-        self.waits = ended is None and bool(_pipe(self._process.stdout).read())
+        self._heard += _pipe(self._process.stdout).read() or b""
+        self.waits = ended is None and f"done {self._number}".encode() in self._heard.split(b"\n")
         return 0 if self.waits else ended
+
+    def lives(self) -> bool:
+        """Whether it could take another run."""
+        return self._process is not None and self._process.poll() is None
 
     def last_lines(self) -> str:
         """Its last output on this run in one line; removes the log."""

@@ -1,9 +1,10 @@
 """A worker process, `python -m assay.study.executor.worker`: carries out runs, each from its folder's config.yaml.
 
-Its standard input has a line of JSON for each run, with the folder and the file for what it says. When a run is done it
-writes a line to its standard output and waits for the next; but where a run takes code from outside assay it ends, as
-that code may keep something from one run to the next. It ends when its parent does: the input is a pipe that the parent
-holds open. Exit status 0: done; 2: the request is wrong (one line in the log); anything else: the worker died.
+Its standard input has a line of JSON for each run, with its number, the folder and the file for what it says. When a
+run is done it writes a line with the number to its standard output and waits for the next. It ends after a run with
+code from outside assay, as that code may keep something from one run to the next, and after one on a GPU, whose memory
+it would hold. It ends when its parent does: the input is a pipe that the parent holds open. Exit status 0: done; 2: the
+request is wrong (one line in the log); anything else: the worker died.
 """
 
 import json
@@ -29,7 +30,7 @@ def main() -> int:
         status, again = carry_out(Path(request["folder"]))
         if status != 0 or not again:
             return status
-        answers.write(b"done\n")
+        answers.write(f"done {request['number']}\n".encode())
         answers.flush()
 
 
@@ -39,13 +40,15 @@ def carry_out(folder: Path) -> tuple[int, bool]:
     from assay.study.folder import stored_config
     from assay.study.run import train
     from assay.study.sources import load_listed, takes_outside_code
+    from assay.training.memory import PeakMemory
+    from assay.training.native import IN_CPP, IN_PYTHON
 
     try:
         config = stored_config(folder, "run")
         if config is None:
             raise RequestError(f"{folder}: holds no run")
         load_listed(config.plugins, f"{folder.name}: plugin")
-        train(config, folder, lambda _: None, [])
+        run = train(config, folder, lambda _: None, [])
     except RequestError as error:
         return _complain(str(error))
     except OSError as error:
@@ -55,7 +58,10 @@ def carry_out(folder: Path) -> tuple[int, bool]:
         if line is None:
             raise
         return _complain(line)
-    return 0, not takes_outside_code(config)
+    PeakMemory.used = True
+    # What could not be built may be built for the next run; a device's memory belongs to whoever trains on it.
+    as_planned = run.record.environment.get("ops") in (None, IN_CPP, IN_PYTHON)
+    return 0, as_planned and run.record.plan["device"] == "cpu" and not takes_outside_code(config)
 
 
 def _read_input(asked: SimpleQueue[bytes]) -> None:
