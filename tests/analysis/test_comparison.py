@@ -211,11 +211,15 @@ def test_what_was_not_measured_is_none_and_verdicts_are_over_seeds() -> None:
     some = runs(2, ("gpt1",))
     some[1] = changed(some[1], peak_memory_bytes=None, output_health=health("OVERCONFIDENT"))
     (arm,) = study(some).arms
-    assert arm.peak_memory_bytes is None
+    assert arm.peak_memory_bytes == 412_000_000, "of the run that was measured"
     assert shown(arm, "output_health", "verdict").text == "OVERCONFIDENT 1/2"
     assert shown(arm, "signals", "verdict").text == "AMPLIFIER"
-    bare = [changed(record, signals_initial=None, signals_trained=None, output_health=None) for record in some]
+    bare = [
+        changed(record, signals_initial=None, signals_trained=None, output_health=None, peak_memory_bytes=None)
+        for record in some
+    ]
     (arm,) = study(bare).arms
+    assert arm.peak_memory_bytes is None
     assert {column.measurement for column in arm.columns} == {"recall"}
 
 
