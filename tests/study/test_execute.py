@@ -23,7 +23,7 @@ from assay.study.compare import Silent, compare
 from assay.study.executor.capacity import parse_workers
 from assay.study.executor.execute import execute
 from assay.study.executor.job import Job
-from assay.study.executor.pool import Pool
+from assay.study.executor.pool import Pool, _Task
 from assay.study.executor.process import WorkerProcess
 from assay.study.run import train
 from assay.study.sources import takes_outside_code
@@ -230,8 +230,9 @@ def test_what_only_this_python_knows_runs_here_with_one_line(fake: Path) -> None
     assert not (fake / "x").exists()
 
 
-def test_the_longest_of_a_turn_begin_first(fake: Path) -> None:
+def test_the_longest_of_a_turn_begin_first(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is known of an arm before its first run has ended; a later turn waits for the earlier ones."""
+    monkeypatch.setattr("assay.study.executor.pool.LAST_JOBS", 0)
     names = ["a0", "b0", "c0", "a1", "b1", "c1"]
     jobs = [replace(job(fake, name), arm=name[0], turn=int(name[1])) for name in names]
     pool = Pool(jobs, 2, Heard())
@@ -241,6 +242,38 @@ def test_the_longest_of_a_turn_begin_first(fake: Path) -> None:
     pool.queue = [(0, 1), (1, 1), (3, 1), (4, 1), (5, 1)]
     order = [names[pool._next()[0]] for _ in range(5)]
     assert order == ["b0", "a0", "c1", "b1", "a1"]
+
+
+def test_the_last_jobs_begin_as_workers_end_together(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turn by turn the shortest begins last, when the other worker has nothing left."""
+    seconds = {"r": 36.5, "g": 34.0, "t": 28.5}
+    jobs = [replace(job(fake, f"{arm}{turn}"), arm=arm, turn=turn) for turn in range(5) for arm in "rgt"]
+
+    def end() -> float:
+        pool = Pool(jobs, 2, Heard())
+        pool.queue = [(index, 1) for index in range(len(jobs)) if index not in (1, 2)]
+        pool.seconds = seconds
+        free = [45.0, 52.0]  # after t0 and g0
+        while pool.queue:
+            pool.active = [_Task(0, 1, jobs[0], WorkerProcess())]
+            pool.active[0].began = time.monotonic() - seconds["r"] + max(free) - min(free)
+            free[free.index(min(free))] += seconds[jobs[pool._next()[0]].arm]
+        return max(free)
+
+    ideal = (97 + 5 * sum(seconds.values()) - 62.5) / 2
+    assert end() < ideal + 3
+    monkeypatch.setattr("assay.study.executor.pool.LAST_JOBS", 0)
+    assert end() > ideal + 12
+
+
+def test_jobs_of_an_arm_keep_the_order_of_their_turns(fake: Path) -> None:
+    jobs = [replace(job(fake, f"{arm}{turn}"), arm=arm, turn=turn) for turn in range(3) for arm in "ab"]
+    pool = Pool(jobs, 2, Heard())
+    pool.queue = [(index, 1) for index in (5, 2, 0, 3, 1, 4)]
+    pool.seconds = {"a": 3.0, "b": 9.0}
+    order = [jobs[pool._next()[0]] for _ in range(6)]
+    for arm in "ab":
+        assert [job.turn for job in order if job.arm == arm] == [0, 1, 2]
 
 
 def test_an_interruption_ends_all_workers(fake: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,4 +47,4 @@ class Job:
     alone: bool = False
     """Whether it needs a process that has carried out nothing before."""
     turn: int = 0
-    """Jobs of a smaller turn begin first; the turn is the place of the seed in the study."""
+    """Jobs of a smaller turn begin first, but for the last of all; the turn is the place of the seed in the study."""

@@ -9,10 +9,13 @@ from time import sleep as pause
 from assay.errors import WRONG_REQUEST, RequestError, WorkerError
 from assay.records import MeasuredRun
 from assay.study.executor.job import Job, RunListener
+from assay.study.executor.order import first_of_best_order
 from assay.study.executor.process import WorkerProcess
 from assay.training.loop import StepEvent
 
 POLL_SECONDS = 0.1
+LAST_JOBS = 5
+"""So many jobs a worker from the end their order follows from how long they take, not from their turns."""
 TRIES = 2
 """How often a run is tried: one whose worker died is tried once more, from its last checkpoint."""
 
@@ -91,12 +94,31 @@ class Pool:
         return self.done
 
     def _next(self) -> tuple[int, int]:
-        """The next job: of the smallest turn in the queue the longest one, those of unknown duration before others."""
+        """The next job: of the smallest turn in the queue the longest one, those of unknown duration before others.
+
+        The last jobs begin as all workers end at about the same time.
+        """
         turn = min(self.jobs[index].turn for index, _ in self.queue)
         of_turn = [entry for entry in self.queue if self.jobs[entry[0]].turn == turn]
-        longest = max(of_turn, key=lambda entry: self.seconds.get(self.jobs[entry[0]].arm, math.inf))
-        self.queue.remove(longest)
-        return longest
+        chosen = max(of_turn, key=lambda entry: self._seconds_of(entry[0]))
+        if len(self.queue) <= LAST_JOBS * self.workers:
+            chosen = self._that_ends_soonest() or chosen
+        self.queue.remove(chosen)
+        return chosen
+
+    def _that_ends_soonest(self) -> tuple[int, int] | None:
+        """The job whose beginning now lets the last worker end first; None where nobody knows how long jobs take."""
+        queue = sorted(self.queue, key=lambda entry: self.jobs[entry[0]].turn)
+        seconds = [self._seconds_of(index) for index, _ in queue]
+        busy = [self._seconds_of(task.index) - (time.monotonic() - task.began) for task in self.active]
+        if math.inf in (*seconds, *busy):
+            return None
+        free = [0.0] * (self.workers - len(busy))
+        arm = self.jobs[queue[first_of_best_order(seconds, [*free, *(max(0.0, left) for left in busy)])][0]].arm
+        return next(entry for entry in queue if self.jobs[entry[0]].arm == arm)
+
+    def _seconds_of(self, index: int) -> float:
+        return self.seconds.get(self.jobs[index].arm, math.inf)
 
     def _begin(self, index: int, tries: int) -> None:
         """Give the run to a worker that waits, or to a new one; one that waits then makes room."""
