@@ -2,9 +2,9 @@
 
 `.venv/bin/python benchmarks/precision.py [--architectures A,B] [--size 300k] [--tokens 512k] [--seeds 8]
 [--corpus stdlib] [--tokenizer bpe:1024] [--batch-tokens 512] [--lr 3e-3] [--out DIR] [--json]`.
-Every seed trains the same initial weights on the same batches in both
-precisions; both are scored in their own precision. A row is equivalent where the 95% interval of its mean difference
-(Student's t over seeds) lies inside 0.01 nats per token on either side. A repeated command goes on where it was.
+Every seed trains the same initial weights on the same batches in both precisions; both are scored in their own
+precision. A row is equivalent where the 95% interval of its mean difference (Student's t over seeds) lies inside 0.01
+nats per token on either side. A repeated command goes on where it was.
 """
 
 import argparse

@@ -17,6 +17,7 @@ from assay.records import MeasurementResult, RunRecord
 from assay.study.asked import StudyConfig
 from assay.study.run import train
 from assay.training.loop import StepEvent
+from assay.training.memory import PeakMemory
 from study.made_up import Make
 
 
@@ -60,6 +61,22 @@ def test_interrupted_equals_uninterrupted(architecture: str, make: Make, tmp_pat
     for name in ("likelihood", "signals", "output_health"):
         path = f"measurements/{name}.json"
         assert values(tmp_path / "parts" / path) == values(tmp_path / "whole" / path)
+
+
+def test_memory_is_of_all_parts_of_a_run_or_unknown(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that has carried out other runs measures none, and its part may have been the largest."""
+    if not PeakMemory("cpu").measurable:
+        pytest.skip("the high-water mark cannot be reset here")
+    config = make(training={"checkpoint_interval": 3})
+    for used in ((False, False), (False, True), (True, False)):
+        folder = tmp_path / str(used)
+        monkeypatch.setattr(PeakMemory, "used", used[0])
+        with pytest.raises(Crash):
+            go(config, folder, 5)
+        monkeypatch.setattr(PeakMemory, "used", used[1])
+        assert (go(config, folder).peak_memory_bytes is None) == any(used)
 
 
 def test_chains_do_not_move_with_validation_precision_or_architecture(make: Make, tmp_path: Path) -> None:

@@ -116,6 +116,7 @@ class TrainingRun:
         progress = self._start()
         chain = Chain(progress.chain)
         memory = PeakMemory(self.plan.device)
+        measured = progress.step == 0 or progress.peak_memory_bytes is not None
         interval = self.config.interval(self.config.checkpoint_interval)
         kept = self.config.kept_steps
         branching = {self.config.branch(tokens).stable_steps for tokens in self.config.branches}
@@ -133,8 +134,10 @@ class TrainingRun:
                     place.parent.mkdir(exist_ok=True)
                     checkpoint.save(place, self.model, self.optimizer, progress)
                 if progress.status != "running" or progress.step % interval == 0:
-                    peaks = [peak for peak in (progress.peak_memory_bytes, memory.bytes()) if peak is not None]
-                    progress = progress.model_copy(update={"peak_memory_bytes": max(peaks, default=None)})
+                    # Of all parts of a resumed run or of none: the peak may have been in one that was not measured.
+                    now = memory.bytes() if measured else None
+                    peak = None if now is None else max(now, progress.peak_memory_bytes or 0)
+                    progress = progress.model_copy(update={"peak_memory_bytes": peak})
                     if progress.status == "finished" and self.config.weights == "best":
                         checkpoint.load_best(self.folder, self.model, _best_step(progress))
                     checkpoint.save(self.folder / "checkpoint", self.model, self.optimizer, progress)
