@@ -13,6 +13,7 @@ from assay.errors import RequestError
 from assay.layers.mixer import Layer
 from assay.model.architecture import ARCHITECTURES
 from assay.model.optimizer_roles import optimizer_roles
+from assay.ops.orthogonal import in_cpp_here, prepare_orthogonal
 from assay.training.muon import MOMENTUM, ByShape, MuonWithAdamW
 from assay.training.optim import build_optimizer, optimizer_groups, set_rate
 from training.test_loop import training_run
@@ -43,9 +44,12 @@ def test_every_parameter_is_in_one_group_and_matrices_are_muons(name: str) -> No
     assert {group.optimizer for group in optimizer_groups(model, protocol())} == {"adamw"}
 
 
+@pytest.mark.parametrize("native", [False, True])
 @pytest.mark.parametrize("steps", [1, 5])
-def test_steps_are_those_of_torchs_own(steps: int) -> None:
+def test_steps_are_those_of_torchs_own(steps: int, native: bool) -> None:
     """Wide, tall and square matrices, two of a shape, one without a gradient."""
+    if native and (not in_cpp_here() or prepare_orthogonal()):
+        pytest.skip("needs a processor with AVX512-BF16 and a compiler")
     shapes = [(24, 40), (24, 40), (40, 24), (16, 16), (3, 50)]
     generator = torch.Generator().manual_seed(0)
     start = [torch.randn(shape, generator=generator) for shape in shapes]
@@ -54,6 +58,8 @@ def test_steps_are_those_of_torchs_own(steps: int) -> None:
         weights = [nn.Parameter(weight.clone()) for weight in start]
         options = {"lr": RATE, "weight_decay": 0.3, "momentum": MOMENTUM, "adjust_lr_fn": "match_rms_adamw"}
         optimizer = kind(weights, **options)
+        if isinstance(optimizer, ByShape):
+            optimizer.native = native
         slopes = torch.Generator().manual_seed(1)
         for _ in range(steps):
             for weight in weights[:-1]:
@@ -64,7 +70,7 @@ def test_steps_are_those_of_torchs_own(steps: int) -> None:
     assert torch.equal(theirs[-1], ours[-1])
     for one, other, before in zip(theirs, ours, start, strict=True):
         moved = (one - before).norm().detach()
-        assert (one - other).norm().detach() <= 0.01 * moved, "up to bfloat16"
+        assert (one - other).norm().detach() <= (0.02 if native else 0.01) * moved, "up to bfloat16"
     for one, other in zip(their_state, our_state, strict=True):
         assert one.keys() == other.keys()
         torch.testing.assert_close(one["momentum_buffer"], other["momentum_buffer"])

@@ -17,6 +17,7 @@ from assay.model.plan import ExecutionConfig, ExecutionPlan, resolve_plan
 from assay.ops.native import build
 from assay.ops.native.kernels import KERNELS
 from assay.ops.native.processor import types_here
+from assay.ops.orthogonal import in_cpp_here
 from assay.training.config import TrainingConfig
 from assay.training.loop import StepEvent, TrainingRun
 from assay.training.native import IN_CPP, IN_PYTHON, build_ops, native_shortfall, prepare_ops
@@ -116,7 +117,8 @@ def test_what_is_not_built_is_said_in_a_line(monkeypatch: pytest.MonkeyPatch, tm
     line = native_shortfall("gpt1", said)
     assert line is not None
     assert line.startswith(
-        "execution.native: ops of gpt1 ran in C++ but attention_in_blocks, rms_norm, summed_nats, token_shift not, "
+        "execution.native: ops of gpt1 ran in C++ but attention_in_blocks, gated_silu, layer_norm, rms_norm, silu, "
+        "squared_relu, summed_nats, token_shift not, "
     )
     assert "no_such_header" in line
     assert "\n" not in line
@@ -147,14 +149,26 @@ def test_what_is_missing_is_built_once_and_said_before(monkeypatch: pytest.Monke
     monkeypatch.setattr(build, "_build", make)
     told: list[str] = []
     models = [tiny(name) for name in ("gpt1", "gated-delta-net", "rwkv7")]
-    build_ops(plan_of("float32", native=True), models, told.append)
+    build_ops(plan_of("float32", native=True), models, [], told.append)
     assert len(told) == 1
     assert f"({len(built)} files, a few seconds each)" in told[0]
-    needed = {"attention", "cross_entropy", "rms_norm", "delta_rule", "convolution", "wkv7", "token_shift"}
+    needed = {
+        "attention",
+        "cross_entropy",
+        "rms_norm",
+        "layer_norm",
+        "activations",
+        "delta_rule",
+        "convolution",
+        "wkv7",
+        "token_shift",
+    }
     assert set(built) == needed, "what these models need, and nothing else"
-    build_ops(plan_of("float32", native=True), models, told.append)
+    build_ops(plan_of("float32", native=True), models, [], told.append)
     assert len(told) == 1
-    build_ops(plan_of("float32", native=True), [tiny("rwkv6"), tiny("mamba2")], told.append)
+    build_ops(plan_of("float32", native=True), [tiny("rwkv6"), tiny("mamba2")], [], told.append)
     assert set(built) == {*needed, "wkv6", "ssd"}
-    build_ops(plan_of("float32", native=False), models, told.append)
-    assert len(told) == 2
+    build_ops(plan_of("float32", native=True), models, ["adamw", "muon"], told.append)
+    assert ("orthogonal" in built) == in_cpp_here()
+    build_ops(plan_of("float32", native=False), models, [], told.append)
+    assert len(told) == 2 + in_cpp_here()

@@ -59,7 +59,8 @@ def _afresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     They alone have a gradient by hand in eager that graphs have not; tests/ops holds it to torch's or to the formula's.
     """
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-    monkeypatch.setattr("assay.layers.basic.rms_norm", composed_rms_norm)
+    for layers in ("basic", "delta_net", "rwkv7"):
+        monkeypatch.setattr(f"assay.layers.{layers}.rms_norm", composed_rms_norm)
     for rwkv in ("rwkv6", "rwkv7"):
         monkeypatch.setattr(f"assay.layers.{rwkv}.token_shift", composed_token_shift)
     torch._dynamo.reset()

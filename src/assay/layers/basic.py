@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from assay.layers.mixer import ExecutedFlops, Layer, SequenceLayer, Shared, State
+from assay.ops.activations import gated_silu
+from assay.ops.layer_norm import layer_norm
 from assay.ops.rms_norm import rms_norm
 
 
@@ -53,9 +55,7 @@ class LayerNorm(Layer):
         self.eps = eps
 
     def forward(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        weight, bias = self.weight.to(dtype), self.bias.to(dtype)
-        return F.layer_norm(x.to(dtype), weight.shape, weight, bias, self.eps).to(x.dtype)
+        return layer_norm(x.unsqueeze(-2), self.weight[None], self.bias[None], self.eps).squeeze(-2)
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         nn.init.ones_(self.weight)
@@ -176,7 +176,7 @@ class SwiGLU(ChannelMixer):
     def forward(
         self, x: Float[Tensor, "B T D"], state: State | None = None, shared: Shared | None = None
     ) -> tuple[Float[Tensor, "B T D"], State]:
-        return self.down(F.silu(self.gate(x)) * self.up(x)), ()
+        return self.down(gated_silu(self.gate(x), self.up(x))), ()
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         for layer in (self.gate, self.up):

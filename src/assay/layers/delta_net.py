@@ -16,13 +16,15 @@ from typing import ClassVar, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from assay.errors import RequestError
 from assay.layers.basic import RMSNorm, Tap
 from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared
+from assay.ops.activations import silu
 from assay.ops.convolution import CONVOLUTION, causal_convolution, convolution_flops
 from assay.ops.delta_rule import DELTA_RULE, ErrorTaken, delta_rule, delta_rule_flops
+from assay.ops.execution import product_dtype
+from assay.ops.rms_norm import rms_norm
 
 INITIAL_STD = 0.02
 _L2_EPS = 1e-6
@@ -41,7 +43,7 @@ def l2_normalised(x: Float[Tensor, "*B K"], length: float = 1.0) -> Float[Tensor
     """length * x / sqrt(sum(x^2) + 1e-6) over the last axis; in float32, or wider if x is."""
     K = x.shape[-1]
     x = x.to(torch.promote_types(x.dtype, torch.float32))
-    return F.rms_norm(x, (K,), eps=_L2_EPS / K) * (length / math.sqrt(K))
+    return rms_norm(x, x.new_full((K,), length / math.sqrt(K)), _L2_EPS / K)
 
 
 class DeltaNet(SequenceLayer):
@@ -99,8 +101,8 @@ class DeltaNet(SequenceLayer):
         )
         y = self.norm(y).flatten(2)
         if self.gate_proj is not None:
-            y = y * self.gate_tap(F.silu(self.gate_proj(x)))
-        return self.output_proj(y.to(x.dtype)), DeltaNetState(conv_state, memory)
+            y = y * self.gate_tap(silu(self.gate_proj(x)))
+        return self.output_proj(y.to(product_dtype(x))), DeltaNetState(conv_state, memory)
 
     def _queries_keys_values(
         self, x: Float[Tensor, "B T D"], state: Float[Tensor, "B W C"] | None
@@ -112,7 +114,7 @@ class DeltaNet(SequenceLayer):
         else:
             qkv, state = causal_convolution(qkv, self.conv_weight, None, state, self.execution)
         keys = self.n_heads * self.key_dim
-        q, k, v = F.silu(qkv).split([keys, keys, self.n_value_heads * self.value_dim], -1)
+        q, k, v = silu(qkv).split([keys, keys, self.n_value_heads * self.value_dim], -1)
         q, k = (part.unflatten(-1, (self.n_heads, self.key_dim)) for part in (q, k))
         q, k = l2_normalised(q, 1 / math.sqrt(self.key_dim)), l2_normalised(k)
         if self.n_value_heads != self.n_heads:

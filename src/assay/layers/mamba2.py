@@ -16,7 +16,9 @@ from torch.nn import functional as F
 from assay.errors import RequestError
 from assay.layers.basic import Tap, uniform_fan_in_
 from assay.layers.mixer import ExecutedFlops, Layer, SequenceLayer, Shared
+from assay.ops.activations import silu
 from assay.ops.convolution import CONVOLUTION, causal_convolution, convolution_flops
+from assay.ops.execution import product_dtype
 from assay.ops.ssd import SSD, Factors, ssd, ssd_flops
 
 DECAY_RATE_RANGE = (1.0, 16.0)
@@ -122,7 +124,7 @@ class Mamba2(SequenceLayer):
             xbc, conv_state = causal_convolution(
                 xbc, self.conv_weight, self.conv_bias, state and state.convolution, self.execution
             )
-        value, b, c = F.silu(xbc).split([d_inner, *[self.n_groups * self.d_state] * 2], -1)
+        value, b, c = silu(xbc).split([d_inner, *[self.n_groups * self.d_state] * 2], -1)
         # In float32 from here, where products of two types and bfloat16's SiLU would take three times as long on a CPU.
         dtype = torch.promote_types(x.dtype, torch.float32)
         value = value.unflatten(-1, (n_heads, self.head_dim))
@@ -132,8 +134,8 @@ class Mamba2(SequenceLayer):
         log_decay = self.log_decay(-self.A_log.to(dtype).exp() * dt)
         factors = Factors(dt, self.D.to(dtype))
         y, ssm_state = ssd(value, log_decay, b, c, state and state.ssm, self.execution, factors)
-        y = self.norm(y.flatten(2) * self.gate(F.silu(z.to(dtype))))
-        return self.out_proj(y.to(x.dtype)), Mamba2State(conv_state, ssm_state)
+        y = self.norm(y.flatten(2) * self.gate(silu(z.to(dtype))))
+        return self.out_proj(y.to(product_dtype(x))), Mamba2State(conv_state, ssm_state)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> Mamba2State:
         dtype = torch.promote_types(self.D.dtype, torch.float32)

@@ -68,24 +68,26 @@ class Dropout(Masking):
 @contextmanager
 def seeded(model: nn.Module, seed: int | Int[Tensor, ""]) -> Iterator[None]:
     """Inside the block every stochastic layer of `model` draws from `seed`: the same seed gives the same masks."""
-    set_seed(model, torch.as_tensor(seed, dtype=torch.int64))
+    layers = numbered_maskings(model)
+    set_seed(layers, torch.as_tensor(seed, dtype=torch.int64))
     try:
         yield
     finally:
-        set_seed(model, None)
+        set_seed(layers, None)
 
 
-def set_seed(model: nn.Module, seed: Int[Tensor, ""] | None) -> None:
-    """Let every stochastic layer of `model` draw from `seed` from now on; with None each draws for itself again."""
-    number_maskings(model)
-    for layer in maskings(model):
+def set_seed(layers: Sequence[Masking], seed: Int[Tensor, ""] | None) -> None:
+    """Let the `layers`, which have their places, draw from `seed` from now on; with None each for itself again."""
+    for layer in layers:
         layer.seed, layer.drawn = seed, 0
 
 
-def number_maskings(model: nn.Module) -> None:
-    """Give every stochastic layer of `model` a place of its own, so that no two draw alike."""
-    for place, layer in enumerate(maskings(model)):
+def numbered_maskings(model: nn.Module) -> list[Masking]:
+    """The stochastic layers of `model`, each with a place of its own, so that no two draw alike."""
+    layers = maskings(model)
+    for place, layer in enumerate(layers):
         layer.place = place
+    return layers
 
 
 @contextmanager

@@ -20,13 +20,14 @@ from typing import ClassVar, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from assay.errors import RequestError
 from assay.layers.basic import Tap, orthogonal_
 from assay.layers.mixer import ExecutedFlops, SequenceLayer, Shared
 from assay.layers.token_shift import ShiftState, last_input
+from assay.ops.activations import silu, squared_relu
 from assay.ops.execution import product_dtype
+from assay.ops.layer_norm import layer_norm
 from assay.ops.token_shift import mixtures, shift_difference, token_shift
 from assay.ops.wkv6 import WKV6, wkv6, wkv6_flops
 
@@ -116,7 +117,7 @@ class RWKV6TimeMix(SequenceLayer):
         )
         log_decay = self.decay_tap(self._log_decay(x_w)).unflatten(-1, self.bonus.shape)
         y, wkv = wkv6(r, k, v, log_decay, self.bonus, None if state is None else state.wkv, self.execution)
-        gate = self.gate_tap(F.silu(self.gate(x_g)))
+        gate = self.gate_tap(silu(self.gate(x_g)))
         return self.output(self._group_norm(y).to(gate.dtype) * gate), RWKV6State(last_input(x, self.token_shift), wkv)
 
     def _mixed(
@@ -144,8 +145,8 @@ class RWKV6TimeMix(SequenceLayer):
 
     def _group_norm(self, y: Float[Tensor, "B T H K"]) -> Float[Tensor, "B T D"]:
         dtype = torch.promote_types(y.dtype, torch.float32)
-        normal = F.layer_norm(y.to(dtype), y.shape[-1:], eps=_GROUP_NORM_EPS).flatten(-2)
-        return normal * self.norm_weight.to(dtype) + self.norm_bias.to(dtype)
+        weight, bias = (part.unflatten(0, y.shape[-2:]) for part in (self.norm_weight, self.norm_bias))
+        return layer_norm(y.to(dtype), weight, bias, _GROUP_NORM_EPS).flatten(-2)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> RWKV6State:
         H, K = self.bonus.shape
@@ -243,7 +244,7 @@ class RWKV6ChannelMix(SequenceLayer):
         self, x: Float[Tensor, "B T D"], state: ShiftState | None = None, shared: Shared | None = None
     ) -> tuple[Float[Tensor, "B T D"], ShiftState]:
         x_k, x_r = self._mixed(x, None if state is None else state.shift)
-        hidden = F.relu(self.key(x_k)).square()
+        hidden = squared_relu(self.key(x_k))
         gate = self.gate_tap(torch.sigmoid(self.receptance(x_r)))
         return gate * self.value(hidden), ShiftState(last_input(x, self.token_shift))
 

@@ -24,13 +24,15 @@ from typing import ClassVar, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from assay.errors import RequestError
 from assay.layers.basic import Tap, orthogonal_
 from assay.layers.mixer import ExecutedFlops, Layer, SequenceLayer, Shared
 from assay.layers.token_shift import ShiftState, last_input
+from assay.ops.activations import squared_relu
 from assay.ops.execution import product_dtype
+from assay.ops.layer_norm import layer_norm
+from assay.ops.rms_norm import rms_norm
 from assay.ops.token_shift import token_shift
 from assay.ops.wkv7 import WKV7, wkv7, wkv7_flops
 
@@ -107,6 +109,12 @@ class DecayLowRank(LowRank):
     rate_factors: ClassVar[Mapping[str, float]] = {"base": 2.0}
 
 
+def _of_length_one(x: Float[Tensor, "*B K"]) -> Float[Tensor, "*B K"]:
+    """x / sqrt(sum(x^2) + 1e-24) over the last axis; the authors divide by the norm, or by 1e-12 where it is less."""
+    K = x.shape[-1]
+    return rms_norm(x, x.new_full((K,), 1 / math.sqrt(K)), 1e-24 / K)
+
+
 class RWKV7TimeMix(SequenceLayer):
     """Generalised delta rule; decay, removal key and in-context learning rate are per channel (section 4, time mixing).
 
@@ -174,7 +182,7 @@ class RWKV7TimeMix(SequenceLayer):
         rate = self.rate_tap(torch.sigmoid(self.rate(x_a)))
         r, k, v = self.receptance(x_r), self.key(x_k), self._values(x_v, shared)
         r, k = r.to(rate.dtype), k.to(rate.dtype)
-        removal = F.normalize((k * self.removal).unflatten(-1, heads), dim=-1)
+        removal = _of_length_one((k * self.removal).unflatten(-1, heads))
         k = k * (1 + (rate - 1) * self.replacement)
 
         r, k, v, log_decay, rate = (part.unflatten(-1, heads) for part in (r, k, v, log_decay, rate))
@@ -201,8 +209,8 @@ class RWKV7TimeMix(SequenceLayer):
 
     def _group_norm(self, y: Float[Tensor, "B T H K"]) -> Float[Tensor, "B T D"]:
         dtype = torch.promote_types(y.dtype, torch.float32)
-        normal = F.layer_norm(y.to(dtype), y.shape[-1:], eps=_GROUP_NORM_EPS).flatten(-2)
-        return normal * self.norm_weight.to(dtype) + self.norm_bias.to(dtype)
+        weight, bias = (part.unflatten(0, y.shape[-2:]) for part in (self.norm_weight, self.norm_bias))
+        return layer_norm(y.to(dtype), weight, bias, _GROUP_NORM_EPS).flatten(-2)
 
     def initial_state(self, batch: int, capacity: int | None = None) -> RWKV7State:
         H, K = self.bonus.shape
@@ -300,7 +308,7 @@ class RWKV7ChannelMix(SequenceLayer):
         x_k = x.to(product_dtype(x))
         if self.token_shift:
             x_k = token_shift(x, None if state is None else state.shift, self.mu_k[None]).squeeze(0)
-        return self.value(F.relu(self.key(x_k)).square()), ShiftState(last_input(x, self.token_shift))
+        return self.value(squared_relu(self.key(x_k))), ShiftState(last_input(x, self.token_shift))
 
     def initial_state(self, batch: int, capacity: int | None = None) -> ShiftState:
         width = self.key.in_features if self.token_shift else 0

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from assay.layers.mixer import Layer, SequenceLayer, Shared, State
-from assay.layers.randomness import Dropout, number_maskings
+from assay.layers.randomness import Dropout, numbered_maskings
 from assay.ops.execution import Execution
 
 Draw = Callable[[Tensor, torch.Generator], object]
@@ -156,7 +156,7 @@ class LanguageModel(Layer):
         head = None if head_draw is None else nn.Parameter(torch.empty(embedding.tokens.shape))
         self.register_parameter("untied_head", head)
         self._head_draw = head_draw
-        number_maskings(self)
+        numbered_maskings(self)
 
     @property
     def vocab_size(self) -> int:

@@ -7,6 +7,7 @@ the operands in the types that they are to compute in.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -80,6 +81,10 @@ class Differentiable:
                 raise NotBuiltError(why)
         KERNELS.ready.update((self.name, dtype) for dtype in unchecked)
 
+    def runs_native(self, *operands: Tensor, option: Sequence[object] = ()) -> bool:
+        """Whether a call would run in C++, outside of a graph that is being compiled."""
+        return not torch.compiler.is_compiling() and self._takes_native(operands, option)
+
     def _takes_native(self, operands: Sequence[Tensor], option: Sequence[object]) -> bool:
         if not KERNELS.on or self.native is None or operands[0].device.type != "cpu":
             return False
@@ -116,8 +121,9 @@ def _called_by(ops: Iterable[str]) -> list[Differentiable]:
     return [function for function, native in forms if not (native.ops and names.isdisjoint(native.ops))]
 
 
-def _without_autocast(x: Tensor) -> torch.autocast:
-    return torch.autocast(x.device.type, enabled=False)
+def _without_autocast(x: Tensor) -> AbstractContextManager[object]:
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
 def _autograd_function(forward: Forward, gradient: Gradient, keeps: Sequence[int]) -> type[torch.autograd.Function]:

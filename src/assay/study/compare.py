@@ -208,7 +208,7 @@ def _carry_out_seeds(
     study: Study, seeds: Sequence[int], folder: Path, listener: Listener, workers: int | None
 ) -> list[MeasuredRun]:
     """The runs of all arms with `seeds`, seed by seed in the order of the arms."""
-    build_ops(study.plan, study.models_on_meta(), listener.message)
+    build_ops(study.plan, study.models_on_meta(), study.optimizers(), listener.message)
     # Seed by seed, so that an early look already compares; the longest runs first, so that no worker waits at the end.
     # How long a run of an arm takes is known after its first; before, FLOPs are a guess.
     longest_first = sorted(study.arms, key=lambda arm: -training_flops(arm))

@@ -22,7 +22,7 @@ from assay.study.asked import PluginFile, StudyConfig
 from assay.study.machine import compiles_at_once, threads_at_once
 from assay.study.sources import arm_plugins, measurement_plugins
 from assay.study.spec import Spec, folder_name
-from assay.training.config import TrainingConfig
+from assay.training.config import OptimizerName, TrainingConfig
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,10 @@ class Study:
     def models_on_meta(self) -> list[LanguageModel]:
         """The models of all arms, without weights."""
         return [build_on_meta(arm.architecture, arm.config) for arm in self.arms]
+
+    def optimizers(self) -> set[OptimizerName]:
+        """The optimizers of all arms."""
+        return {arm.training.optimizer for arm in self.arms}
 
     def of_runs(self) -> list[Measurement[Any]]:
         """What is measured of every run."""

@@ -66,7 +66,7 @@ def train(
         for line in study.dataset.description():
             tell(line)
     made = open_folder(folder, resolved)
-    build_ops(study.plan, study.models_on_meta(), tell)
+    build_ops(study.plan, study.models_on_meta(), study.optimizers(), tell)
     try:
         run = carry_out(study, arm, seed, folder, observers)
     except OSError:

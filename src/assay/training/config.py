@@ -6,6 +6,9 @@ from pydantic import Field, field_validator, model_validator
 
 from assay.config import Config
 
+OptimizerName = Literal["adamw", "muon"]
+"""Muon takes the matrices, AdamW the rest; or AdamW takes all."""
+
 
 class TrainingConfig(Config):
     """The protocol of one run; the same for all arms of a study. Lengths in tokens or steps, as the names say."""
@@ -16,7 +19,7 @@ class TrainingConfig(Config):
     """Tokens per forward pass; None means the whole batch. Gradients are accumulated over micro-batches."""
     context: int = Field(256, ge=2, le=2**30)
     order: Literal["shuffled", "sequential"] = "shuffled"
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: OptimizerName = "adamw"
     """`muon` updates the matrices inside blocks by Muon and everything else by AdamW, at one learning rate."""
     learning_rate: float = Field(3e-3, gt=0)
     schedule: Literal["constant", "cosine", "wsd"] = "cosine"

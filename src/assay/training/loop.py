@@ -105,7 +105,7 @@ class TrainingRun:
         self.model_observers = model_observers
         self.codes = observed_by or {}
         self.objective = Objective(self.model, plan)
-        self.optimizer = build_optimizer(self.model, config)
+        self.optimizer = build_optimizer(self.model, config, plan.native)
         self.compiled = UNCOMPILED
         """How the steps run, as `compile_objective` says."""
         self.ops = IN_PYTHON
@@ -166,13 +166,14 @@ class TrainingRun:
             if fingerprint(self.model)._replace(modes=before.modes) != before:
                 raise RequestError(f"{observer.name}: its observer changed the model that is trained; it may only look")
             add_row(course_file(self.folder, observer.name), row, self.codes.get(observer.name))
+            self.objective.train()
 
     def _start(self) -> TrainingProgress:
         folder = self.folder / "checkpoint"
         begun = checkpoint.recover(folder)
         left = not (begun and TrainingProgress.read(folder / "progress.json").status != "running")
         if left:
-            self.ops = prepare_ops(self.model, self.plan)
+            self.ops = prepare_ops(self.model, self.plan, self.config.optimizer)
         if self.plan.compile and left:
             forget_compiled_code()
             parts = self._micro_batches(self.batches.batch(0), 0)

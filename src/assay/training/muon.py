@@ -10,9 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
+from assay.ops.orthogonal import NewtonSchulz, orthogonal
 from assay.training.config import TrainingConfig
 
 MOMENTUM = 0.95
@@ -27,6 +26,9 @@ class ByShape(torch.optim.Muon):
     """torch's Muon with one batch of products for all matrices of a shape, where torch's makes fifteen for each matrix:
     in small models that was a fifth of a step. Groups, state and options are torch's.
     """
+
+    native = False
+    """Whether matrices are made orthogonal in C++ where that is ready."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> None:  # type: ignore[override]
@@ -46,30 +48,22 @@ class ByShape(torch.optim.Muon):
             moments = [self.state[weight]["momentum_buffer"] for weight in weights]
             torch._foreach_lerp_(moments, gradients, 1 - group["momentum"])
             updates = torch._foreach_lerp(gradients, moments, group["momentum"])
+            a, b, c = group["ns_coefficients"]
+            iteration = NewtonSchulz(a, b, c, group["eps"], group["ns_steps"])
             torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
             for shape in dict.fromkeys(weight.shape for weight in weights):
                 places = [place for place, weight in enumerate(weights) if weight.shape == shape]
-                found = orthogonal(torch.stack([updates[place] for place in places]), group)
+                found = orthogonal(torch.stack([updates[place] for place in places]), iteration, self.native)
                 by = -group["lr"] * 0.2 * math.sqrt(max(shape))
                 torch._foreach_add_([weights[place] for place in places], list(found.unbind()), alpha=by)
-
-
-def orthogonal(matrices: Float[Tensor, "N R C"], group: Group) -> Float[Tensor, "N R C"]:
-    """The orthogonal factors of all matrices by the iteration X <- a X + (b X X^T + c (X X^T)^2) X, in bfloat16."""
-    a, b, c = group["ns_coefficients"]
-    tall = matrices.shape[1] > matrices.shape[2]
-    x = (matrices.mT if tall else matrices).bfloat16()
-    x = x / x.norm(dim=(1, 2), keepdim=True).clamp_min(group["eps"])
-    for _ in range(group["ns_steps"]):
-        gram = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x.mT if tall else x).to(matrices.dtype)
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
     """Groups of both kinds in one `param_groups`, those of `matrices` first; one state, one checkpoint."""
 
-    def __init__(self, matrices: list[Group], others: list[Group], config: TrainingConfig) -> None:
+    def __init__(
+        self, matrices: list[Group], others: list[Group], config: TrainingConfig, native: bool = False
+    ) -> None:
         self._muon = ByShape(
             matrices,
             lr=config.learning_rate,
@@ -78,6 +72,7 @@ class MuonWithAdamW(torch.optim.Optimizer):
             ns_steps=ITERATIONS,
             adjust_lr_fn="match_rms_adamw",
         )
+        self._muon.native = native
         self._adamw = adamw(others, config)
         super().__init__([*self._muon.param_groups, *self._adamw.param_groups], {})
         self._share()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from assay.layers.auxiliary import auxiliary_losses
 from assay.layers.mixer import Shared
-from assay.layers.randomness import set_seed
+from assay.layers.randomness import numbered_maskings, set_seed
 from assay.model.lm import LanguageModel
 from assay.model.plan import ExecutionPlan
 from assay.ops.cross_entropy import summed_nats
@@ -43,6 +43,7 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
         self.plan = plan
+        self._stochastic = numbered_maskings(model)
         self._compiled: Callable[..., Outcome] | None = None
 
     def forward(self, inputs: Int[Tensor, "B T"], targets: Int[Tensor, "B T"], seed: int | Int[Tensor, ""]) -> Outcome:
@@ -61,10 +62,10 @@ class Objective(nn.Module):
 
     def _compute(self, inputs: Int[Tensor, "B T"], targets: Int[Tensor, "B T"], seed: Int[Tensor, ""]) -> Outcome:
         shared: Shared = {}
-        set_seed(self.model, seed)
+        set_seed(self._stochastic, seed)
         try:
             hidden, _ = self.model.hidden(inputs, shared=shared)
             nats = summed_nats(hidden.flatten(0, 1), self.model.head_weight, targets.flatten())
         finally:
-            set_seed(self.model, None)
+            set_seed(self._stochastic, None)
         return Outcome(nats, (targets != IGNORED).sum(), auxiliary_losses(shared))

@@ -11,11 +11,12 @@ from assay.training.config import TrainingConfig
 from assay.training.muon import Group, MuonWithAdamW, adamw
 
 
-def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+def build_optimizer(model: nn.Module, config: TrainingConfig, native: bool = False) -> torch.optim.Optimizer:
     """The optimizer of `training.optimizer`; a group of parameters for each weight decay and learning-rate factor.
 
     The factor stands beside a group's `lr`, which `set_rate` sets anew at each step. With `muon` the parameters that
-    are matrices have groups of their own; a model without any is left to AdamW whole.
+    are matrices have groups of their own; a model without any is left to AdamW whole. `native` lets Muon's products
+    run in C++ where `prepare_ops` has made that ready.
     """
     matrices, others = list[Group](), list[Group]()
     for role, parameters in _by_role(model, config).items():
@@ -26,7 +27,7 @@ def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opt
             "rate_factor": role.rate_factor,
         }
         (matrices if role.matrix else others).append(group)
-    return MuonWithAdamW(matrices, others, config) if matrices else adamw(others, config)
+    return MuonWithAdamW(matrices, others, config, native) if matrices else adamw(others, config)
 
 
 def optimizer_groups(model: nn.Module, config: TrainingConfig) -> list[OptimizerGroup]:

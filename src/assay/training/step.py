@@ -1,7 +1,7 @@
 """One optimizer step: gradients over the micro-batches of a batch, clipping, the optimizer."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -107,7 +107,7 @@ def take_step(
 ) -> TakenStep:
     """Train on one batch in `parts`, with `scored` targets, at the learning rate of `step`."""
     losses = accumulate_gradients(objective, parts, scored, shares)
-    norm = clip_gradients(objective, config.clip_norm)
+    norm = clip_gradients([p for group in optimizer.param_groups for p in group["params"]], config.clip_norm)
     finite = math.isfinite(losses.nats) and math.isfinite(norm)
     if finite:
         set_rate(optimizer, learning_rate(config, step))
@@ -126,7 +126,8 @@ def accumulate_gradients(
     gradients, each passes its own parts and, as `scored`, the targets of the whole batch divided by the number of
     processes.
     """
-    objective.train()
+    if not all(module.training for module in (objective, *objective.children())):
+        objective.train()  # it takes longer than to look: whoever evaluates a model switches all of it
     names: list[str] = []
     found: list[Tensor] = []
     tokens = sum(part.inputs.numel() for part in parts)
@@ -153,11 +154,11 @@ def accumulate_gradients(
     return MeanLosses(means[_NATS], auxiliary, {name.removeprefix(_PORTION): of for name, of in portions.items()})
 
 
-def clip_gradients(model: nn.Module, clip_norm: float | None) -> float:
+def clip_gradients(parameters: Iterable[nn.Parameter], clip_norm: float | None) -> float:
     """Scale the gradients down to a norm of at most `clip_norm`, if it is given; return the norm before."""
-    parameters = [p for p in model.parameters() if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    found = [(p, p.grad) for p in parameters if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm([gradient for _, gradient in found])
     read = norm.item()
     if clip_norm is not None and not read + _CLIP_EPSILON <= clip_norm:
-        torch.nn.utils.clip_grads_with_norm_(parameters, clip_norm, norm)
+        torch.nn.utils.clip_grads_with_norm_([p for p, _ in found], clip_norm, norm)
     return read

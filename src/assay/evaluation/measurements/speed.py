@@ -160,10 +160,10 @@ class _Bursts:
         self.seed = seed
         self.clock = clock
         self.objective = Objective(self.model, plan)
-        self.optimizer = build_optimizer(self.model, self.training)
+        self.optimizer = build_optimizer(self.model, self.training, plan.native)
         self.step = 0
         self.compiled = UNCOMPILED
-        prepare_ops(self.model, plan)
+        prepare_ops(self.model, plan, self.training.optimizer)
         if plan.compile:
             self.compiled = compile_objective(self.objective, self._parts(self._batch(0), 0)[0])
         self.finite = True

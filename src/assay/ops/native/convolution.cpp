@@ -7,27 +7,22 @@
 #include <vector>
 
 #include "products.h"
+#include "segments.h"
 
 namespace assay {
 namespace {
 
 constexpr int WIDEST = 8;
-constexpr int64_t TOKENS = 64;    // of a segment, at least
 constexpr int64_t SEGMENTS = 16;  // of a row, at most
 constexpr int64_t TILE = 16;      // tokens whose rows stay in the nearest cache while the gradient passes all channels
 
 struct Sizes {
   int64_t B, T, D, W, threads, batch, token;  // the last two are x's strides
-  int64_t Dp, length, segments;
+  int64_t Dp() const { return up_to(D, 16); }
+  Segments segments() const { return Segments(B, T, SEGMENTS, threads); }
 };
 
-Sizes sizes_of(const int64_t* n) {
-  Sizes s{n[0], n[1], n[2], n[3], n[4], n[5], n[6]};
-  s.Dp = up_to(s.D, 16);
-  s.length = std::max(TOKENS, (s.T + SEGMENTS - 1) / SEGMENTS);
-  s.segments = (s.T + s.length - 1) / s.length;
-  return s;
-}
+Sizes sizes_of(const int64_t* n) { return {n[0], n[1], n[2], n[3], n[4], n[5], n[6]}; }
 
 // The inputs of a row, those before its first token too.
 template <typename T>
@@ -44,17 +39,15 @@ Inputs<T> inputs_of(const T* x, const T* state, int64_t b, const Sizes& n) {
 
 // The filters [D][W] as rows of channels, [W][Dp].
 std::vector<float> in_rows(const float* weight, const Sizes& n) {
-  std::vector<float> rows(n.W * n.Dp);
-  turned(weight, n.W, n.D, n.W, rows.data(), n.Dp);
+  std::vector<float> rows(n.W * n.Dp());
+  turned(weight, n.W, n.D, n.W, rows.data(), n.Dp());
   return rows;
 }
 
 template <int W, typename T>
 void forward(const T* x, const T* state, const float* weight, const float* bias, T* y, const Sizes& n) {
   const std::vector<float> filters = in_rows(weight, n);
-#pragma omp parallel for num_threads(n.threads) schedule(static) if (n.threads > 1)
-  for (int64_t task = 0; task < n.B * n.segments; ++task) {
-    const int64_t b = task / n.segments, start = task % n.segments * n.length, end = std::min(n.T, start + n.length);
+  n.segments().each([&](int64_t b, int64_t start, int64_t end, int64_t) {
     const Inputs<T> inputs = inputs_of(x, state, b, n);
     for (int64_t t = start; t < end; ++t) {
       const T* rows[W];
@@ -63,12 +56,12 @@ void forward(const T* x, const T* state, const float* weight, const float* bias,
       for (int64_t d = 0; d < n.D; d += 16) {
         const __mmask16 some = lanes(n.D - d);
         __m512 sum = load(bias + d, some);
-        for (int w = 0; w < W; ++w) sum = _mm512_fmadd_ps(load(rows[w] + d, some), load(filters.data() + w * n.Dp + d), sum);
+        for (int w = 0; w < W; ++w) sum = _mm512_fmadd_ps(load(rows[w] + d, some), load(filters.data() + w * n.Dp() + d), sum);
         store(out + d, sum, some);
         if (d % 32 == 0 && t + TILE < n.T) _mm_prefetch(reinterpret_cast<const char*>(inputs.at(t + TILE) + d), _MM_HINT_T0);
       }
     }
-  }
+  });
 }
 
 // The gradients at the inputs of the tokens start ... end - 1, and what these add to those at filters and bias, in
@@ -76,7 +69,7 @@ void forward(const T* x, const T* state, const float* weight, const float* bias,
 template <int W, typename T>
 void tile_gradient(const T* dy, const Inputs<T>& inputs, const float* filters, int64_t start, int64_t end, T* dx, T* d_state, float* part,
                    const Sizes& n) {
-  const int64_t D = n.D, Dp = n.Dp, tokens = n.T;
+  const int64_t D = n.D, Dp = n.Dp(), tokens = n.T;
   for (int64_t d = 0; d < D; d += 16) {
     const __mmask16 some = lanes(D - d);
     const auto slope = [&](int64_t t) { return t >= 0 && t < tokens ? load(dy + t * D + d, some) : _mm512_setzero_ps(); };
@@ -122,21 +115,18 @@ void tile_gradient(const T* dy, const Inputs<T>& inputs, const float* filters, i
 template <int W, typename T>
 void gradient(const T* dy, const T* x, const T* state, const float* weight, T* dx, T* d_state, float* d_weight, float* d_bias, const Sizes& n) {
   const std::vector<float> filters = in_rows(weight, n);
-  const int64_t tasks = n.B * n.segments, size = (W + 1) * n.Dp;
-  std::vector<float> parts(tasks * size);
-#pragma omp parallel for num_threads(n.threads) schedule(static) if (n.threads > 1)
-  for (int64_t task = 0; task < tasks; ++task) {
-    const int64_t b = task / n.segments, start = task % n.segments * n.length, end = std::min(n.T, start + n.length);
+  const Segments segments = n.segments();
+  const int64_t size = (W + 1) * n.Dp();
+  std::vector<float> parts = segments.parts(size);
+  segments.each([&](int64_t b, int64_t start, int64_t end, int64_t segment) {
     for (int64_t t = start; t < end; t += TILE) {
       tile_gradient<W>(dy + b * n.T * n.D, inputs_of(x, state, b, n), filters.data(), t, std::min(end, t + TILE), dx + b * n.T * n.D,
-                       d_state + b * (W - 1) * n.D, parts.data() + task * size, n);
+                       d_state + b * (W - 1) * n.D, parts.data() + segment * size, n);
     }
-  }
-  for (int64_t task = 1; task < tasks; ++task) {
-    for (int64_t i = 0; i < size; ++i) parts[i] += parts[task * size + i];
-  }
-  turned(parts.data(), n.Dp, W, n.D, d_weight, W);
-  std::copy_n(parts.data() + W * n.Dp, n.D, d_bias);
+  });
+  segments.add_up(parts, size);
+  turned(parts.data(), n.Dp(), W, n.D, d_weight, W);
+  std::copy_n(parts.data() + W * n.Dp(), n.D, d_bias);
 }
 
 // Calls of.template operator()<W>() for the width that the filters have.

@@ -37,10 +37,10 @@ Sizes sizes_of(const int64_t* n) {
 
 // 16 entries, zeros where `some` are not.
 inline void move(const float* from, float* to, __mmask16 some) {
-  _mm512_storeu_ps(to, _mm512_maskz_loadu_ps(some, from));
+  _mm512_storeu_si512(to, load_bits(from, some));
 }
 inline void move(const BFloat16* from, BFloat16* to, __mmask16 some) {
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_maskz_loadu_epi16(some, from));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), load_bits(from, some));
 }
 
 // `count` rows [width] to [C][wide], zeros behind and below.

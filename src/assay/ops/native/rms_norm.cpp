@@ -7,37 +7,25 @@
 #include <vector>
 
 #include "products.h"
+#include "segments.h"
 
 namespace assay {
 namespace {
 
-constexpr int64_t ROWS = 64;      // of a segment, at least
 constexpr int64_t SEGMENTS = 64;  // at most
 
 struct Sizes {
-  int64_t N, D, threads, Dp, length, segments;
+  int64_t N, D, threads;
+  int64_t Dp() const { return up_to(D, 16); }
+  Segments segments() const { return Segments(1, N, SEGMENTS, threads); }
 };
 
-Sizes sizes_of(const int64_t* n) {
-  Sizes s{n[0], n[1], n[2], up_to(n[1], 16), 0, 0};
-  s.length = std::max(ROWS, (s.N + SEGMENTS - 1) / SEGMENTS);
-  s.segments = (s.N + s.length - 1) / s.length;
-  return s;
-}
-
-// Calls of(first row, row behind the last, segment) for every segment.
-template <typename Body>
-void in_segments(const Sizes& n, const Body& of) {
-#pragma omp parallel for num_threads(n.threads) schedule(static) if (n.threads > 1)
-  for (int64_t segment = 0; segment < n.segments; ++segment) {
-    of(segment * n.length, std::min(n.N, (segment + 1) * n.length), segment);
-  }
-}
+Sizes sizes_of(const int64_t* n) { return {n[0], n[1], n[2]}; }
 
 // y = x rate weight with rate = 1 / sqrt(mean(x^2) + eps), which is kept.
 template <typename T>
 void forward(const T* x, const float* weight, float eps, T* y, float* rates, const Sizes& n) {
-  in_segments(n, [&](int64_t from, int64_t to, int64_t) {
+  n.segments().each([&](int64_t, int64_t from, int64_t to, int64_t) {
     for (int64_t i = from; i < to; ++i) {
       const T* row = x + i * n.D;
       __m512 squares = _mm512_setzero_ps();
@@ -58,9 +46,10 @@ void forward(const T* x, const float* weight, float eps, T* y, float* rates, con
 // With n = x rate: rate (w dy - n mean(w dy n)) at x, and dy n summed over all rows at w.
 template <typename T>
 void gradient(const T* dy, const T* x, const float* weight, const float* rates, T* dx, float* d_weight, const Sizes& n) {
-  std::vector<float> parts(n.segments * n.Dp);
-  in_segments(n, [&](int64_t from, int64_t to, int64_t segment) {
-    float* part = parts.data() + segment * n.Dp;
+  const Segments segments = n.segments();
+  std::vector<float> parts = segments.parts(n.Dp());
+  segments.each([&](int64_t, int64_t from, int64_t to, int64_t segment) {
+    float* part = parts.data() + segment * n.Dp();
     for (int64_t i = from; i < to; ++i) {
       const int64_t row = i * n.D;
       const __m512 rate = _mm512_set1_ps(rates[i]);
@@ -80,10 +69,8 @@ void gradient(const T* dy, const T* x, const float* weight, const float* rates, 
       }
     }
   });
-  std::fill_n(d_weight, n.D, 0.0f);
-  for (int64_t segment = 0; segment < n.segments; ++segment) {
-    for (int64_t d = 0; d < n.D; ++d) d_weight[d] += parts[segment * n.Dp + d];
-  }
+  segments.add_up(parts, n.Dp());
+  std::copy_n(parts.data(), n.D, d_weight);
 }
 
 template <typename T>

@@ -8,39 +8,26 @@
 #include <vector>
 
 #include "products.h"
+#include "segments.h"
 
 namespace assay {
 namespace {
 
 constexpr int MOST = 8;           // shares
-constexpr int64_t TOKENS = 64;    // of a segment, at least
 constexpr int64_t SEGMENTS = 16;  // of a row, at most
 
 struct Sizes {
-  int64_t B, T, D, threads, Dp, length, segments;
+  int64_t B, T, D, threads;
+  int64_t Dp() const { return up_to(D, 16); }
   int64_t all() const { return B * T * D; }
+  Segments segments() const { return Segments(B, T, SEGMENTS, threads); }
 };
 
-Sizes sizes_of(const int64_t* n) {
-  Sizes s{n[1], n[2], n[3], n[4], up_to(n[3], 16), 0, 0};
-  s.length = std::max(TOKENS, (s.T + SEGMENTS - 1) / SEGMENTS);
-  s.segments = (s.T + s.length - 1) / s.length;
-  return s;
-}
-
-// Calls of(row of the batch, first token, token behind the last, task) for every segment of every row.
-template <typename Body>
-void in_segments(const Sizes& n, const Body& of) {
-#pragma omp parallel for num_threads(n.threads) schedule(static) if (n.threads > 1)
-  for (int64_t task = 0; task < n.B * n.segments; ++task) {
-    const int64_t start = task % n.segments * n.length;
-    of(task / n.segments, start, std::min(n.T, start + n.length), task);
-  }
-}
+Sizes sizes_of(const int64_t* n) { return {n[1], n[2], n[3], n[4]}; }
 
 template <int S, typename T>
 void forward(const T* shares, const float* x, const float* last, T* y, const Sizes& n) {
-  in_segments(n, [&](int64_t b, int64_t from, int64_t to, int64_t) {
+  n.segments().each([&](int64_t b, int64_t from, int64_t to, int64_t) {
     for (int64_t d = 0; d < n.D; d += 16) {
       const __mmask16 some = lanes(n.D - d);
       __m512 share[S];
@@ -59,8 +46,10 @@ void forward(const T* shares, const float* x, const float* last, T* y, const Siz
 // At x_t the sum over shares of (1 - share) dy_t + share dy_{t+1}, and at a share that of dy_t (x_{t-1} - x_t).
 template <int S, typename T>
 void gradient(const T* dy, const T* shares, const float* x, const float* last, T* d_shares, float* dx, float* d_last, const Sizes& n) {
-  std::vector<float> parts(n.B * n.segments * S * n.Dp);
-  in_segments(n, [&](int64_t b, int64_t from, int64_t to, int64_t task) {
+  const Segments segments = n.segments();
+  const int64_t size = S * n.Dp();
+  std::vector<float> parts = segments.parts(size);
+  segments.each([&](int64_t b, int64_t from, int64_t to, int64_t segment) {
     for (int64_t d = 0; d < n.D; d += 16) {
       const __mmask16 some = lanes(n.D - d);
       __m512 share[S], sums[S];
@@ -92,14 +81,12 @@ void gradient(const T* dy, const T* shares, const float* x, const float* last, T
         to_last = next;
         before = now;
       }
-      for (int s = 0; s < S; ++s) store(parts.data() + (task * S + s) * n.Dp + d, sums[s]);
+      for (int s = 0; s < S; ++s) store(parts.data() + segment * size + s * n.Dp() + d, sums[s]);
     }
   });
-  for (int64_t task = 1; task < n.B * n.segments; ++task) {
-    for (int64_t i = 0; i < S * n.Dp; ++i) parts[i] += parts[task * S * n.Dp + i];
-  }
+  segments.add_up(parts, size);
   for (int s = 0; s < S; ++s) {
-    for (int64_t d = 0; d < n.D; d += 16) store(d_shares + s * n.D + d, load(parts.data() + s * n.Dp + d), lanes(n.D - d));
+    for (int64_t d = 0; d < n.D; d += 16) store(d_shares + s * n.D + d, load(parts.data() + s * n.Dp() + d), lanes(n.D - d));
   }
 }
 

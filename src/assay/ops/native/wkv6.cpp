@@ -82,7 +82,7 @@ void turn_filled(const float* from, int64_t ld, int64_t rows, int64_t width, flo
       __m512i tile[SIDE];
       for (int64_t s = 0; s < SIDE; ++s) {
         const __mmask16 some = i + s < rows ? lanes(width - j) : 0;
-        tile[s] = _mm512_maskz_loadu_epi32(some, from + (i + s) * ld + j);
+        tile[s] = load_bits(from + (i + s) * ld + j, some);
       }
       turn(tile);
       for (int64_t s = 0; s < SIDE; ++s) _mm512_storeu_si512(to + (j + s) * ld_to + i, tile[s]);
