@@ -9,7 +9,7 @@ from torch import Tensor
 
 from assay.ops.native.kernels import NAMES, Native, run
 
-MOST = 8
+MOST = 6
 """The most shares that it has."""
 
 

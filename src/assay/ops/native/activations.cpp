@@ -92,7 +92,7 @@ void squared_relu_gradient(void* const* t, const int64_t* n) {
 
 #define BOTH(name)                                                                            \
   void name##_float32(void* const* t, const int64_t* n) { assay::name<float>(t, n); }         \
-  void name##_bfloat16(void* const* t, const int64_t* n) { assay::name<at::BFloat16>(t, n); }
+  void name##_bfloat16(void* const* t, const int64_t* n) { assay::name<assay::BFloat16>(t, n); }
 
 extern "C" {
 BOTH(silu)

@@ -12,7 +12,7 @@
 namespace assay {
 namespace {
 
-constexpr int WIDEST = 8;
+constexpr int WIDEST = 4;
 constexpr int64_t SEGMENTS = 16;  // of a row, at most
 constexpr int64_t TILE = 16;      // tokens whose rows stay in the nearest cache while the gradient passes all channels
 
@@ -157,7 +157,7 @@ void run_gradient(void* const* x, const int64_t* n) {
 
 extern "C" {
 void convolution_float32(void* const* x, const int64_t* n) { assay::run_forward<float>(x, n); }
-void convolution_bfloat16(void* const* x, const int64_t* n) { assay::run_forward<at::BFloat16>(x, n); }
+void convolution_bfloat16(void* const* x, const int64_t* n) { assay::run_forward<assay::BFloat16>(x, n); }
 void convolution_gradient_float32(void* const* x, const int64_t* n) { assay::run_gradient<float>(x, n); }
-void convolution_gradient_bfloat16(void* const* x, const int64_t* n) { assay::run_gradient<at::BFloat16>(x, n); }
+void convolution_gradient_bfloat16(void* const* x, const int64_t* n) { assay::run_gradient<assay::BFloat16>(x, n); }
 }

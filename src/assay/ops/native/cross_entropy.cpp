@@ -187,6 +187,6 @@ void run(void* const* x, const int64_t* n) {
 
 extern "C" {
 void cross_entropy_float32_float32(void* const* x, const int64_t* n) { assay::run<float, float>(x, n); }
-void cross_entropy_float32_bfloat16(void* const* x, const int64_t* n) { assay::run<float, at::BFloat16>(x, n); }
-void cross_entropy_bfloat16_bfloat16(void* const* x, const int64_t* n) { assay::run<at::BFloat16, at::BFloat16>(x, n); }
+void cross_entropy_float32_bfloat16(void* const* x, const int64_t* n) { assay::run<float, assay::BFloat16>(x, n); }
+void cross_entropy_bfloat16_bfloat16(void* const* x, const int64_t* n) { assay::run<assay::BFloat16, assay::BFloat16>(x, n); }
 }

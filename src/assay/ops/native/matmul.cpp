@@ -125,9 +125,9 @@ at::Tensor product_of(const at::Tensor& a, const at::Tensor& b) {
   at::Tensor c = at::empty({M, N}, a.options());
   const int64_t threads = at::get_num_threads();
   if (a.scalar_type() == at::kFloat) {
-    multiply<float>(matrix_of<float>(left), matrix_of<float>(right), c.mutable_data_ptr<float>(), M, N, K, threads);
+    multiply<float>(matrix_of<float>(left), matrix_of<float>(right), static_cast<float*>(c.mutable_data_ptr()), M, N, K, threads);
   } else {
-    multiply<BFloat16>(matrix_of<BFloat16>(left), matrix_of<BFloat16>(right), c.mutable_data_ptr<BFloat16>(), M, N, K, threads);
+    multiply<BFloat16>(matrix_of<BFloat16>(left), matrix_of<BFloat16>(right), static_cast<BFloat16*>(c.mutable_data_ptr()), M, N, K, threads);
   }
   return c;
 }

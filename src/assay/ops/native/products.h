@@ -1,21 +1,40 @@
 // Products of small matrices within one thread, and what their operands need: packing, transposing, rounding.
 //
-// Matrices are in rows, T is float or at::BFloat16, sums are always in float. The right side of a product of BFloat16
+// Matrices are in rows, T is float or BFloat16, sums are always in float. The right side of a product of BFloat16
 // is packed: two rows side by side, entry by entry, as the processor's units read them. A matrix of float is its own
 // packed form. Widths that are packed in pairs must be even: `even` says how many rows a packed matrix has.
 #pragma once
 
-#include <ATen/native/CPUBlas.h>
 #include <immintrin.h>
 
+#include <bit>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <type_traits>
 
+// Of ATen/native/CPUBlas.h, which itself would take most of the time that a file here takes to compile. Where torch has
+// other ones a library does not load, and ops run in Python.
+namespace c10 {
+struct BFloat16;
+}
+namespace at::native::cpublas {
+void brgemm(int64_t M, int64_t N, int64_t K, int64_t ld_a, int64_t ld_b, int64_t ld_c, const bool add_C, const float* A, const float* B, float* C, bool is_vnni);
+void brgemm(int64_t M, int64_t N, int64_t K, int64_t ld_a, int64_t ld_b, int64_t ld_c, const bool add_C, const c10::BFloat16* A, const c10::BFloat16* B, float* C, bool is_vnni);
+void brgemm_release(bool is_vnni);
+}  // namespace at::native::cpublas
+
 namespace assay {
 
-using at::BFloat16;
+struct BFloat16 {
+  uint16_t bits;
+  BFloat16() = default;
+  explicit BFloat16(float x) {  // to the nearest, to even in the middle; x is not NaN
+    const uint32_t all = std::bit_cast<uint32_t>(x);
+    bits = static_cast<uint16_t>((all + 0x7fff + (all >> 16 & 1)) >> 16);
+  }
+  operator float() const { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+};
 
 inline int64_t even(int64_t n) { return (n + 1) & ~int64_t{1}; }
 inline int64_t up_to(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
@@ -23,7 +42,7 @@ inline int64_t up_to(int64_t n, int64_t multiple) { return (n + multiple - 1) / 
 // The time in which a thread makes products: processors with AMX have tiles that are set up for one kernel, and whoever
 // uses them next must find them released.
 struct Products {
-  ~Products() { at::native::cpublas::brgemm_release(); }
+  ~Products() { at::native::cpublas::brgemm_release(true); }
 };
 
 // Memory of one thread for the time of a call, cut in parts that begin at cache lines.
@@ -232,7 +251,12 @@ struct Operand<BFloat16> {
 // C [M][ld_c] = A [M][ld_a] B, or C + A B; B is packed, [even(K)][ld_b], and A has even(K) entries a row.
 template <typename T>
 inline void product(int64_t M, int64_t N, int64_t K, const T* A, int64_t ld_a, const T* B, int64_t ld_b, float* C, int64_t ld_c, bool add) {
-  at::native::cpublas::brgemm(M, N, std::is_same_v<T, float> ? K : even(K), ld_a, ld_b, ld_c, add, A, B, C, !std::is_same_v<T, float>);
+  if constexpr (std::is_same_v<T, float>) {
+    at::native::cpublas::brgemm(M, N, K, ld_a, ld_b, ld_c, add, A, B, C, false);
+  } else {
+    const auto of_torch = [](const BFloat16* x) { return reinterpret_cast<const c10::BFloat16*>(x); };
+    at::native::cpublas::brgemm(M, N, even(K), ld_a, ld_b, ld_c, add, of_torch(A), of_torch(B), C, true);
+  }
 }
 
 }  // namespace assay

@@ -91,7 +91,7 @@ void run_gradient(void* const* x, const int64_t* n) {
 
 extern "C" {
 void rms_norm_float32(void* const* x, const int64_t* n) { assay::run_forward<float>(x, n); }
-void rms_norm_bfloat16(void* const* x, const int64_t* n) { assay::run_forward<at::BFloat16>(x, n); }
+void rms_norm_bfloat16(void* const* x, const int64_t* n) { assay::run_forward<assay::BFloat16>(x, n); }
 void rms_norm_gradient_float32(void* const* x, const int64_t* n) { assay::run_gradient<float>(x, n); }
-void rms_norm_gradient_bfloat16(void* const* x, const int64_t* n) { assay::run_gradient<at::BFloat16>(x, n); }
+void rms_norm_gradient_bfloat16(void* const* x, const int64_t* n) { assay::run_gradient<assay::BFloat16>(x, n); }
 }
