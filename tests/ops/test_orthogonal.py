@@ -63,7 +63,8 @@ def test_the_cpp_form_is_the_iteration(N: int, R: int, C: int, steps: int, scale
     found = orthogonal.orthogonal(given_, by, native=True)
     assert found.shape == given_.shape
     # A step multiplies small singular values, and what was rounded of them, by up to 3.4; large ones it draws together.
-    assert apart(found, definition(given_, by)) <= min(2**-8 * 3.5**steps, 0.03)
+    # Of few rows there are few singular values, which may all be where roundings count most.
+    assert apart(found, definition(given_, by)) <= min(2**-8 * 3.5**steps, 0.02 if min(R, C) > 16 else 0.06)
 
 
 @native
