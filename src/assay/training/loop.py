@@ -104,6 +104,7 @@ class TrainingRun:
         self.replicate = replicate
         self.model_observers = model_observers
         self.codes = observed_by or {}
+        self.forms = plan.forms_of(self.model)
         self.objective = Objective(self.model, plan)
         self.optimizer = build_optimizer(self.model, config, plan.native)
         self.compiled = UNCOMPILED
@@ -234,7 +235,7 @@ class TrainingRun:
                 "step": step + 1,
                 "tokens": (step + 1) * config.batch_tokens,
                 "chain": chain.head,
-                "forms": self.plan.forms_of(self.model),
+                "forms": self.forms,
             }
         )
         due = progress.status == "finished" or (step + 1) % config.interval(config.validation_interval) == 0
