@@ -17,7 +17,7 @@ def compare(
             metavar="ARM",
             help="ARCH, ARCH:key=value,... or NAME=ARCH:key=value,...; keys are dimensions, training settings "
             "(lr, schedule, weight_decay, clip_norm, ...), size and replicate.",
-            show_default="transformer++ rwkv7 gated-delta-net, with Muon on 1572864 bytes",
+            show_default="transformer++ rwkv7 gated-delta-net, with Muon on 1638400 bytes",
         ),
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="How many (3), or which (0,5,7).", show_default="5")] = None,
