@@ -89,6 +89,14 @@ def test_what_is_not_finite_stays() -> None:
 
 
 @native
+def test_no_gradient_passes_where_nothing_passed_forward() -> None:
+    load("activations")
+    x, dy = torch.tensor([-1.0, 0.0, 2.0]), torch.tensor([float("inf"), float("inf"), 3.0])
+    (found,) = activations._squared_relu.native.gradient((dy,), (x,))  # type: ignore[union-attr]
+    assert found.tolist() == [0.0, 0.0, 12.0]
+
+
+@native
 @pytest.mark.usefixtures("_cache")
 @pytest.mark.parametrize("name", FORMULAS)
 def test_training_takes_it_and_leaves_float64_to_torch(name: str) -> None:

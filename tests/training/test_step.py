@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from assay.data.batches import Batch
 from assay.model.architecture import ARCHITECTURES, build_model
@@ -85,3 +85,27 @@ def test_masks_depend_on_seed_step_and_replicate_and_on_nothing_else() -> None:
     assert gradient() == gradient(replicate=0) == first
     others = [gradient(seed=1), gradient(step=1), gradient(replicate=1), gradient(replicate=2)]
     assert len({first, *others}) == 5
+
+
+class Wrapper(nn.Module):
+    """An objective in the hands of something else, as for many devices."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, *arguments: Tensor) -> object:
+        return self.inner(*arguments)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_step_trains_whatever_mode_an_evaluation_left_the_model_in(wrapped: bool) -> None:
+    model = tiny(dropout=0.5)
+    objective = Objective(model, PLAN)
+    losses = []
+    for leave in (model.train, model.eval, model.blocks[0].eval):
+        model.train()
+        leave()
+        losses.append(accumulate_gradients(Wrapper(objective) if wrapped else objective, parts(), BATCH.scored).nats)
+        assert all(module.training for module in model.modules())
+    assert losses[0] == losses[1] == losses[2]

@@ -44,7 +44,7 @@ def _example(inputs: int) -> Callable[[torch.dtype], tuple[tuple[Tensor, ...], t
 
 
 def _takes(*operands: Tensor) -> bool:
-    """Others are for torch to spread, to promote or to refuse."""
+    """Others are for torch to broadcast, to promote or to refuse."""
     first = operands[0]
     return first.numel() > 0 and all(x.shape == first.shape and x.dtype == first.dtype for x in operands)
 

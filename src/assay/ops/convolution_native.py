@@ -9,7 +9,7 @@ from torch import Tensor
 
 from assay.ops.native.kernels import NAMES, Native, run
 
-WIDEST = 4
+WIDEST = 8
 """The widest filters that it has."""
 
 

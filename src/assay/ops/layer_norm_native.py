@@ -47,7 +47,7 @@ def _example(dtype: torch.dtype) -> tuple[tuple[Tensor, ...], tuple[object, ...]
 
 
 def _takes(x: Tensor, weight: Tensor, bias: Tensor, _: float) -> bool:
-    """A weight in float64 would have sums in it; one of another shape is for torch to refuse or to spread."""
+    """A weight in float64 would have sums in it; one of another shape is for torch to refuse or to broadcast."""
     same = weight.shape == bias.shape == x.shape[-2:] and weight.dtype == bias.dtype
     return same and x.numel() > 0 and weight.dtype != torch.float64
 

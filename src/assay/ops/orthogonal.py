@@ -22,7 +22,9 @@ MOST_ROWS, MOST_ENTRIES = 256, 1 << 18
 
 
 class NewtonSchulz(NamedTuple):
-    """`steps` times X <- a X + (b G + c G G) X with G = X X^T; the norm that X begins by is at least `least_norm`."""
+    """`steps` times X <- a X + (b G + c G G) X with G = X X^T. X begins as the matrix over its norm, or over
+    `least_norm` where that is larger.
+    """
 
     a: float
     b: float

@@ -44,7 +44,7 @@ def _example(dtype: torch.dtype) -> tuple[tuple[Tensor, ...], tuple[object, ...]
 
 
 def _takes(x: Tensor, weight: Tensor, _: float) -> bool:
-    """A weight in float64 would have sums in it; one of another width is for torch to refuse or to spread."""
+    """A weight in float64 would have sums in it; one of another width is for torch to refuse or to broadcast."""
     return x.numel() > 0 and weight.dtype != torch.float64 and weight.shape == x.shape[-1:]
 
 

@@ -43,7 +43,7 @@ def _example(dtype: torch.dtype) -> tuple[tuple[Tensor, ...], tuple[object, ...]
 
 def _takes(shares: Tensor, x: Tensor, last: Tensor) -> bool:
     if x.shape[2:] != shares.shape[1:] or last.shape != (x.shape[0], x.shape[2]):
-        return False  # torch refuses or spreads them
+        return False  # torch refuses or broadcasts them
     return x.numel() > 0 and x.dtype == last.dtype == torch.float32 and 1 <= len(shares) <= MOST
 
 

@@ -167,7 +167,6 @@ class TrainingRun:
             if fingerprint(self.model)._replace(modes=before.modes) != before:
                 raise RequestError(f"{observer.name}: its observer changed the model that is trained; it may only look")
             add_row(course_file(self.folder, observer.name), row, self.codes.get(observer.name))
-            self.objective.train()
 
     def _start(self) -> TrainingProgress:
         folder = self.folder / "checkpoint"

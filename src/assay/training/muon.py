@@ -23,8 +23,8 @@ Group = dict[str, Any]
 
 
 class ByShape(torch.optim.Muon):
-    """torch's Muon with one batch of products for all matrices of a shape, where torch's makes fifteen for each matrix:
-    in small models that was a fifth of a step. Groups, state and options are torch's.
+    """torch's Muon with one batch of products for all matrices of a shape, or one call of C++, where torch's makes
+    fifteen products for each matrix: in small models that was a fifth of a step. Groups, state and options are torch's.
     """
 
     native = False

@@ -43,7 +43,6 @@ class Objective(nn.Module):
         super().__init__()
         self.model = model
         self.plan = plan
-        self._stochastic = numbered_maskings(model)
         self._compiled: Callable[..., Outcome] | None = None
 
     def forward(self, inputs: Int[Tensor, "B T"], targets: Int[Tensor, "B T"], seed: int | Int[Tensor, ""]) -> Outcome:
@@ -62,10 +61,11 @@ class Objective(nn.Module):
 
     def _compute(self, inputs: Int[Tensor, "B T"], targets: Int[Tensor, "B T"], seed: Int[Tensor, ""]) -> Outcome:
         shared: Shared = {}
-        set_seed(self._stochastic, seed)
+        stochastic = numbered_maskings(self.model)
+        set_seed(stochastic, seed)
         try:
             hidden, _ = self.model.hidden(inputs, shared=shared)
             nats = summed_nats(hidden.flatten(0, 1), self.model.head_weight, targets.flatten())
         finally:
-            set_seed(self._stochastic, None)
+            set_seed(stochastic, None)
         return Outcome(nats, (targets != IGNORED).sum(), auxiliary_losses(shared))

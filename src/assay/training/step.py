@@ -126,8 +126,7 @@ def accumulate_gradients(
     gradients, each passes its own parts and, as `scored`, the targets of the whole batch divided by the number of
     processes.
     """
-    if not all(module.training for module in (objective, *objective.children())):
-        objective.train()  # it takes longer than to look: whoever evaluates a model switches all of it
+    objective.train()
     names: list[str] = []
     found: list[Tensor] = []
     tokens = sum(part.inputs.numel() for part in parts)

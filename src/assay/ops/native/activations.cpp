@@ -82,8 +82,10 @@ template <typename T>
 void squared_relu_gradient(void* const* t, const int64_t* n) {
   const T *dy = static_cast<T*>(t[0]), *x = static_cast<T*>(t[1]);
   each(static_cast<T*>(t[2]), n[0], n[1], [=](int64_t i, __mmask16 some) {
-    const __m512 at = relu(load(x + i, some));
-    return _mm512_mul_ps(_mm512_add_ps(at, at), load(dy + i, some));
+    const __m512 at = load(x + i, some);
+    // Zero where x is not above zero, whatever dy is there.
+    const __mmask16 above = _mm512_cmp_ps_mask(at, _mm512_setzero_ps(), _CMP_NLE_UQ);
+    return _mm512_maskz_mul_ps(above, _mm512_add_ps(at, at), load(dy + i, some));
   });
 }
 

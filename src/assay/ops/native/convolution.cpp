@@ -12,7 +12,7 @@
 namespace assay {
 namespace {
 
-constexpr int WIDEST = 4;
+constexpr int WIDEST = 8;
 constexpr int64_t SEGMENTS = 16;  // of a row, at most
 constexpr int64_t TILE = 16;      // tokens whose rows stay in the nearest cache while the gradient passes all channels
 

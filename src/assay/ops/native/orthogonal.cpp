@@ -21,7 +21,7 @@ struct Iteration {
   float a, b, c;
 };
 
-// to [rows][ld_to] = f(place of the row in a float matrix, column, mask) for every 16 columns of every row.
+// to [rows][ld_to] = of(row, column, mask) for every 16 columns of every row, and zero in a column behind the last.
 template <typename Of>
 void fill(int64_t rows, int64_t width, BFloat16* to, int64_t ld_to, const Of& of) {
   for (int64_t i = 0; i < rows; ++i) {

@@ -13,8 +13,8 @@
 #include <cstring>
 #include <type_traits>
 
-// Of ATen/native/CPUBlas.h, which itself would take most of the time that a file here takes to compile. Where torch has
-// other ones a library does not load, and ops run in Python.
+// Of ATen/native/CPUBlas.h, which itself would take most of the time that a file here takes to compile. With a torch whose
+// functions have other arguments a library does not load, and ops run in Python.
 namespace c10 {
 struct BFloat16;
 }
