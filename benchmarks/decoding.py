@@ -1,7 +1,7 @@
 """Decoding at batch 1 and reading a prompt of 512: tokens/s of assay, in Python and compiled, beside transformers.
 
-`.venv/bin/python benchmarks/decoding.py [NAME ...] [--threads N] [--tokens N] [--processor-time] [--no-compile]
-[--json]`. Of gpt2 and mamba2 transformers' classes have the same dimensions and are asked through `generate`; all turns
+`.venv/bin/python benchmarks/decoding.py [NAME ...] [--parameters 2.7M] [--threads N] [--tokens N] [--processor-time]
+[--no-compile] [--json]`. Of gpt2 and mamba2 transformers' classes have the same dimensions and are asked through `generate`; all turns
 alternate in one process, so that a machine that slows down slows all, and medians over turns and of their ratios are
 printed. With `--processor-time` seconds are those that the process's threads worked, which other load on the machine
 changes less. Needs the test extra (transformers).
@@ -19,13 +19,14 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, Mamba2Config, Mamba2ForCausalLM
 
 import assay
+from assay.cli.numbers import parse_counts
 from assay.decoding import Decoder
 from assay.layers.attention import CausalAttention
 from assay.layers.basic import GeluMLP
 from assay.layers.mamba2 import Mamba2
 from assay.model.lm import LanguageModel
 
-VOCAB, SIZE, PROMPT = 4096, 2_700_000, 512
+VOCAB, PROMPT = 4096, 512
 NAMES = ("gpt2", "mamba2", "rwkv6", "rwkv7", "gated-delta-net")
 
 clock: Callable[[], float] = time.perf_counter
@@ -105,11 +106,11 @@ def their_generate(model: Any, prompt: Tensor, tokens: int, *, prefill: bool) ->
     return turn
 
 
-def turns(name: str, tokens: int, compiled: bool) -> dict[str, Turn]:
+def turns(name: str, parameters: int, tokens: int, compiled: bool) -> dict[str, Turn]:
     """{what is measured: its turn} of one architecture."""
     positions = PROMPT + tokens + 2
     more: dict[str, Any] = {"max_positions": positions} if name == "gpt2" else {}
-    model = assay.build(name, size=SIZE, vocab_size=VOCAB, **more).eval()
+    model = assay.build(name, size=parameters, vocab_size=VOCAB, **more).eval()
     prompt = torch.randint(VOCAB, (1, PROMPT), generator=torch.Generator().manual_seed(0))
     decoder = Decoder(model, 1, positions)
     found = {"prefill": our_prefill(decoder, prompt), "steps": our_steps(decoder, prompt, tokens)}
@@ -143,6 +144,7 @@ def measure(found: dict[str, Turn], rounds: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("names", nargs="*", default=NAMES, metavar="NAME")
+    parser.add_argument("--parameters", default="2.7M", help="of every model")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--tokens", type=int, default=100, help="a turn")
     parser.add_argument("--rounds", type=int, default=7)
@@ -150,13 +152,14 @@ def main() -> None:
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    (parameters,) = parse_counts("--parameters", options.parameters)
     torch.set_num_threads(options.threads)
     if options.processor_time:
         global clock
         clock = time.process_time
     results = {}
     for name in options.names:
-        results[name] = measure(turns(name, options.tokens, not options.no_compile), options.rounds)
+        results[name] = measure(turns(name, parameters, options.tokens, not options.no_compile), options.rounds)
         if not options.json:
             print(f"{name:16} " + ", ".join(f"{what} {value:g}" for what, value in results[name].items()), flush=True)
     if options.json:
