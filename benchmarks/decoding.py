@@ -1,10 +1,10 @@
 """Decoding at batch 1 and reading a prompt of 512: tokens/s of assay, in Python and compiled, beside transformers.
 
 `.venv/bin/python benchmarks/decoding.py [NAME ...] [--parameters 2.7M] [--threads N] [--tokens N] [--processor-time]
-[--no-compile] [--json]`. Of gpt2 and mamba2 transformers' classes have the same dimensions and are asked through `generate`; all turns
-alternate in one process, so that a machine that slows down slows all, and medians over turns and of their ratios are
-printed. With `--processor-time` seconds are those that the process's threads worked, which other load on the machine
-changes less. Needs the test extra (transformers).
+[--no-compile] [--json]`. Of gpt2 and mamba2 transformers' classes have the same dimensions and are asked through
+`generate`; all turns alternate in one process, so that a machine that slows down slows all, and medians over turns and
+of their ratios are printed. With `--processor-time` seconds are those that the process's threads worked, which other
+load on the machine changes less. Needs the test extra (transformers).
 """
 
 import argparse
