@@ -1,8 +1,6 @@
 """The chunked RWKV-6 recurrence answers to the loop, and the loop to the sum the paper writes, at every decay."""
 
 import functools
-import statistics
-import time
 from collections.abc import Callable
 
 import pytest
@@ -248,20 +246,3 @@ def test_halved_chunks_take_more_and_declared_flops_leave_that_out() -> None:
     declared, _ = wkv6_flops(37, 2, 6, 5, execution)
     assert counter.get_total_flops() > declared
     assert counted_flops(lambda r: wkv6(r, *inputs[1:], execution), inputs[0]) == declared
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("width", [32, 64])
-def test_chunked_is_ten_times_faster_than_the_loop(width: int) -> None:
-    """Forward and backward at B 4, T 256, H 4, one thread, alternating, medians of processor time."""
-    leaves = [x.float().requires_grad_() for x in operands((-0.05, -1.0), 256, B=4, H=4, K=width, V=width)]
-    weights = [x.detach().cos() for x in wkv6_loop(*leaves)]
-    runs: dict[str, Run] = {"loop": wkv6_loop, "chunked": chunked(32)}
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(9):
-        for name, run in runs.items():
-            begin = time.process_time()
-            torch.autograd.grad(run(*leaves), leaves, weights)
-            seconds[name].append(time.process_time() - begin)
-    ratio = statistics.median(seconds["loop"]) / statistics.median(seconds["chunked"])
-    assert ratio > 10, f"{ratio:.1f} times"

@@ -1,8 +1,6 @@
 """The chunked RWKV-7 recurrence answers to the loop at every decay, and the loop to the paper's product of matrices."""
 
 import functools
-import statistics
-import time
 from collections.abc import Callable
 
 import pytest
@@ -249,20 +247,3 @@ def test_loop_is_that_of_flash_linear_attention() -> None:
     expected, last = naive(*parts, initial_state=state)
     torch.testing.assert_close(y, expected.transpose(1, 2), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(final, last, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("width", [32, 64])
-def test_chunked_is_five_times_faster_than_the_loop(width: int) -> None:
-    """Forward and backward at B 4, T 256, H 4, one thread, alternating, medians of processor time."""
-    leaves = [x.float().requires_grad_() for x in operands((-0.05, -0.5), 256, B=4, H=4, K=width, V=width)]
-    weights = [x.detach().cos() for x in wkv7_loop(*leaves)]
-    runs: dict[str, Run] = {"loop": wkv7_loop, "chunked": chunked(32)}
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(9):
-        for name, run in runs.items():
-            begin = time.process_time()
-            torch.autograd.grad(run(*leaves), leaves, weights)
-            seconds[name].append(time.process_time() - begin)
-    ratio = statistics.median(seconds["loop"]) / statistics.median(seconds["chunked"])
-    assert ratio > 5, f"{ratio:.1f} times"
