@@ -63,8 +63,21 @@ def test_the_cpp_form_is_the_iteration(N: int, R: int, C: int, steps: int, scale
     found = orthogonal.orthogonal(given_, by, native=True)
     assert found.shape == given_.shape
     # A step multiplies small singular values, and what was rounded of them, by up to 3.4; large ones it draws together.
-    # Of few rows there are few singular values, which may all be where roundings count most.
-    assert apart(found, definition(given_, by)) <= min(2**-8 * 3.5**steps, 0.02 if min(R, C) > 16 else 0.06)
+    # The largest error of 1,600 drawn matrices was 0.041, in either form.
+    assert apart(found, definition(given_, by)) <= min(2**-8 * 3.5**steps, 0.08)
+
+
+@native
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_the_cpp_form_is_as_exact_as_the_python_form(steps: int) -> None:
+    by = BY._replace(steps=steps)
+    errors: dict[bool, list[float]] = {True: [], False: []}
+    for R in range(3, 60, 2):
+        given_ = matrices(1, R, 3 * R + 1)
+        for native_, found in errors.items():
+            found.append(apart(orthogonal.orthogonal(given_, by, native=native_), definition(given_, by)))
+    assert sum(errors[True]) <= 1.1 * sum(errors[False])
+    assert sum(errors[True]) > 0
 
 
 @native
