@@ -77,7 +77,7 @@ def test_the_cpp_form_is_as_exact_as_the_python_form(steps: int) -> None:
         for native_, found in errors.items():
             found.append(apart(orthogonal.orthogonal(given_, by, native=native_), definition(given_, by)))
     assert sum(errors[True]) <= 1.1 * sum(errors[False])
-    assert sum(errors[True]) > 0
+    assert errors[True] != errors[False], "each form has roundings of its own"
 
 
 @native

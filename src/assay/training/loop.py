@@ -105,6 +105,7 @@ class TrainingRun:
         self.model_observers = model_observers
         self.codes = observed_by or {}
         self.forms = plan.forms_of(self.model)
+        """The form of each op of the model, by its name; fixed for the run."""
         self.objective = Objective(self.model, plan)
         self.optimizer = build_optimizer(self.model, config, plan.native)
         self.compiled = UNCOMPILED
